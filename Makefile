@@ -1,0 +1,136 @@
+# The paper's experiments by name. `make` alone lists targets and variables.
+
+PYTHON ?= python3
+INIT   ?= caffenet
+ARCH   ?= finetune
+SUBSET ?= five_agrees
+FOLD   ?= 1
+DATA   ?= data/deepsent
+RUNS   ?= runs
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.set-up
+PYTEST := $(PY) -m pytest -q
+
+# A real Caffe's python folder, put in front of this project's own `caffe`.
+ifdef CAFFE
+export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
+endif
+
+# Flags of the commands, from the variables that were given.
+seed     = $(if $(SEED),--seed $(SEED))
+gpu      = $(if $(GPU),--gpu $(GPU))
+data     = --data '$(DATA)'
+which    = --runs '$(RUNS)' --subset $(SUBSET) --arch $(ARCH) --init '$(INIT)' $(gpu)
+split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(PUBLISHED),--published '$(PUBLISHED)')
+training = $(seed) $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
+
+.SILENT:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check conformance data models splits prototxt solvers fold fold-all table2 lock clean
+
+help: ## this list
+	echo 'Targets'
+	awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	echo
+	echo 'Variables, as in `make fold INIT=places FOLD=2`'
+	awk -F '## ' '/^#: / {sub(/^#: /, "", $$1); printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+#: INIT          ## what to start from: a card in models/, a path to a .caffemodel, or scratch (caffenet)
+#: ARCH          ## finetune, fc7-2, fc6-2, fc9, squeezenet (finetune)
+#: SUBSET        ## five_agrees, four_agrees, three_agrees or all (five_agrees)
+#: FOLD          ## 1 to 5 (1)
+#: DATA          ## folder with images/ and twitter_<subset>.txt, or the archive's own (data/deepsent)
+#: PUBLISHED     ## folder with the authors' fold lists (fetched)
+#: RUNS          ## folder for everything a run makes (runs)
+#: GPU           ## number of the CUDA card (the CPU)
+#: SEED          ## of shuffles, fillers, crops and masks
+#: BATCH ITERS   ## images an iteration, iterations (the paper's)
+#: MEAN          ## mean image (.binaryproto) or channel means b,g,r (the source's own)
+#: CAFFE         ## python folder of a real Caffe to use instead of this project's engine
+#: ARCHIVE       ## zip or tar of the DeepSent images, for `make data` (downloaded)
+#: PYTHON        ## Python 3.10 or newer that .venv is made from (python3)
+
+setup: $(READY) ## make .venv with everything in it (every target does so when needed)
+
+# Each step in its order: the pinned packages by their hashes, torch (its CUDA packages too, where there are any), this
+# project. The stamp comes last, so a set-up that was cut short starts from an empty .venv.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer; name one with PYTHON=' >&2; exit 2; }
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 2; }
+	start=$$(date +%s); set -e; \
+	echo 'Setting up $(VENV)'; \
+	if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear $(VENV); fi; \
+	sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt; \
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/hashed.txt; \
+	$(PY) -m pip install -q --disable-pip-version-check $$(grep '^torch==' requirements.lock); \
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	$(PY) -c 'import torch; cuda = torch.version.cuda; \
+	  print(f"torch {torch.__version__},", f"CUDA {cuda}" if cuda else "CPU only")'; \
+	touch $@; \
+	echo "Set up in $$(($$(date +%s) - start)) s"
+
+demo: $(READY) ## Table 2 on drawn pictures, no download
+	$(PY) tools/demo.py $(gpu)
+
+test: $(READY) ## the quick tests
+	$(PYTEST)
+
+test-all: $(READY) ## all tests: real sizes and interrupts too
+	$(PYTEST) -m 'slow or not slow'
+
+check: $(READY) ## style of the code
+	$(VENV)/bin/ruff check
+
+conformance: $(READY) ## the engine against measured Caffe
+	$(PYTEST) tests/conformance
+
+data: $(READY) ## fetch the DeepSent images (or unpack ARCHIVE)
+	$(PY) tools/fetch.py data $(if $(ARCHIVE),--archive '$(ARCHIVE)')
+
+models: $(READY) ## fetch INIT's weights and mean (INIT=all: every card's)
+	$(PY) tools/fetch.py models '$(INIT)'
+
+splits: $(READY) ## fold lists of DATA
+	$(split)
+
+prototxt: $(READY) ## write the network definitions
+	$(PY) tools/make_prototxt.py
+
+solvers: $(READY) ## write the solver definitions
+	$(PY) tools/make_solver.py
+
+fold: $(READY) ## train and test one fold
+	$(split) --subset $(SUBSET)
+	$(PY) tools/train.py $(data) $(which) $(training) --fold $(FOLD)
+	$(PY) tools/evaluate.py $(data) $(which) --fold $(FOLD)
+
+fold-all: $(READY) ## train and test the five folds of SUBSET, then the table
+	$(split) --subset $(SUBSET)
+	$(PY) tools/train.py $(data) $(which) $(training) --fold all
+	$(PY) tools/evaluate.py $(data) $(which) --fold all
+	$(PY) tools/make_tables.py --runs '$(RUNS)' --table runs --subset $(SUBSET) --arch $(ARCH)
+
+table2: $(READY) ## CaffeNet on the three subsets
+	$(split) --subset $(SUBSET)
+	$(PY) tools/train.py $(data) $(which) $(training) --fold all
+	$(PY) tools/evaluate.py $(data) $(which) --fold all
+	$(PY) tools/make_tables.py --runs '$(RUNS)' --table 2
+table2: SUBSET := all
+
+lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.lock
+	$(PY) -m pip install -q uv
+	grep '^torch==' requirements.lock > $(VENV)/torch.txt
+	{ echo '# Made by `make lock`. torch has no hash, for its CPU and CUDA builds share a version; its CUDA packages come with it.'; \
+	  cat $(VENV)/torch.txt; \
+	  $(VENV)/bin/uv pip compile -q pyproject.toml $(VENV)/torch.txt --all-extras --universal --python-version 3.10 \
+	    --generate-hashes --no-header --no-annotate | awk '/^[a-z]/ {skip = /^(torch|triton|cuda-|nvidia-)/} !skip'; \
+	} > $(VENV)/new.lock
+	mv $(VENV)/new.lock requirements.lock
+
+clean: ## remove .venv and caches; data, models, splits and runs stay
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache
+	find python tools tests -name __pycache__ -prune -exec rm -rf {} +
