@@ -1,0 +1,216 @@
+"""Blobs: N-d float32 arrays with a gradient beside them, numpy for users and torch for layers (blob.cpp)."""
+
+import math
+
+import torch
+
+from . import mode
+from .errors import CaffeError
+
+
+class Memory:
+    """One float32 region. ``tensor`` is what the engine computes with, ``host`` what a user was handed as numpy.
+
+    Layers hand over the tensors they made, without a copy, until a user has asked for the numpy view: from then on
+    results are copied into that view's storage, so that the view stays an alias of the blob. Untouched memory is
+    zero and costs nothing.
+    """
+
+    __slots__ = ("borrowed", "capacity", "host", "tensor")
+
+    def __init__(self, capacity):
+        self.capacity = capacity
+        self.tensor = None
+        self.host = None
+        self.borrowed = False
+
+    def read(self, shape):
+        """The values as a tensor of ``shape`` on the current device; an alias, not a copy."""
+        device = mode.device()
+        tensor = self.tensor
+        if tensor is None:
+            zeros = self.host is None
+            tensor = torch.zeros(self.capacity, device=device) if zeros else self.host.to(device)
+        elif tensor.device != device:
+            tensor = tensor.to(device)
+            if device.type == "cpu" and self.host is not None:
+                tensor = self.host.copy_(tensor.reshape(-1)[: self.host.numel()])
+        self.tensor = tensor
+        if tensor.shape == shape:
+            return tensor
+        count = math.prod(shape)
+        flat = tensor.reshape(-1)
+        if flat.numel() < count:
+            flat = torch.cat([flat, flat.new_zeros(self.capacity - flat.numel())])
+        if flat.data_ptr() != tensor.data_ptr():
+            self.tensor = flat
+        return flat[:count].view(shape)
+
+    def write(self, tensor):
+        """Take ``tensor`` as the new values. The caller gives it up unless a view was handed out."""
+        self.borrowed = False
+        if self.host is not None and tensor.device.type == "cpu":
+            self.host[: tensor.numel()].copy_(tensor.reshape(-1))
+            self.tensor = self.host
+        else:
+            self.tensor = tensor
+
+    def borrow(self, tensor):
+        """Show the values of a tensor that stays another's; it is copied before anyone may write here."""
+        self.write(tensor)
+        self.borrowed = self.tensor is tensor
+
+    def own(self):
+        """Make the values this memory's own again."""
+        if self.borrowed:
+            self.tensor = self.tensor.clone()
+            self.borrowed = False
+
+    def zero(self):
+        """Set everything to zero, at no cost where no view was handed out."""
+        self.borrowed = False
+        self.tensor = None
+        if self.host is not None:
+            self.host.zero_()
+
+    def add(self, tensor):
+        """Add ``tensor`` to the values; onto zeros it is simply taken."""
+        if self.tensor is None and self.host is None:
+            self.tensor = tensor
+        else:
+            self.own()
+            self.read(tensor.shape).add_(tensor)
+
+    def numpy(self, shape):
+        """A writable, C-contiguous numpy view; what is written there is what the engine sees next."""
+        self.own()
+        if self.host is None:
+            values = self.read(shape)
+            flat = self.tensor.reshape(-1) if self.tensor.is_contiguous() else values.reshape(-1)
+            if flat.numel() < self.capacity:
+                flat = torch.cat([flat, flat.new_zeros(self.capacity - flat.numel())])
+            self.host = flat.detach().to("cpu")
+        elif self.tensor is not None and self.tensor is not self.host:
+            self.host[: self.tensor.numel()].copy_(self.tensor.reshape(-1))
+        self.tensor = None if mode.is_gpu() else self.host
+        return self.host[: math.prod(shape)].view(shape).numpy()
+
+
+class Blob:
+    """Values (``data``) and gradient (``diff``) of one shape.
+
+    ``Blob(shape)`` is zero. ``data`` and ``diff`` are writable float32 numpy views that outlive the net; growing the
+    blob allocates anew, shrinking keeps the storage.
+    """
+
+    def __init__(self, shape=()):
+        self._shape = ()
+        self._data = Memory(0)
+        self._diff = Memory(0)
+        self.reshape(*shape)
+
+    def reshape(self, *shape):
+        """Give the blob another shape; storage is replaced, zeroed, only where it is too small."""
+        shape = torch.Size(int(n) for n in shape)
+        if any(n < 0 for n in shape):
+            raise CaffeError(f"Check failed: shape[i] >= 0: a blob cannot have the shape {tuple(shape)}.")
+        if len(shape) > 32:
+            raise CaffeError(f"A blob has at most 32 axes, not {len(shape)}.")
+        self._shape = shape
+        count = math.prod(shape)
+        if count > self._data.capacity:
+            self._data = Memory(count)
+        if count > self._diff.capacity:
+            self._diff = Memory(count)
+
+    @property
+    def shape(self):
+        """The shape, slowest axis first (for images: number, channels, height, width)."""
+        return tuple(self._shape)
+
+    @property
+    def count(self):
+        """Number of values."""
+        return math.prod(self._shape)
+
+    def _legacy(self, axis):
+        if len(self._shape) > 4:
+            raise CaffeError(f"Cannot use legacy accessors on Blobs with > 4 axes (this one has {len(self._shape)}).")
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+    num = property(lambda self: self._legacy(0), doc="First axis, 1 where absent.")
+    channels = property(lambda self: self._legacy(1), doc="Second axis, 1 where absent.")
+    height = property(lambda self: self._legacy(2), doc="Third axis, 1 where absent.")
+    width = property(lambda self: self._legacy(3), doc="Fourth axis, 1 where absent.")
+
+    @property
+    def data(self):
+        """The values as a writable numpy view."""
+        return self._data.numpy(self._shape)
+
+    @property
+    def diff(self):
+        """The gradient as a writable numpy view."""
+        return self._diff.numpy(self._shape)
+
+    def tensor(self):
+        """The values as a torch tensor on the current device, without history."""
+        return self._data.read(self._shape)
+
+    def set_tensor(self, tensor):
+        """Take a tensor of this blob's shape as its values (the engine's way of writing)."""
+        self._data.write(tensor)
+
+    def diff_tensor(self):
+        """The gradient as a torch tensor on the current device; not to be written to."""
+        return self._diff.read(self._shape)
+
+    def own_diff_tensor(self):
+        """The gradient as a torch tensor that may be changed in place."""
+        self._diff.own()
+        return self._diff.read(self._shape)
+
+    def set_diff(self, tensor):
+        """Overwrite the gradient."""
+        self._diff.write(tensor)
+
+    def add_diff(self, tensor):
+        """Add to the gradient."""
+        self._diff.add(tensor)
+
+    def show_diff(self, tensor):
+        """Let the gradient read as ``tensor``, which stays its owner's."""
+        self._diff.borrow(tensor)
+
+    def zero_diff(self):
+        """Clear the gradient."""
+        self._diff.zero()
+
+    def share_data(self, other):
+        """Let this blob's values be those of ``other``, whose count must be the same."""
+        self._data = other._data
+
+    def share_diff(self, other):
+        """Let this blob's gradient be that of ``other``."""
+        self._diff = other._diff
+
+    def shares_data_with(self, other):
+        """Whether both blobs' values are one and the same memory."""
+        return self._data is other._data
+
+    @property
+    def handed_out(self):
+        """Whether a user holds a numpy view of the values."""
+        return self._data.host is not None
+
+    def axis(self, index):
+        """A non-negative axis index from one that may count from the end; CaffeError where out of range."""
+        if not -len(self._shape) <= index < len(self._shape):
+            raise CaffeError(
+                f"axis {index} out of range for {len(self._shape)}-D Blob with shape {self.shape_string()}"
+            )
+        return index % len(self._shape)
+
+    def shape_string(self):
+        """The shape in Caffe's notation, e.g. ``6 3 115 115 (238050)``."""
+        return "".join(f"{n} " for n in self._shape) + f"({self.count})"

@@ -1,0 +1,329 @@
+"""From a definition to layers and blobs, forward and backward over them (net.cpp)."""
+
+import contextlib
+from collections import OrderedDict
+
+import torch
+from google.protobuf import text_format
+
+from .blob import Blob
+from .errors import CaffeError
+from .layers import create_layer
+from .layers.python import BlobVec
+from .log import enabled, log, number
+from .proto import caffe_pb2
+from .splits import filter_net, insert_splits
+
+
+class Graph:
+    """The layers of a definition, in order, with the blobs between them.
+
+    ``Graph.from_param(param)`` takes a ``NetParameter`` of the current generation whose ``state`` is set. Raises
+    CaffeError for what the definition got wrong.
+    """
+
+    @classmethod
+    def from_param(cls, param):
+        """A net from a ``NetParameter`` of the current generation, its ``state`` set."""
+        net = cls.__new__(cls)
+        net._build(param)
+        return net
+
+    def _build(self, param):
+        filtered = filter_net(param)
+        if enabled():
+            log("net.cpp:53", "Initializing net from parameters: \n" + text_format.MessageToString(filtered))
+        param = insert_splits(filtered)
+        self.name = param.name
+        self._phase = param.state.phase
+        self._definition = param
+        self.layers = []
+        self._layer_names = []
+        self._blobs = []
+        self._blob_names = []
+        self._inputs = []
+        self._bottoms, self._tops = [], []  # per layer: blob indices
+        self._bottom_need_backward = []
+        self._layer_need_backward = []
+        self._loss_weights = {}  # blob index -> weight
+        self._blob_need_backward = []
+        self._params = []  # every parameter blob, shared ones too
+        self._param_owner = []  # index into _learnable, per parameter
+        self._learnable = []
+        self.params_lr, self.params_weight_decay = [], []
+        self._explicit_lr, self._explicit_decay = [], []
+        self._param_names = {}  # shared name -> (learnable index, layer name, param index)
+        self._hooks = {name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")}
+        self._recording = True
+        available = {}
+        self._memory = 0
+        for layer_param in param.layer:
+            self._add_layer(layer_param, param.state.phase, available)
+        self._skip_needless_backward(param.force_backward)
+        self._outputs = [available[name] for name in sorted(available, key=str.encode)]
+        for index in self._outputs:
+            log("net.cpp:244", f"This network produces output {self._blob_names[index]}")
+        log("net.cpp:257", "Network initialization done.")
+        self._index()
+
+    def _add_layer(self, layer_param, phase, available):
+        if not layer_param.HasField("phase"):
+            layer_param.phase = phase
+        name = layer_param.name
+        if len(layer_param.propagate_down) not in (0, len(layer_param.bottom)):
+            raise CaffeError(f"propagate_down param must be specified either 0 or bottom_size times (layer '{name}').")
+        log("layer_factory.hpp:77", f"Creating layer {name}")
+        layer = create_layer(layer_param)
+        log("net.cpp:86", f"Creating Layer {name}")
+        need_backward = False
+        bottoms, tops, down = [], [], []
+        for j, blob_name in enumerate(layer_param.bottom):
+            index = available.pop(blob_name)
+            log("net.cpp:408", f"{name} <- {blob_name}")
+            bottoms.append(index)
+            need_backward |= self._blob_need_backward[index]
+            propagate = layer_param.propagate_down
+            down.append(propagate[j] if propagate else self._blob_need_backward[index])
+        for j, blob_name in enumerate(layer_param.top):
+            tops.append(self._add_top(layer_param, j, blob_name, bottoms, available))
+        while layer.auto_top and len(tops) < max(layer.min_top or 0, layer.exact_top or 0):
+            tops.append(self._new_blob("(automatic)"))
+        if layer_param.type == "Input":
+            self._inputs.extend(tops)
+        bottom, top = [self._blobs[i] for i in bottoms], [self._blobs[i] for i in tops]
+        layer.check_counts(bottom, top)
+        layer.setup(bottom, top)
+        layer.reshape(bottom, top)
+        self._set_loss_weights(layer, tops)
+        log("net.cpp:124", f"Setting up {name}")
+        for i, blob in zip(tops, top):
+            log("net.cpp:131", f"Top shape: {blob.shape_string()}")
+            if self._loss_weights.get(i):
+                log("net.cpp:134", f"    with loss weight {number(self._loss_weights[i])}")
+        self._memory += 4 * sum(blob.count for blob in top)
+        log("net.cpp:139", f"Memory required for data: {self._memory}")
+        need_backward |= self._add_params(layer)
+        for i in tops:
+            self._blob_need_backward[i] |= need_backward
+        self.layers.append(layer)
+        self._layer_names.append(name)
+        self._bottoms.append(bottoms)
+        self._tops.append(tops)
+        self._bottom_need_backward.append(down)
+        self._layer_need_backward.append(need_backward)
+
+    def _new_blob(self, name):
+        self._blobs.append(Blob())
+        self._blob_names.append(name)
+        self._blob_need_backward.append(False)
+        return len(self._blobs) - 1
+
+    def _add_top(self, layer_param, j, name, bottoms, available):
+        if j < len(layer_param.bottom) and layer_param.bottom[j] == name:
+            log("net.cpp:369", f"{layer_param.name} -> {name} (in-place)")
+            index = bottoms[j]
+        elif name in self._blob_names:
+            raise CaffeError(f"Top blob '{name}' produced by multiple sources (layer '{layer_param.name}').")
+        else:
+            log("net.cpp:382", f"{layer_param.name} -> {name}")
+            index = self._new_blob(name)
+        available[name] = index
+        return index
+
+    def _set_loss_weights(self, layer, tops):
+        weights = layer.param.loss_weight
+        if layer.is_loss and not weights:
+            weights.append(1)
+        elif len(weights) not in (0, len(tops)):
+            layer.fail("loss_weight must be unspecified or specified once per top blob")
+        for index, weight in zip(tops, weights):
+            if weight:
+                self._loss_weights[index] = weight
+                blob = self._blobs[index]
+                blob.set_diff(torch.full(blob.shape, weight))
+
+    def _add_params(self, layer):
+        specs = layer.param.param
+        if len(specs) > len(layer.blobs):
+            layer.fail(f"Too many params specified for layer {layer.name}: {len(specs)} for {len(layer.blobs)} blobs")
+        default = caffe_pb2.ParamSpec()
+        layer.param_propagate_down = []
+        for i, blob in enumerate(layer.blobs):
+            spec = specs[i] if i < len(specs) else default
+            layer.param_propagate_down.append(spec.lr_mult != 0)
+            if spec.name in self._param_names:
+                self._share_param(layer, i, blob, spec)
+            else:
+                if spec.name:
+                    self._param_names[spec.name] = (len(self._learnable), layer.name, i)
+                self._param_owner.append(len(self._learnable))
+                self._learnable.append(blob)
+                self.params_lr.append(spec.lr_mult)
+                self.params_weight_decay.append(spec.decay_mult)
+                self._explicit_lr.append(spec.HasField("lr_mult"))
+                self._explicit_decay.append(spec.HasField("decay_mult"))
+            self._params.append(blob)
+        return any(layer.param_propagate_down)
+
+    def _share_param(self, layer, i, blob, spec):
+        owner, owner_layer, owner_index = self._param_names[spec.name]
+        shared = self._learnable[owner]
+        log(
+            "net.cpp:492",
+            f"Sharing parameters '{spec.name}' owned by layer '{owner_layer}', param index {owner_index}",
+        )
+        permissive = spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE
+        if (blob.count != shared.count) if permissive else (blob.shape != shared.shape):
+            layer.fail(
+                f"Cannot share param '{spec.name}' owned by layer '{owner_layer}' with layer '{layer.name}'; "
+                f"{'count' if permissive else 'shape'} mismatch.  Owner layer param shape is {shared.shape_string()}; "
+                f"sharing layer {'param shape is' if permissive else 'expects shape'} {blob.shape_string()}"
+            )
+        for name, explicit, values in (
+            ("lr_mult", self._explicit_lr, self.params_lr),
+            ("decay_mult", self._explicit_decay, self.params_weight_decay),
+        ):
+            if spec.HasField(name):
+                value = getattr(spec, name)
+                if explicit[owner] and values[owner] != value:
+                    layer.fail(f"Shared param '{spec.name}' has mismatched {name}")
+                explicit[owner] = True
+                values[owner] = value
+        self._param_owner.append(owner)
+        blob.share_data(shared)
+        blob.share_diff(shared)
+
+    def _skip_needless_backward(self, force):
+        under_loss, skip = set(), set()
+        for i in reversed(range(len(self.layers))):
+            tops, bottoms = self._tops[i], self._bottoms[i]
+            contributes = any(t in self._loss_weights or t in under_loss for t in tops)
+            skipped = all(t in skip for t in tops)
+            if self._layer_need_backward[i] and skipped:
+                self._layer_need_backward[i] = False
+                self._bottom_need_backward[i] = [False] * len(bottoms)
+            if not contributes:
+                self._layer_need_backward[i] = False
+            verb = "needs" if self._layer_need_backward[i] else "does not need"
+            log("net.cpp:200", f"{self._layer_names[i]} {verb} backward computation.")
+            for j, b in enumerate(bottoms):
+                if contributes:
+                    under_loss.add(b)
+                else:
+                    self._bottom_need_backward[i][j] = False
+                if not self._bottom_need_backward[i][j]:
+                    skip.add(b)
+        if force:
+            for i, layer in enumerate(self.layers):
+                self._layer_need_backward[i] = True
+                for j, down in enumerate(self._bottom_need_backward[i]):
+                    self._bottom_need_backward[i][j] = down or layer.allow_force_backward(j)
+                layer.param_propagate_down = [True] * len(layer.blobs)
+
+    def _index(self):
+        self._bottom_blobs = [[self._blobs[i] for i in ids] for ids in self._bottoms]
+        self._top_blobs = [[self._blobs[i] for i in ids] for ids in self._tops]
+        #: blob name -> Blob
+        self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
+        #: layer name -> its parameter blobs, for the layers that have any
+        self.params = OrderedDict(
+            (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self.layers) if layer.blobs
+        )
+        #: layer name -> layer
+        self.layer_dict = OrderedDict(zip(self._layer_names, self.layers))
+        names = self._blob_names
+
+        def named(lists):
+            return OrderedDict((layer, [names[i] for i in ids]) for layer, ids in zip(self._layer_names, lists))
+
+        #: layer name -> names of its bottoms, of its tops
+        self.bottom_names, self.top_names = named(self._bottoms), named(self._tops)
+        #: names of the input blobs, and of the blobs nobody consumes
+        self.inputs = [names[i] for i in self._inputs]
+        self.outputs = [names[i] for i in self._outputs]
+
+    @property
+    def blob_loss_weights(self):
+        """Blob name -> the weight of its value in the loss."""
+        return OrderedDict((name, self._loss_weights.get(i, 0.0)) for i, name in enumerate(self._blob_names))
+
+    # running
+
+    def reshape(self):
+        """Give every blob the shape that follows from the inputs' shapes."""
+        for layer, bottom, top in zip(self.layers, self._bottom_blobs, self._top_blobs):
+            layer.reshape(bottom, top)
+
+    def run_forward(self, start=0, end=None):
+        """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
+        end = len(self.layers) - 1 if end is None else end
+        loss = 0.0
+        for i in range(start, end + 1):
+            layer, bottom, top = self.layers[i], self._bottom_blobs[i], self._top_blobs[i]
+            for hook in self._hooks["before_forward"]:
+                hook(i)
+            layer.reshape(bottom, top)
+            layer.forward(bottom, top, self._recording and self._layer_need_backward[i])
+            for index, blob in zip(self._tops[i], top):
+                if index in self._loss_weights:
+                    loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
+            for hook in self._hooks["after_forward"]:
+                hook(i)
+        return loss
+
+    def run_backward(self, start=None, end=0):
+        """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
+        start = len(self.layers) - 1 if start is None else start
+        for i in range(start, end - 1, -1):
+            if not self._layer_need_backward[i]:
+                continue
+            for hook in self._hooks["before_backward"]:
+                hook(i)
+            self.layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+            for hook in self._hooks["after_backward"]:
+                hook(i)
+
+    @contextlib.contextmanager
+    def without_backward(self):
+        """Forward passes in this context keep nothing for backward."""
+        self._recording = False
+        try:
+            yield self
+        finally:
+            self._recording = True
+
+    # parameters
+
+    @property
+    def learnable_params(self):
+        """The parameter blobs a solver updates: shared ones once."""
+        return self._learnable
+
+    def clear_param_diffs(self):
+        """Set the diffs of all learnable parameters to zero."""
+        for blob in self._learnable:
+            blob.zero_diff()
+
+    def share_with(self, other):
+        """Use the parameters of ``other``, by layer name: one memory from now on."""
+        for name, source in zip(other._layer_names, other.layers):
+            layer = self.layer_dict.get(name)
+            if layer is None:
+                log("net.cpp:699", f"Ignoring source layer {name}")
+                continue
+            if len(source.blobs) != len(layer.blobs):
+                raise CaffeError(f"Incompatible number of blobs for layer {name}.")
+            for i, (theirs, ours) in enumerate(zip(source.blobs, layer.blobs)):
+                if theirs.shape != ours.shape:
+                    raise CaffeError(
+                        f"Cannot share param {i} weights from layer '{name}'; shape mismatch.  Source param shape is "
+                        f"{theirs.shape_string()}; target param shape is {ours.shape_string()}."
+                    )
+                ours.share_data(theirs)
+
+    def to_proto(self):
+        """The net's name and layers (splits included), without blobs, as a snapshot holds them."""
+        proto = caffe_pb2.NetParameter(name=self.name)
+        for layer in self.layers:
+            proto.layer.add().CopyFrom(layer.param)
+        return proto

@@ -1,0 +1,158 @@
+"""The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
+import contextlib
+import os
+
+import h5py
+import numpy as np
+
+from .errors import CaffeError
+from .storage import open_binary, replacing
+from .weights import LayerWeights, SolverState, Weights
+from .wire import Array
+
+# A data set of a small file may claim any extent. Caffe's own are neither compressed nor shared, so this is generous.
+_MAX_RATIO, _MIN_BYTES = 16, 2**20
+_MAX_BLOBS = 1000  # of one layer
+
+
+def read_weights(path):
+    """The weights in an HDF5 file: groups ``data/<layer>/<index>``, and ``diff`` alike where it is present."""
+    with _open(path, "weights file") as source:
+        data = source.group("data")
+        diff = source.group("diff") if "diff" in source.file else {}
+        return Weights("", [_read_layer(source, name, source.group(f"data/{name}"), diff) for name in data])
+
+
+def write_weights(path, net, arrays, diffs=None):
+    """Write weights; parameters as for the binary file, with None for a shared blob, which only its owner keeps.
+
+    CaffeError for a layer whose name HDF5 cannot hold, above all one with a slash.
+    """
+    for layer in net.layer:
+        if layer.name in ("", ".") or "/" in layer.name:
+            raise CaffeError(
+                f"Could not write {path}: HDF5 has no place for a layer named '{layer.name}'; rename it without '/', "
+                "or save a binary file (snapshot_format: BINARYPROTO)."
+            )
+    with _create(path) as file:
+        for kind, values in (("data", arrays), ("diff", diffs)):
+            if values is None:
+                continue
+            group = file.create_group(kind)
+            for layer in net.layer:
+                _write_arrays(group.require_group(layer.name), values.get(layer.name, []))
+
+
+def read_state(path):
+    """The solver state in an HDF5 file."""
+    with _open(path, "solver state") as source:
+        history = source.group("history")
+        return SolverState(
+            source.integer("iter"),
+            source.text("learned_net") if "learned_net" in source.file else "",
+            source.integer("current_step"),
+            [source.numbers(history[str(i)], np.float32) for i in range(len(history))],
+        )
+
+
+def write_state(path, iteration, learned_net, current_step, history):
+    """Write a solver state; ``learned_net`` is the path of the weights, relative to the working directory."""
+    with _create(path) as file:
+        file.create_dataset("iter", data=np.array([iteration], np.int32))
+        _write_string(file, "learned_net", learned_net)
+        file.create_dataset("current_step", data=np.array([current_step], np.int32))
+        _write_arrays(file.create_group("history"), history)
+
+
+class _Source:
+    """An open file, and how many bytes may still be read from it. Its errors are those h5py raises for a bad file."""
+
+    def __init__(self, file, size):
+        self.file = file
+        self._left = max(_MIN_BYTES, _MAX_RATIO * size)
+
+    def group(self, name):
+        item = self.file[name]
+        if not isinstance(item, h5py.Group):
+            raise ValueError(f"'{name}' is not a group")
+        return item
+
+    def numbers(self, dataset, dtype):
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
+            raise ValueError(f"'{dataset.name}' holds no numbers")
+        self._spend(dataset)
+        return np.asarray(dataset[()]).astype(dtype, copy=False)
+
+    def integer(self, name):
+        return int(self.numbers(self.file[name], np.int64).ravel()[0])
+
+    def text(self, name):
+        self._spend(self.file[name])
+        value = np.asarray(self.file[name][()]).item()
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def _spend(self, dataset):
+        self._left -= dataset.size * max(dataset.dtype.itemsize, 4)
+        if self._left < 0:
+            raise ValueError(f"'{dataset.name}' claims more numbers than the file can hold")
+
+
+@contextlib.contextmanager
+def _open(path, kind):
+    path = os.fspath(path)
+    with open_binary(path) as (_, size):
+        try:
+            with h5py.File(path, "r") as file:
+                yield _Source(file, size)
+        except CaffeError:
+            raise
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
+            reason = str(error).strip("'\"")
+            raise CaffeError(
+                f"{path} is not a whole HDF5 {kind} of Caffe: {reason}; copy or download it again, or check its name."
+            ) from error
+
+
+@contextlib.contextmanager
+def _create(path):
+    with replacing(path) as temporary:
+        try:
+            with h5py.File(temporary, "w") as file:
+                yield file
+        except RuntimeError as error:  # what HDF5 raises, besides OSError, when the disk is full
+            raise OSError(str(error)) from error
+
+
+def _read_layer(source, name, group, diffs):
+    indices = [int(key) for key in group]
+    if indices and not 0 <= min(indices) <= max(indices) < _MAX_BLOBS:
+        raise ValueError(f"layer '{name}' has blobs {sorted(indices)}")
+    layer = LayerWeights(name)
+    for i in range(max(indices, default=-1) + 1):
+        if str(i) not in group:
+            layer.blobs.append(None)
+            continue
+        data = source.numbers(group[str(i)], np.float32)
+        diff = None
+        if f"{name}/{i}" in diffs:
+            diff = source.numbers(diffs[f"{name}/{i}"], np.float32)
+            if diff.shape != data.shape:
+                raise ValueError(f"layer '{name}' has a diff of shape {diff.shape} for data of shape {data.shape}")
+            diff = diff.ravel()
+        layer.blobs.append(Array(data.ravel(), diff, data.shape))
+    return layer
+
+
+def _write_arrays(group, arrays):
+    for i, array in enumerate(arrays):
+        if array is not None:
+            group.create_dataset(str(i), data=np.asarray(array, np.float32))
+
+
+def _write_string(file, name, text):
+    """A scalar string with its terminating zero, which Caffe's reader relies on and h5py's own strings lack."""
+    value = text.encode()
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(len(value) + 1)
+    dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(value, f"S{len(value) + 1}"), kind)

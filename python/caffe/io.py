@@ -1,0 +1,307 @@
+"""Images, protobuf messages and net inputs as arrays: pycaffe's ``caffe.io``.
+
+Images are ``(H, W, K)`` float32 in [0, 1], channels RGB. ``resize_image`` gives what pycaffe gave on top of the
+scikit-image of 2015, without needing scikit-image; the tests hold it against images resized by BVLC Caffe.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import CaffeError
+from .images import decode
+from .proto import caffe_pb2
+
+LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
+LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's own conversion weighs otherwise
+
+
+def blobproto_to_array(blob, return_diff=False):
+    """The values of a BlobProto, or with `return_diff` its gradients, in its own shape.
+
+    A blob that names any of the legacy num, channels, height, width is four-dimensional. Raises ValueError when the
+    number of values does not fill the shape; a blob without a shape is a scalar.
+    """
+    values = np.array(blob.diff if return_diff else blob.data)
+    if any(blob.HasField(name) for name in LEGACY_DIMENSIONS):
+        return values.reshape([getattr(blob, name) for name in LEGACY_DIMENSIONS])
+    return values.reshape(tuple(blob.shape.dim))
+
+
+def array_to_blobproto(arr, diff=None):
+    """A BlobProto of any array; `diff`, of the same shape, becomes its gradients."""
+    blob = caffe_pb2.BlobProto()
+    blob.shape.dim.extend(arr.shape)
+    blob.data.extend(arr.astype(float).flat)
+    if diff is not None:
+        blob.diff.extend(diff.astype(float).flat)
+    return blob
+
+
+def arraylist_to_blobprotovector_str(arraylist):
+    """The bytes of a BlobProtoVector that holds the arrays in order."""
+    return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
+
+
+def blobprotovector_str_to_arraylist(str):
+    """The arrays in the bytes of a BlobProtoVector."""
+    return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(str).blobs]
+
+
+def array_to_datum(arr, label=None):
+    """A Datum of a (K, H, W) array: uint8 is kept as bytes, everything else as float_data.
+
+    Raises ValueError when `arr` is not three-dimensional.
+    """
+    if arr.ndim != 3:
+        raise ValueError("Incorrect array shape.")
+    datum = caffe_pb2.Datum()
+    datum.channels, datum.height, datum.width = arr.shape
+    if arr.dtype == np.uint8:
+        datum.data = arr.tobytes()
+    else:
+        datum.float_data.extend(arr.astype(float).flat)
+    if label is not None:
+        datum.label = label
+    return datum
+
+
+def datum_to_array(datum):
+    """The (K, H, W) array of a Datum: uint8 where it holds raw bytes, else float. The label is `datum.label`."""
+    values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
+    return values.reshape(datum.channels, datum.height, datum.width)
+
+
+class Transformer:
+    """Prepares images for the input blobs of a net.
+
+    Parameters
+    ----------
+    inputs : dict
+        Name of an input blob to its shape, (N, K, H, W).
+
+    Every setter and both conversions raise an Exception when the name is none of `inputs`.
+    """
+
+    def __init__(self, inputs):
+        self.inputs = inputs
+        self.transpose = {}
+        self.channel_swap = {}
+        self.raw_scale = {}
+        self.mean = {}
+        self.input_scale = {}
+
+    def _check_input(self, in_):
+        if in_ not in self.inputs:
+            raise Exception(f"{in_} is not one of the net inputs: {self.inputs}")
+
+    def preprocess(self, in_, data):
+        """The input blob for one image.
+
+        The steps, each skipped where nothing was set for it: resize to the blob's height and width, transpose,
+        reorder channels, times raw scale, minus mean, times input scale.
+
+        Parameters
+        ----------
+        in_ : str
+            Name of the input blob.
+        data : (H', W', K) ndarray
+            Left as it is: pycaffe scales a float32 image in place when no channel swap is set, which is not repeated.
+
+        Returns
+        -------
+        (K, H, W) float32 ndarray
+        """
+        self._check_input(in_)
+        blob = data.astype(np.float32, copy=False)
+        size = tuple(self.inputs[in_][2:])
+        if blob.shape[:2] != size:
+            blob = resize_image(blob, size)
+        if self.transpose.get(in_) is not None:
+            blob = blob.transpose(self.transpose[in_])
+        if self.channel_swap.get(in_) is not None:
+            blob = blob[self.channel_swap[in_], :, :]
+        blob = blob.copy()
+        # In place, so that a float64 mean or scale rounds to float32 after every step, as in pycaffe.
+        if self.raw_scale.get(in_) is not None:
+            blob *= self.raw_scale[in_]
+        if self.mean.get(in_) is not None:
+            blob -= self.mean[in_]
+        if self.input_scale.get(in_) is not None:
+            blob *= self.input_scale[in_]
+        return blob
+
+    def deprocess(self, in_, data):
+        """The image that `preprocess` made this input blob of, but for its size: (K, H, W) to (H, W, K)."""
+        self._check_input(in_)
+        image = data.copy().squeeze()
+        if self.input_scale.get(in_) is not None:
+            image /= self.input_scale[in_]
+        if self.mean.get(in_) is not None:
+            image += self.mean[in_]
+        if self.raw_scale.get(in_) is not None:
+            image /= self.raw_scale[in_]
+        if self.channel_swap.get(in_) is not None:
+            image = image[np.argsort(self.channel_swap[in_]), :, :]
+        if self.transpose.get(in_) is not None:
+            image = image.transpose(np.argsort(self.transpose[in_]))
+        return image
+
+    def set_transpose(self, in_, order):
+        """Order of the image's axes in the blob; (2, 0, 1) makes (H, W, K) images (K, H, W)."""
+        self._check_input(in_)
+        if len(order) != len(self.inputs[in_]) - 1:
+            raise Exception("Transpose order needs to have the same number of dimensions as the input.")
+        self.transpose[in_] = order
+
+    def set_channel_swap(self, in_, order):
+        """Order of the channels, which come first by then; (2, 1, 0) makes RGB the BGR of Caffe's models."""
+        self._check_input(in_)
+        if len(order) != self.inputs[in_][1]:
+            raise Exception("Channel swap needs to have the same number of dimensions as the input channels.")
+        self.channel_swap[in_] = order
+
+    def set_raw_scale(self, in_, scale):
+        """Factor before the mean is subtracted; 255 makes [0, 1] images the [0, 255] of Caffe's models."""
+        self._check_input(in_)
+        self.raw_scale[in_] = scale
+
+    def set_mean(self, in_, mean):
+        """What to subtract, in the blob's channel order and raw scale.
+
+        Parameters
+        ----------
+        mean : (K,), (H, W) or (K, H, W) ndarray
+            One number a channel, or one an element of exactly the input's height and width. Anything else is a
+            ValueError.
+        """
+        self._check_input(in_)
+        expected = tuple(self.inputs[in_][1:])
+        if mean.ndim == 1:
+            if mean.shape != expected[:1]:
+                raise ValueError("Mean channels incompatible with input.")
+            mean = mean[:, np.newaxis, np.newaxis]
+        elif mean.ndim not in (2, 3):
+            raise ValueError("Mean shape invalid")
+        elif (1, *mean.shape)[-3:] != expected:
+            raise ValueError("Mean shape incompatible with input shape.")
+        self.mean[in_] = mean
+
+    def set_input_scale(self, in_, scale):
+        """Factor after everything else, the mean included."""
+        self._check_input(in_)
+        self.input_scale[in_] = scale
+
+
+def load_image(filename, color=True):
+    """Read an image file as float32 in [0, 1].
+
+    Returns
+    -------
+    (H, W, 3) RGB ndarray, or (H, W, 1) intensities with `color` false
+        Grayscale becomes three equal channels, an alpha channel is dropped, and a camera's orientation tag is not
+        applied, as with the scikit-image pycaffe reads with.
+
+    Raises CaffeError naming a file that cannot be opened or is no image.
+    """
+    try:
+        encoded = Path(filename).read_bytes()
+    except OSError as error:
+        raise CaffeError(f"Could not open or find file {filename}: {error.strerror}") from error
+    image = decode(encoded, color=None)
+    if image is None:
+        raise CaffeError(f"{filename} is not an image that can be decoded")
+
+    limit = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
+    gray = image.shape[2] == 1
+    if not gray:
+        image = image[:, :, 2::-1]
+        if not color:
+            return ((image / limit) @ np.array(LUMINANCE_RGB)).astype(np.float32)[:, :, np.newaxis]
+    image = np.divide(image, np.float32(limit), dtype=np.float32, order="C")
+    return np.tile(image, (1, 1, 3)) if gray and color else image
+
+
+def resize_image(im, new_dims, interp_order=1):
+    """Resize an image as pycaffe does with the scikit-image of 2015.
+
+    An image of one or three channels is stretched to [0, 1], sampled where the new pixels' centres fall, with zeros
+    beyond its edge and no smoothing before it shrinks, and stretched back; one of constant value stays constant.
+    Enlarging therefore darkens a rim of half an old pixel. Other channel counts go through `scipy.ndimage.zoom`, whose
+    first and last samples are the image's.
+
+    Parameters
+    ----------
+    im : (H, W, K) ndarray
+    new_dims : (height, width)
+    interp_order : int
+        0 nearest, 1 linear (exactly pycaffe's), 2 to 5 splines.
+
+    Returns
+    -------
+    (height, width, K) float32 ndarray
+    """
+    height, width = (int(n) for n in new_dims)
+    if im.shape[-1] not in (1, 3):
+        from scipy.ndimage import zoom  # half a second to import, rarely needed
+
+        scale = (height / im.shape[0], width / im.shape[1], 1)
+        return zoom(im, scale, order=interp_order).astype(np.float32)
+
+    im = im if im.dtype.kind == "f" else im.astype(float)
+    low, high = im.min(), im.max()
+    if not high > low:
+        return np.full((height, width, im.shape[-1]), low, np.float32)
+    stretched = (im - low) / (high - low)
+    if interp_order == 1:
+        resized = _sample_linear(_sample_linear(stretched, 0, height), 1, width)
+    else:
+        from scipy.ndimage import zoom
+
+        scale = (height / im.shape[0], width / im.shape[1], 1)
+        resized = zoom(stretched.astype(float), scale, order=interp_order, mode="grid-constant", grid_mode=True)
+        resized = resized.clip(0, 1)
+    return (resized * (high - low) + low).astype(np.float32)
+
+
+def _sample_linear(image, axis, size):
+    """Values in float64 at the centres of `size` equal cells along `axis`, fading to zero beyond the outermost ones."""
+    length = image.shape[axis]
+    position = (np.arange(size) + 0.5) * (length / size) - 0.5
+    before = np.floor(position).astype(int)
+    after = before + 1
+    weight = position - before
+    along = (slice(None), *[np.newaxis] * (image.ndim - 1 - axis))
+    return (
+        image.take(before.clip(min=0), axis) * np.where(before < 0, 0, 1 - weight)[along]
+        + image.take(after.clip(max=length - 1), axis) * np.where(after < length, weight, 0)[along]
+    )
+
+
+def oversample(images, crop_dims):
+    """Crop images at the four corners and the centre, and mirror each crop.
+
+    Parameters
+    ----------
+    images : sequence of (H, W, K) ndarrays of one size
+    crop_dims : (height, width)
+
+    Returns
+    -------
+    (10 N, height, width, K) float32 ndarray
+        For every image: top left, top right, bottom left, bottom right, centre, then their mirrors in that order.
+
+    Raises ValueError for images smaller than the crop.
+    """
+    height, width = (int(n) for n in crop_dims)
+    rows, columns, channels = images[0].shape
+    bottom, right = rows - height, columns - width
+    if min(bottom, right) < 0:
+        raise ValueError(f"cannot crop {height}x{width} out of images of {rows}x{columns}")
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    crops = np.empty((len(images), 10, height, width, channels), np.float32)
+    for image, of_image in zip(images, crops, strict=True):
+        for crop, (top, left) in zip(of_image, corners, strict=False):
+            crop[...] = image[top : top + height, left : left + width]
+    crops[:, 5:] = crops[:, :5, :, ::-1]
+    return crops.reshape(-1, height, width, channels)

@@ -1,0 +1,16 @@
+"""The layers, a family a file; importing this package registers them all.
+
+As in pycaffe, ``from caffe import layers as L`` also gives the functions of net specifications: ``L.Convolution(…)``.
+"""
+from .. import net_spec as _net_spec
+from . import affine, array_data, conv, data, inner_product, loss, lrn, metric, neuron, pooling, python, structure  # noqa: F401
+from .base import Layer, create_layer, layer_type_list
+from .python import PythonLayer
+
+__all__ = ["Layer", "PythonLayer", "create_layer", "layer_type_list"]
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(_net_spec.layers, name)

@@ -1,0 +1,142 @@
+"""Scale, Bias and BatchNorm (scale_layer.cpp, bias_layer.cpp, batch_norm_layer.cpp)."""
+
+import math
+
+import torch
+
+from ..proto import caffe_pb2
+from .base import TEST, Layer, register
+
+
+class _Affine(Layer):
+    """A factor or summand, learned or taken from a second bottom, spread over the first bottom from ``axis`` on."""
+
+    min_bottom, max_bottom = 1, 2
+    exact_top = 1
+
+    def operand_shape(self, p, bottom):
+        """Shape of the learned operand: ``num_axes`` axes of the bottom from ``axis`` on (−1: all that follow)."""
+        axis = self.axis_of(bottom[0], p.axis)
+        if p.num_axes < -1:
+            self.fail("num_axes must be non-negative, or -1 to extend to the end of bottom[0]")
+        end = len(bottom[0].shape) if p.num_axes == -1 else axis + p.num_axes
+        if end > len(bottom[0].shape):
+            self.fail(f"{self.type} blob's shape extends past bottom[0]'s shape when applied starting with axis {axis}")
+        return bottom[0].shape[axis:end]
+
+    def check_spread(self, p, bottom, operand):
+        """Where the operand starts in the bottom; its shape must equal the bottom's there."""
+        # a scalar goes with any bottom; bottom 0 may itself be a scalar then
+        self.start = 0 if operand.shape == () else self.axis_of(bottom[0], p.axis)
+        end = self.start + len(operand.shape)
+        if bottom[0].shape[self.start : end] != operand.shape:
+            self.fail(
+                f"dimension mismatch between bottom[0] {bottom[0].shape_string()} and {self.type.lower()} blob "
+                f"{operand.shape_string()} from axis {self.start}"
+            )
+
+    def spread(self, operand, x):
+        """The operand with trailing axes of one, so that it broadcasts over ``x``."""
+        return operand.reshape(*operand.shape, *[1] * (x.dim() - self.start - operand.dim()))
+
+
+@register("Bias")
+class Bias(_Affine):
+    """x + b."""
+
+    def setup(self, bottom, top):
+        if len(bottom) == 1:
+            p = self.param.bias_param
+            self.add_blob(self.operand_shape(p, bottom), p.filler)
+
+    def reshape(self, bottom, top):
+        self.check_spread(self.param.bias_param, bottom, bottom[1] if len(bottom) > 1 else self.blobs[0])
+        top[0].reshape(*bottom[0].shape)
+
+    def compute(self, x, bias):
+        return x + self.spread(bias, x)
+
+
+@register("Scale")
+class Scale(_Affine):
+    """x · s, plus a bias of the same shape where ``bias_term``."""
+
+    def setup(self, bottom, top):
+        p = self.param.scale_param
+        shape = bottom[1].shape if len(bottom) > 1 else self.operand_shape(p, bottom)
+        if len(bottom) == 1:
+            one = caffe_pb2.FillerParameter(type="constant", value=1)
+            self.add_blob(shape, p.filler if p.HasField("filler") else one)
+        if p.bias_term:
+            self.add_blob(shape, p.bias_filler)
+
+    def reshape(self, bottom, top):
+        self.check_spread(self.param.scale_param, bottom, bottom[1] if len(bottom) > 1 else self.blobs[0])
+        top[0].reshape(*bottom[0].shape)
+
+    def compute(self, x, scale, bias=None):
+        y = x * self.spread(scale, x)
+        return y if bias is None else y + self.spread(bias, x)
+
+    def backward(self, top, propagate_down, bottom):
+        if len(bottom) == 1 and self.param_propagate_down[0] and self._overwrites(bottom[0].shape):
+            self.blobs[0].zero_diff()
+        super().backward(top, propagate_down, bottom)
+
+    def _overwrites(self, shape):
+        """Whether Caffe writes the factor's diff where it should add: with nothing before the factor's axes.
+
+        All but the lone factor of several numbers, then. A batch of one image is enough, so ``iter_size`` > 1 loses
+        gradients there.
+        """
+        factors = self.blobs[0].count
+        before, of_each = math.prod(shape[: self.start]), math.prod(shape[self.start + len(self.blobs[0].shape) :])
+        return before == 1 and not (factors == 1 and of_each > 1)
+
+
+@register("BatchNorm")
+class BatchNorm(Layer):
+    """(x − mean) / √(variance + eps) per channel: of the batch at TRAIN, of the running sums at TEST.
+
+    Blobs: running sum of means, of variances (times m / (m − 1)), and the sums' common scale factor. No affine part.
+    """
+
+    exact_bottom = exact_top = 1
+
+    def setup(self, bottom, top):
+        p = self.param.batch_norm_param
+        self.use_global = p.use_global_stats if p.HasField("use_global_stats") else self.phase == TEST
+        self.channels = bottom[0].shape[1] if len(bottom[0].shape) > 1 else 1
+        for shape in ((self.channels,), (self.channels,), (1,)):
+            self.add_blob(shape)
+        for spec in self.param.param:
+            if spec.lr_mult != 0:
+                self.fail("Cannot configure batch normalization statistics as layer parameters")
+        while len(self.param.param) < len(self.blobs):
+            self.param.param.add(lr_mult=0)
+
+    def reshape(self, bottom, top):
+        channels = bottom[0].shape[1] if len(bottom[0].shape) > 1 else 1
+        if channels != self.channels:
+            self.fail(f"The bottom has {channels} channels, its statistics {self.channels}")
+        top[0].reshape(*bottom[0].shape)
+
+    def compute(self, x, *sums):
+        shape = x.shape
+        mean_sum, variance_sum, factor = (s.detach() for s in sums)  # statistics get no diff, force_backward or not
+        x = x.reshape(shape[0], self.channels, -1)
+        if self.use_global:
+            factor = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
+            mean, variance = mean_sum * factor, variance_sum * factor
+        else:
+            mean = x.mean((0, 2))
+            variance = (x - mean[:, None]).square().mean((0, 2))
+            self._accumulate(mean.detach(), variance.detach(), x.numel() // self.channels)
+        y = (x - mean[:, None]) / (variance + self.param.batch_norm_param.eps).sqrt()[:, None]
+        return y.reshape(shape)
+
+    def _accumulate(self, mean, variance, m):
+        decay = self.param.batch_norm_param.moving_average_fraction
+        unbiased = variance * (m / (m - 1)) if m > 1 else variance
+        for blob, value in zip(self.blobs, (mean, unbiased, torch.ones_like(mean[:1]))):
+            blob.set_tensor(blob.tensor() * decay + value)

@@ -1,0 +1,244 @@
+"""Layers whose data are arrays: MemoryData, HDF5Data, DummyData.
+
+Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
+"""
+import h5py
+import numpy as np
+import torch
+
+from ..errors import CaffeError
+from ..fillers import fill
+from ..log import warn
+from ..proto import caffe_pb2
+from ..rng import c_rand, global_stream
+from ..transformer import DataTransformer
+from .base import Layer, register
+
+
+class _ArrayLayer(Layer):
+    exact_bottom = 0
+    differentiable = False
+
+    def reshape(self, bottom, top):
+        pass
+
+
+def _put(blob, values):
+    blob.reshape(*values.shape)
+    blob.set_tensor(torch.from_numpy(values))
+
+
+@register("MemoryData")
+class MemoryData(_ArrayLayer):
+    """Batches cut from the arrays that ``set_input_arrays`` was given, over and over."""
+
+    exact_top = 2
+
+    def setup(self, bottom, top):
+        p = self.param.memory_data_param
+        # draws a word for a transformer that set_input_arrays bypasses
+        DataTransformer(self.param.transform_param, self.phase).init_rand(global_stream())
+        self._shape = (p.batch_size, p.channels, p.height, p.width)
+        if min(self._shape) < 1:
+            self.fail("batch_size, channels, height, and width must be specified and positive in memory_data_param")
+        crop = self.param.transform_param.crop_size
+        top[0].reshape(*((*self._shape[:2], crop, crop) if crop else self._shape))
+        top[1].reshape(p.batch_size)
+        self._data = self._labels = None
+        self._position = 0
+
+    def set_input_arrays(self, data, labels):
+        """Take ``data`` (n, channels, height, width) and ``labels`` (n, 1, 1, 1) or (n,), n a multiple of a batch.
+
+        Both must be C-contiguous float32. They are not copied: what is changed in them later is seen by later batches.
+        Raises CaffeError in pycaffe's words where they do not fit.
+        """
+        data, labels = np.asarray(data), np.asarray(labels)
+        if labels.ndim == 1:
+            labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
+        _check_array(data, "data array", self._shape[1:])
+        _check_array(labels, "labels array", (1, 1, 1))
+        if len(data) != len(labels):
+            raise CaffeError("data and labels must have the same first dimension")
+        if len(data) % self._shape[0] or not len(data):
+            raise CaffeError("first dimensions of input arrays must be a multiple of batch size")
+        if self.param.HasField("transform_param"):
+            warn("memory_data_layer.cpp:90", "MemoryData does not transform array data on Reset()")
+        self._data, self._labels = data, labels
+        self._position = 0
+
+    def forward(self, bottom, top, record):
+        if self._data is None:
+            self.fail("MemoryDataLayer needs to be initialized by calling Reset, as net.set_input_arrays does")
+        batch = slice(self._position, self._position + self._shape[0])
+        # copies: a view of a blob may be written to, by its user or by the next batch
+        _put(top[0], self._data[batch].copy())
+        _put(top[1], self._labels[batch].copy())
+        self._position = batch.stop % len(self._data)
+
+    def state(self):
+        """The next batch's place in the arrays."""
+        return {"position": self._position}
+
+    def set_state(self, state):
+        """Go on where ``state()`` was taken; the arrays are the user's to set."""
+        self._position = state["position"]
+
+
+def _check_array(array, name, shape):
+    if not array.flags.c_contiguous:
+        raise CaffeError(f"{name} must be C contiguous")
+    if array.ndim != 4:
+        raise CaffeError(f"{name} must be 4-d")
+    if array.dtype != np.float32:
+        raise CaffeError(f"{name} must be float32")
+    for size, wanted, what in zip(array.shape[1:], shape, ("number of channels", "height", "width")):
+        if size != wanted:
+            raise CaffeError(f"{name} has wrong {what}")
+
+
+@register("HDF5Data")
+class HDF5Data(_ArrayLayer):
+    """Rows of data sets named as the tops, from the HDF5 files a list names; batches run on across files.
+
+    With ``shuffle``, files and rows within them take the order that Caffe gets from the C library's ``rand()``: it is
+    the same in every process, whatever ``random_seed`` is.
+    """
+
+    min_top = 1
+
+    def setup(self, bottom, top):
+        if self.param.HasField("transform_param"):
+            self.fail("HDF5Data does not transform data")
+        p = self.param.hdf5_data_param
+        if p.batch_size < 1:
+            self.fail("Positive batch size required")
+        try:
+            with open(p.source, encoding="utf-8", errors="surrogateescape") as file:
+                self._names = file.read().split()
+        except OSError as error:
+            self.fail(f"Failed to open source file: {p.source}: {error.strerror}")
+        if not self._names:
+            self.fail(f"Must have at least 1 HDF5 filename listed in {p.source}")
+        self._files = self._mixed(np.arange(len(self._names)))
+        self._file = self._row = 0
+        self._load()
+        for blob, values in zip(top, self._values):
+            blob.reshape(p.batch_size, *values.shape[1:])
+
+    def _mixed(self, order):
+        return order[c_rand.shuffled(len(order))] if self.param.hdf5_data_param.shuffle else order
+
+    def _load(self):
+        name = self._names[self._files[self._file]]
+        try:
+            with h5py.File(name, "r") as file:
+                self._values = [self._read(file, top, name) for top in self.param.top]
+        except OSError as error:
+            self.fail(f"Failed opening HDF5 file: {name}: {error}")
+        if len({len(values) for values in self._values}) > 1:
+            counts = ", ".join(f"{top} {len(values)}" for top, values in zip(self.param.top, self._values))
+            self.fail(f"The data sets of {name} differ in their number of rows: {counts}")
+        self._rows = self._mixed(np.arange(len(self._values[0])))
+
+    def _read(self, file, top, name):
+        if not isinstance(file.get(top), h5py.Dataset):
+            self.fail(f"Failed to find HDF5 dataset {top} in {name}")
+        values = file[top]
+        if values.dtype.kind not in "fiu":
+            self.fail(f"Unsupported datatype class of HDF5 dataset {top} in {name}: {values.dtype}")
+        if values.ndim < 1 or values.size == 0:
+            self.fail(f"Input must have at least 1 axis and one row: HDF5 dataset {top} in {name} is {values.shape}")
+        return values[()].astype(np.float32)
+
+    def forward(self, bottom, top, record):
+        size = self.param.hdf5_data_param.batch_size
+        batch = [np.empty((size, *blob.shape[1:]), np.float32) for blob in top]
+        done = 0
+        while done < size:
+            rows = self._rows[self._row : self._row + size - done]
+            for out, values, name in zip(batch, self._values, self.param.top):
+                if values.shape[1:] != out.shape[1:]:
+                    file = self._names[self._files[self._file]]
+                    self.fail(f"HDF5 dataset {name} in {file} has rows of {values.shape[1:]}, not {out.shape[1:]}")
+                out[done : done + len(rows)] = values[rows]
+            done += len(rows)
+            self._row += len(rows)
+            if self._row == len(self._rows):
+                self._next_file()
+        for blob, values in zip(top, batch):
+            _put(blob, values)
+
+    def _next_file(self):
+        if len(self._names) > 1:
+            self._file += 1
+            if self._file == len(self._names):
+                self._file = 0
+                self._files = self._mixed(self._files)
+            self._load()
+        self._row = 0
+        self._rows = self._mixed(self._rows)
+
+    def state(self):
+        """Where the next row comes from, and the state of ``rand()``."""
+        return {
+            "files": self._files.tolist(),
+            "file": self._file,
+            "rows": self._rows.tolist(),
+            "row": self._row,
+            "rand": c_rand.state(),
+        }
+
+    def set_state(self, state):
+        """Go on where ``state()`` was taken."""
+        if len(state["files"]) != len(self._names):
+            self.fail(f"Cannot resume: {self.param.hdf5_data_param.source} is not the list of the interrupted run")
+        self._files = np.array(state["files"], np.intp)
+        self._file = state["file"]
+        self._load()
+        if len(state["rows"]) != len(self._rows):
+            self.fail(f"Cannot resume: {self._names[self._files[self._file]]} changed since the interrupted run")
+        self._rows = np.array(state["rows"], np.intp)
+        self._row = state["row"]
+        c_rand.set_state(state["rand"])
+
+
+@register("DummyData")
+class DummyData(_ArrayLayer):
+    """Filled blobs: constants once, at setup; what other fillers draw anew at every forward."""
+
+    min_top = 1
+
+    def setup(self, bottom, top):
+        p = self.param.dummy_data_param
+        if len(p.data_filler) not in (0, 1, len(top)):
+            self.fail(
+                f"Number of data fillers must be 0, 1 or equal to the number of tops: {len(top)}; "
+                f"you specified {len(p.data_filler)} data fillers"
+            )
+        for blob, shape in zip(top, self._shapes(p, len(top))):
+            blob.reshape(*shape)
+        fillers = list(p.data_filler) or [caffe_pb2.FillerParameter()]
+        self._fillers = fillers * len(top) if len(fillers) == 1 else fillers
+        for blob, filler in zip(top, self._fillers):
+            if filler.type == "constant":
+                _put(blob, fill(filler, blob.shape, global_stream()))
+
+    def _shapes(self, p, tops):
+        legacy = ("num", "channels", "height", "width")
+        if not any(len(getattr(p, field)) for field in legacy):
+            if len(p.shape) not in (1, tops):
+                self.fail(f"Must specify 'shape' once, or once per top blob ({tops}); specified {len(p.shape)}")
+            return [tuple(p.shape[i if len(p.shape) > 1 else 0].dim) for i in range(tops)]
+        if len(p.shape):
+            self.fail("Both shape and legacy fields were specified")
+        sizes = [list(getattr(p, field)) for field in legacy]
+        for field, size in zip(legacy, sizes):
+            if len(size) not in (1, tops):
+                self.fail(f"Must specify '{field}' once, or once per top blob ({tops}); specified {len(size)}")
+        return list(zip(*(size * tops if len(size) == 1 else size for size in sizes)))
+
+    def forward(self, bottom, top, record):
+        for blob, filler in zip(top, self._fillers):
+            if filler.type != "constant":
+                _put(blob, fill(filler, blob.shape, global_stream()))

@@ -1,0 +1,204 @@
+"""What a layer is: its shapes and its torch forward; backward is autograd over it (layer.hpp, layer_factory.cpp)."""
+
+import torch
+
+from ..blob import Blob
+from ..errors import CaffeError
+from ..fillers import fill
+from ..proto import caffe_pb2
+from ..rng import global_stream
+
+_REGISTRY = {}
+TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
+
+
+def register(*type_names):
+    """Class decorator: make a layer available under the type names of definitions."""
+
+    def add(cls):
+        for name in type_names:
+            _REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def layer_type_list():
+    """Names of the layer types this engine knows, sorted."""
+    return sorted(_REGISTRY)
+
+
+def create_layer(param):
+    """The layer a ``LayerParameter`` (its ``phase`` set) describes, not yet set up."""
+    cls = _REGISTRY.get(param.type)
+    if cls is None:
+        raise CaffeError(
+            f"Unknown layer type: {param.type} (layer '{param.name}'; known types: {', '.join(layer_type_list())})."
+        )
+    return cls(param)
+
+
+class Layer:
+    """A node of the net between its bottom and top blobs.
+
+    A family of layers gives ``setup`` (once: check parameters, make parameter blobs), ``reshape`` (top shapes from
+    bottom shapes) and ``compute`` (torch tensors in, torch tensors out, parameters appended). Those with another
+    idea of backward (Python layers, data) override ``forward`` and ``backward`` themselves.
+    """
+
+    exact_bottom = min_bottom = max_bottom = None
+    exact_top = min_top = max_top = None
+    equal_bottom_top = False
+    auto_top = False  # missing required tops are made up, as "(automatic)"
+    is_loss = False
+    differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
+
+    def __init__(self, param):
+        self.param = param
+        self.name = param.name
+        self.type = param.type
+        self.phase = param.phase
+        self.blobs = []
+        self.param_propagate_down = []
+        self._graph = None
+
+    # what a family of layers writes
+
+    def setup(self, bottom, top):
+        """Check the parameters and make the parameter blobs; called once, before the first ``reshape``."""
+
+    def reshape(self, bottom, top):
+        """Give the tops their shapes; called before every forward."""
+        raise NotImplementedError
+
+    def compute(self, *tensors):
+        """Tops (a tensor or a list) from the bottoms' tensors followed by the parameters' tensors."""
+        raise NotImplementedError
+
+    def allow_force_backward(self, index):
+        """Whether ``force_backward`` extends to this bottom (labels say no)."""
+        return not (self.is_loss and index == 1)
+
+    # what the net calls
+
+    def forward(self, bottom, top, record):
+        """Compute the tops; ``record`` keeps the graph for ``backward``."""
+        self._graph = None
+        inputs = [blob.tensor() for blob in bottom]
+        if not record:
+            with torch.no_grad():
+                outputs = self._outputs(inputs, [b.tensor() for b in self.blobs])
+        else:
+            outputs = self._record(bottom, top, inputs)
+        for blob, value in zip(top, outputs):
+            for source in bottom:
+                if value.data_ptr() == source.tensor().data_ptr() and not blob.shares_data_with(source):
+                    value = value.clone()
+            blob.set_tensor(value)
+
+    def _outputs(self, inputs, params):
+        outputs = self.compute(*inputs, *params)
+        return outputs if isinstance(outputs, (list, tuple)) else [outputs]
+
+    def _record(self, bottom, top, inputs):
+        # .data, not detach(): a view a user holds may be rewritten before backward, which Caffe allows
+        in_place = bool(bottom) and bool(top) and top[0].shares_data_with(bottom[0])
+        leaves = [x.clone() if in_place and bottom[0].handed_out else x.data for x in inputs]
+        params = [blob.tensor().data for blob in self.blobs]
+        for i, leaf in enumerate(leaves):
+            leaf.requires_grad_(self.bottom_differentiable(i))
+        for leaf, wanted in zip(params, self.param_propagate_down):
+            leaf.requires_grad_(wanted)
+        with torch.enable_grad():
+            outputs = self._outputs(leaves, params)
+        self._graph = (leaves, params, outputs)
+        return [y.detach() for y in outputs]
+
+    def bottom_differentiable(self, index):
+        """Whether a gradient with respect to this bottom exists."""
+        return self.allow_force_backward(index)
+
+    def backward(self, top, propagate_down, bottom):
+        """Overwrite the bottoms' diffs (where asked) and add to the parameters' diffs, from the tops' diffs."""
+        if not self.differentiable:
+            return
+        if self._graph is None:
+            self._record(bottom, top, [blob.tensor() for blob in bottom])
+        leaves, params, outputs = self._graph
+        wanted = [i for i, down in enumerate(propagate_down) if down]
+        for i in wanted:
+            if not leaves[i].requires_grad:
+                self.fail(f"{self.type} Layer cannot backpropagate to {self.bottom_role(i)} inputs")
+        needed = [leaves[i] for i in wanted] + [p for p in params if p.requires_grad]
+        tops = [(y, blob) for y, blob in zip(outputs, top) if y.requires_grad]
+        if not needed:
+            return
+        grads = [None] * len(needed)
+        if tops:
+            grads = torch.autograd.grad(
+                [y for y, _ in tops],
+                needed,
+                [blob.diff_tensor() for _, blob in tops],
+                retain_graph=True,
+                allow_unused=True,
+            )
+        # all owned before any is written: in place, the bottom's diff is the top's
+        grads = [None if grad is None else _owned(grad, top) for grad in grads]
+        for i, grad in zip(wanted, grads):
+            bottom[i].set_diff(torch.zeros_like(leaves[i]) if grad is None else grad)
+        rest = iter(grads[len(wanted) :])
+        for blob, leaf in zip(self.blobs, params):
+            if leaf.requires_grad:
+                grad = next(rest)
+                if grad is not None:
+                    blob.add_diff(grad.contiguous())
+
+    def bottom_role(self, index):
+        """What a bottom without gradient is called in an error message."""
+        return "label" if index == 1 else "these"
+
+    # helpers for families
+
+    def add_blob(self, shape, filler=None):
+        """Make a parameter blob of ``shape`` and fill it from the global random stream."""
+        blob = Blob(shape)
+        if filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
+            blob.set_tensor(torch.from_numpy(fill(filler, tuple(shape), global_stream())))
+        self.blobs.append(blob)
+        return blob
+
+    def axis_of(self, blob, index):
+        """A non-negative axis of ``blob`` from one that may count from the end; CaffeError where out of range."""
+        try:
+            return blob.axis(index)
+        except CaffeError as error:
+            self.fail(str(error))
+
+    def check_counts(self, bottom, top):
+        """Raise CaffeError unless the numbers of bottoms and tops are what this type of layer takes."""
+        for kind, verb, blobs in (("bottom", "takes", bottom), ("top", "produces", top)):
+            exact, low, high = (getattr(self, f"{bound}_{kind}") for bound in ("exact", "min", "max"))
+            noun = f"{kind} blob(s) as {'input' if kind == 'bottom' else 'output'}"
+            for limit, wrong, words in (
+                (exact, lambda n, m: n != m, ""),
+                (low, lambda n, m: n < m, "at least "),
+                (high, lambda n, m: n > m, "at most "),
+            ):
+                if limit is not None and wrong(len(blobs), limit):
+                    self.fail(f"{self.type} Layer {verb} {words}{limit} {noun}, not {len(blobs)}")
+        if self.equal_bottom_top and len(bottom) != len(top):
+            self.fail(f"{self.type} Layer produces one top blob as output for each bottom blob input")
+
+    def fail(self, message):
+        """Raise CaffeError naming this layer."""
+        raise CaffeError(f"{message} (layer '{self.name}').")
+
+
+def _owned(grad, top):
+    """The gradient, copied where it is a view of a top's diff (two diffs must not be one memory) or no dense array."""
+    views = {blob.diff_tensor().untyped_storage().data_ptr() for blob in top}
+    if grad.untyped_storage().data_ptr() in views:
+        return grad.clone(memory_format=torch.contiguous_format)
+    if grad.dim() == 4 and grad.is_contiguous(memory_format=torch.channels_last):
+        return grad
+    return grad.contiguous()

@@ -1,0 +1,360 @@
+"""Layers that read pictures: ImageData from a list, Data from an LMDB (image_data_layer.cpp, data_layer.cpp).
+
+Each makes its next batch ahead, in a thread. All draws still come in Caffe's order: the global stream is used at setup
+only, everything later comes from streams of the layer's own.
+"""
+import contextlib
+import hashlib
+import os
+import re
+import threading
+import weakref
+
+import lmdb
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+
+from ..errors import CaffeError
+from ..images import decode, read_image, to_planes
+from ..log import log, warn
+from ..proto import caffe_pb2
+from ..rng import Stream, global_stream, shuffled
+from ..transformer import DataTransformer
+from .base import Layer, register
+
+
+class _Task(threading.Thread):
+    """A function at work in the background."""
+
+    def __init__(self, function):
+        super().__init__()
+        self._function = function
+        self._value = self._error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._value = self._function()
+        except BaseException as error:
+            self._error = error
+
+    def result(self):
+        """What the function returned; raises what it raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+@contextlib.contextmanager
+def _at(where):
+    """Add to an error's message where it happened."""
+    try:
+        yield
+    except CaffeError as error:
+        raise CaffeError(f"{error} ({where}).") from None
+
+
+class PictureLayer(Layer):
+    """Batches of transformed images (N, C, H, W) and, with a second top, their labels (N,), from an endless source.
+
+    A subclass gives ``open_source`` (check the definition, open what it names, draw what Caffe draws), ``first`` and
+    ``items(n)`` (the next image, the next n; the latter move on), each as (image (C, H, W), label, where it is from),
+    and ``position`` / ``seek``, a small dict JSON can hold.
+    """
+
+    exact_bottom = 0
+    differentiable = False
+
+    def setup(self, bottom, top):
+        if self.param.transform_param.HasField("mean_file"):
+            log("data_transformer.cpp:25", f"Loading mean file from: {self.param.transform_param.mean_file}")
+        self.transformer = DataTransformer(self.param.transform_param, self.phase)
+        self.transformer.init_rand(global_stream())
+        self.batch_size = self.open_source()
+        if self.batch_size < 1:
+            self.fail("Positive batch size required")
+        image, _, where = self.first()
+        with _at(where):
+            shape = (self.batch_size, *self.transformer.output_shape(image.shape))
+        top[0].reshape(*shape)
+        log(f"{self.log_name}:90", "output data size: " + ",".join(str(n) for n in shape))
+        for label in top[1:]:
+            label.reshape(self.batch_size)
+        # as Caffe: seeded once more, then its prefetch thread, whose own stream serves nothing here
+        self.transformer.init_rand(global_stream())
+        global_stream().word()
+        self._ahead = None
+        self._seen = self._stand()
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top, record):
+        """Hand over the batch made ahead and start on the next; after an error the same batch is tried again."""
+        try:
+            data, labels, self._seen = self._load() if self._ahead is None else self._ahead.result()
+        except BaseException:
+            self._go_to(*self._seen)
+            raise
+        self._ahead = _Task(self._load)
+        for blob, values in zip(top, (data, labels)):
+            blob.reshape(*values.shape)
+            blob.set_tensor(torch.from_numpy(values))
+
+    def state(self):
+        """Where the next batch comes from, as JSON can hold it; what was only made ahead does not count."""
+        position, stream = self._seen
+        return {"source": position, "transformer": None if stream is None else stream.state()}
+
+    def set_state(self, state):
+        """Go on where ``state()`` was taken, in this process or another; CaffeError where the source is another."""
+        stream = None
+        if state["transformer"] is not None:
+            stream = Stream(0)
+            stream.set_state(state["transformer"])
+        if (stream is None) != (self.transformer.stream is None):
+            self.fail("Cannot resume: the layer was saved with other transform_param")
+        self._go_to(state["source"], stream)
+        self._seen = self._stand()
+
+    def _stand(self):
+        stream = self.transformer.stream
+        return self.position(), None if stream is None else stream.copy()
+
+    def _go_to(self, position, stream):
+        if self._ahead is not None:
+            self._ahead.join()
+            self._ahead = None
+        self.seek(position)
+        self.transformer.stream = None if stream is None else stream.copy()
+
+    def _load(self):
+        data = None
+        labels = np.empty(self.batch_size, np.float32)
+        for i, (image, label, where) in enumerate(self.items(self.batch_size)):
+            with _at(where):
+                if data is None:
+                    data = np.empty((self.batch_size, *self.transformer.output_shape(image.shape)), np.float32)
+                self.transformer.transform(image, data[i])
+            labels[i] = label
+        return data, labels, self._stand()
+
+
+@register("ImageData")
+class ImageData(PictureLayer):
+    """Pictures named in a list of lines ``path label``, the label an integer behind the last space."""
+
+    exact_top = 2
+    log_name = "image_data_layer.cpp"
+
+    def open_source(self):
+        p = self.param.image_data_param
+        if (p.new_height > 0) != (p.new_width > 0):
+            self.fail("Current implementation requires new_height and new_width to be set at the same time")
+        self._size = p.new_height, p.new_width
+        self._color = p.is_color
+        log(f"{self.log_name}:38", f"Opening file {p.source}")
+        self._lines, self._digest = read_list(p.source)
+        self._order = np.arange(len(self._lines))
+        self._line = 0
+        self._seed, self._shuffles = None, 0
+        if p.shuffle:
+            log(f"{self.log_name}:53", "Shuffling data")
+            self._seed = global_stream().word()
+            self._stream = Stream(self._seed)
+            self._shuffle()
+        log(f"{self.log_name}:63", f"A total of {len(self._lines)} images.")
+        if p.rand_skip:
+            skip = global_stream().word() % p.rand_skip
+            log(f"{self.log_name}:71", f"Skipping first {skip} data points.")
+            if skip >= len(self._lines):
+                self.fail(f"Not enough points to skip: {skip} of {len(self._lines)} in {p.source}")
+            self._line = skip
+        return p.batch_size
+
+    def _shuffle(self):
+        self._order = self._order[shuffled(len(self._order), self._stream)]
+        self._shuffles += 1
+
+    def first(self):
+        """The next picture."""
+        p = self.param.image_data_param
+        index = self._order[self._line]
+        name, label = self._lines[index]
+        where = f"line {index + 1} of {p.source}"
+        with _at(where):
+            return read_image(p.root_folder + name, *self._size, self._color), label, where
+
+    def items(self, n):
+        """The next ``n`` pictures; the list starts anew, shuffled again, wherever it ends."""
+        for _ in range(n):
+            item = self.first()
+            self._line += 1
+            if self._line == len(self._lines):
+                self._line = 0
+                if self._seed is not None:
+                    self._shuffle()
+            yield item
+
+    def position(self):
+        """The next line's place in the order; the order as its seed and how often it was shuffled."""
+        return {"list": self._digest, "line": self._line, "seed": self._seed, "shuffles": self._shuffles}
+
+    def seek(self, position):
+        """Stand where ``position()`` was taken."""
+        if position["list"] != self._digest:
+            self.fail(f"Cannot resume: {self.param.image_data_param.source} is not the list of the interrupted run")
+        if (position["seed"], position["shuffles"]) != (self._seed, self._shuffles):
+            if (position["seed"] is None) != (self._seed is None):
+                self.fail("Cannot resume: shuffle is not what it was in the interrupted run")
+            self._order = np.arange(len(self._lines))
+            self._seed, self._shuffles = position["seed"], 0
+            self._stream = Stream(self._seed)
+            for _ in range(position["shuffles"]):
+                self._shuffle()
+        self._line = position["line"]
+
+
+def read_list(source):
+    """A list's lines as [(path, label)], and a digest of the file.
+
+    Raises CaffeError, naming the line, where one is not a path, a space and an integer.
+    """
+    try:
+        with open(source, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise CaffeError(f"Could not open the image list {source}: {error.strerror}.") from None
+    text = content.decode("utf-8", "surrogateescape").rstrip()
+    if not text:
+        raise CaffeError(f"File is empty: {source} names no images.")
+    lines = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.rstrip()
+        name, space, label = line.rpartition(" ")
+        if not space:
+            raise CaffeError(f"Line {number} of {source} has no label: it should be path, space, label, not '{line}'.")
+        if not re.fullmatch(r"[+-]?[0-9]+", label):
+            raise CaffeError(f"Line {number} of {source}: the label '{label}' is not an integer.")
+        lines.append((name, int(label)))
+    return lines, hashlib.sha256(content).hexdigest()
+
+
+_open_databases = weakref.WeakValueDictionary()
+
+
+class _Database:
+    """An LMDB opened for reading; LMDB allows one environment per process and folder, so layers share it."""
+
+    def __init__(self, source):
+        try:
+            self.environment = lmdb.open(source, subdir=os.path.isdir(source), readonly=True, lock=False, create=False)
+        except lmdb.Error as error:
+            raise CaffeError(f"Could not open the LMDB {source}: {error}.") from None
+        weakref.finalize(self, self.environment.close)
+
+
+def _database(source):
+    """The database in this folder, opened if it is not yet."""
+    path = os.path.realpath(source)
+    database = _open_databases.get(path)
+    if database is None:
+        database = _open_databases[path] = _Database(source)
+    return database
+
+
+@register("Data")
+class Data(PictureLayer):
+    """Records (``Datum``) of an LMDB in the order of their keys."""
+
+    min_top, max_top = 1, 2
+    log_name = "data_layer.cpp"
+
+    def open_source(self):
+        p = self.param.data_param
+        if p.backend != caffe_pb2.DataParameter.LMDB:
+            self.fail(
+                f"Cannot read {p.source}: the backend is LEVELDB, Caffe's default, and only LMDB is supported; "
+                "convert the database if it is one of LevelDB, and set backend: LMDB"
+            )
+        t = self.param.transform_param
+        if t.force_color and t.force_gray:
+            self.fail("cannot set both force_color and force_gray")
+        self._color = True if t.force_color else False if t.force_gray else None
+        for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
+            if getattr(p, field):
+                warn(f"{self.log_name}:40", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
+        self._database = _database(p.source)
+        log("db_lmdb.cpp:35", f"Opened lmdb {p.source}")
+        with self._cursor() as cursor:
+            if not cursor.first():
+                self.fail(f"The LMDB {p.source} is empty")
+            self._key = cursor.key()
+        return p.batch_size
+
+    @contextlib.contextmanager
+    def _cursor(self):
+        with self._database.environment.begin(buffers=False) as transaction, transaction.cursor() as cursor:
+            yield cursor
+
+    def first(self):
+        """The next record's image."""
+        return next(self.items(1, move=False))
+
+    def items(self, n, move=True):
+        """The images of the next ``n`` records; after the last comes the first again."""
+        source = self.param.data_param.source
+        with self._cursor() as cursor:
+            if not cursor.set_key(self._key):
+                self.fail(f"The LMDB {source} has lost its record '{_text(self._key)}'")
+            for _ in range(n):
+                where = f"record '{_text(cursor.key())}' of {source}"
+                with _at(where):
+                    image, label = self._read(cursor.value())
+                if move:
+                    if not cursor.next():
+                        cursor.first()
+                    self._key = cursor.key()
+                yield image, label, where
+
+    def _read(self, value):
+        datum = caffe_pb2.Datum()
+        try:
+            datum.ParseFromString(value)
+        except DecodeError:
+            raise CaffeError("Could not parse a Datum") from None
+        return datum_image(datum, self._color), datum.label
+
+    def position(self):
+        """The next record's key."""
+        return {"key": self._key.hex()}
+
+    def seek(self, position):
+        """Stand where ``position()`` was taken."""
+        self._key = bytes.fromhex(position["key"])
+
+
+def datum_image(datum, color=None):
+    """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
+    or False, as they are where it is None.
+
+    Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
+    """
+    if datum.encoded:
+        image = decode(datum.data, color)
+        if image is None:
+            raise CaffeError("Could not decode datum")
+        if image.dtype != np.uint8:
+            raise CaffeError("Image data type must be unsigned byte")
+        return to_planes(image)
+    shape = datum.channels, datum.height, datum.width
+    values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+    if min(shape) < 1 or values.size != np.prod(shape):
+        raise CaffeError(f"a Datum of {values.size} values cannot have the shape {shape}")
+    return values.reshape(shape)
+
+
+def _text(key):
+    return key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,194 @@
+"""Softmax and the losses (softmax_layer.cpp, loss_layer.cpp and its family). Gradients are scaled by the top's diff."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ..proto import caffe_pb2
+from .base import Layer, register
+
+_FLT_MIN = torch.finfo(torch.float32).tiny
+_Modes = caffe_pb2.LossParameter
+
+
+@register("Softmax")
+class Softmax(Layer):
+    """Probabilities along ``axis``."""
+
+    exact_bottom = exact_top = 1
+
+    def reshape(self, bottom, top):
+        self.axis = self.axis_of(bottom[0], self.param.softmax_param.axis)
+        top[0].reshape(*bottom[0].shape)
+
+    def compute(self, x):
+        return torch.softmax(x, self.axis)
+
+
+class Loss(Layer):
+    """A scalar from predictions and labels (loss_layer.cpp)."""
+
+    exact_bottom = 2
+    exact_top = 1
+    auto_top = is_loss = True
+
+    def reshape(self, bottom, top):
+        if bottom[0].shape[:1] != bottom[1].shape[:1]:
+            self.fail(
+                "The data and label should have the same first dimension: "
+                f"{bottom[0].shape_string()} against {bottom[1].shape_string()}"
+            )
+        top[0].reshape()
+
+    def same_count(self, bottom):
+        """Both bottoms must hold equally many numbers per image."""
+        if math.prod(bottom[0].shape[1:]) != math.prod(bottom[1].shape[1:]):
+            shapes = f"{bottom[0].shape_string()} against {bottom[1].shape_string()}"
+            self.fail(f"Inputs must have the same dimension: {shapes}")
+
+    def normalization(self, default):
+        """The mode of ``loss_param``; the older ``normalize`` counts only where ``normalization`` is absent."""
+        p = self.param.loss_param
+        if p.HasField("normalization"):
+            return p.normalization
+        if p.HasField("normalize"):
+            return _Modes.VALID if p.normalize else _Modes.BATCH_SIZE
+        return default
+
+    @staticmethod
+    def normalizer(how, full, batch, valid):
+        """What the summed loss is divided by: a number, or a tensor where it depends on the labels; never below 1."""
+        if how == _Modes.VALID and torch.is_tensor(valid):
+            return valid.clamp(min=1)
+        count = {_Modes.FULL: full, _Modes.VALID: valid, _Modes.BATCH_SIZE: batch, _Modes.NONE: 1}[how]
+        return max(count, 1)
+
+
+@register("SoftmaxWithLoss")
+class SoftmaxWithLoss(Loss):
+    """Multinomial logistic loss of the softmax along ``axis``; a second top holds the probabilities."""
+
+    exact_top = None
+    min_top, max_top = 1, 2
+    prob = None
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        self.axis = self.axis_of(bottom[0], self.param.softmax_param.axis)
+        shape = bottom[0].shape
+        self.outer = math.prod(shape[: self.axis])
+        self.inner = math.prod(shape[self.axis + 1 :])
+        self.classes = shape[self.axis]
+        check_label_count(self, self.outer * self.inner, bottom[1].count, "softmax")
+        if len(top) == 2:
+            top[1].reshape(*shape)
+
+    def forward(self, bottom, top, record):
+        prob = torch.softmax(bottom[0].tensor(), self.axis)
+        self.prob = prob.reshape(self.outer, self.classes, self.inner)
+        label, kept, valid = self._labels(bottom[1].tensor())
+        # the logarithm of the rounded probability, as Caffe's: near 1 that is another number than log-softmax gives
+        loss = self.prob.gather(1, label).clamp(min=_FLT_MIN).log()
+        if kept is not None:
+            loss = loss.masked_fill(~kept, 0)
+        top[0].set_tensor(-loss.sum() / self._divisor(valid))
+        if len(top) == 2:
+            top[1].set_tensor(prob.clone())
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[1]:
+            self.fail(f"{self.type} Layer cannot backpropagate to label inputs")
+        if propagate_down[0]:
+            if self.prob is None:
+                self.forward(bottom, top, True)
+            label, kept, valid = self._labels(bottom[1].tensor())
+            grad = self.prob.scatter_add(1, label, self.prob.new_full((1, 1, 1), -1).expand_as(label))
+            if kept is not None:
+                grad.masked_fill_(~kept, 0)
+            bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / self._divisor(valid)).reshape(bottom[0].shape))
+
+    def _labels(self, label):
+        """Labels (outer, 1, inner), which of them count (None: all), and how many."""
+        label = label.reshape(self.outer, 1, self.inner).long()
+        p = self.param.loss_param
+        if not p.HasField("ignore_label"):
+            check_labels(self, label, self.classes)
+            return label, None, label.numel()
+        kept = label != p.ignore_label
+        label = label.masked_fill(~kept, 0)
+        check_labels(self, label, self.classes)
+        return label, kept, kept.sum()
+
+    def _divisor(self, valid):
+        return self.normalizer(self.normalization(_Modes.VALID), self.outer * self.inner, self.outer, valid)
+
+
+def check_label_count(layer, predictions, labels, axis):
+    """Raise CaffeError unless there is one label per prediction."""
+    if predictions != labels:
+        layer.fail(
+            f"Number of labels must match number of predictions; e.g., if {axis} axis == 1 and prediction shape is "
+            "(N, C, H, W), label count (number of labels) must be N*H*W, with integer values in {0, 1, ..., C-1}: "
+            f"{predictions} predictions, {labels} labels"
+        )
+
+
+def check_labels(layer, label, classes):
+    """Raise CaffeError where a label is no class index (on the CPU; on a GPU looking would stall it)."""
+    if label.device.type == "cpu" and label.numel():
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high >= classes:
+            layer.fail(f"Label {low if low < 0 else high} is outside the {classes} classes 0 … {classes - 1}")
+
+
+@register("EuclideanLoss")
+class EuclideanLoss(Loss):
+    """Σ (a − b)² / 2N; both bottoms take a gradient."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        self.same_count(bottom)
+
+    def allow_force_backward(self, index):
+        return True
+
+    def compute(self, a, b):
+        return (a.reshape(-1) - b.reshape(-1)).square().sum() / (2 * a.shape[0])
+
+
+@register("HingeLoss")
+class HingeLoss(Loss):
+    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N."""
+
+    def compute(self, x, label):
+        n = x.shape[0]
+        x = x.reshape(n, -1)
+        label = label.reshape(-1, 1)[:n].long()
+        check_labels(self, label, x.shape[1])
+        margin = torch.relu(1 + x * torch.ones_like(x).scatter(1, label, -1))
+        if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
+            margin = margin.square()
+        return margin.sum() / n
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(Loss):
+    """Cross-entropy of independent sigmoids against targets in [0, 1]."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        if bottom[0].count != bottom[1].count:
+            self.fail("SIGMOID_CROSS_ENTROPY_LOSS layer inputs must have the same count")
+
+    def compute(self, x, target):
+        p = self.param.loss_param
+        target = target.reshape(x.shape)
+        loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
+        valid = x.numel()
+        if p.HasField("ignore_label"):
+            kept = target.long() != p.ignore_label
+            valid = kept.sum()
+            loss = torch.where(kept, loss, 0)
+        how = self.normalization(_Modes.BATCH_SIZE)
+        return loss.sum() / self.normalizer(how, x.numel(), x.shape[0], valid)

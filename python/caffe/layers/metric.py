@@ -1,0 +1,89 @@
+"""Accuracy and ArgMax: no gradient (accuracy_layer.cpp, argmax_layer.cpp)."""
+
+import math
+
+import torch
+
+from .base import Layer, register
+from .loss import check_label_count, check_labels
+
+
+@register("Accuracy")
+class Accuracy(Layer):
+    """Share of predictions whose true class has fewer than ``top_k`` other classes scoring at least as high.
+
+    A tie is therefore an error for top-1. A second top holds the accuracy of each class, 0 where it is absent.
+    """
+
+    exact_bottom = 2
+    min_top, max_top = 1, 2
+    differentiable = False
+
+    def reshape(self, bottom, top):
+        p = self.param.accuracy_param
+        shape = bottom[0].shape
+        self.axis = self.axis_of(bottom[0], p.axis)
+        self.classes = shape[self.axis]
+        self.outer = math.prod(shape[: self.axis])
+        self.inner = math.prod(shape[self.axis + 1 :])
+        if p.top_k > self.classes:
+            self.fail("top_k must be less than or equal to the number of classes")
+        check_label_count(self, self.outer * self.inner, bottom[1].count, "label")
+        top[0].reshape()
+        if len(top) > 1:
+            top[1].reshape(self.classes)
+
+    def compute(self, x, label):
+        p = self.param.accuracy_param
+        x = x.reshape(self.outer, self.classes, self.inner)
+        label = label.reshape(self.outer, 1, self.inner).long()
+        kept = torch.ones_like(label, dtype=torch.bool)
+        if p.HasField("ignore_label"):
+            kept = label != p.ignore_label
+            label = label.masked_fill(~kept, 0)
+        check_labels(self, label, self.classes)
+        others = (x >= x.gather(1, label)).sum(1, keepdim=True) - 1
+        right = ((others < p.top_k) & kept).to(x.dtype).reshape(-1)
+        kept = kept.to(x.dtype).reshape(-1)
+        sums = x.new_zeros(2, self.classes).index_add_(1, label.reshape(-1), torch.stack([right, kept]))
+        return [right.sum() / kept.sum().clamp(min=1), sums[0] / sums[1].clamp(min=1)]
+
+
+@register("ArgMax")
+class ArgMax(Layer):
+    """Indices (or values, or both) of the ``top_k`` largest; of equals the highest index comes first."""
+
+    exact_bottom = exact_top = 1
+    differentiable = False
+
+    def reshape(self, bottom, top):
+        p = self.param.argmax_param
+        shape = list(bottom[0].shape)
+        self.axis = self.axis_of(bottom[0], p.axis) if p.HasField("axis") else None
+        size = math.prod(shape[1:]) if self.axis is None else shape[self.axis]
+        if p.top_k < 1:
+            self.fail("top k must not be less than 1")
+        if p.top_k > size:
+            self.fail("top_k must be less than or equal to the number of classes")
+        if self.axis is None:
+            out = [shape[0]] + [1] * (max(len(shape), 3) - 1)
+            out[2] = p.top_k
+            out[1] = 2 if p.out_max_val else 1
+        else:
+            out = shape
+            out[self.axis] = p.top_k
+        self.out = out
+        top[0].reshape(*out)
+
+    def compute(self, x):
+        p = self.param.argmax_param
+        axis = 1 if self.axis is None else self.axis
+        if self.axis is None:
+            x = x.reshape(x.shape[0], -1)
+        flipped = x.flip(axis)
+        values, order = torch.sort(flipped, dim=axis, descending=True, stable=True)
+        values = values.narrow(axis, 0, p.top_k)
+        index = (x.shape[axis] - 1 - order.narrow(axis, 0, p.top_k)).to(x.dtype)
+        if self.axis is not None:
+            return values if p.out_max_val else index
+        return (torch.stack([index, values], 1) if p.out_max_val else index).reshape(self.out)

@@ -1,0 +1,417 @@
+"""Solvers: rates, updates, tests, display, snapshots (solver.cpp, sgd_solver.cpp)."""
+
+import collections
+import os
+import time
+
+import numpy as np
+import torch
+
+from . import resume
+from .blob import Blob
+from .errors import CaffeError
+from .formats import read_net, read_solver, read_state, write_state, write_whole
+from .log import OLD_STYLE, log, number
+from .net import Net
+from .policies import learning_rate
+from .proto import caffe_pb2
+from .rng import set_random_seed
+from .updates import RULES
+from .upgrade import upgrade_net
+
+#: What a running solver may be asked to do between iterations.
+NONE, STOP, SNAPSHOT = range(3)
+
+
+class Solver:
+    """Optimises the net of a solver definition.
+
+    Parameters
+    ----------
+    solver_file : str or SolverParameter
+        Definition (prototxt).
+
+    Attributes
+    ----------
+    net : Net
+        The net being trained.
+    test_nets : list of Net
+        Nets tested every ``test_interval`` iterations, with the train net's parameters.
+    iter : int
+        How many times the parameters have been updated.
+    param : SolverParameter
+        The definition.
+    """
+
+    def __init__(self, solver_file):
+        if isinstance(solver_file, caffe_pb2.SolverParameter):
+            self.param = solver_file
+        else:
+            self.param = read_solver(os.fspath(solver_file))
+            complete_snapshot_prefix(self.param, os.fspath(solver_file))
+        p = self.param
+        log("solver.cpp:45", f"Initializing solver from parameters: \n{p}")
+        if p.average_loss < 1:
+            raise CaffeError("average_loss should be non-negative.")
+        _check_snapshot_prefix(p)
+        if p.type not in RULES:
+            raise CaffeError(f"Unknown solver type: {p.type} (known types: {', '.join(RULES)})")
+        self._rule = RULES[p.type](p)
+        if p.random_seed >= 0:
+            set_random_seed(p.random_seed)
+        self.iter = 0
+        self._current_step = 0
+        self._callbacks = []
+        #: called between iterations; what it returns (NONE, STOP, SNAPSHOT) is done
+        self.action = lambda: NONE
+        self._stopping = False
+        self._losses = collections.deque(maxlen=p.average_loss)
+        self.net = self._train_net()
+        self.test_nets = self._test_nets()
+        self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
+        log("solver.cpp:57", "Solver scaffolding done.")
+
+    # nets
+
+    def _train_net(self):
+        p = self.param
+        given = [f for f in ("net_param", "net", "train_net_param", "train_net") if p.HasField(f)]
+        if len(given) != 1:
+            raise CaffeError(
+                "SolverParameter must specify a train net using exactly one of these fields: "
+                f"net, net_param, train_net, train_net_param (given: {', '.join(given) or 'none'})"
+            )
+        inline = given[0].endswith("param")
+        log(
+            "solver.cpp:102",
+            f"Creating training net from {given[0] if inline else f'{given[0]} file: {getattr(p, given[0])}'}",
+        )
+        param = self._definition(given[0])
+        state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
+        _merge_state(state, param.state, p.train_state)
+        param.state.CopyFrom(state)
+        net = Net.from_param(param)
+        for names in p.weights:
+            for path in names.split(","):
+                net.copy_from(path.strip())
+        return net
+
+    def _definition(self, field, index=None):
+        value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
+        if not field.endswith("param"):
+            return read_net(value)
+        param = caffe_pb2.NetParameter()
+        param.CopyFrom(value)
+        upgrade_net(param, f"the solver's {field}")
+        return param
+
+    def _test_nets(self):
+        p = self.param
+        generic = [f for f in ("net_param", "net") if p.HasField(f)]
+        if len(generic) > 1:
+            raise CaffeError("Both net_param and net may not be specified.")
+        own = [("test_net_param", i) for i in range(len(p.test_net_param))] + [
+            ("test_net", i) for i in range(len(p.test_net))
+        ]
+        if generic:
+            if len(p.test_iter) < len(own):
+                raise CaffeError("test_iter must be specified for each test network.")
+        elif len(p.test_iter) != len(own):
+            raise CaffeError("test_iter must be specified for each test network.")
+        sources = own + [(generic[0], None)] * (len(p.test_iter) - len(own) if generic else 0)
+        if p.test_state and len(p.test_state) != len(sources):
+            raise CaffeError("test_state must be unspecified or specified once per test net.")
+        if sources and p.test_interval < 1:
+            raise CaffeError("test_interval must be positive where there are test nets.")
+        nets = []
+        for i, (field, index) in enumerate(sources):
+            log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}")
+            param = self._definition(field, index)
+            state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
+            _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
+            param.state.CopyFrom(state)
+            net = Net.from_param(param)
+            for names in p.weights:
+                for path in names.split(","):
+                    net.copy_from(path.strip())
+            nets.append(net)
+        return nets
+
+    # running
+
+    @property
+    def lr(self):
+        """The learning rate now. Reading it may advance ``multistep`` by one boundary, as in Caffe."""
+        rate, self._current_step = learning_rate(self.param, self.iter, self._current_step)
+        return rate
+
+    def add_callback(self, on_start, on_gradients_ready):
+        """Call the first before each iteration's forward pass, the second before its update."""
+        self._callbacks.append((on_start, on_gradients_ready))
+
+    def step(self, iterations):
+        """Run this many iterations: test if due, forward and backward, update, snapshot if due."""
+        p = self.param
+        stop = self.iter + iterations
+        self._losses.clear()
+        timer, shown = time.time(), self.iter
+        while self.iter < stop:
+            self.net.clear_param_diffs()
+            if p.test_interval and self.iter % p.test_interval == 0 and (self.iter or p.test_initialization):
+                self._test_all()
+                if self._stopping:
+                    break
+            for on_start, _ in self._callbacks:
+                on_start()
+            display = p.display and self.iter % p.display == 0
+            loss = 0.0
+            for _ in range(p.iter_size):
+                loss = loss + self.net.run_forward()
+                self.net.run_backward()
+            self._losses.append(loss / p.iter_size)
+            if display:
+                now = time.time()
+                self._display(now - timer, self.iter - shown)
+                timer, shown = now, self.iter
+            for _, on_gradients_ready in self._callbacks:
+                on_gradients_ready()
+            self.apply_update()
+            request = self.action()
+            if (p.snapshot and self.iter % p.snapshot == 0) or request == SNAPSHOT:
+                self.snapshot()
+            if request == STOP:
+                self._stopping = True
+                break
+
+    def solve(self, resume_file=None):
+        """Run to ``max_iter``, from a solver state if one is given; snapshot and test at the end."""
+        p = self.param
+        log("solver.cpp:289", f"Solving {self.net.name}")
+        log("solver.cpp:290", f"Learning Rate Policy: {p.lr_policy}")
+        self._stopping = False
+        if resume_file:
+            log("solver.cpp:295", f"Restoring previous solver status from {resume_file}")
+            self.restore(resume_file)
+        self.step(p.max_iter - self.iter)
+        if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
+            self.snapshot()
+        if self._stopping:
+            log("solver.cpp:316", "Optimization stopped early.")
+            return
+        if p.display and self.iter % p.display == 0:
+            with self.net.without_backward():
+                self._losses.append(self.net.run_forward())
+            log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed_loss())}")
+        if p.test_interval and self.iter % p.test_interval == 0:
+            self._test_all()
+        log("solver.cpp:332", "Optimization Done.")
+
+    @property
+    def stopped_early(self):
+        """Whether the last run ended because ``action`` asked for it."""
+        return self._stopping
+
+    def _smoothed_loss(self):
+        return sum(float(loss) for loss in self._losses) / len(self._losses)
+
+    def _display(self, seconds, iterations):
+        smoothed = number(self._smoothed_loss())
+        speed = f" ({number(iterations / (seconds or 1))} iter/s, {number(seconds)}s/{self.param.display} iters)"
+        log("solver.cpp:239", f"Iteration {self.iter}{'' if OLD_STYLE else speed}, loss = {smoothed}")
+        index = 0
+        for name in self.net.outputs:
+            weight = self.net.blob_loss_weights[name]
+            for value in self.net.blobs[name].tensor().reshape(-1).tolist():
+                log(
+                    "solver.cpp:258",
+                    f"    Train net output #{index}: {name} = {number(value)}{_weighted(weight, value)}",
+                )
+                index += 1
+
+    def _test_all(self):
+        for index in range(len(self.test_nets)):
+            if self._stopping:
+                break
+            self._test(index)
+
+    def _test(self, index):
+        log("solver.cpp:347", f"Iteration {self.iter}, Testing net (#{index})")
+        net = self.test_nets[index]
+        net.share_with(self.net)
+        batches = self.param.test_iter[index]
+        scores, loss = [], 0.0
+        with net.without_backward():
+            for _ in range(batches):
+                request = self.action()
+                while request == SNAPSHOT:
+                    self.snapshot()
+                    request = self.action()
+                if request == STOP:
+                    self._stopping = True
+                    log("solver.cpp:379", "Test interrupted.")
+                    return
+                loss = loss + net.run_forward()
+                scores.append([net.blobs[name].tensor().reshape(-1).clone() for name in net.outputs])
+        if self.param.test_compute_loss:
+            log("solver.cpp:394", f"Test loss: {number(loss / batches)}")
+        position = 0
+        for name, values in zip(net.outputs, zip(*scores)):
+            weight = net.blob_loss_weights[name]
+            for mean in torch.stack(values).mean(0).tolist():
+                log(
+                    "solver.cpp:414",
+                    f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
+                )
+                position += 1
+
+    def share_weights(self, net):
+        """Let ``net`` use the parameters of the train net."""
+        net.share_with(self.net)
+
+    # updating
+
+    @torch.no_grad()
+    def apply_update(self):
+        """Turn the gradients into an update of the parameters, and count the iteration.
+
+        Clip by the global norm, divide by ``iter_size``, add weight decay, apply the rule, subtract; the diffs then
+        hold what was subtracted.
+        """
+        p = self.param
+        rate = self.lr
+        if p.display and self.iter % p.display == 0:
+            log("sgd_solver.cpp:112", f"Iteration {self.iter}, lr = {number(rate)}")
+        self._clip()
+        params = self.net.learnable_params
+        for i, blob in enumerate(params):
+            grad, weights = blob.own_diff_tensor(), blob.tensor()
+            if p.iter_size != 1:
+                grad.mul_(1 / p.iter_size)
+            self._regularize(grad, weights, p.weight_decay * self.net.params_weight_decay[i])
+            second = self._histories[len(params) + i].tensor() if self._rule.sets > 1 else None
+            update = self._rule.update(
+                grad, self._histories[i].tensor(), second, rate * self.net.params_lr[i], self.iter
+            )
+            weights.sub_(update)
+            blob.show_diff(update)
+        self.iter += 1
+
+    def _clip(self):
+        limit = self.param.clip_gradients
+        if limit < 0:
+            return
+        squares = [b.diff_tensor().double().square().sum() for b in self.net.learnable_params]
+        norm = float(sum(squares, torch.zeros((), dtype=torch.double)).sqrt())
+        if norm > limit:
+            scale = limit / norm
+            log(
+                "sgd_solver.cpp:56",
+                f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > {number(limit)}) "
+                f"by scale factor {number(scale)}",
+            )
+            for blob in self.net.learnable_params:
+                blob.own_diff_tensor().mul_(scale)
+
+    def _regularize(self, grad, weights, decay):
+        if not decay:
+            return
+        kind = self.param.regularization_type
+        if kind == "L2":
+            grad.add_(weights, alpha=decay)
+        elif kind == "L1":
+            grad.add_(weights.sign(), alpha=decay)
+        else:
+            raise CaffeError(f"Unknown regularization type: {kind} (known: L1, L2)")
+
+    # snapshots
+
+    def _snapshot_name(self, suffix):
+        h5 = ".h5" if self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5 else ""
+        return f"{self.param.snapshot_prefix}_iter_{self.iter}{suffix}{h5}"
+
+    def snapshot(self):
+        """Write ``<prefix>_iter_<N>.caffemodel`` and ``.solverstate``; each appears whole or not at all."""
+        hdf5 = self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
+        model, state = self._snapshot_name(".caffemodel"), self._snapshot_name(".solverstate")
+        kind = "HDF5" if hdf5 else "binary proto"
+        log("solver.cpp:464", f"Snapshotting to {kind} file {model}")
+        (self.net.save_hdf5 if hdf5 else self.net.save)(model, self.param.snapshot_diff)
+        # the state comes last: where it stands, the rest stands too
+        write_whole(resume.streams_path(state), resume.to_json(resume.capture(self)).encode())
+        log("sgd_solver.cpp:284", f"Snapshotting solver state to {kind} file {state}")
+        histories = [blob.tensor().cpu().numpy() for blob in self._histories]
+        write_state(state, self.iter, model, self._current_step, histories)
+
+    def restore(self, state_file):
+        """Go on from a solver state: parameters, histories, iteration, and streams where a file beside it has them."""
+        state = read_state(os.fspath(state_file))
+        if state.learned_net:
+            self.net.copy_from(state.learned_net)
+        if len(state.history) != len(self._histories):
+            raise CaffeError(
+                f"Incorrect length of history blobs: {state_file} has {len(state.history)}, "
+                f"this solver keeps {len(self._histories)}."
+            )
+        for i, (blob, values) in enumerate(zip(self._histories, state.history)):
+            if values.size != blob.count:
+                raise CaffeError(f"History {i} in {state_file} has {values.size} numbers, the parameter {blob.count}.")
+            blob.set_tensor(torch.from_numpy(np.array(values, np.float32).reshape(blob.shape)))
+        self.iter = state.iter
+        self._current_step = state.current_step
+        resume.restore(self, state_file)
+
+
+def _weighted(weight, value):
+    return f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
+
+
+def _merge_state(state, *others):
+    for other in others:
+        if other is not None:
+            state.MergeFrom(other)
+
+
+def complete_snapshot_prefix(param, solver_file):
+    """Derive a missing prefix from the solver's file name, and one that is a folder from both."""
+    stem = os.path.splitext(solver_file)[0]
+    if not param.snapshot_prefix:
+        param.snapshot_prefix = stem
+    elif os.path.isdir(param.snapshot_prefix):
+        param.snapshot_prefix = os.path.join(param.snapshot_prefix, os.path.basename(stem))
+
+
+def _check_snapshot_prefix(param):
+    if not (param.snapshot or param.snapshot_after_train):
+        return
+    folder = os.path.dirname(param.snapshot_prefix) or "."
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise CaffeError(
+            f"Cannot write to snapshot prefix '{param.snapshot_prefix}'.  "
+            "Make sure that the directory exists and is writable."
+        )
+
+
+def get_solver(solver_file):
+    """The solver of the type its definition names."""
+    return Solver(solver_file)
+
+
+def _of_type(name):
+    class Typed(Solver):
+        def __init__(self, solver_file):
+            param = read_solver(os.fspath(solver_file))
+            complete_snapshot_prefix(param, os.fspath(solver_file))
+            param.type = name
+            super().__init__(param)
+
+    Typed.__name__ = Typed.__qualname__ = f"{name}Solver"
+    Typed.__doc__ = f"A solver that updates by {name}, whatever type its definition names."
+    return Typed
+
+
+SGDSolver = _of_type("SGD")
+NesterovSolver = _of_type("Nesterov")
+AdaGradSolver = _of_type("AdaGrad")
+RMSPropSolver = _of_type("RMSProp")
+AdaDeltaSolver = _of_type("AdaDelta")
+AdamSolver = _of_type("Adam")

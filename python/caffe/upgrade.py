@@ -1,0 +1,331 @@
+"""Definitions of older generations in today's terms (upgrade_proto.cpp).
+
+Where Caffe logs that it ignores something, this raises: a definition is taken over whole or refused.
+"""
+from .errors import CaffeError
+from .log import log
+from .proto import caffe_pb2
+
+_V1 = caffe_pb2.V1LayerParameter
+
+# V0 type -> current type
+V0_TYPES = {
+    "accuracy": "Accuracy",
+    "bnll": "BNLL",
+    "concat": "Concat",
+    "conv": "Convolution",
+    "data": "Data",
+    "dropout": "Dropout",
+    "euclidean_loss": "EuclideanLoss",
+    "flatten": "Flatten",
+    "hdf5_data": "HDF5Data",
+    "hdf5_output": "HDF5Output",
+    "im2col": "Im2col",
+    "images": "ImageData",
+    "infogain_loss": "InfogainLoss",
+    "innerproduct": "InnerProduct",
+    "lrn": "LRN",
+    "multinomial_logistic_loss": "MultinomialLogisticLoss",
+    "pool": "Pooling",
+    "relu": "ReLU",
+    "sigmoid": "Sigmoid",
+    "softmax": "Softmax",
+    "softmax_loss": "SoftmaxWithLoss",
+    "split": "Split",
+    "tanh": "TanH",
+    "window_data": "WindowData",
+}
+
+# V1 type (a number of its enum) -> current type
+V1_TYPES = {
+    _V1.NONE: "",
+    _V1.ABSVAL: "AbsVal",
+    _V1.ACCURACY: "Accuracy",
+    _V1.ARGMAX: "ArgMax",
+    _V1.BNLL: "BNLL",
+    _V1.CONCAT: "Concat",
+    _V1.CONTRASTIVE_LOSS: "ContrastiveLoss",
+    _V1.CONVOLUTION: "Convolution",
+    _V1.DATA: "Data",
+    _V1.DECONVOLUTION: "Deconvolution",
+    _V1.DROPOUT: "Dropout",
+    _V1.DUMMY_DATA: "DummyData",
+    _V1.ELTWISE: "Eltwise",
+    _V1.EUCLIDEAN_LOSS: "EuclideanLoss",
+    _V1.EXP: "Exp",
+    _V1.FLATTEN: "Flatten",
+    _V1.HDF5_DATA: "HDF5Data",
+    _V1.HDF5_OUTPUT: "HDF5Output",
+    _V1.HINGE_LOSS: "HingeLoss",
+    _V1.IM2COL: "Im2col",
+    _V1.IMAGE_DATA: "ImageData",
+    _V1.INFOGAIN_LOSS: "InfogainLoss",
+    _V1.INNER_PRODUCT: "InnerProduct",
+    _V1.LRN: "LRN",
+    _V1.MEMORY_DATA: "MemoryData",
+    _V1.MULTINOMIAL_LOGISTIC_LOSS: "MultinomialLogisticLoss",
+    _V1.MVN: "MVN",
+    _V1.POOLING: "Pooling",
+    _V1.POWER: "Power",
+    _V1.RELU: "ReLU",
+    _V1.SIGMOID: "Sigmoid",
+    _V1.SIGMOID_CROSS_ENTROPY_LOSS: "SigmoidCrossEntropyLoss",
+    _V1.SILENCE: "Silence",
+    _V1.SLICE: "Slice",
+    _V1.SOFTMAX: "Softmax",
+    _V1.SOFTMAX_LOSS: "SoftmaxWithLoss",
+    _V1.SPLIT: "Split",
+    _V1.TANH: "TanH",
+    _V1.THRESHOLD: "Threshold",
+    _V1.WINDOW_DATA: "WindowData",
+}
+
+SOLVER_TYPES = {
+    caffe_pb2.SolverParameter.SGD: "SGD",
+    caffe_pb2.SolverParameter.NESTEROV: "Nesterov",
+    caffe_pb2.SolverParameter.ADAGRAD: "AdaGrad",
+    caffe_pb2.SolverParameter.RMSPROP: "RMSProp",
+    caffe_pb2.SolverParameter.ADADELTA: "AdaDelta",
+    caffe_pb2.SolverParameter.ADAM: "Adam",
+}
+
+# V0 type -> the message that holds its parameters now
+_V0_PARAMS = {
+    "concat": "concat_param",
+    "conv": "convolution_param",
+    "data": "data_param",
+    "dropout": "dropout_param",
+    "hdf5_data": "hdf5_data_param",
+    "images": "image_data_param",
+    "infogain_loss": "infogain_loss_param",
+    "innerproduct": "inner_product_param",
+    "lrn": "lrn_param",
+    "pool": "pooling_param",
+    "window_data": "window_data_param",
+}
+
+# V0 field -> its name in that message, and the types that may have it
+_V0_FIELDS = {
+    "num_output": ("num_output", ("conv", "innerproduct")),
+    "biasterm": ("bias_term", ("conv", "innerproduct")),
+    "weight_filler": ("weight_filler", ("conv", "innerproduct")),
+    "bias_filler": ("bias_filler", ("conv", "innerproduct")),
+    "pad": ("pad", ("conv", "pool")),
+    "kernelsize": ("kernel_size", ("conv", "pool")),
+    "stride": ("stride", ("conv", "pool")),
+    "group": ("group", ("conv",)),
+    "pool": ("pool", ("pool",)),
+    "dropout_ratio": ("dropout_ratio", ("dropout",)),
+    "local_size": ("local_size", ("lrn",)),
+    "alpha": ("alpha", ("lrn",)),
+    "beta": ("beta", ("lrn",)),
+    "k": ("k", ("lrn",)),
+    "source": ("source", ("data", "hdf5_data", "images", "window_data", "infogain_loss")),
+    "batchsize": ("batch_size", ("data", "hdf5_data", "images", "window_data")),
+    "rand_skip": ("rand_skip", ("data", "images")),
+    "shuffle_images": ("shuffle", ("images",)),
+    "new_height": ("new_height", ("images",)),
+    "new_width": ("new_width", ("images",)),
+    "concat_dim": ("concat_dim", ("concat",)),
+    "det_fg_threshold": ("fg_threshold", ("window_data",)),
+    "det_bg_threshold": ("bg_threshold", ("window_data",)),
+    "det_fg_fraction": ("fg_fraction", ("window_data",)),
+    "det_context_pad": ("context_pad", ("window_data",)),
+    "det_crop_mode": ("crop_mode", ("window_data",)),
+}
+_V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
+
+# type -> the data parameters that once held the transformation too
+_DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+
+
+def upgrade_net(net, where):
+    """Bring a NetParameter of any generation to the current one, in place.
+
+    ``layers`` entries (V0 and V1) become ``layer`` entries, V0 ``padding`` layers the padding of what follows them,
+    and ``input`` fields an Input layer named ``input`` in front. A BatchNorm with three ``param`` gets their
+    multipliers set to 0.
+
+    Parameters
+    ----------
+    net : NetParameter
+    where : str
+        Path or description for messages.
+
+    Raises
+    ------
+    CaffeError
+        What has no counterpart: mixed generations, unknown V0 types or parameters, inputs without shapes, and, in a
+        current ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
+    """
+    if net.layers:
+        if net.layer:
+            raise CaffeError(f"{where}: it has both 'layer' and old 'layers' entries; write all of them as 'layer'.")
+        is_v0 = any(layer.HasField("layer") for layer in net.layers)
+        upgraded = _upgrade_v0(net, where) if is_v0 else [_upgrade_v1(layer) for layer in net.layers]
+        net.ClearField("layers")
+        net.layer.extend(upgraded)
+        log("upgrade_proto.cpp:85", f"Upgraded {where} from deprecated V{0 if is_v0 else 1}LayerParameter")
+    for layer in net.layer:
+        _refuse_old_transform(layer, where)
+    if net.input or net.input_dim or net.input_shape:
+        _upgrade_input(net, where)
+    for layer in net.layer:
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            for spec in layer.param:
+                spec.lr_mult = spec.decay_mult = 0
+
+
+def upgrade_solver(solver, where):
+    """Turn the enum ``solver_type`` of a SolverParameter into ``type``, in place; CaffeError where both are given."""
+    if not solver.HasField("solver_type"):
+        return
+    if solver.HasField("type"):
+        raise CaffeError(f"{where}: solver_type and type cannot both be given; remove solver_type.")
+    solver.type = SOLVER_TYPES[solver.solver_type]
+    solver.ClearField("solver_type")
+
+
+def _put(message, name, value):
+    """Set a field of any kind: a repeated one is extended, by one value or several."""
+    field = getattr(message, name)
+    if hasattr(field, "extend"):
+        field.extend(value if hasattr(value, "extend") else [value])
+    elif hasattr(field, "CopyFrom"):
+        field.CopyFrom(value)
+    else:
+        setattr(message, name, value)
+
+
+def _upgrade_v0(net, where):
+    """The layers of a V0 net in the current form."""
+    upgraded = []
+    producer = dict.fromkeys(net.input)  # blob -> the V0 entry that wrote it last, None for an input
+    for entry in net.layers:
+        name = entry.layer.name
+        for descriptor, _ in entry.ListFields():
+            if descriptor.name not in ("layer", "bottom", "top"):
+                raise CaffeError(
+                    f"{where}: layer '{name}' mixes V0 and V1; move {descriptor.name} into its inner 'layer', or write "
+                    "all layers in the current form."
+                )
+        bottoms, pad = list(entry.bottom), None
+        for i, blob in enumerate(entry.bottom):
+            if blob not in producer:
+                raise CaffeError(
+                    f"{where}: Unknown blob input {blob} to layer {name}; give an earlier layer this top, or "
+                    "correct the name."
+                )
+            source = producer[blob]
+            if source is not None and source.layer.type == "padding":
+                if entry.layer.type not in ("conv", "pool"):
+                    raise CaffeError(
+                        f"{where}: Padding layer input to non-convolutional / non-pooling layer type "
+                        f"{entry.layer.type} (layer '{name}'); remove the padding layer."
+                    )
+                if not len(entry.bottom) == len(source.bottom) == len(source.top) == 1:
+                    raise CaffeError(
+                        f"{where}: padding layer '{source.layer.name}' and layer '{name}' behind it must take a single "
+                        "blob, and the padding layer give one; write pad in the layer instead."
+                    )
+                bottoms[i], pad = source.bottom[0], source.layer.pad
+        if entry.layer.type != "padding":
+            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where))
+        producer.update(dict.fromkeys(entry.top, entry))
+    return upgraded
+
+
+def _upgrade_v0_layer(entry, bottoms, pad, where):
+    v0 = caffe_pb2.V0LayerParameter()
+    v0.CopyFrom(entry.layer)
+    if pad is not None:
+        v0.pad = pad
+    layer = caffe_pb2.LayerParameter(bottom=bottoms, top=entry.top)
+    for descriptor, value in v0.ListFields():
+        name = descriptor.name
+        if name == "name":
+            layer.name = value
+        elif name == "type":
+            if value not in V0_TYPES:
+                raise CaffeError(
+                    f"{where}: Unknown layer name: {value}, the type of layer '{v0.name}'; V0 has "
+                    f"{', '.join(V0_TYPES)}."
+                )
+            layer.type = V0_TYPES[value]
+        elif name == "blobs":
+            layer.blobs.extend(value)
+        elif name in ("blobs_lr", "weight_decay"):
+            _set_param(layer, {"blobs_lr": "lr_mult", "weight_decay": "decay_mult"}[name], value)
+        elif name in _V0_TRANSFORM:
+            setattr(layer.transform_param, _V0_TRANSFORM[name], value)
+        elif name == "hdf5_output_param" and v0.type == "hdf5_output":
+            layer.hdf5_output_param.CopyFrom(value)
+        elif v0.type in _V0_FIELDS.get(name, ("", ()))[1]:
+            _put(getattr(layer, _V0_PARAMS[v0.type]), _V0_FIELDS[name][0], value)
+        else:
+            raise CaffeError(
+                f"{where}: Unknown parameter {name} for layer type {v0.type} (layer '{v0.name}'); remove it."
+            )
+    return layer
+
+
+def _upgrade_v1(v1):
+    """One V1 layer in the current form."""
+    layer = caffe_pb2.LayerParameter()
+    specs = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
+    for descriptor, value in v1.ListFields():
+        name = descriptor.name
+        if name == "type":
+            layer.type = V1_TYPES[value]
+        elif name in specs:
+            _set_param(layer, specs[name], value)
+        else:
+            _put(layer, name, value)
+    data = _DATA_PARAMS.get(layer.type)
+    if data:
+        for name in _TRANSFORM_FIELDS:
+            if getattr(layer, data).HasField(name):
+                setattr(layer.transform_param, name, getattr(getattr(layer, data), name))
+                getattr(layer, data).ClearField(name)
+    return layer
+
+
+def _set_param(layer, field, values):
+    """Spread a list that V0 and V1 keep for all blobs of a layer over its ``param`` messages."""
+    for i, value in enumerate(values):
+        if len(layer.param) <= i:
+            layer.param.add()
+        setattr(layer.param[i], field, value)
+
+
+def _refuse_old_transform(layer, where):
+    for param in _DATA_PARAMS.values():
+        if not layer.HasField(param):
+            continue
+        for name in _TRANSFORM_FIELDS:
+            if getattr(layer, param).HasField(name):
+                raise CaffeError(
+                    f"{where}: layer '{layer.name}' has {name} in {param}, where Caffe ignores it; move it to "
+                    "transform_param."
+                )
+
+
+def _upgrade_input(net, where):
+    names, shapes, dims = list(net.input), list(net.input_shape), list(net.input_dim)
+    if shapes and dims:
+        raise CaffeError(f"{where}: input_shape and input_dim cannot both be given; keep input_shape.")
+    if dims:
+        if len(dims) != 4 * len(names):
+            raise CaffeError(
+                f"{where}: {len(dims)} input_dim for {len(names)} input; give four for each: number, "
+                "channels, height, width."
+            )
+        shapes = [caffe_pb2.BlobShape(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
+    if len(shapes) != len(names):
+        raise CaffeError(f"{where}: {len(shapes)} input_shape for {len(names)} input; give one for each.")
+    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=names)
+    layer.input_param.shape.extend(shapes)
+    net.layer.insert(0, layer)
+    for field in ("input", "input_shape", "input_dim"):
+        net.ClearField(field)
