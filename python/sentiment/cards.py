@@ -1,0 +1,231 @@
+"""Model cards: what training starts from, where its file is had, which mean belongs to it.
+
+``models/<name>.yaml`` describes a pre-trained network by these keys:
+
+``title``, ``about``
+    The name a table prints; what the network was trained on.
+``file``
+    The weights' file name under ``models/``.
+``links``
+    Addresses, tried in order: of the file itself, or a mapping ``{url, member}`` for one file inside an archive. A
+    plain path (``~`` allowed) is a link too.
+``where``
+    Where else to look when no link answers.
+``size``, ``sha1``, ``sha256``
+    Bytes and digests of the file, as far as they were published.
+``mean``
+    The mean image: a mapping of ``file``, ``links`` and digests like the card's own; the name of the card whose mean it
+    shares; or three numbers, the channel means in the order B G R.
+``last_layer``
+    ``name`` and ``classes`` as far as published; tools read them from the weights and never rely on this.
+``licence``, ``citation``
+    What whoever uses the network owes its authors.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from sentiment import download
+from sentiment.console import UserError
+from sentiment.files import PROJECT, read_text
+from sentiment.paper import IMAGENET_MEANS_BGR
+
+MODELS = PROJECT / "models"
+SCRATCH = "scratch"
+_KEYS = {
+    "title",
+    "about",
+    "file",
+    "links",
+    "where",
+    "size",
+    "sha1",
+    "sha256",
+    "mean",
+    "last_layer",
+    "licence",
+    "citation",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One ``models/<name>.yaml``; the attributes are its keys."""
+
+    name: str
+    title: str
+    about: str
+    file: download.Wanted
+    mean: object  # a download.Wanted, or three channel means (B, G, R)
+    last_layer: dict = field(default_factory=dict)
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a training starts from.
+
+    Attributes
+    ----------
+    name : str
+        Fit for a folder's name: the card's, the weights file's stem, or ``scratch``.
+    path : Path or None
+        The weights, absolute; None from scratch.
+    mean : Path or tuple of float
+        A binaryproto mean image (absolute), or channel means (B, G, R) on the 0 to 255 scale.
+    card : Card or None
+    """
+
+    name: str
+    path: Path | None
+    mean: object
+    card: Card | None = None
+
+
+def names(models=MODELS):
+    """Names of the cards there are, sorted."""
+    return sorted(path.stem for path in Path(models).glob("*.yaml"))
+
+
+def read(name, models=MODELS):
+    """Read one card.
+
+    Raises
+    ------
+    UserError
+        No card of that name, or one with an unknown key, a missing one or a value of the wrong kind.
+    """
+    path = Path(models) / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"unknown INIT {name!r}: neither a file nor a card in {models} "
+            f"(known: {', '.join([*names(models), SCRATCH])}); INIT=path/to/file.caffemodel takes any weights"
+        )
+    try:
+        card = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(card, dict):
+        raise UserError(f"{path}: expected `key: value` lines")
+    if unknown := set(card) - _KEYS:
+        raise UserError(f"{path}: unknown key {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}")
+    if missing := {"title", "about", "file", "mean"} - set(card):
+        raise UserError(f"{path}: no key {min(missing)!r}")
+    return Card(
+        name=name,
+        title=card["title"],
+        about=card["about"],
+        file=_wanted(card, path, models),
+        mean=_mean(card["mean"], path, models),
+        last_layer=card.get("last_layer") or {},
+        licence=card.get("licence", ""),
+        citation=card.get("citation", ""),
+    )
+
+
+def resolve(init, mean=None, models=MODELS, say=print, fetch=True):
+    """Find the weights and the mean an INIT stands for, fetching what a card's file lacks.
+
+    Parameters
+    ----------
+    init : str
+        A card's name, a path to weights, or ``scratch``. A name with a slash or a weights suffix is a path.
+    mean : str or Path or sequence of float, optional
+        Overrides the mean: a binaryproto file, or channel means ``b,g,r``. Without it a card brings its own, and
+        everything else uses the ImageNet channel means.
+    models : str or Path
+        Folder of cards and fetched files.
+    say : callable
+        Takes a line about what is being fetched.
+    fetch : bool
+        Download what is missing.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    UserError
+        Unknown name, missing file, or a file no link of its card gives: one sentence names the file to put and where.
+    """
+    mean = None if mean is None or mean == "" else parse_mean(mean)
+    if init == SCRATCH:
+        return Source(SCRATCH, None, mean or IMAGENET_MEANS_BGR)
+    path = Path(init).expanduser().absolute()
+    if path.is_file():
+        return Source(_folder_name(path.stem), path, mean or IMAGENET_MEANS_BGR)
+    if "/" in str(init) or path.suffix in (".caffemodel", ".h5", ".binaryproto"):
+        raise UserError(f"INIT: no file {init}")
+    card = read(init, models)
+    weights = download.obtain(card.file, fetch=fetch, say=say)
+    if mean is None:
+        mean = download.obtain(card.mean, fetch=fetch, say=say) if isinstance(card.mean, download.Wanted) else card.mean
+    return Source(card.name, weights, mean, card)
+
+
+def parse_mean(mean):
+    """A mean given by a user: an existing file as a Path, or ``b,g,r`` as three floats.
+
+    Raises
+    ------
+    UserError
+        It is neither.
+    """
+    if not isinstance(mean, (str, Path)):
+        return _numbers(mean, "MEAN")
+    if Path(mean).expanduser().is_file():
+        return Path(mean).expanduser().absolute()
+    try:
+        values = [float(value) for value in str(mean).split(",")]
+    except ValueError:
+        raise UserError(f"MEAN: {mean} is neither a file nor three channel means b,g,r") from None
+    return _numbers(values, "MEAN")
+
+
+def _numbers(values, where):
+    right = isinstance(values, (list, tuple)) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)
+    if not right or not all(0 <= value <= 255 for value in values):
+        raise UserError(f"{where}: expected three channel means b,g,r between 0 and 255, not {values!r}")
+    return tuple(float(value) for value in values)
+
+
+def _mean(entry, path, models):
+    """The file or the numbers a card's ``mean`` stands for."""
+    if isinstance(entry, str):
+        return read(entry, models).mean
+    return _wanted(entry, path, models) if isinstance(entry, dict) else _numbers(entry, f"{path}: mean")
+
+
+def _wanted(entry, path, models):
+    """The file a card, or its ``mean`` part, describes."""
+    name = entry.get("file")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise UserError(f"{path}: file must be a name without folders, not {name!r}")
+    links = entry.get("links") or []
+    if not isinstance(links, list):
+        raise UserError(f"{path}: links must be a list")
+    return download.Wanted(
+        path=Path(models) / name,
+        links=tuple(_link(link, path) for link in links),
+        size=entry.get("size"),
+        sha1=entry.get("sha1"),
+        sha256=entry.get("sha256"),
+        where=" ".join(str(entry.get("where") or "").split()),
+    )
+
+
+def _link(link, path):
+    if isinstance(link, str):
+        return download.Link(link)
+    if isinstance(link, dict) and isinstance(link.get("url"), str) and set(link) <= {"url", "member"}:
+        return download.Link(**link)
+    raise UserError(f"{path}: a link is an address, or a mapping of url and member, not {link!r}")
+
+
+def _folder_name(stem):
+    return re.sub(r"[^\w.-]+", "-", stem).strip(".-") or "weights"

@@ -1,0 +1,108 @@
+"""Files that are whole or absent, and their fingerprints."""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from sentiment.console import UserError
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The repository's root, where models/, splits/ and prototxt/ lie."""
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Give a temporary path in the same folder that becomes ``path`` when the block ends well.
+
+    The folder is made when missing. When the block raises, the temporary file goes and ``path`` is as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Yields
+    ------
+    Path
+        Has the suffix of ``path``, for writers that choose their format by it.
+
+    Raises
+    ------
+    UserError
+        The folder or file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        # Errors of the network have no errno; one about another file comes from what the block reads. Both speak for
+        # themselves.
+        if error.errno is None or (error.filename is not None and Path(error.filename) not in {part, *path.parents}):
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def write_whole(path, content):
+    """Write text (as UTF-8) or bytes to ``path``: at no moment does a part of it stand there."""
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+def write_if_changed(path, content):
+    """Like `write_whole`, but leave a file that already says the same untouched. Returns whether it was written."""
+    data = content.encode() if isinstance(content, str) else content
+    path = Path(path)
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return False
+    write_whole(path, data)
+    return True
+
+
+def read_text(path):
+    """The text of a UTF-8 file; a missing, unreadable or binary one is a `UserError` naming it."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
+
+
+def digest(path, algorithm="sha256"):
+    """Hexadecimal digest of a file's content by any algorithm of `hashlib`."""
+    state = hashlib.new(algorithm)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                state.update(block)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return state.hexdigest()
+
+
+def sha256(path):
+    """Hexadecimal SHA-256 of a file's content."""
+    return digest(path, "sha256")
+
+
+def read_json(path):
+    """The value in a JSON file; a `UserError` names the line where it is none."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+
+
+def write_json(path, value):
+    """Write a value as indented JSON, whole or not at all; keys keep their order, NaN is refused."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,366 @@
+"""Linear classifiers on each layer's activations (§4.2, Table 3), from Gram matrices alone.
+
+Per layer, fold and C of the authors' grid a linear SVM and a logistic regression are fitted to the features as they are
+(`kernel_classifiers`); C is then chosen the paper's way or a fair one.
+"""
+
+import concurrent.futures
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import features, paper, results, tables
+from sentiment.console import UserError
+from sentiment.files import read_json, write_json
+from sentiment.kernel_classifiers import C_GRID, logistic_path, svm_path
+from sentiment.runs import Run
+
+CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}  # key -> title
+SELECTIONS = {  # key -> what a table says of how its C was chosen
+    "paper": "C = 2^N is the one of the best mean accuracy on the test images, per layer and classifier: "
+    "the paper's way, which is optimistic.",
+    "nested": "C = 2^N is chosen per fold by {inner}-fold cross-validation inside the training images; "
+    "the test images have no part in it.",
+}
+INNER_FOLDS = 5
+FILE = "layers.json"  # of all folds, beside their folders
+PART = "layer_accuracies.json"  # of one fold, in its folder
+
+_PATHS = {"svm": svm_path, "softmax": logistic_path}
+
+
+def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
+    """Test accuracy for every C, and the fits.
+
+    Parameters
+    ----------
+    kernel : (n, n) ndarray
+        Of all images.
+    labels : (n,) ndarray
+    train, test : int ndarray
+        Rows.
+    classifier : str
+        One of ``CLASSIFIERS``.
+
+    Returns
+    -------
+    list of float, list of Fit
+    """
+    fits = _PATHS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
+    weights = np.stack([fit.coefficients for fit in fits], axis=1)
+    scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in fits]
+    right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
+    return right.mean(0).tolist(), fits
+
+
+def inner_accuracies(kernel, labels, train, classifier, penalties=C_GRID, inner=INNER_FOLDS):
+    """Mean accuracy for every C over inner folds of the training images (stratified, in the list's order).
+
+    Returns
+    -------
+    list of float, list of Fit
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    found, fits = [], []
+    for part, held_out in StratifiedKFold(inner).split(train, labels[train]):
+        values, of_part = accuracies(kernel, labels, train[part], train[held_out], classifier, penalties)
+        found.append(values)
+        fits += of_part
+    return np.mean(found, 0).tolist(), fits
+
+
+def analyse(kernel, labels, train, test, nested=True):
+    """One layer of one fold: both classifiers over the grid of C.
+
+    Returns
+    -------
+    dict
+        By classifier: ``accuracy`` on the test images and ``inner`` (None unless ``nested``), a value a C; ``steps``
+        of the solver a C; how many ``fits`` there were and how many of them did ``not_converge``; ``flat_from``: the
+        exponent of C from which on an SVM's margin is hard, so that it stays the same.
+    """
+    found = {}
+    for classifier in CLASSIFIERS:
+        values, fits = accuracies(kernel, labels, train, test, classifier)
+        inner, inner_fits = inner_accuracies(kernel, labels, train, classifier) if nested else (None, [])
+        same = sum(fit is fits[-1] for fit in fits)
+        found[classifier] = {
+            "accuracy": values,
+            "inner": inner,
+            "steps": [fit.steps for fit in fits],
+            "fits": len(fits) + len(inner_fits),
+            "not_converged": sum(not fit.converged for fit in (*fits, *inner_fits)),
+            "flat_from": paper.C_GRID_EXPONENTS[-same] if classifier == "svm" and same > 1 else None,
+        }
+    return found
+
+
+class Analysis:
+    """The layer analysis of one net's folds, part by part.
+
+    Parameters
+    ----------
+    root : path
+        Folder of all runs.
+    subset, arch, init : str
+        ``arch`` is ``source`` for an initialisation as it is.
+    folds : sequence of int
+    nested : bool
+        Inner folds too.
+
+    Attributes
+    ----------
+    grams : dict of int to features.Grams
+    parts : dict of int to dict
+        Fold -> what its ``PART`` file holds.
+    todo : list of (int, str)
+        Folds and layers still to analyse.
+
+    Raises
+    ------
+    UserError
+        Gram matrices that are missing or not whole, or a class with too few images.
+    """
+
+    def __init__(self, root, subset, arch, init, folds, nested=True):
+        self.runs = {fold: Run(Path(root), subset, arch, init, fold) for fold in folds}
+        self.path = next(iter(self.runs.values())).folder.parent / FILE
+        self.nested = nested
+        self.grams, self.parts = {}, {}
+        for fold, run in self.runs.items():
+            folder = run.folder.parent if arch == "source" else run.folder
+            grams = self.grams[fold] = features.read(folder / features.FILE)
+            if fold not in grams.folds:
+                raise UserError(f"{grams.path} does not hold fold {fold}")
+            made_from = {"hashes": grams.about["hashes"], "mean_way": grams.about["mean_way"]}
+            # Through JSON, as it is compared with what was read from a file.
+            fingerprint = {**made_from, "exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": INNER_FOLDS}
+            part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
+            if part.get("made_from") != fingerprint:
+                part = {"made_from": fingerprint, "layers": {}}
+            self.parts[fold] = part
+            self._check(grams, fold)
+        self.todo = [
+            (fold, layer)
+            for fold, grams in self.grams.items()
+            for layer in grams.layers
+            if not self._has(self.parts[fold]["layers"].get(layer))
+        ]
+
+    def run(self, jobs=None, done=lambda count: None):
+        """Analyse what is to do in ``jobs`` threads, and keep each layer of a fold once it is known.
+
+        An interrupt loses the layers at work, no others.
+        """
+        from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
+
+        with (
+            warnings.catch_warnings(),
+            threadpool_limits(1),  # the threads are enough, more would wait for each other
+            concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
+        ):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # counted, and said in the table
+            running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
+            try:
+                for future in concurrent.futures.as_completed(running):
+                    fold, layer = running[future]
+                    self.parts[fold]["layers"][layer] = future.result()
+                    write_json(self.runs[fold].folder / PART, self.parts[fold])
+                    done(1)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        self.todo = []
+
+    def summary(self):
+        """What ``FILE`` holds: accuracies by layer, classifier and fold, and each selection's C and scores."""
+        first = next(iter(self.grams.values()))
+        about = first.about
+        run = next(iter(self.runs.values()))
+        return {
+            "dataset": about["dataset"],
+            "demo": about["demo"],
+            "subset": run.subset,
+            "arch": run.arch,
+            "init": run.init,
+            "images": len(first.images),
+            "folds": list(self.runs),
+            "exponents": list(paper.C_GRID_EXPONENTS),
+            "inner_folds": INNER_FOLDS,
+            "mean_way": about["mean_way"],
+            "engine": about["engine"],
+            "versions": about["versions"],
+            "weights": {str(fold): grams.about["hashes"]["weights"] for fold, grams in self.grams.items()},
+            "layers": {
+                layer: {"features": width, **{name: self._classifier(layer, name) for name in CLASSIFIERS}}
+                for layer, width in first.layers.items()
+            },
+        }
+
+    def _classifier(self, layer, name):
+        parts = {fold: part["layers"][layer][name] for fold, part in self.parts.items()}
+        summary = {
+            "fits": sum(part["fits"] for part in parts.values()),
+            "not_converged": sum(part["not_converged"] for part in parts.values()),
+            "flat_from": {str(fold): part["flat_from"] for fold, part in parts.items()} if name == "svm" else None,
+            "accuracy": {str(fold): part["accuracy"] for fold, part in parts.items()},
+            "inner": {str(fold): part["inner"] for fold, part in parts.items()},
+        }
+        nested = None not in summary["inner"].values()
+        test = np.array([part["accuracy"] for part in parts.values()])
+        for selection in SELECTIONS if nested else ("paper",):
+            # Among equals the smallest C, which is the first.
+            inner = [part["inner"] if selection == "nested" else test.mean(0) for part in parts.values()]
+            chosen = [int(np.argmax(np.round(values, 12))) for values in inner]
+            summary[selection] = {
+                "exponent": {str(fold): paper.C_GRID_EXPONENTS[c] for fold, c in zip(parts, chosen)},
+                "accuracy": {str(fold): float(row[c]) for fold, row, c in zip(parts, test, chosen)},
+            }
+        return summary
+
+    def write(self):
+        """Write ``FILE``; returns what it holds."""
+        summary = self.summary()
+        if not self.path.is_file() or read_json(self.path) != summary:
+            write_json(self.path, summary)
+        return summary
+
+    def _one(self, fold, layer):
+        grams = self.grams[fold]
+        return analyse(grams.gram(layer), grams.labels, *grams.folds[fold], self.nested)
+
+    def _has(self, entry):
+        return entry is not None and (not self.nested or all(entry[name]["inner"] is not None for name in CLASSIFIERS))
+
+    def _check(self, grams, fold):
+        train, _ = grams.folds[fold]
+        least = min(np.bincount(grams.labels[train], minlength=paper.CLASSES))
+        needed = INNER_FOLDS if self.nested else 1
+        if least < needed:
+            raise UserError(
+                f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
+                + (", or --selection paper alone" if least > 0 else "")
+            )
+
+
+def collect(root, **wanted):
+    """Every net's summary under a folder of runs, optionally only those with some values (``arch="source"``).
+
+    Returns
+    -------
+    list of dict
+        Sorted by data set, subset, architecture, initialisation; what `table` takes.
+    """
+    summaries = []
+    for path in Path(root).glob(f"*/*/{FILE}"):
+        summary = read_json(path)
+        if not isinstance(summary, dict) or "layers" not in summary:
+            raise UserError(f"{path} is no layer analysis; remove it, tools/analyze_layers.py writes it anew")
+        if all(summary[key] == value for key, value in wanted.items()):
+            summaries.append(summary)
+    return sorted(summaries, key=lambda summary: [summary[key] for key in ("dataset", "subset", "arch", "init")])
+
+
+def table(summary, selection, sample=False):
+    """Table 3 for one net: accuracy of both classifiers on every layer beside the paper's.
+
+    Parameters
+    ----------
+    summary : dict
+        What a ``FILE`` holds.
+    selection : str
+        How C was chosen, one of ``SELECTIONS``; named in the table.
+    sample : bool
+        Sample standard deviation instead of the population's.
+
+    Returns
+    -------
+    tables.Table
+    """
+    # The paper's rows are a CaffeNet's: a net of another build has layers of the same names that are not the same.
+    published = paper.TABLE3 if "norm2" in summary["layers"] else {}
+    columns = ["", "N", "paper", "difference"]
+    header = ["layer", *(f"{title} {column}".strip() for title in CLASSIFIERS.values() for column in columns)]
+    rows = []
+    for layer, entry in summary["layers"].items():
+        row = [layer]
+        for name in CLASSIFIERS:
+            chosen, of_paper = entry[name][selection], published.get(paper_layer(layer), {}).get(name)
+            mean, std = results.mean_std(chosen["accuracy"].values(), sample)
+            exponents = sorted(set(chosen["exponent"].values()))
+            row += [
+                results.score(mean, std),
+                " ".join(map(str, exponents)),
+                results.score(*of_paper) if of_paper else tables.NOTHING,
+                _signed(mean - of_paper[0]) if of_paper else tables.NOTHING,
+            ]
+        rows.append(row)
+    demo = "DEMO DATA, " if summary["demo"] else ""
+    title = f"{demo}Table 3: linear classifiers on layers, mean ± std over folds, C chosen {selection_title(selection)}"
+    file = "table3" if selection == "paper" else f"table3-{selection}"
+    return tables.Table(file, title, _notes(summary, selection, bool(published), sample), header, rows)
+
+
+def selection_title(selection):
+    """A few words on how C was chosen."""
+    return {"paper": "on the test images (the paper's way)", "nested": "inside the training images (nested)"}[selection]
+
+
+def paper_layer(layer):
+    """The paper's name of a layer."""
+    return "fc8" if layer == paper.NEW_LAYERS["finetune"] else layer
+
+
+def net_title(summary):
+    """What the layers are of."""
+    if summary["arch"] == "source":
+        return f"{paper.INITIALISATIONS.get(summary['init'], summary['init'])} as it is, not fine-tuned"
+    return f"{tables.net_title(summary['arch'], summary['init'])}, each fold's own"
+
+
+def _notes(summary, selection, published, sample):
+    folds, subset = summary["folds"], tables.SUBSET_TITLES[summary["subset"]]
+    data = (
+        f"DEMO DATA ({summary['dataset']}), drawn pictures: not comparable with the paper's numbers."
+        if summary["demo"]
+        else f"Data set: {summary['dataset']}."
+    )
+    missing = "" if folds == list(paper.FOLDS) else f" Folds {' '.join(map(str, folds))} only."
+    deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
+    net = f"Net: {net_title(summary)}; {subset}, {summary['images']} images.{missing}"
+    if published:
+        net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset."
+    mean = {"image": "the mean image resized to the crop", "channels": "the channels' means"}[summary["mean_way"]]
+    chosen = SELECTIONS[selection].format(inner=summary["inner_folds"])
+    if selection == "nested" and summary["arch"] != "source":
+        chosen += " (The fold's net was fine-tuned on all of these, so they look easier than new images.)"
+    return [f"{data} {deviation}", f"{net} Subtracted: {mean}.", chosen, _convergence(summary)]
+
+
+def _convergence(summary):
+    """A sentence or two on the solvers."""
+    said = []
+    for name, title in CLASSIFIERS.items():
+        failed = {layer: entry[name]["not_converged"] for layer, entry in summary["layers"].items()}
+        fits = sum(entry[name]["fits"] for entry in summary["layers"].values())
+        where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
+        said.append(
+            f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
+            if where
+            else f"{title}: all {fits} fits converged."
+        )
+    by_exponent = {}
+    for layer, entry in summary["layers"].items():
+        if None not in (exponents := entry["svm"]["flat_from"].values()):
+            by_exponent.setdefault(max(exponents), []).append(layer)
+    if by_exponent:
+        least = "; ".join(f"{exponent} ({', '.join(layers)})" for exponent, layers in sorted(by_exponent.items()))
+        said.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
+    return " ".join(said)
+
+
+def _signed(difference):
+    return f"{difference:+.3f}".replace("0.", ".", 1)

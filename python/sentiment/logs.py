@@ -1,0 +1,55 @@
+"""Caffe's log, which is whatever the engine writes to standard error: glog knows no other way in pycaffe."""
+
+import contextlib
+import os
+import sys
+
+from sentiment.console import UserError
+
+
+@contextlib.contextmanager
+def stderr_to(path):
+    """Append what this process writes to file descriptor 2 to a file, and nothing of it to the terminal.
+
+    On the descriptor, because a real Caffe writes from C++; ``sys.stderr`` follows where it was another stream.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Yields
+    ------
+    text stream
+        The standard error from before, for what the user should see.
+
+    Raises
+    ------
+    UserError
+        The file cannot be written.
+    """
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    sys.stderr.flush()
+    before = os.dup(2)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        with (
+            open(before, "w", buffering=1, closefd=False) as terminal,
+            open(2, "w", buffering=1, closefd=False) as to_log,
+            contextlib.redirect_stderr(to_log),
+        ):
+            yield terminal
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def ignored_layers(path, start=0):
+    """Layers of a source model that Caffe reported it has no place for, in a log from byte ``start`` on."""
+    marker = "Ignoring source layer "
+    with open(path, encoding="utf-8", errors="replace") as log:
+        log.seek(start)
+        return [line.split(marker, 1)[1].strip() for line in log if marker in line]

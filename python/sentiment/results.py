@@ -1,0 +1,150 @@
+"""result.json and predictions.csv: what each run found, and mean ± std over folds."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from sentiment.console import UserError
+from sentiment.files import read_json, read_text, write_json, write_whole
+
+WAYS = ("center", "oversampled")
+"""Ways of testing: the centre crop alone, or the mean over ten crops."""
+
+PREDICTIONS_HEADER = ("image", "label", "positive_center", "positive_10crop")
+
+SCHEMA = {  # key of result.json -> kind of its value
+    "dataset": str,
+    "demo": bool,
+    "subset": str,
+    "arch": str,
+    "init": str,
+    "fold": int,
+    "seed": int,
+    "accuracy": dict,  # center, oversampled: 0 to 1
+    "test_images": int,
+    "iterations": int,
+    "engine": dict,  # name, version
+    "versions": dict,  # python, numpy, torch, ...
+    "hashes": dict,  # SHA-256 of weights, source, train_list, test_list
+    "choices": dict,  # what the paper does not state and this run chose
+}
+
+
+def write(path, result):
+    """Write a result.json, whole or not at all.
+
+    Raises
+    ------
+    UserError
+        A key of `SCHEMA` is missing, another is there, or a value is of the wrong kind.
+    """
+    write_json(path, _checked(path, result))
+
+
+def read(path):
+    """Read one result.json; a `UserError` says what is wrong with it."""
+    return _checked(path, read_json(path))
+
+
+def collect(root, **wanted):
+    """Every result under a folder of runs.
+
+    Parameters
+    ----------
+    root : str or Path
+    **wanted
+        Keep only results with these values, as ``subset="five_agrees", arch="finetune"``.
+
+    Returns
+    -------
+    list of dict
+        Sorted by dataset, subset, arch, init, seed, fold; each has its file's ``path`` too.
+    """
+    rows = [{**read(path), "path": path} for path in Path(root).glob("**/result.json")]
+    rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return sorted(rows, key=lambda row: [row[key] for key in ("dataset", "subset", "arch", "init", "seed", "fold")])
+
+
+def mean_std(values, sample=False):
+    """Mean and standard deviation of some numbers.
+
+    The paper does not say which deviation it prints; the population's (dividing by n) is the default here.
+
+    Parameters
+    ----------
+    values : sequence of float
+    sample : bool
+        Divide by n - 1; None for a single value then.
+
+    Returns
+    -------
+    (float, float or None)
+    """
+    values = list(values)
+    if not values:
+        raise ValueError("no values")
+    mean = math.fsum(values) / len(values)
+    divisor = len(values) - 1 if sample else len(values)
+    if divisor == 0:
+        return mean, None
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / divisor)
+
+
+def score(mean, std=None):
+    """A score as the paper prints it: ``.817±.038``, or ``.783`` without a deviation."""
+    return _three(mean) if std is None else f"{_three(mean)}±{_three(std)}"
+
+
+def write_predictions(path, rows):
+    """Write predictions.csv.
+
+    Parameters
+    ----------
+    path : str or Path
+    rows : iterable of (str, int, float, float)
+        Image, label, P(positive) of the centre crop, P(positive) of ten crops.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PREDICTIONS_HEADER)
+    # Nine digits give every float32 back exactly.
+    writer.writerows((image, label, f"{center:.9g}", f"{crops:.9g}") for image, label, center, crops in rows)
+    write_whole(path, text.getvalue())
+
+
+def read_predictions(path):
+    """The rows `write_predictions` wrote; a `UserError` names the line of a wrong one."""
+    lines = csv.reader(io.StringIO(read_text(path)))
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if number == 1:
+            if tuple(line) != PREDICTIONS_HEADER:
+                raise UserError(f"{path}, line 1: expected the header {','.join(PREDICTIONS_HEADER)}")
+            continue
+        try:
+            image, label, center, crops = line
+            rows.append((image, int(label), float(center), float(crops)))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: expected image,label,probability,probability") from None
+    return rows
+
+
+def _three(value):
+    """Three decimals without the leading zero."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _checked(path, result):
+    if not isinstance(result, dict):
+        raise UserError(f"{path} is not a result: expected a JSON object")
+    for key, kind in SCHEMA.items():
+        value = result.get(key)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UserError(f"{path} is not a whole result: {key} must be {kind.__name__}, not {value!r}")
+    if unknown := set(result) - set(SCHEMA):
+        raise UserError(f"{path}: unknown key {min(unknown)!r} in a result")
+    accuracy = result["accuracy"]
+    if set(accuracy) != set(WAYS) or not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in accuracy.values()):
+        raise UserError(f"{path}: accuracy must have {' and '.join(WAYS)} between 0 and 1, not {accuracy!r}")
+    return result

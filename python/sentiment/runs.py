@@ -1,0 +1,114 @@
+"""Where one training lives: a self-contained folder per subset, architecture, initialisation and fold."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.console import UserError
+from sentiment.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder, ``root/<subset>/<arch>-<init>/fold<k>``, and the files in it.
+
+    Attributes
+    ----------
+    root : Path
+        The folder of all runs.
+    subset, arch, init : str
+        ``init`` is a `cards.Source.name`.
+    fold : int
+        1 to 5.
+    """
+
+    root: Path
+    subset: str
+    arch: str
+    init: str
+    fold: int
+
+    @property
+    def folder(self):
+        """The run's own folder."""
+        return Path(self.root) / self.subset / f"{self.arch}-{self.init}" / f"fold{self.fold}"
+
+    @property
+    def train_val(self):
+        """The net it was trained with."""
+        return self.folder / "train_val.prototxt"
+
+    @property
+    def deploy(self):
+        """The net it is tested with."""
+        return self.folder / "deploy.prototxt"
+
+    @property
+    def solver(self):
+        """The solver it was trained with."""
+        return self.folder / "solver.prototxt"
+
+    @property
+    def log(self):
+        """Caffe's log of the training."""
+        return self.folder / "train.log"
+
+    @property
+    def predictions(self):
+        """Probabilities of the test images."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def result(self):
+        """Accuracies and how they came about."""
+        return self.folder / "result.json"
+
+    @property
+    def identity(self):
+        """What the run was made from."""
+        return self.folder / "run.json"
+
+    @property
+    def snapshot_prefix(self):
+        """Caffe's ``snapshot_prefix``: files are this plus ``_iter_<n>.caffemodel`` or ``.solverstate``."""
+        return self.folder / "snapshot"
+
+    def weights(self, iteration):
+        """The snapshot of the weights at an iteration."""
+        return Path(f"{self.snapshot_prefix}_iter_{iteration}.caffemodel")
+
+    def state(self, iteration):
+        """The snapshot of the solver's state at an iteration."""
+        return Path(f"{self.snapshot_prefix}_iter_{iteration}.solverstate")
+
+    def snapshots(self):
+        """Iterations with both weights and state on disk, newest first: what training can go on from."""
+        states = self.folder.glob(f"{self.snapshot_prefix.name}_iter_*.solverstate")
+        iterations = (re.fullmatch(r".*_iter_(\d+)", path.stem) for path in states)
+        whole = (int(match[1]) for match in iterations if match)
+        return sorted((iteration for iteration in whole if self.weights(iteration).is_file()), reverse=True)
+
+    def claim(self, fingerprint):
+        """Bind the folder to what this run is made from; a second call with the same fingerprint is fine.
+
+        Parameters
+        ----------
+        fingerprint : dict
+            JSON values by input: digests of the lists, source, net and solver, the seed.
+
+        Raises
+        ------
+        UserError
+            The folder holds a run made from something else: names what differs.
+        """
+        if self.identity.is_file():
+            before = read_json(self.identity)
+            keys = dict.fromkeys((*before, *fingerprint))
+            changed = [key for key in keys if before.get(key) != fingerprint.get(key)]
+            if changed:
+                raise UserError(
+                    f"{self.folder} holds a run with another {', '.join(changed)}; remove that folder to start anew, "
+                    "or give another RUNS=<folder>"
+                )
+            return
+        write_json(self.identity, fingerprint)

@@ -1,0 +1,22 @@
+"""Fixtures every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of measured BVLC results and real data beside the repository; without it the test is skipped."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the measured files in {SHARED}, which are not part of a clone")
+    return SHARED

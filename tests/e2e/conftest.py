@@ -1,0 +1,70 @@
+"""A tiny experiment: 25 pictures, fold lists, and a source CaffeNet with a sixteenth of the channels."""
+
+import importlib.util
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import caffe
+from sentiment import console, folds, nets, paper
+
+DIVISOR = 16
+
+
+@pytest.fixture(scope="session")
+def tool(root):
+    """Call a command of tools/ as its console script does: ``tool("train", "--fold", 1)`` gives the exit status."""
+    modules = {}
+
+    def call(name, *arguments):
+        if name not in modules:
+            spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
+            modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(modules[name])
+        return console.run(modules[name].main, [str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """Weights of a source model: the CaffeNet template with five classes in ``fc8``."""
+    folder = tmp_path_factory.mktemp("source")
+    definition = (
+        str(nets.deploy("finetune", DIVISOR))
+        .replace("fc8_twitter", "fc8")
+        .replace("num_output: 2\n", "num_output: 5\n")
+    )
+    (folder / "deploy.prototxt").write_text(definition)
+    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
+    rng = np.random.default_rng(0)
+    for blobs in net.params.values():
+        blobs[0].data[...] = rng.normal(0, np.sqrt(2 / blobs[0].data[0].size), blobs[0].data.shape)
+    net.params["conv1"][0].data[...] /= 100  # pixels reach 255; what comes after is about 1
+    net.save(str(folder / "source.caffemodel"))
+    return folder / "source.caffemodel"
+
+
+@pytest.fixture
+def tiny(tmp_path, source):
+    """The experiment's paths, and the options that select it, in a folder of its own."""
+    data, splits, runs = tmp_path / "data", tmp_path / "splits", tmp_path / "runs"
+    (data / "images").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    pairs = [(f"picture {index}.jpg", index % 2) for index in range(25)]
+    for name, label in pairs:
+        picture = rng.integers(0, 120, (40, 50, 3), np.uint8)
+        picture[..., 2 * label] += 120
+        cv2.imwrite(str(data / "images" / name), picture)
+    (data / "twitter_five_agrees.txt").write_text(folds.list_text(pairs))
+    settings = f"name: tiny\nchannels_divisor: {DIVISOR}\nbatch_size: 4\niterations: 6\nstepsize: 4\nbase_lr: 0.00001\n"
+    (data / "dataset.yaml").write_text(settings)
+    folds.write(splits, "tiny", paper.SUBSETS[0], folds.make(pairs, 1))
+    options = ["--data", data, "--splits", splits, "--runs", runs, "--init", source]
+    return SimpleNamespace(
+        data=data, splits=splits, runs=runs, source=source, options=options,
+        folder=lambda fold=1, arch="finetune", init="source": runs / "five_agrees" / f"{arch}-{init}" / f"fold{fold}",
+        list=lambda part, fold=1: folds.list_path(splits, "tiny", "five_agrees", fold, part),
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Bad input: one sentence that names what and where, exit status 2, nothing half-written."""
+
+import os
+
+import pytest
+
+
+def refused(tool, capfd, *command):
+    """Run a command that has to fail; its one sentence."""
+    capfd.readouterr()
+    assert tool(*command) == 2
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err + said.out
+    errors = [line for line in said.err.splitlines() if ": error: " in line]
+    assert len(errors) == 1
+    assert errors[0] == said.err.splitlines()[-1]
+    return errors[0].split(": error: ", 1)[1]
+
+
+def with_init(tiny, init):
+    return [*tiny.options[:-2], "--init", init]
+
+
+def edit(path, change):
+    path.write_text(change(path.read_text()))
+
+
+def first_image(tiny, part="train"):
+    return tiny.list(part).read_text().splitlines()[0].rsplit(" ", 1)[0]
+
+
+def nothing_trained(tiny):
+    return not [
+        path
+        for path in tiny.runs.rglob("*")
+        if path.suffix in (".caffemodel", ".solverstate", ".json") and path.name != "run.json"
+    ]
+
+
+def test_missing_weights(tool, tiny, capfd):
+    assert "nowhere.caffemodel" in refused(tool, capfd, "train", *with_init(tiny, "nowhere.caffemodel"))
+    assert not tiny.runs.exists()
+
+
+def test_unknown_init(tool, tiny, capfd):
+    sentence = refused(tool, capfd, "train", *with_init(tiny, "cafenet"))
+    assert "cafenet" in sentence
+    assert "caffenet" in sentence
+    assert not tiny.runs.exists()
+
+
+def test_truncated_weights(tool, tiny, capfd, tmp_path):
+    broken = tmp_path / "broken.caffemodel"
+    broken.write_bytes(tiny.source.read_bytes()[:-1000])
+    assert "broken.caffemodel" in refused(tool, capfd, "train", *with_init(tiny, broken))
+    assert nothing_trained(tiny)
+
+
+def test_a_source_layer_of_another_shape(tool, tiny, capfd):
+    edit(tiny.data / "dataset.yaml", lambda text: text.replace("channels_divisor: 16", "channels_divisor: 8"))
+    sentence = refused(tool, capfd, "train", *tiny.options)
+    assert "conv1" in sentence
+    assert "6 3 11 11" in sentence
+    assert "12 3 11 11" in sentence
+    assert nothing_trained(tiny)
+
+
+def test_a_layer_neither_loaded_nor_filled(tool, tiny, capfd):
+    sentence = refused(tool, capfd, "train", *tiny.options, "--arch", "squeezenet", "--iterations", 1)
+    assert "conv1" in sentence
+    assert nothing_trained(tiny)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("picture 0.jpg", "label"), ("picture 0.jpg 2", "2"), ("justaname", "label")]
+)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_wrong_list_line(tool, tiny, capfd, line, words, part):
+    path = tiny.list(part)
+    edit(path, lambda text: text.replace(text.splitlines()[2], line))
+    sentence = refused(tool, capfd, "train", *tiny.options)
+    assert f"{path}, line 3" in sentence
+    assert words in sentence
+    assert not tiny.runs.exists()
+
+
+def test_a_listed_image_that_is_not_there(tool, tiny, capfd):
+    name = first_image(tiny)
+    (tiny.data / "images" / name).unlink()
+    assert name in refused(tool, capfd, "train", *tiny.options)
+    assert not tiny.runs.exists()
+
+
+def test_an_image_that_is_no_image(tool, tiny, capfd):
+    name = first_image(tiny)
+    (tiny.data / "images" / name).write_text("no image")
+    sentence = refused(tool, capfd, "train", *tiny.options, "--iterations", 8)
+    assert name in sentence
+    assert "line 1" in sentence
+    assert nothing_trained(tiny)
+
+
+def test_an_image_that_is_no_image_in_testing(tool, tiny, capfd):
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    name = first_image(tiny, "test")
+    (tiny.data / "images" / name).write_text("no image")
+    sentence = refused(tool, capfd, "evaluate", *tiny.options)
+    assert name in sentence
+    assert f"{tiny.list('test')}, line 1" in sentence
+    assert not (tiny.folder() / "result.json").exists()
+    assert not (tiny.folder() / "predictions.csv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not os.path.isdir("/proc/1"), reason="needs a place nobody can write to")
+def test_unwritable_runs(tool, tiny, capfd):
+    options = [*tiny.options, "--runs", "/proc/1/runs"]
+    assert "/proc/1/runs" in refused(tool, capfd, "train", *options)
+
+
+def test_runs_that_is_a_file(tool, tiny, capfd):
+    tiny.runs.write_text("in the way")
+    assert str(tiny.runs) in refused(tool, capfd, "train", *tiny.options)
+
+
+def test_a_syntax_error_in_a_definition(tool, tiny, capfd, tmp_path):
+    model = tmp_path / "deploy.prototxt"
+    model.write_text('name: "x"\nlayer {\n  nmae: "data"\n}\n')
+    sentence = refused(tool, capfd, "evaluate", "--model", model, "--weights", tiny.source, "--list", tiny.list("test"),
+                       "--images", tiny.data / "images", "--out", tmp_path / "out")  # fmt: skip
+    assert str(model) in sentence
+    assert "3" in sentence
+    assert "nmae" in sentence
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_no_fold_lists(tool, tiny, capfd):
+    sentence = refused(tool, capfd, "train", *tiny.options, "--splits", tiny.runs)
+    assert "make splits" in sentence
+
+
+def test_a_fold_that_was_not_trained(tool, tiny, capfd):
+    assert "train" in refused(tool, capfd, "evaluate", *tiny.options)
+
+
+def test_test_images_that_were_trained_on(tool, tiny, capfd):
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    tiny.list("test").write_text(tiny.list("train").read_text())
+    assert str(tiny.list("test")) in refused(tool, capfd, "evaluate", *tiny.options)
+
+
+def test_a_damaged_result(tool, tiny, capfd):
+    tiny.folder().mkdir(parents=True)
+    (tiny.folder() / "result.json").write_text("{")
+    assert "result.json" in refused(tool, capfd, "make_tables", "--runs", tiny.runs)
+
+
+def test_values_nothing_can_be_trained_with(tool, tiny, capfd):
+    assert "batch_size" in refused(tool, capfd, "train", *tiny.options, "--batch-size", 0)
+
+
+def test_a_missing_mean(tool, tiny, capfd):
+    assert "nowhere" in refused(tool, capfd, "train", *tiny.options, "--mean", "nowhere.binaryproto")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "make_prototxt", "make_solver", "make_tables"])
+def test_help(tool, name, capfd):
+    with pytest.raises(SystemExit) as stop:
+        tool(name, "--help")
+    assert stop.value.code == 0
+    assert "usage:" in capfd.readouterr().out

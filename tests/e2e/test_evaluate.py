@@ -1,0 +1,110 @@
+"""tools/evaluate.py and tools/make_tables.py as a user runs them."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import caffe
+from sentiment import results
+
+
+@pytest.fixture
+def trained(tool, tiny):
+    assert tool("train", *tiny.options, "--fold", 1, 2) == 0
+    return tiny
+
+
+def predictions(folder):
+    with open(folder / "predictions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predictions_and_result(tool, trained, capfd):
+    assert tool("evaluate", *trained.options) == 0
+    folder = trained.folder()
+    rows, result = predictions(folder), json.loads((folder / "result.json").read_text())
+    listed = [line.rsplit(" ", 1) for line in trained.list("test").read_text().splitlines()]
+    assert [[row["image"], row["label"]] for row in rows] == listed
+
+    classifier = caffe.Classifier(
+        str(folder / "deploy.prototxt"), str(folder / "snapshot_iter_6.caffemodel"), image_dims=(256, 256),
+        mean=np.array([104.00698793, 116.66876762, 122.67891434]), raw_scale=255, channel_swap=(2, 1, 0),
+    )  # fmt: skip
+    images = [caffe.io.load_image(str(trained.data / "images" / name)) for name, _ in listed]
+    for column, oversample in ("positive_center", False), ("positive_10crop", True):
+        expected = classifier.predict(images, oversample)[:, 1]
+        np.testing.assert_allclose([float(row[column]) for row in rows], expected, atol=1e-6)
+        right = np.mean((expected > 0.5) == [label == "1" for _, label in listed])
+        assert result["accuracy"]["oversampled" if oversample else "center"] == pytest.approx(right)
+    assert (result["fold"], result["arch"], result["init"], result["iterations"]) == (1, "finetune", "source", 6)
+    assert set(result["hashes"]) == {"weights", "source", "train_list", "test_list"}
+    assert {"numpy", "torch", "opencv", "python"} <= set(result["versions"])
+    assert result["choices"]["weight_decay"] == 0.0005
+    assert results.read(folder / "result.json") == result
+
+
+def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, capfd):
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    written = (trained.folder() / "result.json").stat().st_mtime_ns
+    assert tool("evaluate", *trained.options, "--fold", 1, 2) == 0
+    assert "done already" in capfd.readouterr().out
+    assert (trained.folder() / "result.json").stat().st_mtime_ns == written
+    shutil.copy(trained.folder(2) / "snapshot_iter_6.caffemodel", trained.folder(1))
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    assert (trained.folder() / "result.json").stat().st_mtime_ns > written
+    (trained.folder() / "snapshot_iter_6.caffemodel").unlink()
+    capfd.readouterr()
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    assert "done already" in capfd.readouterr().out
+
+
+def test_a_run_s_name_does_where_its_source_is_gone(tool, trained):
+    assert tool("evaluate", *trained.options[:-2], "--init", "source") == 0
+
+
+def test_any_net(tool, trained, capfd, tmp_path):
+    folder = trained.folder()
+    model = ["--model", folder / "deploy.prototxt", "--weights", folder / "snapshot_iter_6.caffemodel"]
+    where = ["--list", trained.list("test"), "--images", trained.data / "images", "--out", tmp_path / "out"]
+    assert tool("evaluate", *model, *where) == 0
+    assert tool("evaluate", *trained.options) == 0
+    assert (tmp_path / "out" / "predictions.csv").read_text() == (folder / "predictions.csv").read_text()
+    other = [*model, *where[:-1], tmp_path / "other", "--mean", "0,0,0"]
+    assert tool("evaluate", *other) == 0
+    assert (tmp_path / "other" / "predictions.csv").read_text() != (folder / "predictions.csv").read_text()
+
+
+def test_tables(tool, trained, capfd, tmp_path):
+    assert tool("evaluate", *trained.options, "--fold", 1, 2) == 0
+    capfd.readouterr()
+    assert tool("make_tables", "--runs", trained.runs, "--out", tmp_path / "results") == 0
+    text = (tmp_path / "results" / "tiny" / "table2.md").read_text()
+    assert text in capfd.readouterr().out
+    accuracies = [
+        json.loads((trained.folder(fold) / "result.json").read_text())["accuracy"]["center"] for fold in (1, 2)
+    ]
+    assert f"{results.score(*results.mean_std(accuracies))} (folds 1 2 only)" in text
+    assert "| PCNN (from the paper, not run)" in text
+    assert "finetune from source" in (tmp_path / "results" / "tiny" / "runs.md").read_text()
+    assert tool("make_tables", "--runs", tmp_path / "nothing") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["squeezenet", "caffenet_conv-fc6-2"])
+@pytest.mark.parametrize("fold", [1, 2])
+def test_probabilities_of_bvlc_caffe_on_the_real_images(tool, shared, tmp_path, net, fold):
+    data = shared / "data"
+    reference = data / "reference" / net / f"fold{fold}"
+    assert tool(
+        "evaluate", "--model", reference / "deploy.prototxt", "--weights", reference / "trained_iter_120.caffemodel",
+        "--list", data / "ground_truth" / "five_agrees" / f"test{fold}" / "test.txt",
+        "--images", data / "deepsent" / "images", "--out", tmp_path,
+    ) == 0  # fmt: skip
+    ours, theirs = predictions(tmp_path), predictions(reference)
+    assert [(row["image"], row["label"]) for row in ours] == [(row["image"], row["label"]) for row in theirs]
+    for column in "positive_center", "positive_10crop":
+        values = [[float(row[column]) for row in rows] for rows in (ours, theirs)]
+        np.testing.assert_allclose(*values, atol=1e-4)

@@ -1,0 +1,89 @@
+"""The tools at the published models' size: a 240 MB CaffeNet file of the first generation, within 3 GB of memory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+import caffe
+from caffe.proto import caffe_pb2
+from sentiment import folds
+
+GIB = 1 << 30
+SHAPES = {  # num, channels, height, width, as files of 2012 to 2014 have them
+    "conv1": (96, 3, 11, 11), "conv2": (256, 48, 5, 5), "conv3": (384, 256, 3, 3), "conv4": (384, 192, 3, 3),
+    "conv5": (256, 192, 3, 3), "fc6": (1, 1, 4096, 9216), "fc7": (1, 1, 4096, 4096), "fc8": (1, 1, 1000, 4096),
+}  # fmt: skip
+
+
+def legacy_blob(values, shape):
+    """A BlobProto with num, channels, height and width, its values put in as one block of bytes."""
+    num, channels, height, width = shape
+    blob = caffe_pb2.BlobProto(num=num, channels=channels, height=height, width=width)
+    length, varint = values.nbytes, b""
+    while length > 127:
+        varint, length = varint + bytes([length & 127 | 128]), length >> 7
+    blob.MergeFromString(b"\x2a" + varint + bytes([length]) + values.tobytes())
+    return blob
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A V1 file shaped as bvlc_reference_caffenet.caffemodel."""
+    rng = np.random.default_rng(0)
+    net = caffe_pb2.NetParameter(name="CaffeNet")
+    for name, shape in SHAPES.items():
+        kind = (
+            caffe_pb2.V1LayerParameter.INNER_PRODUCT
+            if name.startswith("fc")
+            else caffe_pb2.V1LayerParameter.CONVOLUTION
+        )
+        layer = net.layers.add(name=name, type=kind, blobs_lr=[1, 2], weight_decay=[1, 0])
+        outputs = shape[2] if name.startswith("fc") else shape[0]
+        weights = rng.standard_normal(np.prod(shape), np.float32)
+        weights *= np.float32(np.sqrt(2 * outputs / weights.size) / (100 if name == "conv1" else 1))
+        layer.blobs.append(legacy_blob(weights, shape))
+        layer.blobs.append(legacy_blob(np.zeros(outputs, np.float32), (1, 1, 1, outputs)))
+    path = tmp_path_factory.mktemp("published") / "bvlc_reference_caffenet.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+@pytest.mark.slow
+def test_the_whole_way(root, tmp_path, published):
+    assert published.stat().st_size > 240e6
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    pairs = [(f"{index}.jpg", index % 2) for index in range(10)]
+    for name, _ in pairs:
+        cv2.imwrite(str(tmp_path / "data" / "images" / name), rng.integers(0, 255, (300, 400, 3), np.uint8))
+    (tmp_path / "data" / "twitter_five_agrees.txt").write_text(folds.list_text(pairs))
+    folds.write(tmp_path / "splits", "data", "five_agrees", folds.make(pairs, 1))
+    options = ["--data", "data", "--splits", "splits", "--init", published]
+
+    def run(tool, *arguments):
+        command = [sys.executable, root / "tools" / f"{tool}.py", *options, *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(root / "python")}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        assert usage.ru_maxrss * 1024 < 3 * GIB
+
+    run("train", "--batch-size", "8", "--iterations", "2")
+    run("evaluate")
+    folder = tmp_path / "runs" / "five_agrees" / "finetune-bvlc_reference_caffenet" / "fold1"
+    assert json.loads((folder / "result.json").read_text())["test_images"] == 2
+    assert len((folder / "predictions.csv").read_text().splitlines()) == 3
+    weights = folder / "snapshot_iter_2.caffemodel"
+    assert 220e6 < weights.stat().st_size < 230e6
+
+    net = caffe.Net(str(folder / "deploy.prototxt"), str(weights), caffe.TEST)
+    before = caffe_pb2.NetParameter.FromString(published.read_bytes())
+    for layer in before.layers[:-1]:
+        moved = np.abs(net.params[layer.name][0].data.ravel() - np.array(layer.blobs[0].data, np.float32))
+        assert 0 < moved.max() < 0.1

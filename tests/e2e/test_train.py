@@ -1,0 +1,189 @@
+"""tools/train.py as a user runs it: layers taken over, resume, interrupt, what a run's folder holds."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import caffe
+from sentiment.progress import Progress
+
+
+def losses(folder):
+    """Iteration and loss of each displayed line."""
+    return [
+        (int(i), float(v))
+        for i, v in re.findall(r"\] Iteration (\d+) \(.*loss = (\S+)", (folder / "train.log").read_text())
+    ]
+
+
+def weights(folder, iteration=6):
+    net = caffe.Net(str(folder / "deploy.prototxt"), str(folder / f"snapshot_iter_{iteration}.caffemodel"), caffe.TEST)
+    return {name: blobs[0].data.copy() for name, blobs in net.params.items()}
+
+
+def test_one_fold(tool, tiny, capfd):
+    assert tool("train", *tiny.options) == 0
+    said = capfd.readouterr()
+    assert said.out.splitlines()[0].startswith("to train: 1, in about ")
+    assert "taken over: conv1 conv2 conv3 conv4 conv5 fc6 fc7\n" in said.out
+    assert "new: fc8_twitter\n" in said.out
+    assert "left behind: fc8" in said.out
+    assert "6/6 it, loss " in said.err
+    folder = tiny.folder()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "deploy.prototxt",
+        "run.json",
+        "snapshot_iter_6.caffemodel",
+        "solver.prototxt",
+        "train.log",
+        "train_val.prototxt",
+    ]
+    assert [iteration for iteration, _ in losses(folder)] == list(range(6))
+    assert "Testing net (#0)" in (folder / "train.log").read_text()
+    before, after = (
+        caffe.Net(str(tiny.source.parent / "deploy.prototxt"), str(tiny.source), caffe.TEST),
+        weights(folder),
+    )
+    for name in "conv1", "fc7":
+        moved = np.abs(before.params[name][0].data - after[name]).max()
+        assert 0 < moved < 0.2
+
+    assert tool("train", *tiny.options) == 0
+    assert "done already" in capfd.readouterr().out
+
+
+def test_the_folder_s_definitions_run_in_caffe_as_they_are(tool, tiny, monkeypatch):
+    assert tool("train", *tiny.options, "--seed", 5) == 0
+    trained = weights(tiny.folder())
+    monkeypatch.chdir(tiny.folder())
+    solver = caffe.get_solver("solver.prototxt")
+    assert (solver.param.random_seed, solver.param.max_iter, solver.param.stepsize) == (5, 6, 4)
+    solver.net.copy_from(str(tiny.source))
+    solver.step(6)
+    for name, values in trained.items():
+        np.testing.assert_allclose(solver.net.params[name][0].data, values, atol=1e-6)
+
+
+def test_many_folds_in_one_process(tool, tiny, capfd):
+    assert tool("train", *tiny.options, "--fold", 1, 2) == 0
+    assert tool("train", *tiny.options, "--fold", "all") == 0
+    out = capfd.readouterr().out
+    assert out.count("done already") == 2
+    assert all((tiny.folder(fold) / "snapshot_iter_6.caffemodel").is_file() for fold in (1, 2, 3, 4, 5))
+    assert losses(tiny.folder(1)) != losses(tiny.folder(2))
+
+
+def test_from_scratch_everything_is_filled(tool, tiny, capfd):
+    assert tool("train", *tiny.options[:-2], "--init", "scratch", "--iterations", 1) == 0
+    assert all(values.std() > 0 for values in weights(tiny.folder(init="scratch"), 1).values())
+    assert "taken over" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("arch", ["fc7-2", "fc6-2"])
+def test_ablations(tool, tiny, arch, capfd):
+    assert tool("train", *tiny.options, "--arch", arch, "--iterations", 1) == 0
+    new = {"fc7-2": "fc7_twitter", "fc6-2": "fc6_twitter"}[arch]
+    kept = ["conv1", "conv2", "conv3", "conv4", "conv5", *(["fc6"] if arch == "fc7-2" else [])]
+    assert f"new: {new}\n" in capfd.readouterr().out
+    assert set(weights(tiny.folder(arch=arch), 1)) == {*kept, new}
+
+
+def test_a_run_of_other_inputs_is_not_gone_on_with(tool, tiny, capfd):
+    assert tool("train", *tiny.options) == 0
+    assert tool("train", *tiny.options, "--base-lr", 0.5) == 2
+    assert "base_lr" in capfd.readouterr().err
+
+
+def start(root, tiny, *options):
+    environment = {**os.environ, "PYTHONPATH": str(root / "python"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, root / "tools" / "train.py", *tiny.options, *options]
+    return subprocess.Popen(
+        [str(part) for part in command], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_iteration(folder, number, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        log = folder / "train.log"
+        if log.is_file() and f"] Iteration {number} (" in log.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"iteration {number} was never displayed")
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(tool, tiny, monkeypatch, capfd):
+    assert tool("train", *tiny.options) == 0
+    expected = weights(tiny.folder())
+    runs = tiny.runs.rename(tiny.runs.with_name("uninterrupted"))
+    advance = Progress.advance
+
+    def advance_and_interrupt(self, count, note=""):
+        advance(self, count, note)
+        if self.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "advance", advance_and_interrupt)
+    assert tool("train", *tiny.options) == 130
+    said = capfd.readouterr().err
+    assert "stopping: finishing this iteration, then a snapshot\n" in said
+    assert "stopped at iteration 3 of 6; the same command goes on from there" in said
+    assert {path.suffix for path in tiny.folder().glob("snapshot_iter_3.*")} >= {".caffemodel", ".solverstate"}
+
+    monkeypatch.undo()
+    assert tool("train", *tiny.options) == 0
+    assert "goes on from iteration 3" in capfd.readouterr().out
+    assert [path.name for path in tiny.folder().glob("snapshot*")] == ["snapshot_iter_6.caffemodel"]
+    assert losses(tiny.folder()) == losses(runs / tiny.folder().relative_to(tiny.runs))
+    for name, values in weights(tiny.folder()).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_goes_on(root, tool, tiny, number, capfd):
+    process = start(root, tiny, "--iterations", 10000)
+    wait_for_iteration(tiny.folder(), 3, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    stopped = int(re.search(r"stopped at iteration (\d+) of 10000; the same command goes on", err)[1])
+    assert "Traceback" not in err
+    names = {path.name for path in tiny.folder().glob("snapshot*")}
+    assert names >= {f"snapshot_iter_{stopped}.caffemodel", f"snapshot_iter_{stopped}.solverstate"}
+    assert all(name.startswith(f"snapshot_iter_{stopped}.") for name in names)
+
+    process = start(root, tiny, "--iterations", 10000)
+    wait_for_iteration(tiny.folder(), stopped + 1, process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert f"goes on from iteration {stopped}" in out
+    shown = [iteration for iteration, _ in losses(tiny.folder())]
+    assert shown[: stopped + 2] == list(range(stopped + 2))
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_newest_whole_snapshot(root, tool, tiny, capfd):
+    process = start(root, tiny, "--iterations", 10000)
+    wait_for_iteration(tiny.folder(), 61, process)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    newest = max(tiny.folder().glob("*.solverstate"), key=lambda path: int(path.stem.split("_")[-1]))
+    iteration = int(newest.stem.split("_")[-1])
+    assert iteration % 30 == 0
+    # As if it had been killed in the middle of a later snapshot.
+    (tiny.folder() / f"snapshot_iter_{iteration + 30}.caffemodel").write_bytes(newest.read_bytes()[:100])
+    (tiny.folder() / f"snapshot_iter_{iteration + 30}.solverstate").write_bytes(newest.read_bytes()[:100])
+    process = start(root, tiny, "--iterations", 10000)
+    wait_for_iteration(tiny.folder(), iteration + 2, process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert f"goes on from iteration {iteration}" in out

@@ -1,0 +1,129 @@
+"""Model cards: the nine there are, and what an INIT stands for."""
+
+import pytest
+
+from sentiment import cards, download, paper
+from sentiment.console import UserError
+
+CARD = """
+title: Mine
+about: Trained here.
+file: mine.caffemodel
+mean: [1, 2, 3]
+"""
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A folder with one card whose weights are there."""
+    (tmp_path / "mine.yaml").write_text(CARD)
+    (tmp_path / "mine.caffemodel").touch()
+    return tmp_path
+
+
+def test_every_initialisation_of_the_paper_has_a_card():
+    assert set(cards.names()) == set(paper.INITIALISATIONS)
+
+
+@pytest.mark.parametrize("name", cards.names())
+def test_cards_are_whole(name):
+    card = cards.read(name)
+    assert card.title == paper.INITIALISATIONS[name]
+    assert card.file.where
+    assert card.citation
+    assert card.last_layer["classes"] > 0
+    expected = "places205CNN_mean.binaryproto" if name == "places" else "imagenet_mean.binaryproto"
+    assert card.mean.path == cards.MODELS / expected
+
+
+def test_every_cards_file_is_named_in_the_readme(root):
+    text = (root / "models" / "README.md").read_text()
+    for name in paper.INITIALISATIONS:
+        assert f"`{name}`" in text
+    for name in ("caffenet", "places", "deepsentibank", "mvso_en"):
+        assert f"`{cards.read(name).file.path.name}`" in text
+
+
+def test_a_card_is_resolved_to_its_file_and_mean(models):
+    source = cards.resolve("mine", models=models)
+    assert (source.name, source.path, source.mean) == ("mine", models / "mine.caffemodel", (1.0, 2.0, 3.0))
+    assert source.card.title == "Mine"
+
+
+def test_a_cards_mean_may_be_another_cards(models):
+    (models / "child.yaml").write_text(CARD.replace("[1, 2, 3]", "mine"))
+    assert cards.read("child", models).mean == (1.0, 2.0, 3.0)
+
+
+def test_a_path_takes_the_imagenet_means(tmp_path):
+    path = tmp_path / "my net.caffemodel"
+    path.touch()
+    source = cards.resolve(str(path))
+    assert (source.name, source.path, source.mean, source.card) == ("my-net", path, paper.IMAGENET_MEANS_BGR, None)
+
+
+def test_paths_are_absolute_for_whoever_changes_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.caffemodel", "mean.binaryproto"):
+        (tmp_path / name).touch()
+    source = cards.resolve("net.caffemodel", mean="mean.binaryproto")
+    assert (source.path, source.mean) == (tmp_path / "net.caffemodel", tmp_path / "mean.binaryproto")
+
+
+def test_scratch_has_no_weights():
+    assert cards.resolve("scratch").path is None
+
+
+def test_given_mean_wins(models, tmp_path):
+    mean = tmp_path / "mean.binaryproto"
+    mean.touch()
+    for init in ("mine", str(models / "mine.caffemodel"), "scratch"):
+        assert cards.resolve(init, mean="4,5.5,6", models=models).mean == (4.0, 5.5, 6.0)
+        assert cards.resolve(init, mean=mean, models=models).mean == mean
+
+
+@pytest.mark.parametrize("mean", ["1,2", "1,2,3,4", "a,b,c", "absent.binaryproto", "1,2,999", "-1,2,3", "nan,1,2"])
+def test_wrong_mean_is_a_sentence(mean):
+    with pytest.raises(UserError, match="MEAN: "):
+        cards.resolve("scratch", mean=mean)
+
+
+def test_unknown_names_and_missing_files_are_sentences(models):
+    with pytest.raises(UserError, match=r"unknown INIT 'mina': .* \(known: mine, scratch\)"):
+        cards.resolve("mina", models=models)
+    for missing in ("some/where", "absent.caffemodel"):
+        with pytest.raises(UserError, match=f"INIT: no file {missing}"):
+            cards.resolve(missing, models=models)
+
+
+def test_missing_weights_say_which_file_to_put_where(models):
+    (models / "mine.caffemodel").unlink()
+    with pytest.raises(UserError, match=rf"no link to it is known: .* put it at {models}/mine\.caffemodel"):
+        cards.resolve("mine", models=models)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("title: Mine", "no key 'title'"),
+        ("mean: [1, 2, 3]", "no key 'mean'"),
+        ("mean: [1, 2, 3]|mean: [1, 2]", "mean: expected three channel means"),
+        ("mean: [1, 2, 3]|mean: {links: []}", "file must be a name without folders"),
+        ("file: mine.caffemodel|file: ../mine", "file must be a name without folders, not '../mine'"),
+        ("title: Mine|title: Mine\nurl: x", "unknown key 'url'"),
+        ("title: Mine|title: Mine\nlinks: x", "links must be a list"),
+        ("title: Mine|title: Mine\nlinks: [{member: x}]", "a link is an address, or a mapping of url and member"),
+        ("title: Mine|title: [", "not valid YAML"),
+    ],
+)
+def test_wrong_cards_are_sentences(models, change, sentence):
+    before, _, after = change.partition("|")
+    (models / "mine.yaml").write_text(CARD.replace(before, after))
+    with pytest.raises(UserError, match=rf"mine\.yaml: {sentence}"):
+        cards.read("mine", models)
+
+
+def test_links_of_both_kinds(models):
+    (models / "mine.yaml").write_text(CARD + "links: [http://a/b, {url: http://c/d.tar.gz, member: e}]\n")
+    links = cards.read("mine", models).file.links
+    assert links == (download.Link("http://a/b"), download.Link("http://c/d.tar.gz", "e"))

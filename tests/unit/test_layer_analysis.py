@@ -1,0 +1,232 @@
+"""Accuracies, the choice of C, and the table."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.svm import SVC
+
+from sentiment import features, kernel_classifiers, layer_analysis, paper
+from sentiment.console import UserError
+from sentiment.folds import Fold
+from sentiment.runs import Run
+
+GRID = [0.03125, 1.0, 32.0]
+PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="newton-cholesky", tol=1e-9)}
+COUNT = 50
+
+
+def layer(width, signal, seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(COUNT, width))
+    rows[:, 0] += signal * np.where(np.arange(COUNT) % 2, 1, -1)
+    return rows
+
+
+LAYERS = {"fc8_twitter": layer(2, 1.0, 0), "norm2": layer(30, 0.5, 1), "conv1": layer(200, 0.3, 2)}
+LABELS = np.arange(COUNT) % 2
+PAIRS = [(f"{index}.jpg", int(label)) for index, label in enumerate(LABELS)]
+
+
+def make_run(root, layers=None, labels=LABELS, demo=False, weights="w"):
+    """Gram files of five folds as tools/extract_features.py writes them."""
+    layers = LAYERS if layers is None else layers
+    pairs = [(name, int(label)) for (name, _), label in zip(PAIRS, labels, strict=True)]
+    for fold in paper.FOLDS:
+        test = pairs[(fold - 1) * 10 : fold * 10]
+        lists = Fold([pair for pair in pairs if pair not in test], test)
+        about = {
+            "dataset": "drawn", "demo": demo, "subset": "five_agrees", "arch": "finetune", "init": "caffenet",
+            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {},
+        }  # fmt: skip
+        matrices = {name: rows @ rows.T for name, rows in layers.items()}
+        widths = {name: rows.shape[1] for name, rows in layers.items()}
+        path = Run(root, "five_agrees", "finetune", "caffenet", fold).folder / features.FILE
+        features.write(path, about, pairs, {fold: lists}, widths, matrices)
+
+
+def analysis(root, nested=True, folds=paper.FOLDS):
+    return layer_analysis.Analysis(root, "five_agrees", "finetune", "caffenet", folds, nested)
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    make_run(root)
+    work = analysis(root)
+    work.run(jobs=2)
+    return root, work.write()
+
+
+@pytest.mark.parametrize("classifier", layer_analysis.CLASSIFIERS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_accuracies_are_those_of_scikit_learn_on_the_features(name, classifier):
+    rows, (train, test) = LAYERS[name], np.split(np.random.default_rng(5).permutation(COUNT), [40])
+    found, _ = layer_analysis.accuracies(rows @ rows.T, LABELS, train, test, classifier, GRID)
+    plain = PLAIN[classifier]
+    expected = [plain.set_params(C=c).fit(rows[train], LABELS[train]).score(rows[test], LABELS[test]) for c in GRID]
+    assert found == pytest.approx(expected)
+
+    inner, fits = layer_analysis.inner_accuracies(rows @ rows.T, LABELS, train, classifier, GRID)
+    search = GridSearchCV(plain, {"C": GRID}, cv=StratifiedKFold(5)).fit(rows[train], LABELS[train])
+    assert inner == pytest.approx(search.cv_results_["mean_test_score"])
+    assert len(fits) == 15
+
+
+def test_the_paper_s_selection_takes_the_best_mean_on_the_test_images(analysed):
+    _, summary = analysed
+    for name in LAYERS:
+        for classifier in layer_analysis.CLASSIFIERS:
+            entry = summary["layers"][name][classifier]
+            table = np.array([entry["accuracy"][str(fold)] for fold in paper.FOLDS])
+            assert table.shape == (5, 12)
+            best = table.mean(0).max()
+            assert np.mean(list(entry["paper"]["accuracy"].values())) == pytest.approx(best)
+            (exponent,) = set(entry["paper"]["exponent"].values())  # one C for all folds
+            column = paper.C_GRID_EXPONENTS.index(exponent)
+            assert table.mean(0)[column] == pytest.approx(best)
+            assert (table.mean(0)[:column] < best - 1e-9).all()  # the smallest of equals
+            assert np.mean(list(entry["nested"]["accuracy"].values())) <= best + 1e-12
+
+
+def test_the_nested_selection_never_sees_the_test_images(analysed, tmp_path):
+    """Other labels on one fold's test images change nothing of what is chosen for that fold."""
+    _, summary = analysed
+    labels = LABELS.copy()
+    labels[:10] = 1 - labels[:10]
+    make_run(tmp_path, labels=labels)
+    work = analysis(tmp_path, folds=(1,))
+    work.run()
+    for name, entry in work.summary()["layers"].items():
+        for classifier in layer_analysis.CLASSIFIERS:
+            before, after = summary["layers"][name][classifier], entry[classifier]
+            assert after["inner"]["1"] == before["inner"]["1"]
+            assert after["nested"]["exponent"]["1"] == before["nested"]["exponent"]["1"]
+            assert after["accuracy"]["1"] == pytest.approx([1 - value for value in before["accuracy"]["1"]])
+
+
+def test_a_finished_analysis_does_nothing(analysed):
+    root, summary = analysed
+    again = analysis(root)
+    assert again.todo == []
+    before = again.path.stat().st_mtime_ns
+    assert again.write() == summary == json.loads(again.path.read_text())
+    assert again.path.stat().st_mtime_ns == before
+    assert layer_analysis.collect(root) == [summary]
+    assert layer_analysis.collect(root, arch="source") == []
+
+
+def test_the_paper_s_selection_keeps_what_a_nested_one_found(analysed):
+    root, summary = analysed
+    assert analysis(root, nested=False).summary() == summary
+
+
+def test_an_interrupted_analysis_goes_on(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    calls, analyse = [], layer_analysis.analyse
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return analyse(*arguments)
+
+    monkeypatch.setattr(layer_analysis, "analyse", counted)
+    with pytest.raises(KeyboardInterrupt):
+        analysis(tmp_path).run(jobs=1)
+    work = analysis(tmp_path)
+    assert len(work.todo) == 10
+    work.run(jobs=1)
+    assert len(calls) == 6 + 10
+    assert not analysis(tmp_path).todo
+
+
+def test_first_the_paper_s_selection_alone_then_the_nested_one(tmp_path):
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]})
+    first = analysis(tmp_path, nested=False)
+    first.run()
+    assert "nested" not in first.write()["layers"]["conv1"]["svm"]
+    second = analysis(tmp_path)
+    assert len(second.todo) == 5
+    second.run()
+    assert "nested" in second.write()["layers"]["conv1"]["svm"]
+
+
+def test_other_features_are_analysed_anew(tmp_path):
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]})
+    analysis(tmp_path, nested=False).run()
+    make_run(tmp_path, {"conv1": LAYERS["conv1"] + 1}, weights="other")
+    assert len(analysis(tmp_path, nested=False).todo) == 5
+
+
+def test_too_few_images_of_a_class(tmp_path):
+    labels = np.ones(COUNT, int)
+    labels[[20, 30, 45]] = 0
+    make_run(tmp_path, labels=labels)
+    with pytest.raises(UserError, match=r"grams\.npz: fold 1 has 3 training images of one class .*--selection paper"):
+        analysis(tmp_path)
+    assert analysis(tmp_path, nested=False).todo
+
+
+def test_table(analysed):
+    _, summary = analysed
+    text = layer_analysis.table(summary, "paper").markdown()
+    lines = text.splitlines()
+    assert "Table 3" in lines[0] and "on the test images (the paper's way)" in lines[0]
+    assert "optimistic" in text and "population" in text
+    rows = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines if "|" in line
+    }
+    entry = summary["layers"]["conv1"]["svm"]["paper"]
+    mean, std = np.mean(list(entry["accuracy"].values())), np.std(list(entry["accuracy"].values()))
+    expected = [f"{mean:.3f}±{std:.3f}".replace("0.", "."), str(entry["exponent"]["1"]), ".667±.049"]
+    assert rows["conv1"][:3] == expected
+    assert float(rows["conv1"][3]) == pytest.approx(mean - 0.667, abs=0.0006)
+    assert rows["fc8_twitter"][2] == ".820±.055" and rows["fc8_twitter"][6] == ".821±.046"
+    nested = layer_analysis.table(summary, "nested", sample=True)
+    assert nested.file == "table3-nested"
+    assert "(nested)" in nested.title and "5-fold" in nested.markdown() and "sample" in nested.markdown()
+
+
+def test_a_demo_says_so_in_the_first_line(analysed):
+    _, summary = analysed
+    assert "DEMO DATA" in layer_analysis.table({**summary, "demo": True}, "paper").markdown().splitlines()[0]
+    assert "DEMO" not in layer_analysis.table(summary, "paper").markdown()
+
+
+def test_a_net_of_another_build_has_no_numbers_of_the_paper(analysed):
+    _, summary = analysed
+    layers = {name: entry for name, entry in summary["layers"].items() if name != "norm2"}
+    assert ".667" not in layer_analysis.table({**summary, "layers": layers}, "paper").markdown()
+
+
+def test_convergence_is_reported(tmp_path, monkeypatch, analysed):
+    assert "all 1080 fits converged" in layer_analysis.table(analysed[1], "paper").markdown()
+    assert (
+        "stays the same, from N = -5 on"
+        in layer_analysis.table({**analysed[1], "layers": {"conv1": hard(analysed[1])}}, "paper").markdown()
+    )
+    monkeypatch.setattr(kernel_classifiers, "NEWTON_STEPS", 1)
+    make_run(tmp_path, {"conv1": LAYERS["conv1"] * 100})
+    work = analysis(tmp_path, nested=False)
+    work.run()
+    text = layer_analysis.table(work.summary(), "paper").markdown()
+    assert "SVM: all 60 fits converged" in text
+    assert "Softmax: 60 of 60 fits stopped before they converged (conv1 60)" in text
+    assert "stays the same, from N = -5 on" in text
+
+
+def hard(summary):
+    entry = json.loads(json.dumps(summary["layers"]["conv1"]))
+    entry["svm"]["flat_from"] = dict.fromkeys(entry["svm"]["flat_from"], -5)
+    return entry
+
+
+def test_a_damaged_summary_is_named(tmp_path):
+    path = tmp_path / "five_agrees" / "finetune-caffenet" / layer_analysis.FILE
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
+    with pytest.raises(UserError, match=r"layers\.json"):
+        layer_analysis.collect(tmp_path)

@@ -1,0 +1,250 @@
+"""The pycaffe interface of nets."""
+
+import gc
+
+import numpy as np
+import pytest
+
+import caffe
+
+SIMPLE = """
+name: 'testnet' force_backward: true
+layer { type: 'DummyData' name: 'data' top: 'data' top: 'label'
+  dummy_data_param { num: 5 channels: 2 height: 3 width: 4 num: 5 channels: 1 height: 1 width: 1
+    data_filler { type: 'gaussian' std: 1 } data_filler { type: 'constant' } } }
+layer { type: 'Convolution' name: 'conv' bottom: 'data' top: 'conv'
+  convolution_param { num_output: 11 kernel_size: 2 pad: 3 weight_filler { type: 'gaussian' std: 1 }
+    bias_filler { type: 'constant' value: 2 } }
+  param { decay_mult: 1 } param { decay_mult: 0 } }
+layer { type: 'InnerProduct' name: 'ip' bottom: 'conv' top: 'ip_blob'
+  inner_product_param { num_output: 13 weight_filler { type: 'gaussian' std: 2.5 }
+    bias_filler { type: 'constant' value: -3 } } }
+layer { type: 'SoftmaxWithLoss' name: 'loss' bottom: 'ip_blob' bottom: 'label' top: 'loss' }
+"""
+
+STAGES = """
+layer { name: 'data' type: 'DummyData' top: 'data' dummy_data_param { shape { dim: 1 dim: 1 dim: 10 dim: 10 } } }
+layer { name: 'a' type: 'InnerProduct' bottom: 'data' top: 'a' include { stage: 'A' }
+  inner_product_param { num_output: 1 } }
+layer { name: 'b' type: 'InnerProduct' bottom: 'data' top: 'b' include { not_stage: 'B' }
+  inner_product_param { num_output: 1 } }
+layer { name: 'deep' type: 'InnerProduct' bottom: 'data' top: 'deep' include { min_level: 2 }
+  inner_product_param { num_output: 1 } }
+layer { name: 'train' type: 'InnerProduct' bottom: 'data' top: 'train' include { phase: TRAIN }
+  inner_product_param { num_output: 1 } }
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="net.prototxt"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def net(write):
+    net = caffe.Net(write(SIMPLE), caffe.TRAIN)
+    net.blobs["label"].data[...] = np.random.RandomState(0).randint(13, size=net.blobs["label"].data.shape)
+    return net
+
+
+def test_names_inputs_and_outputs(net):
+    assert net.inputs == []
+    assert net.outputs == ["loss"]
+    assert list(net.blobs) == ["data", "label", "conv", "ip_blob", "loss"]
+    assert list(net.params) == ["conv", "ip"]
+    assert net.top_names["data"] == ["data", "label"]
+    assert net.bottom_names["loss"] == ["ip_blob", "label"]
+    assert list(net.layer_dict) == ["data", "conv", "ip", "loss"]
+    assert net.layer_dict["conv"].type == "Convolution"
+    assert [len(layer.blobs) for layer in net.layers] == [0, 2, 2, 0]
+
+
+def test_arrays_outlive_the_net(net):
+    net.forward()
+    arrays = [blob.data for blob in net.blobs.values()] + [b.data for bs in net.params.values() for b in bs]
+    copies = [array.copy() for array in arrays]
+    del net
+    gc.collect()
+    for array, copy in zip(arrays, copies):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_a_view_follows_the_blob_and_writes_reach_the_net(net):
+    view = net.blobs["conv"].data
+    net.forward()
+    first = view.copy()
+    assert np.any(first)
+    net.params["conv"][0].data[...] = 0
+    net.forward()
+    np.testing.assert_array_equal(view, np.full_like(view, 2))  # the bias alone, seen through the older view
+    assert view is not first and net.blobs["conv"].data.base is not None
+
+
+def test_forward_and_backward_stop_and_start_where_told(net):
+    net.forward(end="conv")
+    assert not np.any(net.blobs["ip_blob"].data)
+    net.forward(start="ip")
+    assert np.any(net.blobs["ip_blob"].data)
+    net.clear_param_diffs()
+    assert set(net.backward(end="ip")) == {"conv"}
+    assert np.any(net.params["ip"][0].diff) and not np.any(net.params["conv"][0].diff)
+    net.backward(start="conv")
+    assert np.any(net.params["conv"][0].diff)
+
+
+def test_clear_param_diffs_and_accumulation(net):
+    net.forward()
+    net.clear_param_diffs()
+    net.backward()
+    once = net.params["ip"][0].diff.copy()
+    net.backward()
+    np.testing.assert_allclose(net.params["ip"][0].diff, 2 * once, rtol=1e-6)
+    net.clear_param_diffs()
+    assert not any(np.any(b.diff) for bs in net.params.values() for b in bs)
+
+
+def test_wrong_arguments_are_refused(write):
+    net = caffe.Net(
+        write("layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }"), caffe.TEST
+    )
+    with pytest.raises(Exception, match="do not match net inputs"):
+        net.forward(y=np.zeros((2, 3)))
+    with pytest.raises(Exception, match="not batch sized"):
+        net.forward(x=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="nowhere"):
+        net.forward(end="nowhere")
+
+
+def test_forward_all_takes_any_number(write):
+    net = caffe.Net(
+        write(
+            "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 4 dim: 3 } } }"
+            "layer { name: 'y' type: 'Power' bottom: 'x' top: 'y' power_param { scale: 2 } }"
+        ),
+        caffe.TEST,
+    )
+    values = np.random.RandomState(1).rand(10, 3).astype(np.float32)
+    np.testing.assert_allclose(net.forward_all(x=values)["y"], 2 * values)
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_save_and_load(net, write, tmp_path, hdf5):
+    path = str(tmp_path / ("w.caffemodel.h5" if hdf5 else "w.caffemodel"))
+    (net.save_hdf5 if hdf5 else net.save)(path)
+    other = caffe.Net(write(SIMPLE), caffe.TEST)
+    (other.load_hdf5 if hdf5 else other.copy_from)(path)
+    third = caffe.Net(write(SIMPLE), caffe.TEST, weights=path)
+    old_form = caffe.Net(write(SIMPLE), path, caffe.TEST)
+    for name in net.params:
+        for i in range(2):
+            for loaded in (other, third, old_form):
+                np.testing.assert_array_equal(loaded.params[name][i].data, net.params[name][i].data)
+
+
+def test_copy_from_refuses_other_shapes_and_counts(net, write, tmp_path):
+    path = str(tmp_path / "w.caffemodel")
+    net.save(path)
+    wider = caffe.Net(write(SIMPLE.replace("num_output: 13", "num_output: 14")), caffe.TEST)
+    with pytest.raises(caffe.CaffeError, match=r"'ip'; shape mismatch.*13 792 \(10296\).*14 792 .*rename the layer"):
+        wider.copy_from(path)
+    unbiased = caffe.Net(write(SIMPLE.replace("num_output: 13", "num_output: 13 bias_term: false")), caffe.TEST)
+    with pytest.raises(caffe.CaffeError, match="Incompatible number of blobs for layer ip"):
+        unbiased.copy_from(path)
+
+
+def test_share_with_is_one_memory(net, write):
+    other = caffe.Net(write(SIMPLE), caffe.TEST)
+    other.share_with(net)
+    net.params["ip"][0].data[...] = 7
+    np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "layers"),
+    [
+        ({"phase": caffe.TEST}, ["data", "b"]),
+        ({"phase": caffe.TRAIN}, ["data", "b", "train"]),
+        ({"phase": caffe.TEST, "stages": ["A"]}, ["data", "a", "b"]),
+        ({"phase": caffe.TEST, "stages": ["A", "B"]}, ["data", "a"]),
+        ({"phase": caffe.TEST, "level": 2}, ["data", "b", "deep"]),
+        ({"phase": caffe.TRAIN, "level": 3, "stages": ["A"]}, ["data", "a", "b", "deep", "train"]),
+    ],
+)
+def test_levels_and_stages(write, kwargs, layers):
+    net = caffe.Net(write(STAGES), **kwargs)
+    assert [name for name in net.layer_dict if not name.endswith("split")] == layers
+
+
+def test_hooks_see_every_layer(net):
+    seen = []
+    net.before_forward(lambda i: seen.append(("f", i)))
+    net.after_backward(lambda i: seen.append(("b", i)))
+    net.forward()
+    net.backward()
+    assert seen == [("f", i) for i in range(4)] + [("b", i) for i in (3, 2, 1, 0)]
+
+
+def test_a_split_joins_the_uses_of_a_blob(write):
+    net = caffe.Net(
+        write(
+            "force_backward: true layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }"
+            "layer { name: 'r' type: 'ReLU' bottom: 'x' top: 'x' }"
+            "layer { name: 's' type: 'Eltwise' bottom: 'x' bottom: 'x' top: 's' }"
+        ),
+        caffe.TEST,
+    )
+    assert "x_r_0_split" in net.layer_dict
+    assert net.bottom_names["s"] == ["x_r_0_split_0", "x_r_0_split_1"]
+    net.blobs["x"].data[...] = 1
+    net.forward()
+    net.blobs["s"].diff[...] = 1
+    net.backward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, np.full((2, 3), 2))
+
+
+def test_reshape_resizes_everything(write):
+    net = caffe.Net(
+        write(
+            "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }"
+            "layer { name: 'p' type: 'Pooling' bottom: 'x' top: 'p' pooling_param { kernel_size: 2 stride: 2 } }"
+        ),
+        caffe.TEST,
+    )
+    net.blobs["x"].reshape(2, 3, 12, 10)
+    net.reshape()
+    assert net.blobs["p"].shape == (2, 3, 6, 5)
+    assert net.forward()["p"].shape == (2, 3, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("layer { name: 'a' type: 'Nonsense' }", "Unknown layer type: Nonsense"),
+        (
+            "layer { name: 'a' type: 'ReLU' bottom: 'x' top: 'y' }",
+            r"Unknown bottom blob 'x' \(layer 'a', bottom index 0\)",
+        ),
+        (
+            "layer { name: 'x' type: 'Input' top: 'x' } layer { name: 'y' type: 'Input' top: 'x' }",
+            "Top blob 'x' produced by multiple sources",
+        ),
+        (
+            "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 } } }"
+            "layer { name: 'y' type: 'ReLU' bottom: 'x' top: 'y' top: 'z' }",
+            "ReLU Layer produces 1 top blob",
+        ),
+    ],
+)
+def test_wrong_definitions_are_one_sentence(write, text, said):
+    with pytest.raises(caffe.CaffeError, match=said):
+        caffe.Net(write(text), caffe.TEST)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RuntimeError, match="absent.prototxt"):
+        caffe.Net(str(tmp_path / "absent.prototxt"), caffe.TEST)

@@ -1,0 +1,139 @@
+"""The generated definitions are the paper's nets: template, new layers, rates, fillers, parameter counts."""
+
+import re
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+import caffe
+from caffe.proto import caffe_pb2
+from sentiment import nets, paper
+
+MEANS = (104.0, 117.0, 123.0)
+
+
+def train_val(arch, **options):
+    """A training definition over lists that need not exist."""
+    return nets.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **options)
+
+
+def structure(net):
+    """What a net computes, layer by layer, without rates, fillers and values that are defaults anyway."""
+    described = []
+    for layer in net.layer:
+        bare = caffe_pb2.LayerParameter()
+        bare.CopyFrom(layer)
+        for field in ("param", "transform_param", "image_data_param", "include"):
+            bare.ClearField(field)
+        for own in (bare.convolution_param, bare.inner_product_param):
+            own.ClearField("weight_filler")
+            own.ClearField("bias_filler")
+        conv = bare.convolution_param
+        if list(conv.stride) == [1]:
+            conv.ClearField("stride")
+        if list(conv.pad) == [0]:
+            conv.ClearField("pad")
+        if conv.group == 1:
+            conv.ClearField("group")
+        for field in ("convolution_param", "inner_product_param"):
+            if not getattr(bare, field).ListFields():
+                bare.ClearField(field)
+        described.append(str(bare))
+    return described
+
+
+def read(path):
+    return text_format.Parse(path.read_text(), caffe_pb2.NetParameter())
+
+
+@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("make_prototxt", root / "tools" / "make_prototxt.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.main(["--arch", arch, "--out", str(tmp_path)]) == 0
+    for name in ("train_val.prototxt", "deploy.prototxt"):
+        assert (tmp_path / arch / name).read_text() == (root / "prototxt" / arch / name).read_text()
+
+
+@pytest.mark.parametrize(("arch", "reference"), [("squeezenet", "squeezenet"), ("fc6-2", "caffenet_conv-fc6-2")])
+def test_nets_are_those_bvlc_caffe_trained(shared, arch, reference):
+    folder = shared / "data" / "reference" / reference / "fold1"
+    assert structure(nets.deploy(arch)) == structure(read(folder / "deploy.prototxt"))
+    assert structure(train_val(arch)) == structure(read(folder / "train_val.prototxt"))
+
+
+@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+def test_only_the_new_layer_is_filled_and_learns_ten_times_as_fast(arch):
+    net = train_val(arch)
+    new = paper.NEW_LAYERS[arch]
+    assert nets.filled_layers(net) == {new}
+    learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
+    assert learning.pop(new) == [(10, 1), (20, 0)]
+    assert learning
+    assert set(map(tuple, learning.values())) == {((1, 1), (2, 0))}
+
+
+@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+def test_from_scratch_every_layer_with_weights_is_filled(arch):
+    net = train_val(arch, scratch=True)
+    assert nets.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
+
+
+def test_filled_layers_knows_every_kind_of_filler():
+    text = """layer { name: "a" type: "PReLU" prelu_param { filler { type: "constant" } } }
+              layer { name: "b" type: "Convolution" convolution_param { bias_filler { type: "constant" } } }"""
+    assert nets.filled_layers(text_format.Parse(text, caffe_pb2.NetParameter())) == {"a"}
+
+
+def build(net, folder):
+    path = folder / "net.prototxt"
+    path.write_text(str(net))
+    return caffe.Net(str(path), caffe.TEST)
+
+
+def parameters(arch, folder):
+    return sum(blob.data.size for blobs in build(nets.deploy(arch), folder).params.values() for blob in blobs)
+
+
+def test_parameters_that_the_ablations_drop(tmp_path):
+    """Table 4: more than 16 and 54 million fewer."""
+    whole = parameters("finetune", tmp_path)
+    assert whole == 56_876_418
+    assert whole - parameters("fc7-2", tmp_path) == 16_781_312
+    assert whole - parameters("fc6-2", tmp_path) == 54_523_904
+
+
+def test_shapes_of_the_template(tmp_path):
+    net = build(nets.deploy("finetune", divisor=8), tmp_path)
+    shapes = {name: blob.data.shape for name, blob in net.blobs.items()}
+    assert shapes["data"] == (10, 3, 227, 227)
+    assert shapes["pool1"] == (10, 12, 27, 27)
+    assert shapes["pool2"] == (10, 32, 13, 13)
+    assert shapes["pool5"] == (10, 32, 6, 6)
+    assert shapes["fc6"] == shapes["fc7"] == (10, 512)
+    assert shapes["prob"] == (10, 2)
+    assert np.allclose(net.forward()["prob"].sum(1), 1)
+
+
+def test_data_layers_read_the_fold_in_both_phases():
+    train, test = train_val("finetune").layer[:2]
+    assert (train.name, test.name) == ("data", "data")
+    assert (train.include[0].phase, test.include[0].phase) == (caffe.TRAIN, caffe.TEST)
+    for layer, source, batch, learns in (train, "train.txt", 4, True), (test, "test.txt", 2, False):
+        reader, transform = layer.image_data_param, layer.transform_param
+        assert (reader.source, reader.root_folder, reader.batch_size) == (source, "images/", batch)
+        assert (reader.new_height, reader.new_width, transform.crop_size) == (256, 256, 227)
+        assert (reader.shuffle, transform.mirror) == (learns, learns)
+        assert tuple(transform.mean_value) == MEANS
+    with_file = nets.train_val("finetune", "a", "b", "images/", "mean.binaryproto", 1, 1)
+    assert with_file.layer[0].transform_param.mean_file == "mean.binaryproto"
+    assert not with_file.layer[0].transform_param.mean_value
+
+
+def test_deploy_says_nothing_about_learning():
+    for arch in nets.ARCHITECTURES:
+        assert not re.search("filler|lr_mult|loss", str(nets.deploy(arch)))

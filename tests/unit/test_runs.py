@@ -1,0 +1,54 @@
+"""A run's folder: names, snapshots, what it was made from."""
+
+import pytest
+
+from sentiment.console import UserError
+from sentiment.runs import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path, "five_agrees", "fc7-2", "mvso_en", 3)
+
+
+def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
+    assert run.folder == tmp_path / "five_agrees" / "fc7-2-mvso_en" / "fold3"
+    files = [
+        run.train_val,
+        run.deploy,
+        run.solver,
+        run.log,
+        run.predictions,
+        run.result,
+        run.identity,
+        run.weights(180),
+    ]
+    assert {file.parent for file in files} == {run.folder}
+    assert len(set(files)) == len(files)
+
+
+def test_snapshots_are_named_as_caffe_names_them(run):
+    assert run.weights(180).name == "snapshot_iter_180.caffemodel"
+    assert run.state(180).name == "snapshot_iter_180.solverstate"
+
+
+def test_snapshots_need_weights_and_state(run):
+    run.folder.mkdir(parents=True)
+    for iteration in (20, 100, 60):
+        run.weights(iteration).touch()
+        run.state(iteration).touch()
+    run.weights(120).touch()
+    run.state(140).touch()
+    (run.folder / "snapshot_iter_x.solverstate").touch()
+    assert run.snapshots() == [100, 60, 20]
+
+
+def test_no_folder_has_no_snapshots(run):
+    assert run.snapshots() == []
+
+
+def test_a_run_belongs_to_what_it_was_made_from(run):
+    run.claim({"seed": 1, "net": "a"})
+    run.claim({"net": "a", "seed": 1})
+    with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* RUNS="):
+        run.claim({"seed": 2, "net": "a", "solver": "b"})

@@ -1,0 +1,65 @@
+"""A training goes on from the newest snapshot that is whole, and keeps no others."""
+
+import numpy as np
+import pytest
+
+import caffe
+from caffe.proto import caffe_pb2
+from sentiment import snapshots
+from sentiment.runs import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with whole snapshots at 10 and 20."""
+    run = Run(tmp_path, "five_agrees", "finetune", "caffenet", 1)
+    run.folder.mkdir(parents=True)
+    blob = caffe.io.array_to_blobproto(np.ones((2, 3)))
+    for iteration in 10, 20:
+        net = caffe_pb2.NetParameter(name="n", layer=[caffe_pb2.LayerParameter(name="fc", blobs=[blob])])
+        run.weights(iteration).write_bytes(net.SerializeToString())
+        state = caffe_pb2.SolverState(iter=iteration, learned_net=run.weights(iteration).name, history=[blob])
+        run.state(iteration).write_bytes(state.SerializeToString())
+    return run
+
+
+def names(run):
+    return sorted(path.name.removeprefix("snapshot_iter_") for path in run.folder.iterdir())
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def test_newest(run):
+    assert snapshots.newest(run) == 20
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: cut(run.state(20)),
+        lambda run: cut(run.weights(20)),
+        lambda run: run.weights(20).unlink(),
+        lambda run: run.state(20).unlink(),
+        lambda run: run.state(20).write_bytes(b""),
+        lambda run: run.weights(20).write_bytes(b""),
+        lambda run: run.state(20).write_bytes(run.state(10).read_bytes()),
+    ],
+)
+def test_half_a_snapshot_is_none(run, damage):
+    damage(run)
+    assert snapshots.newest(run) == 10
+
+
+def test_none_at_all(tmp_path):
+    assert snapshots.newest(Run(tmp_path, "five_agrees", "finetune", "caffenet", 1)) is None
+
+
+def test_keep_only(run):
+    for name in "train.log", "snapshot_iter_10.solverstate.streams", "snapshot_iter_20.solverstate.streams":
+        (run.folder / name).touch()
+    snapshots.keep_only(run, 20)
+    assert names(run) == ["20.caffemodel", "20.solverstate", "20.solverstate.streams", "train.log"]
+    snapshots.keep_only(run, 20, state=False)
+    assert names(run) == ["20.caffemodel", "train.log"]

@@ -1,0 +1,156 @@
+"""The pycaffe interface of solvers: steps, snapshots, exact resume, what is displayed."""
+
+import re
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+import caffe
+from caffe.proto import caffe_pb2
+
+NET = """
+name: 'testnet'
+layer { type: 'DummyData' name: 'data' top: 'data' top: 'label'
+  dummy_data_param { num: 5 channels: 2 height: 3 width: 4 num: 5 channels: 1 height: 1 width: 1
+    data_filler { type: 'gaussian' std: 1 } data_filler { type: 'constant' value: 3 } } }
+layer { type: 'InnerProduct' name: 'ip' bottom: 'data' top: 'ip'
+  inner_product_param { num_output: 13 weight_filler { type: 'xavier' } } }
+layer { type: 'Dropout' name: 'drop' bottom: 'ip' top: 'ip' }
+layer { type: 'SoftmaxWithLoss' name: 'loss' bottom: 'ip' bottom: 'label' top: 'loss' }
+"""
+
+SOLVER = """
+net: '{net}' test_iter: 2 test_interval: 10 base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005
+lr_policy: 'inv' gamma: 0.1 power: 0.75
+display: 100 max_iter: 20 snapshot_after_train: false snapshot_prefix: '{prefix}' random_seed: 5
+"""
+
+
+@pytest.fixture
+def solver_file(tmp_path):
+    def make(more="", net=NET):
+        (tmp_path / "net.prototxt").write_text(net)
+        param = caffe_pb2.SolverParameter()
+        text_format.Merge(SOLVER.format(net=tmp_path / "net.prototxt", prefix=tmp_path / "snap"), param)
+        text_format.Merge(more, param)  # may say a field anew
+        path = tmp_path / "solver.prototxt"
+        path.write_text(str(param))
+        return str(path)
+
+    return make
+
+
+def weights(solver):
+    return [blob.data.copy() for blobs in solver.net.params.values() for blob in blobs]
+
+
+def test_solve_counts_iterations(solver_file):
+    solver = caffe.get_solver(solver_file())
+    assert solver.iter == 0
+    solver.step(3)
+    assert solver.iter == 3
+    solver.solve()
+    assert solver.iter == 20
+    assert len(solver.test_nets) == 1 and solver.param.max_iter == 20
+
+
+def test_test_nets_use_the_train_nets_weights(solver_file):
+    solver = caffe.get_solver(solver_file())
+    solver.step(1)
+    solver.net.params["ip"][0].data[...] = 4
+    np.testing.assert_array_equal(solver.test_nets[0].params["ip"][0].data, 4)
+
+
+def test_apply_update_subtracts_rate_times_gradient(solver_file):
+    solver = caffe.SGDSolver(solver_file("weight_decay: 0"))
+    blob = solver.net.params["ip"][0]
+    blob.data[...] = 0
+    solver.net.clear_param_diffs()
+    blob.diff[...] = 1
+    solver.apply_update()
+    np.testing.assert_allclose(blob.data, np.full_like(blob.data, -0.01), rtol=1e-6)
+    np.testing.assert_allclose(blob.diff, np.full_like(blob.diff, 0.01), rtol=1e-6)  # what was subtracted
+    assert solver.iter == 1 and solver.lr == pytest.approx(0.01 * 1.1**-0.75)
+
+
+@pytest.mark.parametrize("snapshot_format", ["BINARYPROTO", "HDF5"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_a_resumed_training_is_bit_identical(solver_file, tmp_path, kind, snapshot_format):
+    text = f"type: '{kind}' snapshot_format: {snapshot_format}"
+    whole = caffe.get_solver(solver_file(text))
+    whole.step(12)
+
+    first = caffe.get_solver(solver_file(text))
+    first.step(7)
+    first.snapshot()
+    h5 = ".h5" if snapshot_format == "HDF5" else ""
+    state = tmp_path / f"snap_iter_7.solverstate{h5}"
+    assert state.exists() and (tmp_path / f"snap_iter_7.caffemodel{h5}").exists()
+
+    second = caffe.get_solver(solver_file(text))
+    caffe.set_random_seed(1234)  # the streams come from the snapshot, not from here
+    second.restore(str(state))
+    assert second.iter == 7
+    second.step(5)
+    for ours, theirs in zip(weights(second), weights(whole)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_restore_refuses_another_solver_types_state(solver_file, tmp_path):
+    adam = caffe.get_solver(solver_file("type: 'Adam'"))
+    adam.step(1)
+    adam.snapshot()
+    sgd = caffe.get_solver(solver_file())
+    with pytest.raises(caffe.CaffeError, match="Incorrect length of history blobs"):
+        sgd.restore(str(tmp_path / "snap_iter_1.solverstate"))
+
+
+def test_callbacks_surround_the_gradient(solver_file):
+    solver = caffe.get_solver(solver_file())
+    seen = []
+    solver.add_callback(lambda: seen.append("start"), lambda: seen.append("ready"))
+    solver.step(2)
+    assert seen == ["start", "ready"] * 2
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("type: 'Nonsense'", "Unknown solver type: Nonsense"),
+        ("train_net: 'x'", "exactly one"),
+        ("snapshot: 5 snapshot_prefix: '/nonexistent/folder/snap'", "Cannot write to snapshot prefix"),
+        ("lr_policy: 'nonsense'", "Unknown learning rate policy: nonsense"),
+        ("regularization_type: 'L3'", "Unknown regularization type: L3"),
+        ("type: 'AdaGrad'", "Momentum cannot be used with AdaGrad"),
+    ],
+)
+def test_wrong_definitions_are_one_sentence(solver_file, more, said):
+    with pytest.raises(caffe.CaffeError, match=said):
+        caffe.get_solver(solver_file(more)).step(1)
+
+
+def test_display_averages_the_last_losses(solver_file, capfd):
+    solver = caffe.get_solver(solver_file("average_loss: 3 display: 1 test_interval: 100"))
+    solver.step(5)
+    log = capfd.readouterr().err
+    raw = [float(n) for n in re.findall(r"Train net output #0: loss = (\S+)", log)]
+    shown = [float(n) for n in re.findall(r"Iteration \d+ \(.*\), loss = (\S+)", log)]
+    np.testing.assert_allclose(shown, [np.mean(raw[max(0, i - 2) : i + 1]) for i in range(5)], rtol=1e-4)
+
+
+def test_parameters_without_gradient_stay(solver_file):
+    net = NET.replace("name: 'ip'", "name: 'ip' param { lr_mult: 0 } param { lr_mult: 1 }")
+    solver = caffe.get_solver(solver_file(net=net))
+    before = solver.net.params["ip"][0].data.copy()
+    bias = solver.net.params["ip"][1].data.copy()
+    solver.step(3)
+    np.testing.assert_array_equal(solver.net.params["ip"][0].data, before)
+    assert np.any(solver.net.params["ip"][1].data != bias)
+
+
+def test_solver_definitions_may_be_messages(solver_file):
+    param = caffe_pb2.SolverParameter()
+    with open(solver_file()) as file:
+        text_format.Parse(file.read(), param)
+    assert caffe.Solver(param).iter == 0

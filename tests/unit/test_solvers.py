@@ -1,0 +1,88 @@
+"""Schedules give the paper's numbers for the paper's data, and sensible ones for any other."""
+
+import pytest
+from google.protobuf import text_format
+
+from caffe.proto import caffe_pb2
+from sentiment import nets, paper, solvers
+from sentiment.console import UserError
+
+TRAIN_IMAGES = {"five_agrees": 704, "four_agrees": 892, "three_agrees": 1012}
+
+
+@pytest.mark.parametrize("subset", paper.SUBSETS)
+def test_the_paper_s_iterations_and_steps_follow_from_its_epochs(subset):
+    schedule = solvers.schedule("finetune", TRAIN_IMAGES[subset])
+    assert (schedule.iterations, schedule.stepsize) == (paper.ITERATIONS[subset], paper.STEP[subset])
+    assert (schedule.batch_size, schedule.base_lr) == (256, 0.001)
+    assert (schedule.gamma, schedule.momentum, schedule.weight_decay) == (0.1, 0.9, 0.0005)
+
+
+def test_half_the_batch_is_twice_the_iterations():
+    schedule = solvers.schedule("finetune", 704, {"batch_size": 128})
+    assert (schedule.iterations, schedule.stepsize) == (360, 33)
+
+
+def test_architectures_with_values_of_their_own():
+    assert solvers.schedule("fc6-2", 704).base_lr == 0.0001
+    squeezenet = solvers.schedule("squeezenet", 704)
+    assert (squeezenet.batch_size, squeezenet.iterations, squeezenet.base_lr, squeezenet.stepsize) == (
+        32,
+        120,
+        0.0001,
+        80,
+    )
+
+
+def test_the_command_line_wins_over_the_data_set_over_the_architecture():
+    data = {"base_lr": 0.01, "batch_size": 64, "iterations": 60, "stepsize": None}
+    assert solvers.schedule("squeezenet", 704, data).base_lr == 0.01
+    both = solvers.schedule("squeezenet", 704, data, {"base_lr": 0.02, "iterations": None, "unrelated": 3})
+    assert (both.base_lr, both.iterations, both.batch_size, both.stepsize) == (0.02, 60, 64, 80)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "iterations", "base_lr", "stepsize"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_nothing_trains_with_these(name, value):
+    with pytest.raises(UserError, match=name):
+        solvers.schedule("finetune", 704, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("images", "largest", "expected"),
+    [
+        (176, 256, (176, 1)),
+        (176, 32, (22, 8)),
+        (223, 256, (223, 1)),
+        (253, 32, (23, 11)),
+        (223, 32, (32, 7)),
+        (1, 8, (1, 1)),
+    ],
+)
+def test_a_test_covers_the_list(images, largest, expected):
+    size, batches = solvers.covering_batches(images, largest)
+    assert (size, batches) == expected
+    assert images <= size * batches < images + size
+    assert size <= largest
+
+
+def test_the_definition_says_what_the_schedule_says():
+    values = solvers.schedule("finetune", 892)
+    definition = solvers.solver(values, "net.prototxt", "snapshot", 3, seed=5)
+    assert (definition.max_iter, definition.stepsize, definition.random_seed) == (225, 21, 5)
+    assert (definition.lr_policy, definition.display, list(definition.test_iter)) == ("step", 1, [3])
+    assert definition.solver_mode == caffe_pb2.SolverParameter.CPU
+    assert solvers.solver(values, "n", "s", 1, gpu=True).solver_mode == caffe_pb2.SolverParameter.GPU
+
+
+def test_committed_solvers(root):
+    for arch in nets.ARCHITECTURES:
+        net = text_format.Parse((root / "prototxt" / arch / "train_val.prototxt").read_text(), caffe_pb2.NetParameter())
+        test_batch = net.layer[1].image_data_param.batch_size
+        for subset in paper.SUBSETS:
+            path = root / "solvers" / f"{subset}_{arch}.prototxt"
+            solver = text_format.Parse(path.read_text(), caffe_pb2.SolverParameter())
+            assert solver.net == f"prototxt/{arch}/train_val.prototxt"
+            assert solver.max_iter == (120 if arch == "squeezenet" else paper.ITERATIONS[subset])
+            test_images = paper.IMAGES[subset] // 5
+            assert test_images <= solver.test_iter[0] * test_batch < test_images + test_batch

@@ -1,0 +1,65 @@
+"""Linear classifiers on every layer's activations: the layer analysis (Table 3).
+
+    python tools/analyze_layers.py --init caffenet
+    python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
+
+Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic
+regression; the table beside the paper's numbers is printed, everything behind it is written to
+runs/<subset>/<arch>-<init>/layers.json. An interrupted analysis goes on, a finished one is only printed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sentiment import cards, console, layer_analysis, nets, paper
+from sentiment.progress import Progress
+
+
+def main(argv=None):
+    """Analyse; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
+    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["all"])
+    option(
+        "--arch",
+        choices=[*nets.ARCHITECTURES, "source"],
+        default="finetune",
+        help="source: what extract_features.py --source wrote (default: %(default)s)",
+    )
+    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option(
+        "--selection",
+        nargs="+",
+        choices=layer_analysis.SELECTIONS,
+        default=list(layer_analysis.SELECTIONS),
+        help="how C is chosen: paper, by the mean accuracy on the test images, which is optimistic; nested, by inner "
+        "folds of the training images (default: a table of each)",
+    )
+    option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
+    option("--jobs", type=int, metavar="N", help="threads (default: as many as cores)")
+    args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1:
+        parser.error("--jobs must be above zero")
+
+    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    folds = paper.FOLDS if "all" in args.fold else sorted(set(map(int, args.fold)))
+    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+        title = f"{subset}, {args.arch} from {init}"
+        analysis = layer_analysis.Analysis(args.runs, subset, args.arch, init, folds, "nested" in args.selection)
+        if analysis.todo:
+            print(f"{title}: {len(analysis.todo)} layers of folds to analyse", flush=True)
+            with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:
+                analysis.run(args.jobs, bar.advance)
+        else:
+            print(f"{title}: done already, {analysis.path}", flush=True)
+        summary = analysis.write()
+        for selection in dict.fromkeys(args.selection):
+            print(f"\n{layer_analysis.table(summary, selection, args.sample).markdown()}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,162 @@
+"""Make the demo's data and source model: no download, about a minute and a half on two CPU cores.
+
+    python tools/demo.py
+    python tools/train.py --data data/demo --init data/demo/models/drawn_concepts.caffemodel
+
+Draws 1,269 pictures with five simulated annotators, laid out as any DATA folder (images/, twitter_<subset>.txt,
+dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the channels, to name what other drawn pictures show.
+What is there already is left alone; training that was stopped goes on from its last snapshot.
+"""
+
+import argparse
+import math
+import multiprocessing
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from sentiment import console, drawn, engine, folds, nets, paper
+from sentiment.console import UserError
+from sentiment.files import PROJECT, read_json, replacing, write_if_changed, write_json
+from sentiment.logs import stderr_to
+from sentiment.progress import Progress
+
+MODEL = "drawn_concepts"
+DIVISOR = 8
+BATCH = 64
+PICTURES, ITERATIONS = 4800, 400  # of the source task
+SNAPSHOT_EVERY = 100
+SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.15  # a picture, an iteration; on two CPU cores
+
+DATASET = {
+    "name": "demo",
+    "demo": True,
+    "note": "Drawn pictures and simulated annotators, networks of an eighth of the channels",
+    "channels_divisor": DIVISOR,
+    "batch_size": BATCH,
+    "iterations": dict.fromkeys(paper.SUBSETS, 60),
+    "stepsize": dict.fromkeys(paper.SUBSETS, 40),
+    "base_lr": 0.0001,
+}
+
+
+def main(argv=None):
+    """Make what is missing; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument
+    option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
+    option("--seed", type=int, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
+    option("--gpu", type=int, metavar="N", help="pre-train on this CUDA card (default: CPU)")
+    option("--pictures", type=int, default=PICTURES, help="to pre-train on (default: %(default)s)")
+    option("--iterations", type=int, default=ITERATIONS, help="of pre-training (default: %(default)s)")
+    args = parser.parse_args(argv)
+
+    out, source = args.out, args.out / "source"
+    weights = out / "models" / f"{MODEL}.caffemodel"
+    claim(out / "demo.json", {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations})
+    scenes, concepts = drawn.scenes(args.seed), drawn.concepts(args.pictures, args.seed)
+    drawings = [(out / "images", scenes), (source / "images", [] if weights.is_file() else concepts)]
+    due = [(folder, pictures) for folder, pictures in drawings if pictures and not folder.is_dir()]
+    seconds = SECONDS_DRAWING * sum(len(pictures) for _, pictures in due)
+    seconds += 0 if weights.is_file() else SECONDS_TRAINING * args.iterations
+    if seconds:
+        print(f"demo data and source model: about {math.ceil(seconds / 10) * 10} s on two CPU cores", flush=True)
+
+    for folder, pictures in due:
+        draw(folder, pictures)
+    for subset in paper.SUBSETS:
+        agreed = [scene for scene in scenes if scene.agreement >= paper.ANNOTATORS[subset]]
+        write_if_changed(out / f"twitter_{subset}.txt", folds.list_text([(scene.name, scene.label) for scene in agreed]))
+    write_if_changed(out / "dataset.yaml", yaml.safe_dump(DATASET, sort_keys=False))
+    if not weights.is_file():
+        write_if_changed(source / "train.txt", folds.list_text([(concept.name, concept.label) for concept in concepts]))
+        write_if_changed(source / "classes.txt", "".join(f"{name}\n" for name in drawn.CONCEPTS))
+        pretrain(engine.start(args.gpu), source, weights, args)
+    print(f"{out}: {len(scenes)} pictures, {weights}")
+    return 0
+
+
+def claim(path, recipe):
+    """Bind the folder to what the demo is made from."""
+    if not path.is_file():
+        write_json(path, recipe)
+    elif read_json(path) != recipe:
+        raise UserError(f"{path.parent} holds a demo made with other options; remove it, or give another --out")
+
+
+def draw(folder, pictures):
+    """Draw pictures into a folder that appears when all are there."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
+    with (
+        ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool,
+        Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar,
+    ):
+        for _ in pool.map(partial(drawn.save, part), pictures, chunksize=50):
+            bar.advance(1)
+    part.rename(folder)
+
+
+def source_net(folder):
+    """The source task's net: the CaffeNet template with a class a concept, ready to learn within a minute.
+
+    Differs from the template in what a short training needs: fillers that keep the scale of the signal from layer to
+    layer (the reference model's start on a plateau that takes it thousands of iterations to leave), and no dropout.
+    """
+    lists = [str((folder / "train.txt").resolve())] * 2
+    images = (folder / "images").resolve()
+    net = nets.train_val("finetune", *lists, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, scratch=True)
+    net.name = "DrawnConcepts"
+    layers = [layer for layer in net.layer if layer.type != "Dropout" and not any(rule.phase for rule in layer.include)]
+    for layer in layers:
+        for field in layer.convolution_param, layer.inner_product_param:
+            if field.HasField("weight_filler"):
+                field.weight_filler.Clear()
+                field.weight_filler.type = "msra"
+                field.bias_filler.value = 0
+        if layer.name == "conv1":  # pixels reach 255; what comes after is about 1
+            layer.convolution_param.weight_filler.type, layer.convolution_param.weight_filler.std = "gaussian", 0.001
+    last = next(layer for layer in layers if layer.name == paper.NEW_LAYERS["finetune"])
+    last.name = last.top[0] = "fc8"
+    last.inner_product_param.num_output = len(drawn.CONCEPTS)
+    last.inner_product_param.weight_filler.type, last.inner_product_param.weight_filler.std = "gaussian", 0.01
+    for rates, factor in zip(last.param, (1, 2), strict=True):
+        rates.lr_mult = factor
+    next(layer for layer in layers if layer.type == "SoftmaxWithLoss").bottom[0] = "fc8"
+    del net.layer[:]
+    net.layer.extend(layers)
+    return net
+
+
+def pretrain(caffe, folder, weights, args):
+    """Train the source model in its folder and put its weights into a file that appears when they are done."""
+    solver = caffe.proto.caffe_pb2.SolverParameter(
+        net="train_val.prototxt", type="Adam", base_lr=0.001, momentum=0.9, momentum2=0.999, lr_policy="step", gamma=0.1,
+        stepsize=max(1, args.iterations * 3 // 4), max_iter=args.iterations, display=10, snapshot=SNAPSHOT_EVERY,
+        snapshot_prefix="snapshot", random_seed=args.seed, solver_mode=int(args.gpu is not None),
+    )  # fmt: skip
+    write_if_changed(folder / "train_val.prototxt", str(source_net(folder)))
+    write_if_changed(folder / "solver.prototxt", str(solver))
+    with engine.working_in(folder), stderr_to("train.log") as terminal:
+        solver = caffe.get_solver("solver.prototxt")
+        states = sorted(Path().glob("snapshot_iter_*.solverstate"), key=lambda path: int(path.stem.split("_")[-1]))
+        if states:
+            solver.restore(str(states[-1]))
+        with Progress("pre-training the source model", args.iterations, solver.iter, stream=terminal) as bar:
+            while solver.iter < args.iterations:
+                solver.step(1)
+                bar.advance(1, f"loss {float(solver.net.blobs['loss'].data):.3f}")
+    with replacing(weights) as part:
+        solver.net.save(str(part))
+    for path in folder.glob("snapshot_iter_*"):
+        path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

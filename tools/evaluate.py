@@ -1,0 +1,154 @@
+"""Test fine-tuned networks on their folds' test images: the centre crop, and the mean over ten crops.
+
+    python tools/evaluate.py --init caffenet --fold all
+    python tools/evaluate.py --model deploy.prototxt --weights any.caffemodel --list test.txt --images DIR --out DIR
+
+Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
+into --out for a net that is no run of this project. A fold whose result is of the weights that lie there is left alone.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import cards, console, dataset, engine, folds, nets, paper, results, testing
+from sentiment.console import UserError
+from sentiment.files import read_json, sha256
+from sentiment.logs import stderr_to
+from sentiment.progress import Progress
+from sentiment.runs import Run
+
+# What the paper leaves open, or a user may have changed, by its name in run.json.
+CHOICES = (
+    "batch_size",
+    "base_lr",
+    "stepsize",
+    "gamma",
+    "momentum",
+    "weight_decay",
+    "mean",
+    "mean_image",
+    "channels_divisor",
+)
+
+
+def main(argv=None):
+    """Test; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument_group("runs of tools/train.py").add_argument
+    option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
+    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
+    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
+    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option = parser.add_argument_group("any other two-way net").add_argument
+    option("--model", type=Path, help="deploy definition")
+    option("--weights", type=Path, help=".caffemodel")
+    option("--list", type=Path, help="file of `name label` lines")
+    option("--images", type=Path, help="folder the list's names are relative to")
+    option("--mean", default=paper.IMAGENET_MEANS_BGR, help="mean file, or b,g,r (default: the ImageNet means)")
+    option("--out", type=Path, help="folder to write to")
+    parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
+    args = parser.parse_args(argv)
+    args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
+
+    if args.model:
+        if missing := [name for name in ("weights", "list", "images", "out") if getattr(args, name) is None]:
+            parser.error(f"--model needs --{' --'.join(missing)} too")
+        caffe = engine.start(args.gpu)
+        means = testing.channel_means(cards.parse_mean(args.mean))
+        pairs = folds.read_list(args.list)
+        rows = predict(caffe, args.model, args.weights, args.list, pairs, args.images, means, args.batch_size, args.out)
+        results.write_predictions(args.out / "predictions.csv", rows)
+        print_accuracy(str(args.weights), accuracy(rows))
+        return 0
+
+    data = dataset.load(args.data)
+    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
+            evaluate(Run(args.runs, subset, args.arch, init, fold), data, args)
+    return 0
+
+
+def evaluate(run, data, args):
+    """Test one run and write its result, unless it is there."""
+    title = f"{run.subset} fold {run.fold}, {run.arch} from {run.init}"
+    if not run.identity.is_file():
+        raise UserError(f"{run.folder} holds no training; run tools/train.py with the same options first")
+    identity = read_json(run.identity)
+    weights = run.weights(identity["iterations"])
+    result = results.read(run.result) if run.result.is_file() and run.predictions.is_file() else None
+    if not weights.is_file() and result is None:
+        raise UserError(f"{run.folder}: its training is not done; run tools/train.py with the same options, it goes on")
+    if result and (not weights.is_file() or result["hashes"]["weights"] == sha256(weights)):
+        print_accuracy(f"{title} (done already)", result["accuracy"])
+        return
+
+    test_list = folds.list_path(args.splits, data.name, run.subset, run.fold, "test")
+    pairs = folds.read(args.splits, data.name, run.subset, run.fold).test
+    if sha256(test_list) != identity["test_list"]:
+        raise UserError(f"{test_list} is not the list {run.folder} was trained for; it may name images trained on")
+    caffe = engine.start(args.gpu)
+    means = np.array(identity["mean"])
+    rows = predict(caffe, run.deploy, weights, test_list, pairs, data.images, means, args.batch_size, run.folder)
+    result = {
+        **{key: identity[key] for key in ("dataset", "demo", "subset", "arch", "init", "fold", "seed")},
+        "accuracy": accuracy(rows),
+        "test_images": len(rows),
+        "iterations": identity["iterations"],
+        "engine": engine.describe(),
+        "versions": engine.versions(),
+        "hashes": {"weights": sha256(weights), **{key: identity[key] for key in ("source", "train_list", "test_list")}},
+        "choices": {key: identity[key] for key in CHOICES},
+    }
+    results.write_predictions(run.predictions, rows)
+    results.write(run.result, result)  # last: it says that all else is there
+    print_accuracy(title, result["accuracy"])
+
+
+def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):
+    """Rows of predictions.csv: image, label, P(positive) of the centre crop and of ten. Caffe logs into ``out``."""
+    for path in (model, weights):
+        if not path.is_file():
+            raise UserError(f"no file {path}")
+    out.mkdir(parents=True, exist_ok=True)
+    with stderr_to(out / "test.log"):
+        net = caffe.Net(str(model), str(weights), caffe.TEST)
+    classes = net.blobs[net.outputs[0]].data.size // net.blobs[net.outputs[0]].data.shape[0]
+    if classes != paper.CLASSES:
+        raise UserError(
+            f"{model} answers with {classes} classes; a sentiment net has {paper.CLASSES}, negative and positive"
+        )
+    paths = [images / image for image, _ in pairs]
+    numbered = {path: f"{list_path}, line {number}" for number, path in enumerate(paths, start=1)}
+    with Progress(f"testing {weights}", len(paths), unit="images") as bar:
+        warped = testing.warped(net, paths, means, where=numbered.get)
+        crops = testing.probabilities(net, warped, batch, done=bar.advance)
+    positive = crops[:, :, paper.POSITIVE]
+    return [
+        (image, label, float(center), float(ten))
+        for (image, label), center, ten in zip(pairs, positive[:, testing.CENTER], positive.mean(1), strict=True)
+    ]
+
+
+def accuracy(rows):
+    """The fraction of images whose more probable class is their label, both ways; even odds are negative (argmax)."""
+    return {
+        way: sum((row[column] > 0.5) == (row[1] == paper.POSITIVE) for row in rows) / len(rows)
+        for way, column in zip(results.WAYS, (2, 3), strict=True)
+    }
+
+
+def print_accuracy(title, scores):
+    """One line."""
+    print(f"{title}: {scores['center']:.3f} centre crop, {scores['oversampled']:.3f} ten crops", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,59 @@
+"""Write the solver definitions in solvers/: one a subset and architecture, with the paper's schedule.
+
+    python tools/make_solver.py                                           all of them, as committed
+    python tools/make_solver.py --arch finetune --subset five_agrees --iterations 300 --out /tmp
+
+They train the nets of prototxt/ on the paper's numbers of images, from the repository's root; tools/train.py writes
+the same with a run's own net, number of images and seed.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from sentiment import console, nets, paper, solvers
+from sentiment.files import PROJECT, write_if_changed
+
+HEADER = "# Written by tools/make_solver.py\n"
+
+
+def main(argv=None):
+    """Generate; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, "all"], default=["all"])
+    parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
+    parser.add_argument("--seed", type=int, default=solvers.DEFAULT_SEED)
+    parser.add_argument("--gpu", type=int, help="write GPU mode (which card is the caller's choice)")
+    parser.add_argument("--batch-size", type=int, help="images an iteration the schedule is made for (default: 256)")
+    parser.add_argument("--iterations", type=int, help="(default: 65 epochs)")
+    parser.add_argument("--base-lr", type=float, help="(default: 0.001, the architecture's own where it has one)")
+    parser.add_argument("--stepsize", type=int, help="iterations between two divisions of the rate (default: 6 epochs)")
+    parser.add_argument("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
+    args = parser.parse_args(argv)
+
+    for arch in nets.ARCHITECTURES if "all" in args.arch else args.arch:
+        for subset in paper.SUBSETS if "all" in args.subset else args.subset:
+            test_images = paper.IMAGES[subset] // len(paper.FOLDS)
+            schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, vars(args))
+            # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
+            test_batch_size, _ = solvers.covering_batches(
+                paper.IMAGES["five_agrees"] // len(paper.FOLDS), schedule.batch_size
+            )
+            test_iter = math.ceil(test_images / test_batch_size)
+            solver = solvers.solver(
+                schedule,
+                f"prototxt/{arch}/train_val.prototxt",
+                f"runs/{subset}_{arch}",
+                test_iter,
+                args.seed,
+                args.gpu is not None,
+            )
+            path = args.out / f"{subset}_{arch}.prototxt"
+            written = write_if_changed(path, HEADER + str(solver))
+            print(f"{path}{'' if written else ' (unchanged)'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

@@ -1,0 +1,99 @@
+"""Make fine-tuned networks fully convolutional (Table 1): fully connected layers become convolutions, weights and all.
+
+    python tools/net_surgery.py --init mvso_en --fold all
+    python tools/net_surgery.py --model deploy.prototxt --weights any.caffemodel --input-size 600
+    python tools/net_surgery.py --model prototxt/finetune/deploy.prototxt
+
+Writes <weights>_conv.caffemodel and deploy_conv.prototxt beside the weights (or into --out), and prints the converted
+layers as the paper's Table 1 does. Without weights it only prints.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from sentiment import console, engine, nets, paper, surgery
+from sentiment.console import UserError
+from sentiment.files import read_json, replacing
+from sentiment.logs import stderr_to
+from sentiment.runs import Run
+
+HEADER = "# Written by tools/net_surgery.py\n"
+
+
+def main(argv=None):
+    """Operate; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument_group("runs of tools/train.py").add_argument
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
+    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
+    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option = parser.add_argument_group("any other net").add_argument
+    option("--model", type=Path, help="deploy definition")
+    option("--weights", type=Path, help=".caffemodel")
+    option = parser.add_argument
+    option("--input-size", type=int, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)")
+    option("--out", type=Path, help="folder to write to (default: the weights' own)")
+    args = parser.parse_args(argv)
+
+    if args.weights and not args.model:
+        parser.error("--weights needs --model too")
+    pairs = [(args.model, args.weights)] if args.model else list(trained(args))
+    shown = None
+    for model, weights in pairs:
+        conversion = surgery.convert(
+            surgery.read_definition(model), (args.input_size, args.input_size), where=str(model)
+        )
+        if conversion != shown:
+            shown = conversion
+            print(surgery.table1(conversion.kernels))
+            print(describe(conversion), flush=True)
+        if weights:
+            for path in write(conversion, model, weights, args.out or weights.parent):
+                print(path, flush=True)
+    return 0
+
+
+def trained(args):
+    """Definition and weights of each run asked for."""
+    init = Path(args.init).stem if Path(args.init).is_file() else args.init
+    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
+            run = Run(args.runs, subset, args.arch, init, fold)
+            weights = run.weights(read_json(run.identity)["iterations"]) if run.identity.is_file() else None
+            if weights is None or not weights.is_file():
+                raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
+            yield run.deploy, weights
+
+
+def describe(conversion):
+    """One line on the map."""
+    (height, width), (rows, columns) = conversion.input, conversion.map
+    patch, step, reach = ("×".join(map(str, pair)) for pair in (conversion.patch, conversion.step, conversion.reach))
+    beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""
+    return (
+        f"input {height}×{width} -> map {rows}×{columns}; "
+        f"each cell a field of {patch} pixels{beyond}, in steps of {step}"
+    )
+
+
+def write(conversion, model, weights, out):
+    """Write weights and definition, both or neither; returns their paths."""
+    paths = out / f"{weights.stem}_conv.caffemodel", out / "deploy_conv.prototxt"
+    if model.resolve() == paths[1].resolve():
+        raise UserError(f"{model} would be overwritten; give another --out")
+    caffe = engine.start()
+    with stderr_to(os.devnull):
+        classifier = surgery.load(caffe, model, weights)
+        net = surgery.build(caffe, conversion, classifier)
+    with replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
+        net.save(str(new_weights))
+        new_model.write_text(HEADER + str(conversion.net))
+    return paths
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))

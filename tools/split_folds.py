@@ -1,0 +1,114 @@
+"""Write the fold lists of a data set: splits/<dataset>/<subset>/test<k>/{train,test}.txt.
+
+    python tools/split_folds.py --data data/deepsent
+    python tools/split_folds.py --data data/deepsent --published path/to/ground_truth
+    python tools/split_folds.py --data my/photographs --seed 7
+
+On the DeepSent Twitter images (told by their names, whatever the folder is called) these are the lists the authors of
+the paper published, fetched or taken from --published, each held against its known checksum. Any other set is shuffled
+once and cut into five equal blocks, as the paper did. Lists that would not change are left alone.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sentiment import console, dataset, download, files, folds, paper
+
+AUTHORS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
+LINKS = (f"{AUTHORS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{AUTHORS}/master/ground_truth")
+FETCHED = files.PROJECT / "data" / "ground_truth"
+
+
+def main(argv=None):
+    """Split; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=files.PROJECT / "data" / "deepsent", help="the data set's folder")
+    parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
+    parser.add_argument("--published", type=Path, help="folder with the authors' lists (default: fetched)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the shuffle, where the folds are not published (default 0)"
+    )
+    parser.add_argument("--out", type=Path, default=folds.SPLITS, help="folder to write to (default: splits/)")
+    args = parser.parse_args(argv)
+
+    data = dataset.load(args.data)
+    subsets = list(data.labels) if "all" in args.subset else args.subset
+    digests = {}
+    for subset in subsets:
+        if data.deepsent:
+            made = [authors_lists(data, subset, fold, args) for fold in paper.FOLDS]
+            origin = "the authors' published folds"
+        else:
+            made = folds.make(data.subset(subset), args.seed)
+            origin = f"shuffled with seed {args.seed}"
+        check_images(data, subset, made)
+        written = folds.write(args.out, data.name, subset, made)
+        used, labelled = sum(len(fold.test) for fold in made), len(data.subset(subset))
+        state = f"{written} of {len(made) * len(folds.PARTS)} lists written" if written else "lists unchanged"
+        print(f"{data.name} {subset}: {used} of {labelled} images, {origin}; {state} ({args.out / data.name / subset})")
+        if written:
+            report(data, subset, made, digests)
+    return 0
+
+
+def check_images(data, subset, made):
+    """Refuse folds with images that are not on disk."""
+    names = [name for fold in made for name, _ in fold.test]
+    missing = data.missing(names)
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise console.UserError(f"{len(missing)} of {len(names)} images of {subset} are not in {data.images}: {shown}")
+
+
+def authors_lists(data, subset, fold, args):
+    """One fold as published, checked: from --published, from splits/ where it is already, or fetched."""
+    lists = []
+    for part in folds.PARTS:
+        name = folds.relative_path(subset, fold, part)
+        path = args.published / name if args.published else folds.list_path(args.out, data.name, subset, fold, part)
+        if not args.published and not (path.is_file() and files.sha256(path) == folds.published_facts()[name][2]):
+            path = fetch(name)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise console.UserError(
+                f"PUBLISHED: cannot read {path}: {error.strerror}; expected the folder ground_truth of "
+                "github.com/imatge-upc/sentiment-2017-imavis"
+            ) from error
+        folds.check_published(name, content, path)
+        lists.append(folds.read_list(path))
+    return folds.Fold(*lists)
+
+
+def fetch(name):
+    """Download one of the authors' lists, once."""
+    return download.obtain(
+        download.Wanted(
+            path=FETCHED / name,
+            links=tuple(download.Link(f"{link}/{name}") for link in LINKS),
+            sha256=folds.published_facts()[name][2],
+            where="github.com/imatge-upc/sentiment-2017-imavis, folder ground_truth; or PUBLISHED=<that folder>",
+        )
+    )
+
+
+def report(data, subset, made, digests):
+    """Print what the lists hold: counts, positives, byte-identical images on both sides, changed labels."""
+    labels = dict(data.subset(subset))
+    for number, fold in zip(paper.FOLDS, made, strict=True):
+        for name, _ in fold.train + fold.test:
+            if name not in digests:
+                digests[name] = files.sha256(data.images / name)
+        print(
+            f"  fold {number}: train {len(fold.train)} ({folds.positives(fold.train)} positive), "
+            f"test {len(fold.test)} ({folds.positives(fold.test)} positive), "
+            f"byte-identical in both {folds.twins(fold, digests)}"
+        )
+    changed = sum(labels.get(name, label) != label for fold in made for name, label in fold.test)
+    if changed:
+        print(f"  {changed} labels differ between these lists and {data.folder}; the lists are what is used")
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
