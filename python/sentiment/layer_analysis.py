@@ -11,24 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import features, paper, results, tables
+from sentiment import features, paper
 from sentiment.console import UserError
 from sentiment.files import read_json, write_json
 from sentiment.kernel_classifiers import C_GRID, logistic_path, svm_path
 from sentiment.runs import Run
 
-CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}  # key -> title
-SELECTIONS = {  # key -> what a table says of how its C was chosen
-    "paper": "C = 2^N is the one of the best mean accuracy on the test images, per layer and classifier: "
-    "the paper's way, which is optimistic.",
-    "nested": "C = 2^N is chosen per fold by {inner}-fold cross-validation inside the training images; "
-    "the test images have no part in it.",
-}
+CLASSIFIERS = {"svm": svm_path, "softmax": logistic_path}
+SELECTIONS = ("paper", "nested")
+"""C of the best mean accuracy on the test images, or by inner folds of the training images alone."""
 INNER_FOLDS = 5
 FILE = "layers.json"  # of all folds, beside their folders
 PART = "layer_accuracies.json"  # of one fold, in its folder
-
-_PATHS = {"svm": svm_path, "softmax": logistic_path}
 
 
 def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
@@ -48,7 +42,7 @@ def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
     -------
     list of float, list of Fit
     """
-    fits = _PATHS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
+    fits = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
     weights = np.stack([fit.coefficients for fit in fits], axis=1)
     scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in fits]
     right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
@@ -252,7 +246,7 @@ def collect(root, **wanted):
     Returns
     -------
     list of dict
-        Sorted by data set, subset, architecture, initialisation; what `table` takes.
+        Sorted by data set, subset, architecture, initialisation; what `layer_table.table` takes.
     """
     summaries = []
     for path in Path(root).glob(f"*/*/{FILE}"):
@@ -262,105 +256,3 @@ def collect(root, **wanted):
         if all(summary[key] == value for key, value in wanted.items()):
             summaries.append(summary)
     return sorted(summaries, key=lambda summary: [summary[key] for key in ("dataset", "subset", "arch", "init")])
-
-
-def table(summary, selection, sample=False):
-    """Table 3 for one net: accuracy of both classifiers on every layer beside the paper's.
-
-    Parameters
-    ----------
-    summary : dict
-        What a ``FILE`` holds.
-    selection : str
-        How C was chosen, one of ``SELECTIONS``; named in the table.
-    sample : bool
-        Sample standard deviation instead of the population's.
-
-    Returns
-    -------
-    tables.Table
-    """
-    # The paper's rows are a CaffeNet's: a net of another build has layers of the same names that are not the same.
-    published = paper.TABLE3 if "norm2" in summary["layers"] else {}
-    columns = ["", "N", "paper", "difference"]
-    header = ["layer", *(f"{title} {column}".strip() for title in CLASSIFIERS.values() for column in columns)]
-    rows = []
-    for layer, entry in summary["layers"].items():
-        row = [layer]
-        for name in CLASSIFIERS:
-            chosen, of_paper = entry[name][selection], published.get(paper_layer(layer), {}).get(name)
-            mean, std = results.mean_std(chosen["accuracy"].values(), sample)
-            exponents = sorted(set(chosen["exponent"].values()))
-            row += [
-                results.score(mean, std),
-                " ".join(map(str, exponents)),
-                results.score(*of_paper) if of_paper else tables.NOTHING,
-                _signed(mean - of_paper[0]) if of_paper else tables.NOTHING,
-            ]
-        rows.append(row)
-    demo = "DEMO DATA, " if summary["demo"] else ""
-    title = f"{demo}Table 3: linear classifiers on layers, mean ± std over folds, C chosen {selection_title(selection)}"
-    file = "table3" if selection == "paper" else f"table3-{selection}"
-    return tables.Table(file, title, _notes(summary, selection, bool(published), sample), header, rows)
-
-
-def selection_title(selection):
-    """A few words on how C was chosen."""
-    return {"paper": "on the test images (the paper's way)", "nested": "inside the training images (nested)"}[selection]
-
-
-def paper_layer(layer):
-    """The paper's name of a layer."""
-    return "fc8" if layer == paper.NEW_LAYERS["finetune"] else layer
-
-
-def net_title(summary):
-    """What the layers are of."""
-    if summary["arch"] == "source":
-        return f"{paper.INITIALISATIONS.get(summary['init'], summary['init'])} as it is, not fine-tuned"
-    return f"{tables.net_title(summary['arch'], summary['init'])}, each fold's own"
-
-
-def _notes(summary, selection, published, sample):
-    folds, subset = summary["folds"], tables.SUBSET_TITLES[summary["subset"]]
-    data = (
-        f"DEMO DATA ({summary['dataset']}), drawn pictures: not comparable with the paper's numbers."
-        if summary["demo"]
-        else f"Data set: {summary['dataset']}."
-    )
-    missing = "" if folds == list(paper.FOLDS) else f" Folds {' '.join(map(str, folds))} only."
-    deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
-    net = f"Net: {net_title(summary)}; {subset}, {summary['images']} images.{missing}"
-    if published:
-        net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset."
-    mean = {"image": "the mean image resized to the crop", "channels": "the channels' means"}[summary["mean_way"]]
-    chosen = SELECTIONS[selection].format(inner=summary["inner_folds"])
-    if selection == "nested" and summary["arch"] != "source":
-        chosen += " (The fold's net was fine-tuned on all of these, so they look easier than new images.)"
-    return [f"{data} {deviation}", f"{net} Subtracted: {mean}.", chosen, _convergence(summary)]
-
-
-def _convergence(summary):
-    """A sentence or two on the solvers."""
-    said = []
-    for name, title in CLASSIFIERS.items():
-        failed = {layer: entry[name]["not_converged"] for layer, entry in summary["layers"].items()}
-        fits = sum(entry[name]["fits"] for entry in summary["layers"].values())
-        where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
-        said.append(
-            f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
-            if where
-            else f"{title}: all {fits} fits converged."
-        )
-    by_exponent = {}
-    for layer, entry in summary["layers"].items():
-        if None not in (exponents := entry["svm"]["flat_from"].values()):
-            by_exponent.setdefault(max(exponents), []).append(layer)
-    if by_exponent:
-        least = "; ".join(f"{exponent} ({', '.join(layers)})" for exponent, layers in sorted(by_exponent.items()))
-        said.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
-    return " ".join(said)
-
-
-def _signed(difference):
-    return f"{difference:+.3f}".replace("0.", ".", 1)

@@ -1,6 +1,7 @@
 """Accuracies, the choice of C, and the table."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
-from sentiment import features, kernel_classifiers, layer_analysis, paper
+from sentiment import features, kernel_classifiers, layer_analysis, layer_table, paper
 from sentiment.console import UserError
 from sentiment.folds import Fold
 from sentiment.runs import Run
@@ -125,21 +126,21 @@ def test_the_paper_s_selection_keeps_what_a_nested_one_found(analysed):
 
 def test_an_interrupted_analysis_goes_on(tmp_path, monkeypatch):
     make_run(tmp_path)
-    calls, analyse = [], layer_analysis.analyse
+    kept = []
 
-    def counted(*arguments):
-        calls.append(1)
-        if len(calls) == 6:
+    def interrupt_after_five(count):
+        kept.append(count)
+        if len(kept) == 5:
             raise KeyboardInterrupt
-        return analyse(*arguments)
 
-    monkeypatch.setattr(layer_analysis, "analyse", counted)
     with pytest.raises(KeyboardInterrupt):
-        analysis(tmp_path).run(jobs=1)
+        analysis(tmp_path).run(1, interrupt_after_five)
     work = analysis(tmp_path)
     assert len(work.todo) == 10
+    calls, analyse = [], layer_analysis.analyse
+    monkeypatch.setattr(layer_analysis, "analyse", lambda *arguments: calls.append(1) or analyse(*arguments))
     work.run(jobs=1)
-    assert len(calls) == 6 + 10
+    assert len(calls) == 10
     assert not analysis(tmp_path).todo
 
 
@@ -172,7 +173,7 @@ def test_too_few_images_of_a_class(tmp_path):
 
 def test_table(analysed):
     _, summary = analysed
-    text = layer_analysis.table(summary, "paper").markdown()
+    text = layer_table.table(summary, "paper").markdown()
     lines = text.splitlines()
     assert "Table 3" in lines[0] and "on the test images (the paper's way)" in lines[0]
     assert "optimistic" in text and "population" in text
@@ -185,43 +186,41 @@ def test_table(analysed):
     assert rows["conv1"][:3] == expected
     assert float(rows["conv1"][3]) == pytest.approx(mean - 0.667, abs=0.0006)
     assert rows["fc8_twitter"][2] == ".820±.055" and rows["fc8_twitter"][6] == ".821±.046"
-    nested = layer_analysis.table(summary, "nested", sample=True)
+    nested = layer_table.table(summary, "nested", sample=True)
     assert nested.file == "table3-nested"
     assert "(nested)" in nested.title and "5-fold" in nested.markdown() and "sample" in nested.markdown()
 
 
 def test_a_demo_says_so_in_the_first_line(analysed):
     _, summary = analysed
-    assert "DEMO DATA" in layer_analysis.table({**summary, "demo": True}, "paper").markdown().splitlines()[0]
-    assert "DEMO" not in layer_analysis.table(summary, "paper").markdown()
+    assert "DEMO DATA" in layer_table.table({**summary, "demo": True}, "paper").markdown().splitlines()[0]
+    assert "DEMO" not in layer_table.table(summary, "paper").markdown()
 
 
 def test_a_net_of_another_build_has_no_numbers_of_the_paper(analysed):
     _, summary = analysed
     layers = {name: entry for name, entry in summary["layers"].items() if name != "norm2"}
-    assert ".667" not in layer_analysis.table({**summary, "layers": layers}, "paper").markdown()
+    assert ".667" not in layer_table.table({**summary, "layers": layers}, "paper").markdown()
 
 
 def test_convergence_is_reported(tmp_path, monkeypatch, analysed):
-    assert "all 1080 fits converged" in layer_analysis.table(analysed[1], "paper").markdown()
-    assert (
-        "stays the same, from N = -5 on"
-        in layer_analysis.table({**analysed[1], "layers": {"conv1": hard(analysed[1])}}, "paper").markdown()
-    )
+    assert "all 1080 fits converged" in layer_table.table(analysed[1], "paper").markdown()
     monkeypatch.setattr(kernel_classifiers, "NEWTON_STEPS", 1)
+    make_run(tmp_path, {"conv1": LAYERS["conv1"] * 100, "fc8_twitter": LAYERS["fc8_twitter"]})
+    work = analysis(tmp_path, nested=False)
+    work.run()
+    text = layer_table.table(work.summary(), "paper").markdown()
+    assert "SVM: all 120 fits converged" in text
+    assert re.search(r"Softmax: \d+ of 120 fits stopped before they converged \(conv1 60, fc8_twitter \d+\)", text)
+    # Classes that overlap in two features have no hard margin.
+    assert "stays the same, from N = -5 (conv1) on" in text
+
+
+def test_margins_hard_everywhere(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"] * 100})
     work = analysis(tmp_path, nested=False)
     work.run()
-    text = layer_analysis.table(work.summary(), "paper").markdown()
-    assert "SVM: all 60 fits converged" in text
-    assert "Softmax: 60 of 60 fits stopped before they converged (conv1 60)" in text
-    assert "stays the same, from N = -5 on" in text
-
-
-def hard(summary):
-    entry = json.loads(json.dumps(summary["layers"]["conv1"]))
-    entry["svm"]["flat_from"] = dict.fromkeys(entry["svm"]["flat_from"], -5)
-    return entry
+    assert "from N = -5 (every layer) on" in layer_table.table(work.summary(), "paper").markdown()
 
 
 def test_a_damaged_summary_is_named(tmp_path):
