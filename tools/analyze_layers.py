@@ -3,16 +3,18 @@
     python tools/analyze_layers.py --init caffenet
     python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
 
-Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic regression,
-and prints the table beside the paper's numbers. An interrupted analysis goes on, a finished one is only printed.
+Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic
+regression, and prints the table beside the paper's numbers. An interrupted analysis goes on, a finished one is only
+printed.
 
-Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, images, folds,
-exponents (N), inner_folds, mean_way, engine, versions, weights (fold -> SHA-256) and layers, from the output to the input.
-Of each layer, its number of features and, by classifier (svm, softmax):
-    accuracy, inner           fold -> a value a C: on its test images; over inner folds of its training images
-    paper, nested             exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
-    fits, not_converged       how many fits, and how many of them their solver gave up
-    flat_from                 fold -> the N from which on the SVM stays the same
+Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, images,
+folds, exponents (N), inner_folds, mean_way, engine, versions, weights (fold -> SHA-256) and layers, from the output to
+the input. Of each layer, its number of features and, by classifier (svm, softmax):
+
+    accuracy, inner      fold -> a value a C: on its test images; over inner folds of its training images
+    paper, nested        exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
+    fits, not_converged  how many fits there were, and how many of them their solver gave up
+    flat_from            fold -> the N from which on the SVM stays the same
 """
 
 import argparse
