@@ -8,6 +8,17 @@ from .layers import layer_type_list
 from .mode import set_device, set_mode_cpu, set_mode_gpu
 from .net import Net
 from .net_spec import NetSpec, params, to_proto
+from .process import (
+    Timer,
+    has_nccl,
+    init_log,
+    log,
+    set_multiprocess,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
 from .proto.caffe_pb2 import TEST, TRAIN
 from .rng import set_random_seed
 from .solver import (
@@ -39,16 +50,37 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "Solver",
+    "Timer",
     "coord_map",
     "get_solver",
+    "has_nccl",
+    "init_log",
     "io",
     "layer_type_list",
     "layers",
+    "log",
     "net_spec",
     "params",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
     "to_proto",
 ]
+
+#: What pycaffe has and this engine leaves out, and why.
+_ABSENT = {
+    "Detector": "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier",
+    "NCCL": "one training runs on one device here; start a process per device for several trainings",
+}
+
+
+def __getattr__(name):
+    if name in _ABSENT:
+        raise AttributeError(f"caffe.{name} is absent: {_ABSENT[name]}.")
+    raise AttributeError(f"module 'caffe' has no attribute '{name}'")

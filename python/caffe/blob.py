@@ -8,6 +8,15 @@ from . import mode
 from .errors import CaffeError
 
 
+def from_array(array):
+    """A float32 tensor with the numbers of a numpy array, in memory of its own.
+
+    Torch's memory begins on a boundary of 64 bytes, numpy's need not, and with that MKL's last bits change: a resumed
+    training must find its numbers aligned as the first run had them.
+    """
+    return torch.tensor(array, dtype=torch.float32)
+
+
 class Memory:
     """One float32 region. ``tensor`` is what the engine computes with, ``host`` what a user was handed as numpy.
 

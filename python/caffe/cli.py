@@ -10,7 +10,7 @@ import torch
 from . import mode
 from .errors import CaffeError
 from .formats import read_net, read_solver
-from .log import log, number
+from .glog import log, number
 from .net import Net
 from .proto import caffe_pb2
 from .solver import NONE, SNAPSHOT, STOP, Solver, complete_snapshot_prefix
@@ -35,8 +35,8 @@ def _parser():
     flag(train, "solver", help="solver definition (prototxt)")
     flag(train, "snapshot", default="", help="solver state to resume from")
     flag(train, "weights", default="", help="comma-separated weights to fine-tune from")
-    flag(train, "sigint_effect", choices=_EFFECTS, default="stop", help="what Ctrl-C does: snapshot, stop or none")
-    flag(train, "sighup_effect", choices=_EFFECTS, default="snapshot", help="what SIGHUP does")
+    flag(train, "sigint_effect", choices=_EFFECTS, default="stop", help="what Ctrl-C and SIGTERM do (stop)")
+    flag(train, "sighup_effect", choices=_EFFECTS, default="snapshot", help="what SIGHUP does (snapshot)")
     test = command("test", _test, "score a model")
     bench = command("time", _time, "benchmark model execution time")
     for sub in (test, bench):
@@ -110,8 +110,10 @@ def _train(args):
     if args.weights:
         param.weights.append(args.weights)
     pending = []
-    for number_, effect in ((signal.SIGINT, args.sigint_effect), (signal.SIGHUP, args.sighup_effect)):
-        signal.signal(number_, lambda *_, action=_EFFECTS[effect]: pending.append(action))
+    # SIGTERM, which BVLC leaves to kill it, is how schedulers and containers say stop
+    effects = {"SIGINT": args.sigint_effect, "SIGTERM": args.sigint_effect, "SIGHUP": args.sighup_effect}
+    for name, effect in effects.items():
+        signal.signal(signal.Signals[name], lambda *_, action=_EFFECTS[effect]: pending.append(action))
     solver = Solver(param)
     solver.action = lambda: pending.pop(0) if pending else NONE
     log("caffe.cpp:239", "Starting Optimization")

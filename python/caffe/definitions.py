@@ -1,4 +1,5 @@
 """Nets and solvers as users write them: protobuf's text format (upgrade_proto.cpp, io.cpp)."""
+
 import difflib
 import os
 import re

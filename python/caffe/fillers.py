@@ -1,4 +1,5 @@
 """Caffe's fillers: the first values of parameter blobs (filler.hpp)."""
+
 import math
 
 import numpy as np

@@ -4,6 +4,7 @@ Weights and solver states are protobuf (`caffe.weights`) unless the path ends in
 (`caffe.hdf5`), as in Caffe. Every file is written whole or not at all, and a file that cannot be read is one CaffeError
 naming it and the reason.
 """
+
 import os
 
 from . import weights as _binary

@@ -8,9 +8,9 @@ from google.protobuf import text_format
 
 from .blob import Blob
 from .errors import CaffeError
+from .glog import enabled, log, number
 from .layers import create_layer
 from .layers.python import BlobVec
-from .log import enabled, log, number
 from .proto import caffe_pb2
 from .splits import filter_net, insert_splits
 
@@ -245,7 +245,25 @@ class Graph:
     @property
     def blob_loss_weights(self):
         """Blob name -> the weight of its value in the loss."""
-        return OrderedDict((name, self._loss_weights.get(i, 0.0)) for i, name in enumerate(self._blob_names))
+        return OrderedDict(zip(self._blob_names, self._blob_loss_weights))
+
+    # the lists that pycaffe's own Python is built on, which users' tools read too
+
+    @property
+    def _blob_loss_weights(self):
+        return [self._loss_weights.get(i, 0.0) for i in range(len(self._blobs))]
+
+    def _bottom_ids(self, layer_index):
+        return list(self._bottoms[layer_index])
+
+    def _top_ids(self, layer_index):
+        return list(self._tops[layer_index])
+
+    def _forward(self, start, end):
+        return float(self.run_forward(start, end))
+
+    def _backward(self, start, end):
+        self.run_backward(start, end)
 
     # running
 
@@ -326,4 +344,5 @@ class Graph:
         proto = caffe_pb2.NetParameter(name=self.name)
         for layer in self.layers:
             proto.layer.add().CopyFrom(layer.param)
+            proto.layer[-1].ClearField("blobs")
         return proto

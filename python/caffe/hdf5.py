@@ -1,4 +1,5 @@
 """The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
+
 import contextlib
 import os
 

@@ -3,6 +3,7 @@
 All layers of a process share what is kept: at most ``CACHE_BYTES`` (1 GiB, about 5,400 pictures of 256 x 256), the
 longest unused going first. A file that changes is read again.
 """
+
 import os
 import threading
 from collections import OrderedDict

@@ -4,12 +4,12 @@ import math
 import os
 
 import numpy as np
-import torch
 
+from .blob import from_array
 from .errors import CaffeError
 from .formats import read_net, read_weights, write_weights, write_weights_hdf5
+from .glog import log
 from .graph import Graph
-from .log import log
 from .proto import caffe_pb2
 
 
@@ -204,9 +204,9 @@ class Net(Graph):
                         "To learn this layer's parameters from scratch rather than copying from a saved net, "
                         f"rename the layer. ({path})"
                     )
-                blob.set_tensor(torch.from_numpy(np.array(array.data, np.float32).reshape(blob.shape)))
+                blob.set_tensor(from_array(array.data.reshape(blob.shape)))
                 if array.diff is not None:
-                    blob.set_diff(torch.from_numpy(np.array(array.diff, np.float32).reshape(blob.shape)))
+                    blob.set_diff(from_array(array.diff.reshape(blob.shape)))
 
     def _shares(self, layer):
         return any(spec.name for spec in layer.param.param)

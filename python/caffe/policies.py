@@ -1,4 +1,5 @@
 """Learning-rate policies (sgd_solver.cpp, GetLearningRate)."""
+
 import numpy as np
 
 from .errors import CaffeError

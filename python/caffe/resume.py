@@ -12,7 +12,7 @@ import torch
 
 from . import mode
 from .errors import CaffeError
-from .log import log, warn
+from .glog import log, warn
 from .rng import global_stream
 
 SUFFIX = ".streams"

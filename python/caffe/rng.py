@@ -2,6 +2,7 @@
 
 Sources of the behaviour: common.cpp, util/rng.hpp, math_functions.cpp and the Boost.Random distributions they use.
 """
+
 import os
 import threading
 from collections import deque

@@ -4,14 +4,13 @@ import collections
 import os
 import time
 
-import numpy as np
 import torch
 
 from . import resume
-from .blob import Blob
+from .blob import Blob, from_array
 from .errors import CaffeError
 from .formats import read_net, read_solver, read_state, write_state, write_whole
-from .log import OLD_STYLE, log, number
+from .glog import OLD_STYLE, log, number
 from .net import Net
 from .policies import learning_rate
 from .proto import caffe_pb2
@@ -53,7 +52,8 @@ class Solver:
         log("solver.cpp:45", f"Initializing solver from parameters: \n{p}")
         if p.average_loss < 1:
             raise CaffeError("average_loss should be non-negative.")
-        _check_snapshot_prefix(p)
+        if p.snapshot:
+            _check_snapshot_prefix(p)
         if p.type not in RULES:
             raise CaffeError(f"Unknown solver type: {p.type} (known types: {', '.join(RULES)})")
         self._rule = RULES[p.type](p)
@@ -69,6 +69,8 @@ class Solver:
         self.net = self._train_net()
         self.test_nets = self._test_nets()
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
+        # weights are the same bit for bit only between runs that agree in these
+        log("solver.cpp:57", f"Computing with {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
         log("solver.cpp:57", "Solver scaffolding done.")
 
     # nets
@@ -189,6 +191,8 @@ class Solver:
         log("solver.cpp:289", f"Solving {self.net.name}")
         log("solver.cpp:290", f"Learning Rate Policy: {p.lr_policy}")
         self._stopping = False
+        if p.snapshot_after_train:
+            _check_snapshot_prefix(p)  # now rather than after hours
         if resume_file:
             log("solver.cpp:295", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
@@ -355,7 +359,7 @@ class Solver:
         for i, (blob, values) in enumerate(zip(self._histories, state.history)):
             if values.size != blob.count:
                 raise CaffeError(f"History {i} in {state_file} has {values.size} numbers, the parameter {blob.count}.")
-            blob.set_tensor(torch.from_numpy(np.array(values, np.float32).reshape(blob.shape)))
+            blob.set_tensor(from_array(values.reshape(blob.shape)))
         self.iter = state.iter
         self._current_step = state.current_step
         resume.restore(self, state_file)
@@ -381,8 +385,6 @@ def complete_snapshot_prefix(param, solver_file):
 
 
 def _check_snapshot_prefix(param):
-    if not (param.snapshot or param.snapshot_after_train):
-        return
     folder = os.path.dirname(param.snapshot_prefix) or "."
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise CaffeError(

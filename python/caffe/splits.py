@@ -1,7 +1,7 @@
 """What a definition goes through before a net is built: filtering, Split layers (net.cpp, insert_splits.cpp)."""
 
 from .errors import CaffeError
-from .log import log
+from .glog import log
 from .proto import caffe_pb2
 
 

@@ -1,4 +1,5 @@
 """Opening a user's files, and writing files that appear whole or not at all."""
+
 import contextlib
 import os
 import secrets

@@ -1,4 +1,5 @@
 """Crop, mirror, mean and scale of the data layers, with Caffe's draws in Caffe's order (data_transformer.cpp)."""
+
 import numpy as np
 
 from .errors import CaffeError

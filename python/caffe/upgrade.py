@@ -2,8 +2,9 @@
 
 Where Caffe logs that it ignores something, this raises: a definition is taken over whole or refused.
 """
+
 from .errors import CaffeError
-from .log import log
+from .glog import log
 from .proto import caffe_pb2
 
 _V1 = caffe_pb2.V1LayerParameter

@@ -1,4 +1,5 @@
 """Weights, solver states and means in Caffe's binary files (net.cpp, sgd_solver.cpp, upgrade_proto.cpp)."""
+
 import contextlib
 import os
 from dataclasses import dataclass, field

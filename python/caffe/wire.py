@@ -5,6 +5,7 @@ file twice over and turn 60 million floats into Python objects; here the fields 
 and each buffer is read once, straight into its array. Damaged and hostile files cost no more than that: every length is
 held against what is left, and the number of fields is limited.
 """
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

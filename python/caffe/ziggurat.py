@@ -4,6 +4,7 @@ Almost every word is a sample by itself; about one in eighty begins a rejection 
 shifts all that follow. A block is therefore first read as if every word began a sample, then the few rejections are
 put in order.
 """
+
 import math
 
 import numpy as np

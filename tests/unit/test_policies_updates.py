@@ -277,7 +277,7 @@ def test_what_users_add_to_a_gradient_is_used():
 
 @pytest.mark.parametrize("average", [1, 3])
 def test_the_displayed_loss_is_the_mean_of_the_last(average, monkeypatch, capsys):
-    monkeypatch.setattr("caffe.log._minimum", 0)
+    monkeypatch.setattr("caffe.glog._minimum", 0)
     solver, plain = pair(f"lr_policy: 'fixed' base_lr: 0.01 average_loss: {average} iter_size: 2 display: 1")
     capsys.readouterr()
     solver.step(5)

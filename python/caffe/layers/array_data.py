@@ -2,13 +2,14 @@
 
 Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
 """
+
 import h5py
 import numpy as np
-import torch
 
+from ..blob import from_array
 from ..errors import CaffeError
 from ..fillers import fill
-from ..log import warn
+from ..glog import warn
 from ..proto import caffe_pb2
 from ..rng import c_rand, global_stream
 from ..transformer import DataTransformer
@@ -25,7 +26,7 @@ class _ArrayLayer(Layer):
 
 def _put(blob, values):
     blob.reshape(*values.shape)
-    blob.set_tensor(torch.from_numpy(values))
+    blob.set_tensor(from_array(values))
 
 
 @register("MemoryData")
@@ -71,9 +72,8 @@ class MemoryData(_ArrayLayer):
         if self._data is None:
             self.fail("MemoryDataLayer needs to be initialized by calling Reset, as net.set_input_arrays does")
         batch = slice(self._position, self._position + self._shape[0])
-        # copies: a view of a blob may be written to, by its user or by the next batch
-        _put(top[0], self._data[batch].copy())
-        _put(top[1], self._labels[batch].copy())
+        _put(top[0], self._data[batch])
+        _put(top[1], self._labels[batch])
         self._position = batch.stop % len(self._data)
 
     def state(self):

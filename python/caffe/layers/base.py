@@ -1,8 +1,9 @@
 """What a layer is: its shapes and its torch forward; backward is autograd over it (layer.hpp, layer_factory.cpp)."""
 
+import numpy as np
 import torch
 
-from ..blob import Blob
+from ..blob import Blob, from_array
 from ..errors import CaffeError
 from ..fillers import fill
 from ..proto import caffe_pb2
@@ -160,12 +161,25 @@ class Layer:
     # helpers for families
 
     def add_blob(self, shape, filler=None):
-        """Make a parameter blob of ``shape`` and fill it from the global random stream."""
+        """Make a parameter blob of ``shape``: as the definition gives it, else filled from the global random stream."""
         blob = Blob(shape)
-        if filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
-            blob.set_tensor(torch.from_numpy(fill(filler, tuple(shape), global_stream())))
+        if self.param.blobs:
+            blob.set_tensor(self._given(len(self.blobs), blob))
+        elif filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
+            blob.set_tensor(from_array(fill(filler, tuple(shape), global_stream())))
         self.blobs.append(blob)
         return blob
+
+    def _given(self, index, blob):
+        """The values of a parameter that stands in the definition itself (``blobs``)."""
+        given = self.param.blobs[index] if index < len(self.param.blobs) else None
+        values = np.array(given.data if given else (), np.float32)
+        if values.size != blob.count:
+            self.fail(
+                f"Incorrect weight shape: the definition's blobs give {values.size} numbers for parameter {index}, "
+                f"which has {blob.shape_string()}"
+            )
+        return from_array(values.reshape(blob.shape))
 
     def axis_of(self, blob, index):
         """A non-negative axis of ``blob`` from one that may count from the end; CaffeError where out of range."""

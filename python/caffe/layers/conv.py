@@ -18,17 +18,17 @@ class _BaseConvolution(Layer):
         p = self.param.convolution_param
         self.axis = self.axis_of(bottom[0], p.axis)
         n = self.num_spatial = len(bottom[0].shape) - self.axis - 1
-        if n not in _CONV:
-            self.fail(f"{self.type} Layer works on 1, 2 or 3 spatial axes, not {n}")
+        if n not in (0, *_CONV):
+            self.fail(f"{self.type} Layer works on up to 3 spatial axes, not {n}")
         self.kernel = self._sizes("kernel_size", p.kernel_size, n, "kernel_h", "kernel_w", None)
         self.stride = self._sizes("stride", p.stride, n, "stride_h", "stride_w", 1)
         self.pad = self._sizes("pad", p.pad, n, "pad_h", "pad_w", 0)
         self.dilation = self._sizes("dilation", p.dilation, n, None, None, 1)
-        if min(self.kernel) < 1:
+        if min(self.kernel, default=1) < 1:
             self.fail("Filter dimensions must be nonzero")
-        if min(self.stride) < 1:
+        if min(self.stride, default=1) < 1:
             self.fail("Stride dimensions must be nonzero")
-        if min(self.dilation) < 1:
+        if min(self.dilation, default=1) < 1:
             self.fail("Dilation dimensions must be nonzero")
         self.channels = bottom[0].shape[self.axis]
         self.num_output, self.group = p.num_output, p.group
@@ -55,7 +55,7 @@ class _BaseConvolution(Layer):
                 f"{name} must be specified once, or once per spatial dimension "
                 f"({name} specified {len(values)} times; {n} spatial dims)"
             )
-        if not len(values):
+        if not len(values) or not n:
             return (default,) * n
         return tuple(values) * n if len(values) == 1 else tuple(values)
 
@@ -76,7 +76,7 @@ class _BaseConvolution(Layer):
                 bottom[0].shape[self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation
             )
         )
-        if min(out) < 1:
+        if min(out, default=1) < 1:
             self.fail(f"The kernel does not fit into the input of {bottom[0].shape_string()}")
         for blob in top:
             blob.reshape(*bottom[0].shape[: self.axis], self.num_output, *out)
@@ -96,7 +96,10 @@ class _BaseConvolution(Layer):
             long_sums = weight[0].numel() > LONGEST_CHAIN
             layout = torch.contiguous_format if long_sums else torch.channels_last
             x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-        y = self.kernel_function(x, weight, bias)
+        if self.num_spatial:
+            y = self.kernel_function(x, weight, bias)
+        else:  # each group's channels times its matrix, as a convolution of one place
+            y = self.kernel_function(x[..., None], weight[..., None], bias)[..., 0]
         return y if self.axis == 1 else y.reshape(*lead, *y.shape[1:])
 
 
@@ -112,7 +115,7 @@ class Convolution(_BaseConvolution):
         return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
     def kernel_function(self, x, weight, bias):
-        return _CONV[self.num_spatial](x, weight, bias, self.stride, self.pad, self.dilation, self.group)
+        return _CONV[x.dim() - 2](x, weight, bias, self.stride or 1, self.pad or 0, self.dilation or 1, self.group)
 
 
 @register("Deconvolution")
@@ -127,4 +130,4 @@ class Deconvolution(_BaseConvolution):
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
     def kernel_function(self, x, weight, bias):
-        return _DECONV[self.num_spatial](x, weight, bias, self.stride, self.pad, 0, self.group, self.dilation)
+        return _DECONV[x.dim() - 2](x, weight, bias, self.stride or 1, self.pad or 0, 0, self.group, self.dilation or 1)

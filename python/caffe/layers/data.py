@@ -3,6 +3,7 @@
 Each makes its next batch ahead, in a thread. All draws still come in Caffe's order: the global stream is used at setup
 only, everything later comes from streams of the layer's own.
 """
+
 import contextlib
 import hashlib
 import os
@@ -16,8 +17,8 @@ import torch
 from google.protobuf.message import DecodeError
 
 from ..errors import CaffeError
+from ..glog import log, warn
 from ..images import decode, read_image, to_planes
-from ..log import log, warn
 from ..proto import caffe_pb2
 from ..rng import Stream, global_stream, shuffled
 from ..transformer import DataTransformer
@@ -101,7 +102,7 @@ class PictureLayer(Layer):
         self._ahead = _Task(self._load)
         for blob, values in zip(top, (data, labels)):
             blob.reshape(*values.shape)
-            blob.set_tensor(torch.from_numpy(values))
+            blob.set_tensor(values)
 
     def state(self):
         """Where the next batch comes from, as JSON can hold it; what was only made ahead does not count."""
@@ -132,12 +133,12 @@ class PictureLayer(Layer):
 
     def _load(self):
         data = None
-        labels = np.empty(self.batch_size, np.float32)
+        labels = torch.empty(self.batch_size)
         for i, (image, label, where) in enumerate(self.items(self.batch_size)):
             with _at(where):
                 if data is None:
-                    data = np.empty((self.batch_size, *self.transformer.output_shape(image.shape)), np.float32)
-                self.transformer.transform(image, data[i])
+                    data = torch.empty(self.batch_size, *self.transformer.output_shape(image.shape))
+                self.transformer.transform(image, data[i].numpy())
             labels[i] = label
         return data, labels, self._stand()
 

@@ -1,4 +1,5 @@
 """Layers written in Python by the user (python_layer.hpp)."""
+
 import importlib
 
 from ..blob import Blob

@@ -38,3 +38,9 @@ def log(where, message, level=0):
 def warn(where, message):
     """Print a warning line."""
     log(where, message, 1)
+
+
+def set_level(level):
+    """Print lines of this level and above from now on."""
+    global _minimum
+    _minimum = level
