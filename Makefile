@@ -75,6 +75,7 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## Table 2 on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)
+	$(MAKE) --no-print-directory table2 DATA=data/demo INIT=data/demo/models/drawn_concepts.caffemodel RUNS=runs/demo
 
 test: $(READY) ## the quick tests
 	$(PYTEST)

@@ -4,8 +4,8 @@
     python tools/train.py --data data/demo --init data/demo/models/drawn_concepts.caffemodel
 
 Draws 1,269 pictures with five simulated annotators, laid out as any DATA folder (images/, twitter_<subset>.txt,
-dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the channels, to name what other drawn pictures show.
-What is there already is left alone; training that was stopped goes on from its last snapshot.
+dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the channels, to name what other drawn
+pictures show. What is there already is left alone; training that was stopped goes on from its last snapshot.
 """
 
 import argparse
@@ -40,7 +40,7 @@ DATASET = {
     "batch_size": BATCH,
     "iterations": dict.fromkeys(paper.SUBSETS, 60),
     "stepsize": dict.fromkeys(paper.SUBSETS, 40),
-    "base_lr": 0.0001,
+    "base_lr": 0.00003,
 }
 
 
@@ -70,10 +70,10 @@ def main(argv=None):
         draw(folder, pictures)
     for subset in paper.SUBSETS:
         agreed = [scene for scene in scenes if scene.agreement >= paper.ANNOTATORS[subset]]
-        write_if_changed(out / f"twitter_{subset}.txt", folds.list_text([(scene.name, scene.label) for scene in agreed]))
+        write_if_changed(out / f"twitter_{subset}.txt", list_of(agreed))
     write_if_changed(out / "dataset.yaml", yaml.safe_dump(DATASET, sort_keys=False))
     if not weights.is_file():
-        write_if_changed(source / "train.txt", folds.list_text([(concept.name, concept.label) for concept in concepts]))
+        write_if_changed(source / "train.txt", list_of(concepts))
         write_if_changed(source / "classes.txt", "".join(f"{name}\n" for name in drawn.CONCEPTS))
         pretrain(engine.start(args.gpu), source, weights, args)
     print(f"{out}: {len(scenes)} pictures, {weights}")
@@ -86,6 +86,11 @@ def claim(path, recipe):
         write_json(path, recipe)
     elif read_json(path) != recipe:
         raise UserError(f"{path.parent} holds a demo made with other options; remove it, or give another --out")
+
+
+def list_of(pictures):
+    """Lines of `name label`."""
+    return folds.list_text([(picture.name, picture.label) for picture in pictures])
 
 
 def draw(folder, pictures):
@@ -120,8 +125,9 @@ def source_net(folder):
                 field.weight_filler.Clear()
                 field.weight_filler.type = "msra"
                 field.bias_filler.value = 0
-        if layer.name == "conv1":  # pixels reach 255; what comes after is about 1
+        if layer.name == "conv1":  # pixels reach 255; what comes after is to be about 1, and to stay so
             layer.convolution_param.weight_filler.type, layer.convolution_param.weight_filler.std = "gaussian", 0.001
+            layer.param[0].lr_mult, layer.param[1].lr_mult = 0.1, 0.2
     last = next(layer for layer in layers if layer.name == paper.NEW_LAYERS["finetune"])
     last.name = last.top[0] = "fc8"
     last.inner_product_param.num_output = len(drawn.CONCEPTS)
@@ -137,9 +143,10 @@ def source_net(folder):
 def pretrain(caffe, folder, weights, args):
     """Train the source model in its folder and put its weights into a file that appears when they are done."""
     solver = caffe.proto.caffe_pb2.SolverParameter(
-        net="train_val.prototxt", type="Adam", base_lr=0.001, momentum=0.9, momentum2=0.999, lr_policy="step", gamma=0.1,
-        stepsize=max(1, args.iterations * 3 // 4), max_iter=args.iterations, display=10, snapshot=SNAPSHOT_EVERY,
-        snapshot_prefix="snapshot", random_seed=args.seed, solver_mode=int(args.gpu is not None),
+        net="train_val.prototxt", type="Adam", base_lr=0.001, momentum=0.9, momentum2=0.999, weight_decay=0.0005,
+        lr_policy="step", gamma=0.1, stepsize=max(1, args.iterations * 3 // 4), max_iter=args.iterations, display=10,
+        snapshot=SNAPSHOT_EVERY, snapshot_prefix="snapshot", random_seed=args.seed,
+        solver_mode=int(args.gpu is not None),
     )  # fmt: skip
     write_if_changed(folder / "train_val.prototxt", str(source_net(folder)))
     write_if_changed(folder / "solver.prototxt", str(solver))

@@ -1,6 +1,6 @@
 """The demo's pictures, drawn from a seed, and the five simulated annotators of the sentiment task.
 
-Two visual tasks share one hand. *Scenes* show one to three faces, flowers and hearts, each in a mood of its own, among
+Two visual tasks share one hand. *Scenes* show one or two faces, flowers and hearts, each in a mood of its own, among
 objects; five annotators call each positive or negative, and a scene whose moods cancel out splits them. *Concepts*
 show one kind of figure, a class each, for training a source network. Colours, places, sizes, tilts and backgrounds are
 drawn alike for all classes, so that only shapes tell them apart.
@@ -78,7 +78,7 @@ class Scene:
     def draw(self):
         """The picture: (256, 256, 3) uint8, BGR."""
         rng = _rng(*self.key, _LOOK)
-        extras = [(OBJECTS[name], 0.0, rng.uniform(20, 34)) for name in rng.choice(list(OBJECTS), rng.integers(1, 4))]
+        extras = [(OBJECTS[name], 0.0, rng.uniform(14, 28)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
         return _composition(rng, [(MOODY[name], mood, size) for name, mood, size in self.figures] + extras)
 
 
@@ -94,7 +94,8 @@ class Concept:
         """The picture: (256, 256, 3) uint8, BGR."""
         rng = _rng(*self.key, _LOOK)
         figure, sign = list(CONCEPTS.values())[self.label]
-        shown = [(figure, sign * rng.uniform(0.5, 1.0), rng.uniform(50, 95)) for _ in range(rng.integers(1, 3))]
+        count = rng.integers(1, 3)
+        shown = [(figure, sign * rng.uniform(0.4, 1.0), rng.uniform(55, 100 - 12 * count)) for _ in range(count)]
         extras = [(OBJECTS[name], 0.0, rng.uniform(14, 28)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
         return _composition(rng, shown + extras)
 
@@ -146,10 +147,10 @@ def _thought_up(rng):
     They see the mean mood, large figures counting more, and judge it with a leniency of their own and some wavering.
     """
     meant = rng.uniform(LEAST_MEANT, 1.0) * (1 if rng.uniform() < POSITIVE_RATE else -1)
-    count = rng.integers(1, 4)
+    count = rng.integers(1, 3)
     names = rng.choice(list(MOODY), count, p=(0.24, 0.24, 0.24, 0.14, 0.14))
     moods = np.clip(meant + rng.normal(0, MOOD_SPREAD, count), -1, 1)
-    sizes = rng.uniform(50, 85 - 6 * count, count)  # the more, the smaller
+    sizes = rng.uniform(55, 100 - 12 * count, count)  # the more, the smaller
     seen = np.average(moods, weights=sizes**2)
     votes = seen + np.array(LENIENCY) + rng.normal(0, WAVERING, len(LENIENCY)) > 0
     figures = zip(names.tolist(), moods.tolist(), sizes.tolist(), strict=True)

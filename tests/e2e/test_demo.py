@@ -1,0 +1,59 @@
+"""tools/demo.py: data and source model out of nothing; in full, the task they pose."""
+
+import numpy as np
+import pytest
+import yaml
+
+import caffe
+from sentiment import drawn, paper, results
+
+SMALL = ["--pictures", 64, "--iterations", 2]
+
+
+def test_it_makes_a_data_set_and_a_source_model_once(tool, tmp_path, capsys):
+    demo = tmp_path / "demo"
+    assert tool("demo", "--out", demo, *SMALL) == 0
+    assert len(list((demo / "images").iterdir())) == 1269
+    for subset, count in paper.LABELLED_IMAGES.items():
+        lines = (demo / f"twitter_{subset}.txt").read_text().splitlines()
+        assert len(lines) == count
+        assert all((demo / "images" / line.split()[0]).is_file() for line in lines)
+    assert yaml.safe_load((demo / "dataset.yaml").read_text())["demo"] is True
+    weights = demo / "models" / "drawn_concepts.caffemodel"
+    model = caffe.io.caffe_pb2.NetParameter.FromString(weights.read_bytes())
+    last = model.layer[[layer.name for layer in model.layer].index("fc8")]
+    assert last.blobs[0].shape.dim[0] == len(drawn.CONCEPTS)
+    assert all(np.isfinite(blob.data).all() for layer in model.layer for blob in layer.blobs)
+
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
+    capsys.readouterr()
+    assert tool("demo", "--out", demo, *SMALL) == 0
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
+    assert "about" not in capsys.readouterr().out
+
+    assert tool("demo", "--out", demo, *SMALL, "--seed", 1) == 2
+    assert "made with other options" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_is_a_real_task(tool, tmp_path):
+    """Fine-tuning solves it, the same net from scratch does not, and disagreement makes it harder."""
+    demo, runs = tmp_path / "demo", tmp_path / "runs"
+    where = ["--data", demo, "--splits", tmp_path / "splits"]
+    assert tool("demo", "--out", demo) == 0
+    assert tool("split_folds", "--data", demo, "--subset", "all", "--out", tmp_path / "splits") == 0
+    for init, subset in ((demo / "models" / "drawn_concepts.caffemodel", "all"), ("scratch", "five_agrees")):
+        which = [*where, "--runs", runs, "--subset", subset, "--fold", "all", "--init", init]
+        assert tool("train", *which) == 0
+        assert tool("evaluate", *which) == 0
+
+    def mean(subset, init, way):
+        rows = results.collect(runs, subset=subset, init=init)
+        assert len(rows) == 5
+        return np.mean([row["accuracy"][way] for row in rows])
+
+    for way in results.WAYS:
+        five, four, three = (mean(subset, "drawn_concepts", way) for subset in paper.SUBSETS)
+        assert 0.75 <= five <= 0.90
+        assert five > four > three
+        assert five >= mean("five_agrees", "scratch", way) + 0.05
