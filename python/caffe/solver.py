@@ -65,6 +65,7 @@ class Solver:
         #: called between iterations; what it returns (NONE, STOP, SNAPSHOT) is done
         self.action = lambda: NONE
         self._stopping = False
+        self._displayed = None  # when and at which iteration, for the rate in the log
         self._losses = collections.deque(maxlen=p.average_loss)
         self.net = self._train_net()
         self.test_nets = self._test_nets()
@@ -156,7 +157,8 @@ class Solver:
         p = self.param
         stop = self.iter + iterations
         self._losses.clear()
-        timer, shown = time.time(), self.iter
+        if self._displayed is None:
+            self._displayed = time.time(), self.iter
         while self.iter < stop:
             self.net.clear_param_diffs()
             if p.test_interval and self.iter % p.test_interval == 0 and (self.iter or p.test_initialization):
@@ -172,9 +174,9 @@ class Solver:
                 self.net.run_backward()
             self._losses.append(loss / p.iter_size)
             if display:
-                now = time.time()
-                self._display(now - timer, self.iter - shown)
-                timer, shown = now, self.iter
+                now, (before, shown) = time.time(), self._displayed
+                self._display(now - before, self.iter - shown)
+                self._displayed = now, self.iter
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
@@ -361,7 +363,7 @@ class Solver:
                 raise CaffeError(f"History {i} in {state_file} has {values.size} numbers, the parameter {blob.count}.")
             blob.set_tensor(from_array(values.reshape(blob.shape)))
         self.iter = state.iter
-        self._current_step = state.current_step
+        self._current_step, self._displayed = state.current_step, None
         resume.restore(self, state_file)
 
 

@@ -154,3 +154,22 @@ def test_solver_definitions_may_be_messages(solver_file):
     with open(solver_file()) as file:
         text_format.Parse(file.read(), param)
     assert caffe.Solver(param).iter == 0
+
+
+def test_the_rate_in_the_log_counts_from_display_to_display_whatever_the_steps(tmp_path, capfd):
+    net = (
+        'layer {name: "data" type: "DummyData" top: "data" dummy_data_param {shape {dim: 2 dim: 3} '
+        'data_filler {type: "constant" value: 1}}} '
+        'layer {name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param {num_output: 1}} '
+        'layer {name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1}'
+    )
+    (tmp_path / "net.prototxt").write_text(net)
+    definition = tmp_path / "solver.prototxt"
+    definition.write_text(f'net: "{tmp_path / "net.prototxt"}" base_lr: 0.1 lr_policy: "fixed" display: 2')
+    solver = caffe.get_solver(str(definition))
+    for _ in range(5):
+        solver.step(1)
+    logged = re.findall(r"Iteration (\d+) \((\S+) iter/s, (\S+)s/2 iters\)", capfd.readouterr().err)
+    assert [int(iteration) for iteration, _, _ in logged] == [0, 2, 4]
+    for _, rate, seconds in logged[1:]:
+        assert float(rate) * float(seconds) == pytest.approx(2, rel=1e-3)
