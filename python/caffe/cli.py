@@ -1,6 +1,7 @@
 """The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp)."""
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
@@ -109,18 +110,32 @@ def _train(args):
     _choose_device(gpu, "caffe.cpp:197")
     if args.weights:
         param.weights.append(args.weights)
+    with _requests(args.sigint_effect, args.sighup_effect) as pending:
+        solver = Solver(param)
+        solver.action = lambda: pending.pop(0) if pending else NONE
+        log("caffe.cpp:239", "Starting Optimization")
+        if args.snapshot:
+            log("caffe.cpp:242", f"Resuming from {args.snapshot}")
+        solver.solve(args.snapshot or None)
+        log("caffe.cpp:250", "Optimization Done.")
+
+
+@contextlib.contextmanager
+def _requests(interrupt, hangup):
+    """What signals ask for while a block runs, oldest first.
+
+    SIGTERM, which BVLC Caffe leaves to kill it, counts as SIGINT: it is how schedulers and containers say stop.
+    """
     pending = []
-    # SIGTERM, which BVLC leaves to kill it, is how schedulers and containers say stop
-    effects = {"SIGINT": args.sigint_effect, "SIGTERM": args.sigint_effect, "SIGHUP": args.sighup_effect}
-    for name, effect in effects.items():
-        signal.signal(signal.Signals[name], lambda *_, action=_EFFECTS[effect]: pending.append(action))
-    solver = Solver(param)
-    solver.action = lambda: pending.pop(0) if pending else NONE
-    log("caffe.cpp:239", "Starting Optimization")
-    if args.snapshot:
-        log("caffe.cpp:242", f"Resuming from {args.snapshot}")
-    solver.solve(args.snapshot or None)
-    log("caffe.cpp:250", "Optimization Done.")
+    before = {}
+    for name, effect in (("SIGINT", interrupt), ("SIGTERM", interrupt), ("SIGHUP", hangup)):
+        kind = signal.Signals[name]
+        before[kind] = signal.signal(kind, lambda *_, action=_EFFECTS[effect]: pending.append(action))
+    try:
+        yield pending
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _net(args, phase):

@@ -1,7 +1,8 @@
 """What an exact resume needs beyond a .solverstate: random streams and data positions, in a small file beside it.
 
 BVLC Caffe keeps neither: it reseeds and starts the lists anew. With ``<state>.streams`` beside the solver state a
-resumed training gives, on a CPU with as many threads, the same weights bit for bit as one that was never stopped.
+resumed training gives, on a CPU with as many threads, the same weights bit for bit as one that was never stopped. A
+Python layer's own variables are its author's to keep.
 """
 
 import base64
@@ -14,8 +15,11 @@ from . import mode
 from .errors import CaffeError
 from .glog import log, warn
 from .rng import global_stream
+from .storage import read_text
 
 SUFFIX = ".streams"
+_FORMAT = 1
+_MOST_BYTES = 2**26  # the order of five million pictures
 
 
 def streams_path(state_file):
@@ -26,7 +30,7 @@ def streams_path(state_file):
 def capture(solver):
     """Streams and positions of a solver and its nets, as JSON can hold them."""
     return {
-        "format": 1,
+        "format": _FORMAT,
         "iter": solver.iter,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -48,33 +52,52 @@ def to_json(captured):
 
 
 def restore(solver, state_file):
-    """Put a solver's streams and positions where they stood at a snapshot; says so where the file is missing."""
+    """Put a solver's streams and positions where they stood at a snapshot; says so where the file is missing.
+
+    Raises CaffeError where the file is damaged or of another run: another iteration, other layers, another list.
+    """
     path = streams_path(state_file)
     if not os.path.exists(path):
         warn("solver.cpp:295", f"No {path}: as in BVLC Caffe, random streams and data positions start anew")
         return
+    text = read_text(path, _MOST_BYTES)
     try:
-        with open(path, encoding="utf-8") as file:
-            saved = json.load(file)
-        if saved["iter"] != solver.iter:
-            raise CaffeError(
-                f"{path} is of iteration {saved['iter']}, {state_file} of {solver.iter}; remove it to resume without."
-            )
-        nets = (solver.net, *solver.test_nets)
-        for net, states in zip(nets, saved["nets"], strict=True):
-            for layer in net.layers:
-                if layer.name in states and hasattr(layer, "set_state"):
-                    layer.set_state(states[layer.name])
-        global_stream().set_state(saved["global"])
-        if saved["cuda"] and mode.is_gpu():
-            raw = torch.tensor(list(base64.b64decode(saved["cuda"])), dtype=torch.uint8)
-            torch.cuda.set_rng_state(raw, mode.device())
-    except (ValueError, KeyError, TypeError) as error:
-        raise CaffeError(f"{path} is damaged ({error}); remove it to resume without exact streams.") from None
+        saved = json.loads(text)
+        _restore(solver, saved)
+        differences = [
+            (name, saved[name], now)
+            for name, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__))
+            if saved[name] != now
+        ]
+    except CaffeError as error:
+        raise CaffeError(f"{error} Remove {path} to resume without exact streams.") from None
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise CaffeError(f"{path} is damaged ({reason}); remove it to resume without exact streams.") from None
     log("solver.cpp:295", f"Random streams and data positions restored from {path}")
-    if saved["threads"] != torch.get_num_threads():
+    for name, then, now in differences:
         warn(
             "solver.cpp:295",
-            f"The snapshot was made with {saved['threads']} threads, this run has {torch.get_num_threads()}: "
+            f"The snapshot was made with {name} {then}, this run has {now}: "
             "rounding, and so the weights, may differ from the uninterrupted run",
         )
+
+
+def _restore(solver, saved):
+    if saved["format"] != _FORMAT:
+        raise ValueError(f"format {saved['format']}, not {_FORMAT}")
+    if saved["iter"] != solver.iter:
+        raise CaffeError(f"The streams are of iteration {saved['iter']}, the solver state of {solver.iter}.")
+    nets = (solver.net, *solver.test_nets)
+    if len(saved["nets"]) != len(nets):
+        raise CaffeError(f"The streams are of a run with {len(saved['nets']) - 1} test nets, not {len(nets) - 1}.")
+    for net, states in zip(nets, saved["nets"]):
+        layers = {layer.name: layer for layer in net.layers if hasattr(layer, "state")}
+        if set(layers) != set(states):
+            raise CaffeError(f"The streams are of data layers {sorted(states)}, not {sorted(layers)}.")
+        for name, layer in layers.items():
+            layer.set_state(states[name])
+    global_stream().set_state(saved["global"])
+    if saved["cuda"] and mode.is_gpu():
+        raw = torch.tensor(list(base64.b64decode(saved["cuda"])), dtype=torch.uint8)
+        torch.cuda.set_rng_state(raw, mode.device())

@@ -48,15 +48,42 @@ class Stream:
         return {"key": inner["key"].tolist(), "pos": int(inner["pos"])}
 
     def set_state(self, state):
-        """Stand where ``state()`` was taken."""
-        key = np.array(state["key"], np.uint32)
-        self.rewind({"bit_generator": "MT19937", "state": {"key": key, "pos": int(state["pos"])}})
+        """Stand where ``state()`` was taken; ValueError, TypeError or KeyError for what is no such state."""
+        key = np.array([index_below(word, _WORD) for word in state["key"]], np.uint32)
+        if len(key) != 624:
+            raise ValueError(f"a Mersenne Twister has 624 words, not {len(key)}")
+        # numpy takes any position, and would read beyond the words
+        pos = index_below(state["pos"], 625)
+        self.rewind({"bit_generator": "MT19937", "state": {"key": key, "pos": pos}})
+
+    @classmethod
+    def of_state(cls, state):
+        """A stream that stands where ``state()`` was taken; None for None."""
+        if state is None:
+            return None
+        stream = cls(0)
+        stream.set_state(state)
+        return stream
 
     def copy(self):
         """A stream of its own that stands at the same word."""
         twin = Stream(0)
         twin.rewind(self.mark())
         return twin
+
+
+def index_below(value, end):
+    """``value``, an integer in [0, end), as one finds it in a file; ValueError where it is anything else."""
+    if type(value) is not int or not 0 <= value < end:
+        raise ValueError(f"{value!r:.40} is no integer from 0 to {end - 1}")
+    return value
+
+
+def permutation(values, n):
+    """A list from a file that holds 0 … n − 1 in some order, as an index array; ValueError where it does not."""
+    if not isinstance(values, list) or sorted(index_below(value, n) for value in values) != list(range(n)):
+        raise ValueError(f"no order of {n} things")
+    return np.array(values, np.intp)
 
 
 _local = threading.local()
@@ -190,8 +217,10 @@ class CRand:
         return list(self._last)
 
     def set_state(self, state):
-        """Stand where ``state()`` was taken."""
-        self._last = deque(state, maxlen=31)
+        """Stand where ``state()`` was taken; ValueError or TypeError for what is no such state."""
+        if len(state) != 31:
+            raise ValueError(f"rand() has 31 numbers, not {len(state)}")
+        self._last = deque([index_below(value, _WORD) for value in state], maxlen=31)
 
 
 #: This process's ``rand()``.

@@ -11,7 +11,7 @@ from ..errors import CaffeError
 from ..fillers import fill
 from ..glog import warn
 from ..proto import caffe_pb2
-from ..rng import c_rand, global_stream
+from ..rng import c_rand, global_stream, index_below, permutation
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -82,7 +82,7 @@ class MemoryData(_ArrayLayer):
 
     def set_state(self, state):
         """Go on where ``state()`` was taken; the arrays are the user's to set."""
-        self._position = state["position"]
+        self._position = index_below(state["position"], 2**63 if self._data is None else len(self._data))
 
 
 def _check_array(array, name, shape):
@@ -191,15 +191,17 @@ class HDF5Data(_ArrayLayer):
 
     def set_state(self, state):
         """Go on where ``state()`` was taken."""
-        if len(state["files"]) != len(self._names):
+        names = len(self._names)
+        if len(state["files"]) != names:
             self.fail(f"Cannot resume: {self.param.hdf5_data_param.source} is not the list of the interrupted run")
-        self._files = np.array(state["files"], np.intp)
-        self._file = state["file"]
+        self._files = permutation(state["files"], names)
+        self._file = index_below(state["file"], names)
         self._load()
-        if len(state["rows"]) != len(self._rows):
+        rows = len(self._rows)
+        if len(state["rows"]) != rows:
             self.fail(f"Cannot resume: {self._names[self._files[self._file]]} changed since the interrupted run")
-        self._rows = np.array(state["rows"], np.intp)
-        self._row = state["row"]
+        self._rows = permutation(state["rows"], rows)
+        self._row = index_below(state["row"], rows)
         c_rand.set_state(state["rand"])
 
 

@@ -20,7 +20,7 @@ from ..errors import CaffeError
 from ..glog import log, warn
 from ..images import decode, read_image, to_planes
 from ..proto import caffe_pb2
-from ..rng import Stream, global_stream, shuffled
+from ..rng import Stream, global_stream, index_below, permutation, shuffled
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -62,7 +62,7 @@ class PictureLayer(Layer):
 
     A subclass gives ``open_source`` (check the definition, open what it names, draw what Caffe draws), ``first`` and
     ``items(n)`` (the next image, the next n; the latter move on), each as (image (C, H, W), label, where it is from),
-    and ``position`` / ``seek``, a small dict JSON can hold.
+    and ``position`` / ``seek``, where the next image comes from, with ``pack`` / ``unpack`` for JSON.
     """
 
     exact_bottom = 0
@@ -107,17 +107,14 @@ class PictureLayer(Layer):
     def state(self):
         """Where the next batch comes from, as JSON can hold it; what was only made ahead does not count."""
         position, stream = self._seen
-        return {"source": position, "transformer": None if stream is None else stream.state()}
+        return {"source": self.pack(position), "transformer": None if stream is None else stream.state()}
 
     def set_state(self, state):
         """Go on where ``state()`` was taken, in this process or another; CaffeError where the source is another."""
-        stream = None
-        if state["transformer"] is not None:
-            stream = Stream(0)
-            stream.set_state(state["transformer"])
+        stream = Stream.of_state(state["transformer"])
         if (stream is None) != (self.transformer.stream is None):
             self.fail("Cannot resume: the layer was saved with other transform_param")
-        self._go_to(state["source"], stream)
+        self._go_to(self.unpack(state["source"]), stream)
         self._seen = self._stand()
 
     def _stand(self):
@@ -160,11 +157,10 @@ class ImageData(PictureLayer):
         self._lines, self._digest = read_list(p.source)
         self._order = np.arange(len(self._lines))
         self._line = 0
-        self._seed, self._shuffles = None, 0
+        self._stream = None
         if p.shuffle:
             log(f"{self.log_name}:53", "Shuffling data")
-            self._seed = global_stream().word()
-            self._stream = Stream(self._seed)
+            self._stream = Stream(global_stream().word())
             self._shuffle()
         log(f"{self.log_name}:63", f"A total of {len(self._lines)} images.")
         if p.rand_skip:
@@ -177,7 +173,6 @@ class ImageData(PictureLayer):
 
     def _shuffle(self):
         self._order = self._order[shuffled(len(self._order), self._stream)]
-        self._shuffles += 1
 
     def first(self):
         """The next picture."""
@@ -195,27 +190,36 @@ class ImageData(PictureLayer):
             self._line += 1
             if self._line == len(self._lines):
                 self._line = 0
-                if self._seed is not None:
+                if self._stream is not None:
                     self._shuffle()
             yield item
 
     def position(self):
-        """The next line's place in the order; the order as its seed and how often it was shuffled."""
-        return {"list": self._digest, "line": self._line, "seed": self._seed, "shuffles": self._shuffles}
+        """The next line's place in the order, the order, and the stream that shuffles it next."""
+        return self._line, self._order, None if self._stream is None else self._stream.copy()
 
     def seek(self, position):
         """Stand where ``position()`` was taken."""
-        if position["list"] != self._digest:
+        self._line, self._order, stream = position
+        self._stream = None if stream is None else stream.copy()
+
+    def pack(self, position):
+        """A position with the digest of the list it belongs to; the list's own order is left out."""
+        line, order, stream = position
+        if stream is None:
+            return {"list": self._digest, "line": line, "order": None, "shuffle": None}
+        return {"list": self._digest, "line": line, "order": order.tolist(), "shuffle": stream.state()}
+
+    def unpack(self, packed):
+        """The position that was packed; CaffeError where the list or its shuffling is another."""
+        if packed["list"] != self._digest:
             self.fail(f"Cannot resume: {self.param.image_data_param.source} is not the list of the interrupted run")
-        if (position["seed"], position["shuffles"]) != (self._seed, self._shuffles):
-            if (position["seed"] is None) != (self._seed is None):
-                self.fail("Cannot resume: shuffle is not what it was in the interrupted run")
-            self._order = np.arange(len(self._lines))
-            self._seed, self._shuffles = position["seed"], 0
-            self._stream = Stream(self._seed)
-            for _ in range(position["shuffles"]):
-                self._shuffle()
-        self._line = position["line"]
+        stream = Stream.of_state(packed["shuffle"])
+        if (stream is None) != (self._stream is None):
+            self.fail("Cannot resume: shuffle is not what it was in the interrupted run")
+        count = len(self._lines)
+        order = np.arange(count) if stream is None else permutation(packed["order"], count)
+        return index_below(packed["line"], count), order, stream
 
 
 def read_list(source):
@@ -330,11 +334,19 @@ class Data(PictureLayer):
 
     def position(self):
         """The next record's key."""
-        return {"key": self._key.hex()}
+        return self._key
 
     def seek(self, position):
         """Stand where ``position()`` was taken."""
-        self._key = bytes.fromhex(position["key"])
+        self._key = position
+
+    def pack(self, position):
+        """A key as JSON can hold it."""
+        return {"key": position.hex()}
+
+    def unpack(self, packed):
+        """The key that was packed."""
+        return bytes.fromhex(packed["key"])
 
 
 def datum_image(datum, color=None):

@@ -1,0 +1,316 @@
+"""Training stopped anywhere and resumed ends with the very weights of a training that was never stopped."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import caffe
+from caffe import cli
+from caffe.errors import CaffeError
+
+FILES = Path(__file__).resolve().parent.parent / "conformance" / "files"
+LAST = 12
+
+# every source of chance and of position there is: shuffle, crop, mirror, a second list at TEST, dropout, noise
+NET = """
+layer { name: 'data' type: 'ImageData' top: 'data' top: 'label' include { phase: TRAIN }
+  transform_param { crop_size: 27 mirror: true mean_value: 110 scale: 0.02 }
+  image_data_param { source: 'train.txt' root_folder: './' batch_size: 5 shuffle: true new_height: 32 new_width: 32 } }
+layer { name: 'data' type: 'ImageData' top: 'data' top: 'label' include { phase: TEST }
+  transform_param { crop_size: 27 mirror: true mean_value: 110 scale: 0.02 }
+  image_data_param { source: 'test.txt' root_folder: './' batch_size: 3 new_height: 32 new_width: 32 } }
+layer { name: 'noise' type: 'DummyData' top: 'noise'
+  dummy_data_param { shape { dim: 6 } data_filler { type: 'gaussian' std: 0.1 } } }
+layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv'
+  convolution_param { num_output: 6 kernel_size: 5 stride: 2 weight_filler { type: 'msra' } } }
+layer { name: 'relu' type: 'ReLU' bottom: 'conv' top: 'conv' }
+layer { name: 'norm' type: 'BatchNorm' bottom: 'conv' top: 'norm' }
+layer { name: 'pool' type: 'Pooling' bottom: 'norm' top: 'pool' pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: 'fc1' type: 'InnerProduct' bottom: 'pool' top: 'fc1'
+  inner_product_param { num_output: 16 weight_filler { type: 'xavier' } } }
+layer { name: 'drop' type: 'Dropout' bottom: 'fc1' top: 'fc1' }
+layer { name: 'fc2' type: 'InnerProduct' bottom: 'fc1' top: 'fc2'
+  inner_product_param { num_output: 6 weight_filler { type: 'gaussian' std: 0.1 } } }
+layer { name: 'noisy' type: 'Bias' bottom: 'fc2' bottom: 'noise' top: 'out' bias_param { axis: 1 } }
+layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'out' bottom: 'label' top: 'loss' }
+"""
+SIGNAL = "layer { name: 'signal' type: 'Python' bottom: 'loss' python_param { module: 'signalling' layer: 'Signal' } }"
+
+KINDS = {
+    "SGD": "type: 'SGD' momentum: 0.9 lr_policy: 'multistep' stepvalue: 3 stepvalue: 5 gamma: 0.5 weight_decay: 0.01",
+    "Nesterov": "type: 'Nesterov' momentum: 0.9 lr_policy: 'poly' power: 0.5 iter_size: 2",
+    "AdaGrad": "type: 'AdaGrad' lr_policy: 'inv' gamma: 0.1 power: 0.75 clip_gradients: 1",
+    "RMSProp": "type: 'RMSProp' rms_decay: 0.9 lr_policy: 'step' stepsize: 4 gamma: 0.1",
+    "AdaDelta": "type: 'AdaDelta' momentum: 0.95 delta: 1e-6 lr_policy: 'fixed' snapshot_format: HDF5",
+    "Adam": "type: 'Adam' momentum: 0.9 lr_policy: 'exp' gamma: 0.95 regularization_type: 'L1' weight_decay: 0.001",
+}
+COMMON = (
+    "net: 'net.prototxt' base_lr: 0.01 max_iter: {last} test_iter: 2 test_interval: 3 display: 1 solver_mode: CPU "
+    "random_seed: 3 snapshot_prefix: 'snap'\n"
+)
+
+# sends this process a signal in the forward pass of one iteration, as the environment says: "SIGTERM 5"
+SIGNALLING = """
+import os
+import signal
+import caffe
+
+class Signal(caffe.Layer):
+    def setup(self, bottom, top):
+        self.passes = 0
+    def reshape(self, bottom, top):
+        pass
+    def forward(self, bottom, top):
+        name, _, at = os.environ.get("TEST_SIGNAL", "").partition(" ")
+        if self.phase == caffe.TRAIN and name and self.passes == int(at):
+            os.kill(os.getpid(), signal.Signals[name])
+        self.passes += 1
+    def backward(self, top, propagate_down, bottom):
+        pass
+"""
+
+
+def experiment(folder, kind, more="", signals=False):
+    """A folder with pictures, net and solver."""
+    shutil.copytree(FILES / "images", folder / "images")
+    for name in ("train.txt", "test.txt"):
+        shutil.copy(FILES / name, folder)
+    (folder / "net.prototxt").write_text(NET + (SIGNAL if signals else ""))
+    (folder / "solver.prototxt").write_text(f"{COMMON.format(last=LAST)}{KINDS[kind]} {more}")
+    (folder / "signalling.py").write_text(SIGNALLING)
+    return folder
+
+
+def trained(folder, iteration=LAST):
+    """The parameters of a snapshot."""
+    (path,) = (p for p in folder.glob(f"snap_iter_{iteration}.caffemodel*"))
+    net = caffe.Net(str(folder / "net.prototxt"), caffe.TRAIN, weights=str(path))
+    return {f"{name} {i}": blob.data.copy() for name, blobs in net.params.items() for i, blob in enumerate(blobs)}
+
+
+def assert_same(ours, theirs):
+    assert set(ours) == set(theirs) and len(ours) == 9
+    for name, values in theirs.items():
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
+def train(folder, monkeypatch, *args, at=""):
+    """``caffe train`` in this process and that folder; a signal comes where ``at`` says."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("TEST_SIGNAL", at)
+    sys.modules.pop("signalling", None)
+    return cli.main(["train", "-solver", "solver.prototxt", *args])
+
+
+def state(folder, iteration):
+    (path,) = (p for p in folder.glob(f"snap_iter_{iteration}.solverstate*") if p.suffix != ".streams")
+    return path.name
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors are fastest so."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# one solver in one process, stopped after any iterations
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_solvers_of_every_type_resume_bit_for_bit(kind, tmp_path, monkeypatch):
+    experiment(tmp_path, kind)
+    monkeypatch.chdir(tmp_path)
+    whole = caffe.get_solver("solver.prototxt")
+    whole.solve()
+    expected = trained(tmp_path)
+    for stops in ([1], [LAST - 1], sorted(random.Random(kind).sample(range(2, LAST - 1), 3))):
+        solver = caffe.get_solver("solver.prototxt")
+        for stop in stops:
+            solver.step(stop - solver.iter)
+            solver.snapshot()
+            solver = caffe.get_solver("solver.prototxt")
+            caffe.set_random_seed(99)  # what is drawn comes from the snapshot
+            solver.restore(state(tmp_path, stop))
+            assert solver.iter == stop
+        solver.solve()
+        assert_same(trained(tmp_path), expected)
+
+
+# caffe train, stopped by signals
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_caffe_train_with_a_snapshot_to_go_on_from(name, tmp_path, monkeypatch, capfd):
+    experiment(tmp_path, "SGD", signals=True)
+    assert train(tmp_path, monkeypatch) == 0
+    expected = trained(tmp_path)
+    before = signal.getsignal(signal.Signals[name])
+    at = random.Random(name).randrange(1, LAST - 1)
+    capfd.readouterr()
+    assert train(tmp_path, monkeypatch, at=f"{name} {at}") == 0
+    said = capfd.readouterr().err
+    assert "Optimization stopped early." in said and f"Iteration {at + 1}, loss" not in said
+    assert re.search(r"Computing with \d+ CPU threads, torch \S+\n", said)
+    assert signal.getsignal(signal.Signals[name]) is before
+    assert train(tmp_path, monkeypatch, "-snapshot", state(tmp_path, at + 1)) == 0
+    assert "Random streams and data positions restored" in capfd.readouterr().err
+    assert_same(trained(tmp_path), expected)
+
+
+def test_hangup_takes_a_snapshot_and_goes_on(tmp_path, monkeypatch, capfd):
+    experiment(tmp_path, "Adam", signals=True)
+    assert train(tmp_path, monkeypatch, at="SIGHUP 4") == 0
+    expected = trained(tmp_path)
+    assert "stopped early" not in capfd.readouterr().err
+    assert train(tmp_path, monkeypatch, "-snapshot", state(tmp_path, 5)) == 0
+    assert_same(trained(tmp_path), expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "at", "snapshots", "stopped"),
+    [
+        (["-sigint_effect", "none"], "SIGINT 4", [LAST], False),
+        (["-sigint_effect", "snapshot"], "SIGTERM 4", [5, LAST], False),
+        (["-sighup_effect", "stop"], "SIGHUP 4", [5], True),
+        (["-sighup_effect", "none"], "SIGHUP 4", [LAST], False),
+    ],
+)
+def test_what_a_signal_does_can_be_chosen(flags, at, snapshots, stopped, tmp_path, monkeypatch, capfd):
+    experiment(tmp_path, "SGD", signals=True)
+    assert train(tmp_path, monkeypatch, *flags, at=at) == 0
+    assert ("stopped early" in capfd.readouterr().err) == stopped
+    assert sorted(int(p.stem.split("_")[-1]) for p in tmp_path.glob("*.caffemodel")) == snapshots
+
+
+def command(folder, *args, at=""):
+    """``caffe train`` in a process of its own."""
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "PYTHONPATH": paths, "TEST_SIGNAL": at, "OMP_NUM_THREADS": threads}
+    return subprocess.Popen(
+        [sys.executable, "-m", "caffe.cli", "train", "-solver", "solver.prototxt", *args],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def newest(folder):
+    """The newest solver state, or None."""
+    states = [p for p in folder.glob("*.solverstate*") if p.suffix != ".streams"]
+    return max(states, key=lambda path: int(re.search(r"_iter_(\d+)", path.name)[1]), default=None)
+
+
+def test_a_killed_training_goes_on_from_its_last_snapshot(tmp_path, monkeypatch, capfd):
+    experiment(tmp_path, "Nesterov", "snapshot: 4", signals=True)
+    killed = command(tmp_path, at="SIGKILL 17")  # two passes an iteration: in the ninth
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert newest(tmp_path).name == state(tmp_path, 8) == "snap_iter_8.solverstate"
+    assert train(tmp_path, monkeypatch, "-snapshot", state(tmp_path, 8)) == 0
+    resumed = trained(tmp_path)
+    assert train(tmp_path, monkeypatch) == 0
+    assert_same(resumed, trained(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "seed"), [("SGD", 1), ("Adam", 2), ("AdaDelta", 3), ("RMSProp", 4)])
+def test_killed_again_and_again_at_any_moment(kind, seed, tmp_path):
+    whole = experiment(tmp_path / "whole", kind)
+    assert command(whole).wait(timeout=300) == 0
+    folder = experiment(tmp_path / "killed", kind, "snapshot: 1")
+    chance = random.Random(seed)
+    for _ in range(60):
+        resume = newest(folder)
+        process = command(folder, *(["-snapshot", resume.name] if resume else []))
+        while process.poll() is None and newest(folder) == resume:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        process.send_signal(chance.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
+        _, said = process.communicate(timeout=120)
+        assert "Traceback" not in said
+        if (newest(folder) or Path()).name == state(whole, LAST):
+            break
+    assert_same(trained(folder), trained(whole))
+    assert not list(folder.glob(".*.tmp")) or process.returncode == -signal.SIGKILL
+
+
+# what cannot be exact says so
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A folder with a snapshot of iteration 2, current."""
+    experiment(tmp_path, "SGD")
+    monkeypatch.chdir(tmp_path)
+    solver = caffe.get_solver("solver.prototxt")
+    solver.step(2)
+    solver.snapshot()
+    return tmp_path
+
+
+def resumed():
+    solver = caffe.get_solver("solver.prototxt")
+    solver.restore("snap_iter_2.solverstate")
+    return solver
+
+
+def test_a_state_of_bvlc_caffe_resumes_and_says_what_it_lacks(stopped, capfd):
+    (stopped / "snap_iter_2.solverstate.streams").unlink()
+    assert resumed().iter == 2
+    assert "as in BVLC Caffe, random streams and data positions start anew" in capfd.readouterr().err
+
+
+def test_another_number_of_threads_is_said(stopped, capfd):
+    path = stopped / "snap_iter_2.solverstate.streams"
+    saved = json.loads(path.read_text())
+    assert saved["threads"] == torch.get_num_threads() and saved["torch"] == torch.__version__
+    resumed()
+    assert "may differ" not in capfd.readouterr().err
+    path.write_text(json.dumps({**saved, "threads": 77}))
+    resumed()
+    said = capfd.readouterr().err
+    assert f"made with threads 77, this run has {torch.get_num_threads()}" in said and said.count("may differ") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.update(iter=3), "of iteration 3, the solver state of 2"),
+        (lambda s: s["nets"].pop(), "with 0 test nets, not 1"),
+        (lambda s: s["nets"][0].clear(), r"data layers \[\], not \['data'\]"),
+        (lambda s: s["nets"][0]["data"]["source"].update(list="x"), "train.txt is not the list of the interrupted run"),
+        (lambda s: s["nets"][0]["data"]["source"].update(shuffle=None), "shuffle is not what it was"),
+        (lambda s: s["nets"][0]["data"].update(transformer=None), "other transform_param"),
+        (lambda s: s["nets"][0]["data"]["source"].update(line=99), "damaged.*99 is no integer from 0 to"),
+        (lambda s: s["nets"][0]["data"]["source"]["order"].append(0), "damaged.*no order of"),
+        (lambda s: s["global"].update(pos=10**9), "damaged"),
+        (lambda s: s["global"]["key"].pop(), "damaged.*624 words"),
+        (lambda s: s.update(format=2), "damaged.*format 2"),
+        (lambda s: s.pop("threads"), "damaged.*threads"),
+    ],
+)
+def test_streams_that_do_not_fit_are_one_error(stopped, change, said):
+    path = stopped / "snap_iter_2.solverstate.streams"
+    saved = json.loads(path.read_text())
+    change(saved)
+    path.write_text(json.dumps(saved))
+    with pytest.raises(CaffeError, match=f"(?s){said}.*(?i:remove).*snap_iter_2.solverstate.streams|streams.*{said}"):
+        resumed()
