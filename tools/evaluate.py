@@ -13,25 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, console, dataset, engine, folds, nets, paper, results, testing
+from sentiment import cards, console, dataset, engine, folds, nets, paper, results, solvers, testing
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress
-from sentiment.runs import Run
+from sentiment.runs import Run, variant
 
 # What the paper leaves open, or a user may have changed, by its name in run.json.
-CHOICES = (
-    "batch_size",
-    "base_lr",
-    "stepsize",
-    "gamma",
-    "momentum",
-    "weight_decay",
-    "mean",
-    "mean_image",
-    "channels_divisor",
-)
+CHOICES = ("variant", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
 
 
 def main(argv=None):
@@ -45,6 +35,8 @@ def main(argv=None):
     option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
     option("--arch", choices=nets.ARCHITECTURES, default="finetune")
     option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option("--variant", default="", metavar="WORD", help="as for train.py")
+    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
     option = parser.add_argument_group("any other two-way net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
@@ -72,13 +64,13 @@ def main(argv=None):
     init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
-            evaluate(Run(args.runs, subset, args.arch, init, fold), data, args)
+            evaluate(Run(args.runs, subset, args.arch, init, fold, variant(args.variant, args.seed)), data, args)
     return 0
 
 
 def evaluate(run, data, args):
     """Test one run and write its result, unless it is there."""
-    title = f"{run.subset} fold {run.fold}, {run.arch} from {run.init}"
+    title = run.title
     if not run.identity.is_file():
         raise UserError(f"{run.folder} holds no training; run tools/train.py with the same options first")
     identity = read_json(run.identity)
@@ -105,7 +97,7 @@ def evaluate(run, data, args):
         "engine": engine.describe(),
         "versions": engine.versions(),
         "hashes": {"weights": sha256(weights), **{key: identity[key] for key in ("source", "train_list", "test_list")}},
-        "choices": {key: identity[key] for key in CHOICES},
+        "choices": {key: identity[key] for key in CHOICES if key != "iterations"},
     }
     results.write_predictions(run.predictions, rows)
     results.write(run.result, result)  # last: it says that all else is there

@@ -35,21 +35,22 @@ def main(argv=None):
     for arch in nets.ARCHITECTURES if "all" in args.arch else args.arch:
         for subset in paper.SUBSETS if "all" in args.subset else args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
-            schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, vars(args))
+            schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
             # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
             test_batch_size, _ = solvers.covering_batches(
                 paper.IMAGES["five_agrees"] // len(paper.FOLDS), schedule.batch_size
             )
             test_iter = math.ceil(test_images / test_batch_size)
+            name = nets.folder_name(arch)
             solver = solvers.solver(
                 schedule,
-                f"prototxt/{arch}/train_val.prototxt",
-                f"runs/{subset}_{arch}",
+                f"prototxt/{name}/train_val.prototxt",
+                f"runs/{subset}_{name}",
                 test_iter,
                 args.seed,
                 args.gpu is not None,
             )
-            path = args.out / f"{subset}_{arch}.prototxt"
+            path = args.out / f"{subset}_{name}.prototxt"
             written = write_if_changed(path, HEADER + str(solver))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0

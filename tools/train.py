@@ -3,9 +3,9 @@
     python tools/train.py --init caffenet --fold 1
     python tools/train.py --arch squeezenet --init squeezenet_v1.0.caffemodel --subset all --fold all
 
-A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log. Ctrl-C ends with a
-snapshot; the same command goes on from the newest whole one, and a run that is done is left alone. Exit status: 0 done,
-2 something is wrong with what was given, 130 stopped.
+A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log; with a seed of its own it is
+.../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C ends with a snapshot; the same command goes on from the newest whole one, and a
+run that is done is left alone. Exit status: 0 done, 2 something is wrong with what was given, 130 stopped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from sentiment import cards, console, dataset, engine, folds, nets, paper, snapshots, solvers
 from sentiment.interrupt import postponed
 from sentiment.logs import ignored_layers, stderr_to
-from sentiment.plans import Plan
+from sentiment.plans import Plan, settings
 from sentiment.progress import Progress, duration
 from sentiment.transfer import take_over
 
@@ -39,12 +39,21 @@ def main(argv=None):
     option("--iterations", type=int, metavar="N", help="(default: those of 65 epochs)")
     option("--base-lr", type=float, metavar="RATE", help="(default: 0.001, for fc6-2 0.0001)")
     option("--stepsize", type=int, metavar="N", help="iterations between divisions of the rate (default: 6 epochs)")
+    option(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *nets.CHOICES)),
+    )
+    option("--variant", default="", metavar="WORD", help="keep the run apart, in <arch>-<init>-WORD")
     args = parser.parse_args(argv)
 
     data = dataset.load(args.data)
-    source = cards.resolve(args.init, args.mean)
+    source = cards.resolve(args.init, args.mean, own=data.folder / "models")
+    given = {**vars(args), **settings(args.set)}
     plans = [
-        Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, vars(args))
+        Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)
         for subset in (paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset))
         for fold in (paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)))
     ]

@@ -127,7 +127,7 @@ def read(name, models=MODELS):
     )
 
 
-def resolve(init, mean=None, models=MODELS, say=print, fetch=True):
+def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
     """Find the weights and the mean an INIT stands for, fetching what a card's file lacks.
 
     Parameters
@@ -143,6 +143,8 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True):
         Takes a line about what is being fetched.
     fetch : bool
         Download what is missing.
+    own : Path, optional
+        The data set's own folder of cards, if it has one; a card there comes before one of the same name elsewhere.
 
     Returns
     -------
@@ -161,7 +163,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True):
         return Source(_folder_name(path.stem), path, mean or IMAGENET_MEANS_BGR)
     if "/" in str(init) or path.suffix in (".caffemodel", ".h5", ".binaryproto"):
         raise UserError(f"INIT: no file {init}")
-    card = read(init, models)
+    card = read(init, own if own and (own / f"{init}.yaml").is_file() else models)
     weights = download.obtain(card.file, fetch=fetch, say=say)
     if mean is None:
         mean = download.obtain(card.mean, fetch=fetch, say=say) if isinstance(card.mean, download.Wanted) else card.mean

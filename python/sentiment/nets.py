@@ -5,13 +5,57 @@ and ends in probabilities. Layers that a source model brings carry no filler (no
 loading); the new layer always does, and with ``scratch=True`` every layer does.
 """
 
+import os
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
 from sentiment import paper
+from sentiment.console import UserError
+from sentiment.logs import stderr_to
 
 DEPLOY_BATCH = 10
 
 # The fully connected layers of the CaffeNet template that an architecture keeps below its new layer (§4.3, Table 4).
-_KEPT = {"finetune": ("fc6", "fc7"), "fc7-2": ("fc6",), "fc6-2": ()}
+_KEPT = {
+    "finetune": ("fc6", "fc7"),
+    "fc7-2": ("fc6",),
+    "fc6-2": (),
+    "fc9": ("fc6", "fc7"),
+    "fc9-frozen": ("fc6", "fc7"),
+}
+ON_LAST_LAYER = ("fc9", "fc9-frozen")
+"""Architectures that keep the source's own last layer below the new one (§4.5, Table 6)."""
+EXAMPLE_INIT = "caffenet"
+"""Whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
 ARCHITECTURES = (*_KEPT, "squeezenet")
+TEMPLATE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+"""The CaffeNet template's layers with weights, below the last one."""
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """A source's own last layer: its name and how many classes it tells apart; `transfer.last_layer` finds it."""
+
+    name: str
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the paper leaves open about a definition (the ? of docs/protocol.md); `--set` changes any of it."""
+
+    mirror: bool = paper.MIRROR
+    shuffle: bool = paper.SHUFFLE
+    bias_lr_mult: float = paper.BIAS_LR_MULT
+    bias_decay_mult: float = paper.BIAS_DECAY_MULT
+    new_bias_lr_mult: float = paper.NEW_LAYER_BIAS_LR_MULT
+    fc9_kept_lr_mult: float = paper.LR_MULT
+    fc9_relu: bool = paper.FC9_RELU
+    fc9_dropout: bool = paper.FC9_DROPOUT
+
+
+CHOICES = tuple(field.name for field in fields(Choices))
 
 
 class _CaffeLayers:
@@ -27,32 +71,38 @@ L = _CaffeLayers()
 
 
 class Learning:
-    """What a layer's definition says about learning: rates and decays (bias ×2 and undecayed), fillers where needed.
+    """What a layer's definition says about learning: rates and decays, fillers where needed.
 
     Parameters
     ----------
+    choices : Choices
+        The rates of the biases.
     scratch : bool
         Fill the template's layers too, as the reference models were.
+    frozen : bool
+        Only the new layer learns.
     deploy : bool
         Say nothing: a deploy definition does not learn.
     """
 
-    def __init__(self, scratch=False, deploy=False):
-        self.scratch, self.deploy = scratch, deploy
+    def __init__(self, choices=None, scratch=False, frozen=False, deploy=False):
+        self.choices, self.scratch, self.frozen, self.deploy = choices or Choices(), scratch, frozen, deploy
 
-    def kept(self, filler, bias=0.0):
-        """A layer of the template, loaded from the source unless training from scratch."""
-        return self._layer(paper.LR_MULT, paper.BIAS_LR_MULT, filler if self.scratch else None, bias)
+    def kept(self, filler=None, bias=0.0, rate=paper.LR_MULT):
+        """A layer of the template or the source, loaded unless training from scratch."""
+        rate = 0 if self.frozen else rate
+        return self._layer(rate, rate * self.choices.bias_lr_mult, filler if self.scratch else None, bias)
 
     def new(self):
         """The new last layer: ten times the rate, weights N(0, 0.01), bias 0 (§3.2)."""
         filler = gaussian(paper.NEW_LAYER_STD)
-        return self._layer(paper.NEW_LAYER_LR_MULT, paper.NEW_LAYER_BIAS_LR_MULT, filler, 0.0)
+        return self._layer(paper.NEW_LAYER_LR_MULT, self.choices.new_bias_lr_mult, filler, 0.0)
 
     def _layer(self, weight_rate, bias_rate, filler, bias):
         if self.deploy:
             return {}
-        rates = [{"lr_mult": weight_rate, "decay_mult": 1}, {"lr_mult": bias_rate, "decay_mult": 0}]
+        bias_decay = self.choices.bias_decay_mult
+        rates = [{"lr_mult": weight_rate, "decay_mult": 1}, {"lr_mult": bias_rate, "decay_mult": bias_decay}]
         fillers = {"weight_filler": filler, "bias_filler": {"type": "constant", "value": bias}} if filler else {}
         return {"param": rates, **fillers}
 
@@ -90,7 +140,7 @@ def norm(bottom):
     return L.LRN(bottom, local_size=5, alpha=1e-4, beta=0.75)
 
 
-def caffenet(n, arch, learning, divisor=1):
+def caffenet(n, arch, learning, divisor=1, last=None):
     """Add the CaffeNet template with the architecture's own top to NetSpec `n`; returns the two scores' top.
 
     Parameters
@@ -98,7 +148,9 @@ def caffenet(n, arch, learning, divisor=1):
     n : caffe.NetSpec
         With ``n.data`` (N×3×227×227, BGR minus mean).
     divisor : int
-        Divides all channel counts but the last layer's.
+        Divides all channel counts but the last layers'.
+    last : LastLayer, optional
+        For ``ON_LAST_LAYER``: the source's layer to keep.
     """
     # Fillers of the reference model: some biases start at 1, so that the rectifiers there pass something on.
     conv0, conv1 = learning.kept(gaussian(0.01), 0.0), learning.kept(gaussian(0.01), 1.0)
@@ -117,11 +169,25 @@ def caffenet(n, arch, learning, divisor=1):
         fc, relu, drop = fc_relu_drop(top, 4096 // divisor, **learning.kept(gaussian(0.005), 1.0))
         n[name], n[name.replace("fc", "relu")], n[name.replace("fc", "drop")] = fc, relu, drop
         top = drop
+    if arch in ON_LAST_LAYER:
+        top = _source_layer(n, top, last, learning)
     scores = n[paper.NEW_LAYERS[arch]] = L.InnerProduct(top, num_output=paper.CLASSES, **learning.new())
     return scores
 
 
-def squeezenet(n, arch, learning, divisor=1):
+def _source_layer(n, bottom, last, learning):
+    """Add the source's last layer as it was, its scores raw unless chosen otherwise; returns its top."""
+    top = n[last.name] = L.InnerProduct(
+        bottom, num_output=last.outputs, **learning.kept(rate=learning.choices.fc9_kept_lr_mult)
+    )
+    if learning.choices.fc9_relu:
+        top = n.relu8 = L.ReLU(top, in_place=True)
+    if learning.choices.fc9_dropout:
+        top = n.drop8 = L.Dropout(top, in_place=True, dropout_ratio=0.5)
+    return top
+
+
+def squeezenet(n, arch, learning, divisor=1, last=None):
     """Add SqueezeNet v1.0 with a new 2-way ``conv10_twitter`` to NetSpec `n`; returns the two scores' top.
 
     The original's rectifier after conv10 is left out: with two classes both scores can fall below zero in the first
@@ -153,8 +219,21 @@ def squeezenet(n, arch, learning, divisor=1):
     return n.pool10
 
 
-def _template(arch):
+def _template(arch, last, scratch=False):
+    """The function that adds an architecture's layers."""
+    if arch in ON_LAST_LAYER and (last is None or scratch):
+        raise UserError(f"ARCH={arch} keeps the source's last layer, and there is no source; name one with INIT")
+    if arch in ON_LAST_LAYER and last.name in (*TEMPLATE_LAYERS, paper.NEW_LAYERS[arch]):
+        raise UserError(
+            f"the source's last layer is {last.name}; ARCH={arch} needs one after fc7, of another name than "
+            f"{paper.NEW_LAYERS[arch]}"
+        )
     return squeezenet if arch == "squeezenet" else caffenet
+
+
+def folder_name(arch, init=EXAMPLE_INIT):
+    """What an architecture's folder in prototxt/ is called."""
+    return f"{arch}-{init}" if arch in ON_LAST_LAYER else arch
 
 
 def _name(arch):
@@ -163,7 +242,7 @@ def _name(arch):
     return paper.NET_NAME if arch == "finetune" else f"{paper.NET_NAME}_{arch}"
 
 
-def image_data(source, images, batch_size, mean, train):
+def image_data(source, images, batch_size, mean, train, choices=None):
     """An ImageData layer over a fold's list, with its (data, label) tops.
 
     Parameters
@@ -176,24 +255,39 @@ def image_data(source, images, batch_size, mean, train):
         A mean file (.binaryproto), or the channels' means, BGR, 0-255.
     train : bool
         Random crops and mirrors in shuffled order, or the centre crops in the list's order.
+    choices : Choices, optional
+        Whether mirrors and shuffled, in training.
     """
+    choices = choices or Choices()
     means = {"mean_file": str(mean)} if isinstance(mean, str) else {"mean_value": [float(value) for value in mean]}
     return L.ImageData(
         include={"phase": 0 if train else 1},  # TRAIN, TEST
-        transform_param={"mirror": train, "crop_size": paper.CROP, **means},
+        transform_param={"mirror": train and choices.mirror, "crop_size": paper.CROP, **means},
         image_data_param={
             "source": str(source),
             "root_folder": str(images).rstrip("/") + "/",
             "batch_size": batch_size,
             "new_height": paper.IMAGE_SIZE,
             "new_width": paper.IMAGE_SIZE,
-            "shuffle": train,
+            "shuffle": train and choices.shuffle,
         },
         ntop=2,
     )
 
 
-def train_val(arch, train_list, test_list, images, mean, batch_size, test_batch_size, divisor=1, scratch=False):
+def train_val(
+    arch,
+    train_list,
+    test_list,
+    images,
+    mean,
+    batch_size,
+    test_batch_size,
+    divisor=1,
+    scratch=False,
+    last=None,
+    choices=None,
+):
     """The training definition: lists in, loss out, accuracy at TEST.
 
     Parameters
@@ -205,21 +299,31 @@ def train_val(arch, train_list, test_list, images, mean, batch_size, test_batch_
     batch_size, test_batch_size : int
         Images an iteration, in training and in testing.
     divisor : int
-        Divides all channel counts but the last layer's.
+        Divides all channel counts but the last layers'.
     scratch : bool
         Fill every layer; nothing will be loaded.
+    last : LastLayer, optional
+        For ``ON_LAST_LAYER``: the source's layer to keep.
+    choices : Choices, optional
 
     Returns
     -------
     caffe.proto.caffe_pb2.NetParameter
+
+    Raises
+    ------
+    UserError
+        An architecture that keeps the source's last layer, without such a layer.
     """
     import caffe
 
+    template = _template(arch, last, scratch)
+    learning = Learning(choices, scratch=scratch, frozen=arch == "fc9-frozen")
     testing = caffe.NetSpec()
     testing.data, testing.label = image_data(test_list, images, test_batch_size, mean, train=False)
     n = caffe.NetSpec()
-    n.data, n.label = image_data(train_list, images, batch_size, mean, train=True)
-    scores = _template(arch)(n, arch, Learning(scratch=scratch), divisor)
+    n.data, n.label = image_data(train_list, images, batch_size, mean, True, choices)
+    scores = template(n, arch, learning, divisor, last)
     n.loss = L.SoftmaxWithLoss(scores, n.label)
     n.accuracy = L.Accuracy(scores, n.label, include={"phase": 1})  # TEST
     # A NetSpec holds one layer a name; the two phases' data layers share theirs, so they are joined here.
@@ -227,8 +331,10 @@ def train_val(arch, train_list, test_list, images, mean, batch_size, test_batch_
     return _net(_name(arch), [data, *testing.to_proto().layer, *rest])
 
 
-def deploy(arch, divisor=1):
+def deploy(arch, divisor=1, last=None, choices=None):
     """The definition for use: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
+
+    Parameters are `train_val`'s.
 
     Returns
     -------
@@ -238,8 +344,25 @@ def deploy(arch, divisor=1):
 
     n = caffe.NetSpec()
     n.data = L.Input(shape={"dim": [DEPLOY_BATCH, 3, paper.CROP, paper.CROP]})
-    n.prob = L.Softmax(_template(arch)(n, arch, Learning(deploy=True), divisor))
+    n.prob = L.Softmax(_template(arch, last)(n, arch, Learning(choices, deploy=True), divisor, last))
     return _net(_name(arch), n.to_proto().layer)
+
+
+def parameters(arch, divisor=1, last=None):
+    """How many numbers an architecture learns or keeps: all weights and biases (Table 4).
+
+    Returns
+    -------
+    int
+    """
+    import caffe
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "deploy.prototxt"
+        path.write_text(str(deploy(arch, divisor, last)))
+        with stderr_to(os.devnull):
+            net = caffe.Net(str(path), caffe.TEST)
+    return sum(blob.data.size for blobs in net.params.values() for blob in blobs)
 
 
 def _net(name, layers):

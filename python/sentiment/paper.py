@@ -29,7 +29,7 @@ MAP_SIZE = 8  # K: the sentiment map's cells a side
 MAP_STRIDE = 32  # K: pixels from one cell of the map to the next
 IMAGENET_MEANS_BGR = (104.00698793, 116.66876762, 122.67891434)  # of the ImageNet mean image, range 0 to 255
 MEAN_OF_SOURCE = True  # ?: training subtracts the mean the source network was trained with
-MIRROR = True  # ?: Caffe's fine-tuning template
+MIRROR, SHUFFLE = True, True  # ?: at random, and every epoch: Caffe's fine-tuning template
 
 # Training
 
@@ -45,7 +45,8 @@ ITERATIONS = {"five_agrees": 180, "four_agrees": 225, "three_agrees": 255}  # A:
 STEP = {"five_agrees": 17, "four_agrees": 21, "three_agrees": 24}  # ?: round(6 N / 256)
 NEW_LAYER_LR_MULT = 10  # K: the rate of the new last layer over that of the others
 NEW_LAYER_BIAS_LR_MULT = 20  # ?: Caffe's fine-tuning template
-LR_MULT, BIAS_LR_MULT = 1, 2  # ?: Caffe's fine-tuning template, bias without decay
+LR_MULT, BIAS_LR_MULT, BIAS_DECAY_MULT = 1, 2, 0  # ?: Caffe's fine-tuning template
+FC9_RELU, FC9_DROPOUT = False, False  # ?: nothing between the source's last layer and fc9_twitter
 NEW_LAYER_STD = 0.01  # K: zero-mean Gaussian weights, zero bias
 
 # Names

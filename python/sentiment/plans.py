@@ -7,12 +7,44 @@ from pathlib import Path
 from sentiment import folds, nets, snapshots, solvers, testing
 from sentiment.console import UserError
 from sentiment.files import sha256, write_if_changed
-from sentiment.runs import Run
+from sentiment.runs import Run, variant
+from sentiment.transfer import last_layer
 
 # Seconds an image and iteration at full width on two CPU cores; for estimates only.
-SECONDS_PER_IMAGE = {"finetune": 0.033, "fc7-2": 0.030, "fc6-2": 0.027, "squeezenet": 0.060}
+SECONDS_PER_IMAGE = {
+    "finetune": 0.033,
+    "fc7-2": 0.030,
+    "fc6-2": 0.027,
+    "fc9": 0.034,
+    "fc9-frozen": 0.015,
+    "squeezenet": 0.060,
+}
 
 digest = functools.cache(sha256)  # a source of 240 MB is read once for all folds
+
+
+def settings(pairs):
+    """What ``--set NAME=VALUE ...`` says: values of the schedule and of `nets.Choices` by name.
+
+    Raises
+    ------
+    UserError
+        An unknown name, or a value that is no number.
+    """
+    found = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name not in (*solvers.NAMES, *nets.CHOICES):
+            known = ", ".join((*solvers.NAMES, *nets.CHOICES))
+            raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
+        yes_or_no = isinstance(getattr(nets.Choices, name, None), bool)
+        try:
+            number = float(value)
+            found[name] = {0: False, 1: True}[number] if yes_or_no else int(number) if number.is_integer() else number
+        except (ValueError, KeyError):
+            wanted = "0 (no) or 1 (yes)" if yes_or_no else "a number"
+            raise UserError(f"SET: {pair!r} needs {wanted} after the =") from None
+    return found
 
 
 class Plan:
@@ -27,13 +59,16 @@ class Plan:
     splits, runs : Path
         Folder of all fold lists, folder of all runs.
     seed : int
-    overrides : dict
-        Values of the schedule from the command line; None counts as not given.
+    given : dict, optional
+        Values of the schedule and of `nets.Choices` from the command line; None counts as not given.
+    word : str
+        The user's own for a run with other options than the usual ones.
 
     Attributes
     ----------
     run : runs.Run
     schedule : solvers.Schedule
+    choices : nets.Choices
     title : str
 
     Raises
@@ -42,19 +77,26 @@ class Plan:
         A fold list that is missing or wrong, an image it names that is not there, a value nothing trains with.
     """
 
-    def __init__(self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, overrides=None):
-        self.data, self.source, self.seed = data, source, seed
-        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold)
-        self.title = f"{subset} fold {fold}, {arch} from {source.name}"
+    def __init__(self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, word=""):
+        self.data, self.source, self.seed, self.word = data, source, seed, word
+        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant(word, seed))
+        self.title = self.run.title
         self.lists = folds.read(splits, data.name, subset, fold)
         self.paths = [folds.list_path(splits, data.name, subset, fold, part).resolve() for part in folds.PARTS]
         for path, pairs in zip(self.paths, self.lists, strict=True):
             if missing := data.missing([image for image, _ in pairs]):
                 raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
-        settings = {name: data.setting(name, subset) for name in solvers.NAMES}
-        self.schedule = solvers.schedule(arch, len(self.lists.train), settings, overrides or {})
+        of_data = {name: data.setting(name, subset) for name in solvers.NAMES}
+        self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, given)
+        self.choices = nets.Choices(**{name: value for name, value in (given or {}).items() if name in nets.CHOICES})
         # The data set's divisor suits its own source models, which are CaffeNets.
         self.divisor = 1 if arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+
+    @functools.cached_property
+    def last(self):
+        """The source's last layer, where the architecture keeps it."""
+        keeps = self.run.arch in nets.ON_LAST_LAYER and self.source.path is not None
+        return last_layer(self.source.path) if keeps else None
 
     @functools.cached_property
     def fingerprint(self):
@@ -67,7 +109,9 @@ class Plan:
             "init": self.run.init,
             "fold": self.run.fold,
             "seed": self.seed,
+            "variant": self.word,
             **asdict(self.schedule),
+            **asdict(self.choices),
             "channels_divisor": self.divisor,
             "mean": testing.channel_means(self.source.mean).tolist(),
             "mean_image": isinstance(self.source.mean, Path),
@@ -106,6 +150,8 @@ class Plan:
             test_batch_size=self._test_batches[0],
             divisor=self.divisor,
             scratch=self.source.path is None,
+            last=self.last,
+            choices=self.choices,
         )
 
     def write(self, gpu=False):
@@ -117,7 +163,7 @@ class Plan:
         names = self.run.train_val.name, self.run.snapshot_prefix.name
         solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.seed, gpu)
         write_if_changed(self.run.train_val, str(self.train_val()))
-        write_if_changed(self.run.deploy, str(nets.deploy(self.run.arch, self.divisor)))
+        write_if_changed(self.run.deploy, str(nets.deploy(self.run.arch, self.divisor, self.last, self.choices)))
         write_if_changed(self.run.solver, str(solver))
 
     @property

@@ -6,11 +6,25 @@ from pathlib import Path
 
 from sentiment.console import UserError
 from sentiment.files import read_json, write_json
+from sentiment.solvers import DEFAULT_SEED
+
+
+def variant(word="", seed=DEFAULT_SEED):
+    """The variant of a run that differs from the usual one by what a user's word says, or by its seed, or both.
+
+    Raises
+    ------
+    UserError
+        A word unfit for a folder's name.
+    """
+    if not re.fullmatch(r"[\w.-]*", word):
+        raise UserError(f"VARIANT: {word!r} names a folder; use letters, digits, dots and dashes")
+    return "-".join(filter(None, (word, f"seed{seed}" if seed != DEFAULT_SEED else "")))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training's folder, ``root/<subset>/<arch>-<init>/fold<k>``, and the files in it.
+    """One training's folder, ``root/<subset>/<arch>-<init>[-<variant>]/fold<k>``, and the files in it.
 
     Attributes
     ----------
@@ -20,6 +34,8 @@ class Run:
         ``init`` is a `cards.Source.name`.
     fold : int
         1 to 5.
+    variant : str
+        Tells a run with other options than the usual ones apart, as ``lr0.001`` and ``seed1702`` do.
     """
 
     root: Path
@@ -27,11 +43,19 @@ class Run:
     arch: str
     init: str
     fold: int
+    variant: str = ""
 
     @property
     def folder(self):
         """The run's own folder."""
-        return Path(self.root) / self.subset / f"{self.arch}-{self.init}" / f"fold{self.fold}"
+        name = "-".join(filter(None, (self.arch, self.init, self.variant)))
+        return Path(self.root) / self.subset / name / f"fold{self.fold}"
+
+    @property
+    def title(self):
+        """What it is, for people."""
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{self.subset} fold {self.fold}, {self.arch} from {self.init}{variant}"
 
     @property
     def train_val(self):
@@ -108,7 +132,7 @@ class Run:
             if changed:
                 raise UserError(
                     f"{self.folder} holds a run with another {', '.join(changed)}; remove that folder to start anew, "
-                    "or give another RUNS=<folder>"
+                    "or give VARIANT=<word> or another RUNS=<folder>"
                 )
             return
         write_json(self.identity, fingerprint)

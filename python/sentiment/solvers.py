@@ -6,10 +6,9 @@ from sentiment import paper
 from sentiment.console import UserError
 
 # SqueezeNet's values are not the paper's: found to converge at a batch that two cores train in minutes.
-ARCHITECTURE_VALUES = {
-    "fc6-2": {"base_lr": paper.BASE_LR_FC6_2},
-    "squeezenet": {"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80},
-}
+ARCHITECTURE_VALUES = {"squeezenet": {"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80}}
+RATE_FACTORS = {"fc6-2": paper.BASE_LR_FC6_2 / paper.BASE_LR}
+"""An architecture's base rate over the usual one, be that the paper's or a data set's."""
 DEFAULT_SEED = 1701
 SNAPSHOT_EVERY = 30  # iterations lost to a power cut, at most; CaffeNet's pair of files is 480 MB
 TEST_EVERY = 30  # iterations; about one hundredth of the training's time
@@ -33,7 +32,7 @@ class Schedule:
 NAMES = tuple(field.name for field in fields(Schedule))
 
 
-def schedule(arch, train_images, *overrides):
+def schedule(arch, train_images, data_set=None, given=None):
     """The schedule of an architecture over a training list of a given length.
 
     Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
@@ -45,8 +44,8 @@ def schedule(arch, train_images, *overrides):
         One of ``nets.ARCHITECTURES``.
     train_images : int
         Lines of the training list.
-    *overrides : dict
-        Later ones win; a None counts as not given. The data set's values come first, the command line's last.
+    data_set, given : dict, optional
+        What the data set's description and the command line say; the latter wins, a None counts as not given.
 
     Raises
     ------
@@ -54,8 +53,10 @@ def schedule(arch, train_images, *overrides):
         A value nothing can be trained with.
     """
     values = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR, **ARCHITECTURE_VALUES.get(arch, {})}
-    for override in overrides:
-        values.update({name: value for name, value in override.items() if name in NAMES and value is not None})
+    values.update(_values(data_set))
+    # Rounded, for 0.0001 is meant where the product is 0.00010000000000000002.
+    values["base_lr"] = float(f"{values['base_lr'] * RATE_FACTORS.get(arch, 1):.6g}")
+    values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
     values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
     values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
@@ -63,6 +64,10 @@ def schedule(arch, train_images, *overrides):
         if not values[name] > 0:
             raise UserError(f"{name} is {values[name]}; it has to be greater than 0")
     return Schedule(**values)
+
+
+def _values(settings):
+    return {name: value for name, value in (settings or {}).items() if name in NAMES and value is not None}
 
 
 def _nearest(number):

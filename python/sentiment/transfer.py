@@ -1,8 +1,10 @@
 """Taking a source model's layers over into a new net, by name (§3.2)."""
 
+import functools
 import math
 
 from sentiment.console import UserError
+from sentiment.nets import LastLayer
 
 
 def take_over(net, source, filled):
@@ -40,3 +42,41 @@ def take_over(net, source, filled):
             "choose a source that has it, another ARCH, or INIT=scratch"
         )
     return [name for name in before if name not in new], new
+
+
+@functools.cache
+def last_layer(source):
+    """A source model's own last layer, as its file has it: the last one with weights, of any generation of the format.
+
+    Parameters
+    ----------
+    source : Path
+        A .caffemodel.
+
+    Returns
+    -------
+    nets.LastLayer
+
+    Raises
+    ------
+    UserError
+        The file is none, or its last layer is not fully connected with a bias.
+    """
+    from google.protobuf.message import DecodeError
+
+    from caffe.proto import caffe_pb2
+
+    try:
+        net = caffe_pb2.NetParameter.FromString(source.read_bytes())
+    except DecodeError as error:
+        raise UserError(f"{source}: its last layer cannot be told, for it is no whole .caffemodel ({error})") from error
+    # The first generation put a layer's name and weights into a message inside the layer.
+    layers = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
+    learned = [layer for layer in layers if layer.blobs]
+    if not learned:
+        raise UserError(f"{source} has no layer with weights")
+    last = learned[-1]
+    outputs = [len(blob.data) or len(blob.double_data) for blob in last.blobs][1:]
+    if len(outputs) != 1 or not outputs[0]:
+        raise UserError(f"{source}: its last layer {last.name} is not fully connected with a bias; it cannot be kept")
+    return LastLayer(last.name, outputs[0])

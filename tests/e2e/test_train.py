@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import caffe
+from sentiment import nets, results
 from sentiment.progress import Progress
 
 
@@ -60,8 +61,9 @@ def test_one_fold(tool, tiny, capfd):
 
 def test_the_folder_s_definitions_run_in_caffe_as_they_are(tool, tiny, monkeypatch):
     assert tool("train", *tiny.options, "--seed", 5) == 0
-    trained = weights(tiny.folder())
-    monkeypatch.chdir(tiny.folder())
+    folder = tiny.folder(init="source-seed5")
+    trained = weights(folder)
+    monkeypatch.chdir(folder)
     solver = caffe.get_solver("solver.prototxt")
     assert (solver.param.random_seed, solver.param.max_iter, solver.param.stepsize) == (5, 6, 4)
     solver.net.copy_from(str(tiny.source))
@@ -92,6 +94,51 @@ def test_ablations(tool, tiny, arch, capfd):
     kept = ["conv1", "conv2", "conv3", "conv4", "conv5", *(["fc6"] if arch == "fc7-2" else [])]
     assert f"new: {new}\n" in capfd.readouterr().out
     assert set(weights(tiny.folder(arch=arch), 1)) == {*kept, new}
+
+
+def kept_layers(source):
+    """The source's layers with weights, its own last one included."""
+    net = caffe.Net(str(source.parent / "deploy.prototxt"), str(source), caffe.TEST)
+    return {name: blobs[0].data.copy() for name, blobs in net.params.items()}
+
+
+@pytest.mark.parametrize("arch", nets.ON_LAST_LAYER)
+def test_fc9_keeps_the_source_s_last_layer(tool, tiny, arch, capfd):
+    assert tool("train", *tiny.options, "--arch", arch, "--base-lr", 0.001, "--iterations", 2) == 0
+    out = capfd.readouterr().out
+    assert "taken over: conv1 conv2 conv3 conv4 conv5 fc6 fc7 fc8\n" in out
+    assert "new: fc9_twitter\n" in out
+    assert "left behind: fc8" not in out
+    after = weights(tiny.folder(arch=arch), 2)
+    assert after.pop("fc9_twitter").shape == (2, 5)
+    moved = {name: bool((values != after[name]).any()) for name, values in kept_layers(tiny.source).items()}
+    assert len(moved) == 8
+    assert set(moved.values()) == {arch == "fc9"}
+    assert tool("evaluate", *tiny.options, "--arch", arch) == 0
+
+
+def test_fc9_without_a_last_layer_to_keep_is_a_sentence(tool, tiny, capfd):
+    assert tool("train", *tiny.options[:-2], "--init", "scratch", "--arch", "fc9") == 2
+    assert "ARCH=fc9 keeps the source's last layer, and there is no source" in capfd.readouterr().err
+    assert not list(tiny.runs.rglob("*.prototxt"))
+
+
+def test_a_variant_lies_beside_the_usual_run_and_says_what_it_chose(tool, tiny, capfd):
+    more = ["--iterations", 1, "--variant", "plain", "--set", "mirror=0", "weight_decay=0", "bias_lr_mult=1"]
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    assert tool("train", *tiny.options, *more) == 0
+    assert tool("evaluate", *tiny.options, "--variant", "plain") == 0
+    folder = tiny.folder(init="source-plain")
+    assert "mirror: false" in (folder / "train_val.prototxt").read_text()
+    assert "weight_decay: 0\n" in (folder / "solver.prototxt").read_text()
+    result = results.read(folder / "result.json")
+    assert result["init"] == "source"
+    chosen = {"variant": "plain", "mirror": False, "shuffle": True, "weight_decay": 0, "bias_lr_mult": 1}
+    assert {key: result["choices"][key] for key in chosen} == chosen
+    for wrong in "mirrors=0", "mirror=maybe", "mirror=2", "gamma":
+        capfd.readouterr()
+        assert tool("train", *tiny.options, "--set", wrong) == 2
+        assert f"SET: {'unknown ' if wrong == 'mirrors=0' else ''}{wrong!r}" in capfd.readouterr().err
 
 
 def test_a_run_of_other_inputs_is_not_gone_on_with(tool, tiny, capfd):

@@ -50,6 +50,17 @@ def test_a_card_is_resolved_to_its_file_and_mean(models):
     assert source.card.title == "Mine"
 
 
+def test_a_data_set_s_own_card_comes_first(models, tmp_path):
+    own = tmp_path / "data" / "models"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(CARD.replace("Mine", "Stand-in"))
+    (own / "mine.caffemodel").touch()
+    assert cards.resolve("mine", models=models, own=own).path == own / "mine.caffemodel"
+    (own / "mine.yaml").unlink()
+    assert cards.resolve("mine", models=models, own=own).path == models / "mine.caffemodel"
+    assert cards.resolve("mine", models=models, own=tmp_path / "absent").card.title == "Mine"
+
+
 def test_a_cards_mean_may_be_another_cards(models):
     (models / "child.yaml").write_text(CARD.replace("[1, 2, 3]", "mine"))
     assert cards.read("child", models).mean == (1.0, 2.0, 3.0)

@@ -9,13 +9,15 @@ from google.protobuf import text_format
 import caffe
 from caffe.proto import caffe_pb2
 from sentiment import nets, paper
+from sentiment.console import UserError
 
 MEANS = (104.0, 117.0, 123.0)
+SOURCES = nets.LastLayer("fc8", 1000)
 
 
 def train_val(arch, **options):
     """A training definition over lists that need not exist."""
-    return nets.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **options)
+    return nets.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **{"last": SOURCES, **options})
 
 
 def structure(net):
@@ -56,7 +58,8 @@ def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
     spec.loader.exec_module(tool)
     assert tool.main(["--arch", arch, "--out", str(tmp_path)]) == 0
     for name in ("train_val.prototxt", "deploy.prototxt"):
-        assert (tmp_path / arch / name).read_text() == (root / "prototxt" / arch / name).read_text()
+        folder = nets.folder_name(arch)
+        assert (tmp_path / folder / name).read_text() == (root / "prototxt" / folder / name).read_text()
 
 
 @pytest.mark.parametrize(("arch", "reference"), [("squeezenet", "squeezenet"), ("fc6-2", "caffenet_conv-fc6-2")])
@@ -74,10 +77,46 @@ def test_only_the_new_layer_is_filled_and_learns_ten_times_as_fast(arch):
     learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
     assert learning.pop(new) == [(10, 1), (20, 0)]
     assert learning
-    assert set(map(tuple, learning.values())) == {((1, 1), (2, 0))}
+    assert set(map(tuple, learning.values())) == {((0, 1), (0, 0)) if arch == "fc9-frozen" else ((1, 1), (2, 0))}
 
 
-@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+@pytest.mark.parametrize("arch", nets.ON_LAST_LAYER)
+@pytest.mark.parametrize("last", [nets.LastLayer("fc8-t", 2089), nets.LastLayer("class8_zh", 243)])
+def test_fc9_stands_on_the_source_s_own_last_layer_with_nothing_between(arch, last):
+    for net in train_val(arch, last=last), nets.deploy(arch, last=last):
+        drop7, kept, new, *_ = net.layer[[layer.name for layer in net.layer].index("drop7") :]
+        assert (kept.name, kept.inner_product_param.num_output) == (last.name, last.outputs)
+        assert (list(kept.bottom), list(new.bottom)) == (list(drop7.top), [last.name])
+        assert (new.name, new.inner_product_param.num_output) == ("fc9_twitter", 2)
+
+
+def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
+    with pytest.raises(UserError, match=r"ARCH=fc9 keeps the source's last layer, and there is no source"):
+        train_val("fc9", scratch=True)
+    for name in ("fc7", "fc9_twitter"):
+        with pytest.raises(UserError, match=f"the source's last layer is {name}"):
+            train_val("fc9", last=nets.LastLayer(name, 4096))
+
+
+def test_what_the_paper_leaves_open_can_be_chosen():
+    chosen = nets.Choices(
+        mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10, fc9_kept_lr_mult=3,
+        fc9_relu=True, fc9_dropout=True,
+    )  # fmt: skip
+    net = train_val("fc9", choices=chosen)
+    data = net.layer[0]
+    assert not data.transform_param.mirror
+    assert not data.image_data_param.shuffle
+    learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
+    assert learning.pop("fc9_twitter") == [(10, 1), (10, 1)]
+    assert learning.pop("fc8") == [(3, 1), (3, 1)]
+    assert set(map(tuple, learning.values())) == {((1, 1), (1, 1))}
+    assert [layer.type for layer in nets.deploy("fc9", last=SOURCES, choices=chosen).layer][-5:] == [
+        "InnerProduct", "ReLU", "Dropout", "InnerProduct", "Softmax",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", set(nets.ARCHITECTURES) - set(nets.ON_LAST_LAYER))
 def test_from_scratch_every_layer_with_weights_is_filled(arch):
     net = train_val(arch, scratch=True)
     assert nets.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
@@ -95,16 +134,13 @@ def build(net, folder):
     return caffe.Net(str(path), caffe.TEST)
 
 
-def parameters(arch, folder):
-    return sum(blob.data.size for blobs in build(nets.deploy(arch), folder).params.values() for blob in blobs)
-
-
-def test_parameters_that_the_ablations_drop(tmp_path):
+def test_parameters_that_the_ablations_drop():
     """Table 4: more than 16 and 54 million fewer."""
-    whole = parameters("finetune", tmp_path)
+    whole = nets.parameters("finetune")
     assert whole == 56_876_418
-    assert whole - parameters("fc7-2", tmp_path) == 16_781_312
-    assert whole - parameters("fc6-2", tmp_path) == 54_523_904
+    assert whole - nets.parameters("fc7-2") == 16_781_312
+    assert whole - nets.parameters("fc6-2") == 54_523_904
+    assert nets.parameters("fc9", last=SOURCES) == whole - 2 * 4097 + 1000 * 4097 + 2 * 1001
 
 
 def test_shapes_of_the_template(tmp_path):
@@ -136,4 +172,4 @@ def test_data_layers_read_the_fold_in_both_phases():
 
 def test_deploy_says_nothing_about_learning():
     for arch in nets.ARCHITECTURES:
-        assert not re.search("filler|lr_mult|loss", str(nets.deploy(arch)))
+        assert not re.search("filler|lr_mult|loss", str(nets.deploy(arch, last=SOURCES)))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sentiment import runs
 from sentiment.console import UserError
 from sentiment.runs import Run
 
@@ -27,6 +28,16 @@ def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
     assert len(set(files)) == len(files)
 
 
+def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
+    assert runs.variant() == runs.variant("", 1701) == ""
+    variant = runs.variant("lr0.001", 7)
+    assert Run(tmp_path, "five_agrees", "fc6-2", "caffenet", 1, variant).folder == (
+        tmp_path / "five_agrees" / "fc6-2-caffenet-lr0.001-seed7" / "fold1"
+    )
+    with pytest.raises(UserError, match="VARIANT: 'a/b' names a folder"):
+        runs.variant("a/b")
+
+
 def test_snapshots_are_named_as_caffe_names_them(run):
     assert run.weights(180).name == "snapshot_iter_180.caffemodel"
     assert run.state(180).name == "snapshot_iter_180.solverstate"
@@ -50,5 +61,5 @@ def test_no_folder_has_no_snapshots(run):
 def test_a_run_belongs_to_what_it_was_made_from(run):
     run.claim({"seed": 1, "net": "a"})
     run.claim({"net": "a", "seed": 1})
-    with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* RUNS="):
+    with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* VARIANT=<word> or "):
         run.claim({"seed": 2, "net": "a", "solver": "b"})

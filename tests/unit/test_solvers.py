@@ -38,6 +38,8 @@ def test_the_command_line_wins_over_the_data_set_over_the_architecture():
     data = {"base_lr": 0.01, "batch_size": 64, "iterations": 60, "stepsize": None}
     assert solvers.schedule("squeezenet", 704, data).base_lr == 0.01
     both = solvers.schedule("squeezenet", 704, data, {"base_lr": 0.02, "iterations": None, "unrelated": 3})
+    assert solvers.schedule("fc6-2", 704, data).base_lr == 0.001  # a tenth of the usual, whatever that is
+    assert solvers.schedule("fc6-2", 704, data, {"base_lr": 0.01}).base_lr == 0.01
     assert (both.base_lr, both.iterations, both.batch_size, both.stepsize) == (0.02, 60, 64, 80)
 
 
@@ -77,12 +79,13 @@ def test_the_definition_says_what_the_schedule_says():
 
 def test_committed_solvers(root):
     for arch in nets.ARCHITECTURES:
-        net = text_format.Parse((root / "prototxt" / arch / "train_val.prototxt").read_text(), caffe_pb2.NetParameter())
+        name = nets.folder_name(arch)
+        net = text_format.Parse((root / "prototxt" / name / "train_val.prototxt").read_text(), caffe_pb2.NetParameter())
         test_batch = net.layer[1].image_data_param.batch_size
         for subset in paper.SUBSETS:
-            path = root / "solvers" / f"{subset}_{arch}.prototxt"
+            path = root / "solvers" / f"{subset}_{name}.prototxt"
             solver = text_format.Parse(path.read_text(), caffe_pb2.SolverParameter())
-            assert solver.net == f"prototxt/{arch}/train_val.prototxt"
+            assert solver.net == f"prototxt/{name}/train_val.prototxt"
             assert solver.max_iter == (120 if arch == "squeezenet" else paper.ITERATIONS[subset])
             test_images = paper.IMAGES[subset] // 5
             assert test_images <= solver.test_iter[0] * test_batch < test_images + test_batch
