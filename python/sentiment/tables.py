@@ -1,16 +1,122 @@
-"""The paper's tables, filled from result.json rows and set beside the paper's own numbers.
+"""A table as data, and the forms it is written in: Markdown, CSV, LaTeX, HTML.
 
-A table is a function of rows, as `results.collect` gives them for one data set, that returns a `Table`; ``TABLES``
-names them. How a table is written (Markdown here) is no table's concern.
+A cell is a string, a whole number, or one of `Score`, `Difference` and `Number`, which know how they are printed and
+which plain values a program that reads the CSV should get.
 """
 
+import csv
+import html
+import io
+import itertools
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from sentiment import paper, results
+from sentiment.files import write_if_changed
 
 SUBSET_TITLES = {"five_agrees": "five-agree", "four_agrees": "four-agree", "three_agrees": "three-agree"}
-WAY_TITLES = {"center": "", "oversampled": " with oversampling"}
 NOTHING = "–"
+DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
+
+_LONG = 40  # characters from which on LaTeX breaks a column's lines
+_WIDE = 6  # columns from which on LaTeX gets the page's whole width and small print
+_SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
+$ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$  § \S{}"""
+_LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SYMBOLS)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean with its standard deviation.
+
+    Attributes
+    ----------
+    mean : float
+    std : float or None
+    runs : int or None
+        Of how many accuracies.
+    note : str
+        What a reader has to know of this one, as ``fold 3 only``.
+    """
+
+    mean: float
+    std: float | None = None
+    runs: int | None = None
+    note: str = ""
+
+    parts = ("", "std", "runs")
+    kind = "number"
+
+    def text(self):
+        return results.score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
+
+    def latex(self):
+        """As the paper prints it."""
+        deviation = "" if self.std is None else f" \\pm {self.std:.3f}"
+        return f"${self.mean:.3f}{deviation}$" + (f" ({escaped(self.note)})" if self.note else "")
+
+    def values(self):
+        return self.mean, self.std, self.runs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean minus the paper's, and whether it is within the paper's standard deviation.
+
+    Attributes
+    ----------
+    value : float
+    allowed : float or None
+        The paper's standard deviation, where it gives one.
+    """
+
+    value: float
+    allowed: float | None = None
+
+    parts = ("", "within the paper's std")
+
+    @property
+    def within(self):
+        """Whether |value| is at most the paper's deviation; None where there is none."""
+        return None if self.allowed is None else round(abs(self.value), 9) <= self.allowed
+
+    @property
+    def _word(self):
+        return {None: "", True: " within", False: " beyond"}[self.within]
+
+    @property
+    def kind(self):
+        return {None: "number", True: "number within", False: "number beyond"}[self.within]
+
+    def text(self):
+        return signed(self.value) + self._word
+
+    def latex(self):
+        return f"${round(self.value, 3) + 0.0:+.3f}${self._word}"
+
+    def values(self):
+        return self.value, None if self.within is None else int(self.within)
+
+
+@dataclass(frozen=True)
+class Number:
+    """Any other number: its value, and how it is printed."""
+
+    value: float
+    shown: str
+
+    parts = ("",)
+    kind = "number"
+
+    def text(self):
+        return self.shown
+
+    def latex(self):
+        return escaped(self.shown)
+
+    def values(self):
+        return (self.value,)
 
 
 @dataclass(frozen=True)
@@ -24,8 +130,13 @@ class Table:
     title : str
     notes : list of str
         What a reader has to know before the numbers.
-    header, rows : list of str, list of list of str
-        The first column names the row.
+    header : list of str or (str, str)
+        The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column
+        names the row.
+    rows : list of list
+        Of cells.
+    demo : bool
+        Of drawn data, which the first line of every form says.
     """
 
     file: str
@@ -33,56 +144,132 @@ class Table:
     notes: list
     header: list
     rows: list
+    demo: bool = False
+
+    @property
+    def full_title(self):
+        """The title behind what has to be said first."""
+        return f"{DEMO}. {self.title}" if self.demo else self.title
+
+    @property
+    def columns(self):
+        """The columns' names in one line."""
+        return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
 
     def markdown(self):
-        """The table as Markdown, columns aligned."""
-        lines = [self.header, *self.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+        """Columns are aligned, to be read as it stands."""
+        lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         rule = "-|-".join("-" * width for width in widths)
-        notes = "\n\n".join([f"**{self.title}**", *self.notes])
+        notes = "\n\n".join([f"**{self.full_title}**", *self.notes])
         return "\n".join([notes, "", f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
 
+    def csv(self):
+        """Numbers unrounded, a mean and its deviation in columns of their own; nothing is empty.
 
-def table2(rows, sample=False):
-    """Table 2: accuracy on the three subsets, the paper's lines and those of this project's nets.
+        The header's first cell names demo data, so that the first line does.
+        """
+        columns = []
+        for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
+            parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
+            values = [_values(cell) + (None,) * (len(parts) - len(_values(cell))) for cell in cells]
+            for part, of_part in zip(parts, zip(*values, strict=True), strict=True):
+                if part == "" or any(value is not None for value in of_part):
+                    columns.append([f"{name} {part}".strip(), *("" if v is None else v for v in of_part)])
+        if self.demo:
+            columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return text.getvalue()
 
-    The nets are CaffeNets fine-tuned from ``caffenet`` where there are such runs, else whatever was trained.
-    """
-    caffenets = [row for row in rows if (row["arch"], row["init"]) == ("finetune", "caffenet")]
-    lines = [
-        ["PCNN (from the paper, not run)", *(results.score(*paper.TABLE2["PCNN"][s]["center"]) for s in paper.SUBSETS)]
-    ]
-    for way, suffix in WAY_TITLES.items():
-        published = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in paper.SUBSETS}
-        lines.append([f"CaffeNet{suffix}, paper", *(results.score(*published[subset]) for subset in paper.SUBSETS)])
-        for (arch, init), group in _nets(caffenets or rows).items():
-            found = {subset: _scores(group, subset, way) for subset in paper.SUBSETS}
-            lines.append([f"{net_title(arch, init)}{suffix}, here", *(_cell(found[s], sample) for s in paper.SUBSETS)])
-            lines.append(["difference", *(_difference(found[s], published[s], sample) for s in paper.SUBSETS)])
-    header = ["", *(SUBSET_TITLES[s] for s in paper.SUBSETS)]
-    return Table("table2", _title("Table 2", rows), _notes(rows, sample), header, lines)
+    def latex(self):
+        """A floating table with booktabs' rules, for an ``input`` command."""
+        wide = len(self.header) > _WIDE or any(len(_text(cell)) > _LONG for row in self.rows for cell in row)
+        environment = "table*" if wide else "table"
+        rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
+        body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
+        return "\n".join(
+            [
+                *([f"% {DEMO}"] if self.demo else []),
+                r"% needs \usepackage{booktabs}",
+                rf"\begin{{{environment}}}",
+                r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
+                rf"  \caption{{{escaped(self.full_title)}}}",
+                rf"  \label{{tab:{self.file}}}",
+                rf"  \begin{{tabular}}{{{self._latex_columns()}}}",
+                *(f"    {line}" for line in body),
+                r"  \end{tabular}",
+                *(rf"  \par\smallskip{{\footnotesize {escaped(note)}}}" for note in self.notes),
+                rf"\end{{{environment}}}",
+                "",
+            ]
+        )
 
+    def html(self):
+        """A ``<table>`` with its caption, to be read by eye and by a screen reader; notes follow."""
+        columns = self.columns[1:]
+        body = "\n".join(
+            f'<tr><th scope="row">{html.escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
+            for line in self.rows
+        )
+        notes = "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in self.notes)
+        return (
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.title)}">\n'
+            f"<table>\n<caption>{html.escape(self.full_title)}</caption>\n<thead>{self._html_head()}</thead>\n"
+            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
+        )
 
-def all_runs(rows, sample=False):
-    """A row per net and subset, with the paper's numbers where it has any."""
-    header = ["", "subset", "centre crop", "paper", "difference", "ten crops", "paper", "difference"]
-    lines = []
-    for (arch, init), group in _nets(rows).items():
-        for subset in dict.fromkeys(row["subset"] for row in group):
-            line = [net_title(arch, init), SUBSET_TITLES[subset]]
-            for way in results.WAYS:
-                found, published = _scores(group, subset, way), published_scores(arch, init, subset).get(way)
-                line += [
-                    _cell(found, sample),
-                    results.score(*published) if published else NOTHING,
-                    _difference(found, published, sample),
-                ]
-            lines.append(line)
-    return Table("runs", _title("All runs", rows), _notes(rows, sample), header, lines)
+    def write(self, folder):
+        """Write the table's three files into a folder, those that say something new; returns their paths."""
+        forms = {".md": self.markdown, ".csv": self.csv, ".tex": self.latex}
+        paths = {Path(folder) / f"{self.file}{suffix}": form for suffix, form in forms.items()}
+        for path, form in paths.items():
+            write_if_changed(path, form())
+        return list(paths)
 
+    def _groups(self):
+        """(group or None, names) of neighbouring columns."""
+        pairs = [(None, name) if isinstance(name, str) else name for name in self.header]
+        # Columns without a group stand alone.
+        keys = [group if group is not None else number for number, (group, _) in enumerate(pairs)]
+        groups = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
+        return [(group[0][1][0], [name for _, (_, name) in group]) for group in (list(group) for _, group in groups)]
 
-TABLES = {"2": table2, "runs": all_runs}
+    def _latex_columns(self):
+        """Centred columns after the first; text too long for a line shares what width there is."""
+        longest = [max(len(_text(cell)) for cell in cells) for cells in zip(*self.rows, strict=True)]
+        long = {number: length for number, length in enumerate(longest) if length > _LONG}
+        room = 0.95 - 0.1 * (len(longest) - len(long))
+        width = {number: room * length**0.5 / sum(n**0.5 for n in long.values()) for number, length in long.items()}
+        kinds = [f"p{{{width[n]:.2f}\\linewidth}}" if n in width else "lc"[n > 0] for n in range(len(longest))]
+        return "".join(kinds)
+
+    def _latex_head(self):
+        """The header's lines: one, or two with a rule under each group."""
+        groups, names, above, rules, column = self._groups(), [], [], [], 1
+        for group, of_group in groups:
+            names += map(escaped, of_group)
+            above.append(rf"\multicolumn{{{len(of_group)}}}{{c}}{{{escaped(group)}}}" if group else "")
+            if group:
+                rules.append(rf"\cmidrule(lr){{{column}-{column + len(of_group) - 1}}}")
+            column += len(of_group)
+        lines = [" & ".join(above) + r" \\", " ".join(rules)] if rules else []
+        return [*lines, " & ".join(names) + r" \\"]
+
+    def _html_head(self):
+        """The header's rows: one, or two where columns are grouped."""
+        groups = self._groups()
+        grouped = any(group for group, _ in groups)
+        first, second = [], []
+        for group, names in groups:
+            cells = [f'<th scope="col">{html.escape(name)}</th>' for name in names]
+            if group:
+                first.append(f'<th scope="colgroup" colspan="{len(names)}">{html.escape(group)}</th>')
+                second += cells
+            else:
+                first += [cell.replace("<th", '<th rowspan="2"', 1) for cell in cells] if grouped else cells
+        return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
 
 
 def net_title(arch, init):
@@ -92,57 +279,42 @@ def net_title(arch, init):
     return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")
 
 
-def published_scores(arch, init, subset):
-    """The paper's (mean, std) by way of testing, empty where it has none."""
-    if (arch, init) == ("finetune", "caffenet"):
-        return paper.TABLE2["CaffeNet"][subset]
-    if subset == "five_agrees" and arch == "finetune":
-        return paper.TABLE5.get(init, {})
-    if subset == "five_agrees" and init == "caffenet" and arch in paper.TABLE4:
-        return paper.TABLE4[arch]
-    if subset == "five_agrees" and arch == "fc9":
-        return paper.TABLE6.get(init, {})
-    return {}
+def published(mean_std):
+    """The paper's (mean, std) as a cell, or nothing."""
+    return Score(*mean_std) if mean_std else NOTHING
 
 
-def _nets(rows):
-    """Rows by (architecture, initialisation), in the order they come."""
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["arch"], row["init"]), []).append(row)
-    return groups
+def difference(mean, mean_std):
+    """A mean minus the paper's (mean, std) as a cell, or nothing where either is None."""
+    return NOTHING if mean is None or not mean_std else Difference(mean - mean_std[0], mean_std[1])
 
 
-def _scores(rows, subset, way):
-    """(fold, accuracy) pairs."""
-    return [(row["fold"], row["accuracy"][way]) for row in rows if row["subset"] == subset]
+def signed(value):
+    """Three decimals with their sign, without the leading zero."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1)
 
 
-def _cell(scores, sample):
-    """Mean ± std, and which folds there are where some are missing."""
-    if not scores:
-        return NOTHING
-    there = sorted({fold for fold, _ in scores})
-    missing = "" if there == list(paper.FOLDS) else f" (fold{'s' * (len(there) > 1)} {' '.join(map(str, there))} only)"
-    mean, std = results.mean_std([value for _, value in scores], sample)
-    return results.score(mean, std if len(scores) > 1 else None) + missing
+def escaped(text):
+    """Text as LaTeX prints it."""
+    return text.translate(_LATEX)
 
 
-def _difference(scores, published, sample):
-    """Mean here minus mean in the paper."""
-    if not scores or not published:
-        return NOTHING
-    difference = results.mean_std([value for _, value in scores], sample)[0] - published[0]
-    return f"{difference:+.3f}".replace("0.", ".", 1)
+def _text(cell):
+    return cell if isinstance(cell, str) else f"{cell:,}" if isinstance(cell, int) else cell.text()
 
 
-def _title(name, rows):
-    """A table's first line; drawn data are named there."""
-    demo = "DEMO DATA (drawn, not comparable with the paper's numbers). " if any(row["demo"] for row in rows) else ""
-    return f"{demo}{name}: accuracy, mean ± std over five folds"
+def _values(cell):
+    """Plain values for a program: a tuple, None where there is nothing."""
+    if isinstance(cell, (str, int)):
+        return (None if cell == NOTHING else cell,)
+    return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in cell.values())
 
 
-def _notes(rows, sample):
-    """What the table is of."""
-    names = ", ".join(dict.fromkeys(row["dataset"] for row in rows))
-    return [f"Data set: {names}. The ± is the {'sample' if sample else 'population'} standard deviation."]
+def _latex(cell):
+    return escaped(_text(cell)) if isinstance(cell, (str, int)) else cell.latex()
+
+
+def _html(name, cell):
+    """A cell that knows its column's name, for a page too narrow to show columns."""
+    kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
+    return f'<td class="{kind}" data-label="{html.escape(name)}">{html.escape(_text(cell))}</td>'

@@ -1,84 +1,117 @@
-"""Tables say what result.json files say, beside the paper's numbers."""
+"""A table says the same in every form it is written in."""
+
+import csv
+import html.parser
+import io
 
 import pytest
 
-from sentiment import paper, tables
+from sentiment.tables import NOTHING, Difference, Number, Score, Table, difference, published
 
 
-def result(fold, center, subset="five_agrees", arch="finetune", init="caffenet", demo=False, seed=1):
-    return {"dataset": "drawn" if demo else "deepsent", "demo": demo, "subset": subset, "arch": arch, "init": init,
-            "fold": fold, "seed": seed, "accuracy": {"center": center, "oversampled": center + 0.01}}  # fmt: skip
+def table(demo=False, **changed):
+    values = dict(
+        file="table9", title="Table 9: of 100 % & more", notes=["The ± is a deviation."],
+        header=["net", ("centre crop", "here"), ("centre crop", "difference"), "images"],
+        rows=[
+            ["fc6_twitter", Score(0.8171, 0.0384, 5), Difference(0.0301, 0.038), 1200],
+            ["<b>", Score(0.5, None, 1, "fold 3 only"), NOTHING, NOTHING],
+        ],
+        demo=demo,
+    )  # fmt: skip
+    return Table(**{**values, **changed})
 
 
-ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
-FIVE = [result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, ACCURACIES, strict=True)]
+def test_scores_are_printed_as_the_paper_prints_them():
+    assert Score(0.817, 0.038).text() == ".817±.038"
+    assert Score(0.817, 0.038).latex() == r"$0.817 \pm 0.038$"
+    assert Score(0.8, None, 1, "fold 3 only").text() == ".800 (fold 3 only)"
+    assert published((0.783, None)).text() == ".783"
+    assert published(None) == NOTHING
 
 
-def lines(table):
-    return {row[0]: row[1:] for row in table.rows}
+@pytest.mark.parametrize(
+    ("mean", "text"),
+    [(0.855, "+.038 within"), (0.8551, "+.038 beyond"), (0.779, "-.038 within"), (0.8169, "+.000 within")],
+)
+def test_a_difference_says_whether_it_is_within_the_paper_s_deviation(mean, text):
+    assert difference(mean, (0.817, 0.038)).text() == text
 
 
-def test_table2_sets_ours_beside_the_paper_s():
-    table = tables.table2(FIVE)
-    found = lines(table)
-    assert found["PCNN (from the paper, not run)"] == [".783", ".714", ".687"]
-    assert found["CaffeNet, paper"] == [".817±.038", ".782±.033", ".739±.033"]
-    assert found["CaffeNet, here"] == [".820±.028", "–", "–"]
-    assert found["CaffeNet with oversampling, here"] == [".830±.028", "–", "–"]
-    assert table.rows[3] == ["difference", "+.003", "–", "–"]
+def test_a_difference_from_a_number_without_deviation_says_neither():
+    assert difference(0.8, (0.783, None)).text() == "+.017"
+    assert difference(None, (0.783, None)) == difference(0.8, None) == NOTHING
 
 
-def test_sample_deviation_is_named():
-    table = tables.table2(FIVE, sample=True)
-    assert lines(table)["CaffeNet, here"][0] == ".820±.032"
-    assert "sample standard deviation" in table.markdown()
-    assert "population standard deviation" in tables.table2(FIVE).markdown()
+def test_markdown_is_a_table():
+    text = table().markdown().splitlines()
+    lines = [line for line in text if line.startswith("|")]
+    assert len({len(line) for line in lines}) == len({line.count("|") for line in lines}) == 1
+    assert set(lines[1]) == set("|-")
+    assert "centre crop, difference" in lines[0]
+    assert "+.030 within" in lines[2] and "1,200" in lines[2]
 
 
-def test_missing_folds_are_named():
-    assert lines(tables.table2(FIVE[:2]))["CaffeNet, here"][0] == ".810±.010 (folds 1 2 only)"
-    assert lines(tables.table2(FIVE[2:3]))["CaffeNet, here"][0] == ".840 (fold 3 only)"
+def test_csv_has_numbers_a_program_can_read():
+    rows = list(csv.DictReader(io.StringIO(table().csv())))
+    assert float(rows[0]["centre crop, here"]) == 0.8171
+    assert float(rows[0]["centre crop, here std"]) == 0.0384
+    assert [row["centre crop, here runs"] for row in rows] == ["5", "1"]
+    assert rows[0]["centre crop, difference within the paper's std"] == "1"
+    assert rows[0]["images"] == "1200"
+    assert rows[1]["centre crop, here std"] == rows[1]["centre crop, difference"] == rows[1]["images"] == ""
 
 
-def test_table2_is_of_caffenet_where_it_was_trained_and_of_what_there_is_elsewhere():
-    other = [result(fold, 0.7, arch="squeezenet", init="mine") for fold in paper.FOLDS]
-    assert "squeezenet from mine, here" not in lines(tables.table2(FIVE + other))
-    assert lines(tables.table2(other))["squeezenet from mine, here"] == [".700±.000", "–", "–"]
+def test_csv_keeps_a_number_as_it_is_and_not_as_it_is_printed():
+    rows = [["a", Number(0.0000123456789, "<.001")]]
+    assert "1.23456789e-05" in table(header=["net", "p"], rows=rows).csv()
 
 
-def test_drawn_data_are_named_before_the_numbers():
-    text = tables.table2([result(1, 0.8, demo=True)]).markdown()
-    assert "DEMO DATA" in text.splitlines()[0]
-    assert "DEMO" not in tables.table2(FIVE).markdown()
+def test_latex_is_booktabs_and_escaped():
+    text = table().latex()
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    rows = body[body.index(r"\midrule") :].splitlines()[1:]
+    assert [row.count(" & ") for row in rows if row.endswith(r"\\")] == [3, 3]
+    assert r"\cmidrule(lr){2-3}" in body and r"\multicolumn{2}{c}{centre crop}" in body
+    assert r"fc6\_twitter & $0.817 \pm 0.038$ & $+0.030$ within & 1,200 \\" in body
+    assert r"of 100 \% \& more" in text and r"The $\pm$ is" in text
+    assert text.isascii()
 
 
-def test_every_run_has_its_row_and_the_paper_s_number_for_it():
-    rows = [
-        *FIVE,
-        result(1, 0.7, arch="fc6-2"),
-        result(1, 0.75, "four_agrees"),
-        result(1, 0.8, init="mvso_en"),
-        result(1, 0.6, init="mine"),
-    ]
-    table = {tuple(row[:2]): row[2:] for row in tables.all_runs(rows).rows}
-    assert table["CaffeNet", "five-agree"][:3] == [".820±.028", ".817±.038", "+.003"]
-    assert table["CaffeNet", "four-agree"][1] == ".782±.033"
-    assert table["CaffeNet fc6-2", "five-agree"][1] == ".651±.044"
-    assert table["MVSO [EN]", "five-agree"][1:3] == [".839±.029", "-.039"]
-    assert table["finetune from mine", "five-agree"] == [
-        ".600 (fold 1 only)",
-        "–",
-        "–",
-        ".610 (fold 1 only)",
-        "–",
-        "–",
-    ]
+class Cells(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.words.append(data)
 
 
-@pytest.mark.parametrize("make", tables.TABLES.values())
-def test_markdown_is_a_table(make):
-    text = make(FIVE).markdown().splitlines()
-    table = [line for line in text if line.startswith("|")]
-    assert len({len(line) for line in table}) == 1
-    assert len({line.count("|") for line in table}) == 1
-    assert set(table[1]) == set("|-")
+def test_html_names_rows_and_columns_and_is_escaped():
+    cells = Cells(table().html())
+    heads = [attributes for tag, attributes in cells.tags if tag == "th"]
+    assert [head["scope"] for head in heads] == ["col", "colgroup", "col", "col", "col", "row", "row"]
+    assert [tag for tag, _ in cells.tags].count("caption") == 1
+    assert "<b>" in cells.words and "b" not in [tag for tag, _ in cells.tags]
+    assert [attributes["class"] for tag, attributes in cells.tags if tag == "td"][:2] == ["number", "number within"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
+def test_drawn_data_are_named_in_the_first_line(form):
+    assert "DEMO DATA" in getattr(table(demo=True), form)().splitlines()[0]
+    assert "DEMO" not in getattr(table(), form)()
+
+
+def test_drawn_data_are_named_in_the_caption():
+    assert "<caption>DEMO DATA" in table(demo=True).html()
+
+
+def test_writing_again_leaves_files_alone(tmp_path):
+    paths = table().write(tmp_path)
+    assert [path.name for path in paths] == ["table9.md", "table9.csv", "table9.tex"]
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert [path.stat().st_mtime_ns for path in table().write(tmp_path)] == before

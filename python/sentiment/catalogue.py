@@ -1,0 +1,33 @@
+"""Every table there is, by the name a user asks for it with."""
+
+from sentiment import claims, comparisons, loss_curves, paper, paper_tables
+
+
+def convergence(study, fold=claims.FOLD):
+    """Iterations to convergence of the nine initialisations' trainings on one fold."""
+    curves = figure6_curves(study, fold)
+    title = f"Convergence of the nine initialisations: training loss of five-agree fold {fold}"
+    return [loss_curves.table(curves, title, study.demo)] if any(curves.values()) else []
+
+
+def figure6_curves(study, fold=claims.FOLD):
+    """Training losses of Figure 6 by initialisation's title; None for those that were not run on that fold."""
+    nets = {title: study.net("finetune", init) for init, title in paper.INITIALISATIONS.items()}
+    return {title: net and net.curve(fold) for title, net in nets.items()}
+
+
+TABLES = {
+    "1": paper_tables.table1,
+    "2": paper_tables.table2,
+    "3": paper_tables.table3,
+    "4": paper_tables.table4,
+    "5": paper_tables.table5,
+    "6": paper_tables.table6,
+    "runs": paper_tables.all_runs,
+    "seeds": paper_tables.seeds,
+    "classes": lambda study: [comparisons.classes_table(study)],
+    "mcnemar": comparisons.mcnemar_tables,
+    "convergence": convergence,
+    "claims": lambda study: [claims.table(study)],
+}
+"""Name -> function of a `study.Study` that returns its tables; none where there is nothing to show."""

@@ -1,0 +1,205 @@
+"""The paper's Tables 1 to 6, filled from what runs found and set beside the paper's own numbers.
+
+A table is a function of a `study.Study` and returns the tables it makes, mostly one. A net that was not run has its
+row all the same: the paper's numbers, and nothing where this project's would stand.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sentiment import layer_table, nets, paper, results, surgery
+from sentiment.comparisons import WAY_TITLES
+from sentiment.files import PROJECT
+from sentiment.tables import NOTHING, SUBSET_TITLES, Number, Score, Table, difference, net_title, published
+
+FIVE = "five_agrees"
+TITLE = "accuracy, mean ± std over five folds"
+BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
+
+
+def table1(study):
+    """Table 1: the layers of the fully convolutional net that the fine-tuned one becomes."""
+    net = study.net("finetune", "caffenet")
+    own = Path(net.rows[0]["path"]).with_name("deploy.prototxt") if net else None
+    path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
+    conversion = surgery.convert(surgery.read_definition(path), where=str(path))
+    return [replace(surgery.table1(conversion), demo=study.demo)]
+
+
+def table2(study):
+    """Table 2: accuracy on the three subsets, the paper's lines and those of this project's nets.
+
+    The nets are CaffeNets fine-tuned from ``caffenet`` where there are such runs, else what else was fine-tuned.
+    """
+    caffenet = ("finetune", "caffenet")
+    trained = dict.fromkeys((net.arch, net.init) for net in study.nets if net.arch in ("finetune", "squeezenet"))
+    lines = [
+        [
+            "PCNN (from the paper, not run)",
+            *(published(paper.TABLE2["PCNN"][subset]["center"]) for subset in paper.SUBSETS),
+        ]
+    ]
+    for way in results.WAYS:
+        suffix = "" if way == "center" else " with oversampling"
+        of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in paper.SUBSETS}
+        lines.append([f"CaffeNet{suffix}, paper", *map(published, of_paper.values())])
+        for arch, init in [caffenet] if caffenet in trained or not trained else trained:
+            name = net_title(arch, init) + suffix
+            found = {subset: study.score(arch, init, subset, way) for subset in paper.SUBSETS}
+            lines.append([f"{name}, here", *(score or NOTHING for score in found.values())])
+            lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in paper.SUBSETS)])
+    header = ["net", *(SUBSET_TITLES[subset] for subset in paper.SUBSETS)]
+    return [Table("table2", f"Table 2: {TITLE}", _notes(study), header, lines, study.demo)]
+
+
+def table3(study):
+    """Table 3: linear classifiers on the activations of each layer, a table a net and way of choosing C.
+
+    Only the fine-tuned CaffeNet's five-agree tables bear the bare name; others are named by what they are of.
+    """
+    found = []
+    for summary in study.layers:
+        name = f"{summary['arch']}-{summary['init']}"
+        own = (summary["subset"], name) == (FIVE, "finetune-caffenet")
+        for selection in ("paper", "nested"):
+            if selection in next(iter(summary["layers"].values()))["svm"]:
+                table = layer_table.table(summary, selection, study.sample)
+                file = table.file if own else f"{table.file}-{summary['subset']}-{name}"
+                found.append(((not own, file), replace(table, file=file, demo=study.demo)))
+    tables = [table for _, table in sorted(found, key=lambda item: item[0])]
+    return tables if any(table.file == "table3" for table in tables) else [_table3_not_run(study), *tables]
+
+
+def table4(study):
+    """Table 4: the ablated nets, and how many parameters fewer they have than the whole one."""
+    own = study.net("finetune", "caffenet")
+    divisor = own.choices["channels_divisor"] if own else 1
+    whole = nets.parameters("finetune", divisor)
+    rows = []
+    for arch in ("finetune", *paper.TABLE4):
+        counted = nets.parameters(arch, divisor)
+        least = paper.TABLE4_FEWER_PARAMETERS.get(arch)
+        rows.append(
+            [
+                net_title(arch, "caffenet"),
+                *_beside(study, arch, "caffenet"),
+                counted,
+                whole - counted if least else NOTHING,
+                Number(least, f"> {least // 10**6} M") if least else NOTHING,
+            ]
+        )
+    header = ["net", *_BOTH_WAYS, "parameters", "fewer", "fewer, paper"]
+    size = f"a {divisor}th of the channels; the paper's are of all" if divisor > 1 else "full size"
+    notes = [*_notes(study), f"Parameters: of nets of {size}."]
+    return [Table("table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows, study.demo)]
+
+
+def table5(study):
+    """Table 5: the nine initialisations, and whatever else was fine-tuned."""
+    others = [
+        net.init
+        for net in study.nets
+        if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
+    ]
+    rows = [
+        [paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)]
+        for init in dict.fromkeys([*paper.INITIALISATIONS, *others])
+    ]
+    header = ["initialisation", *_BOTH_WAYS]
+    return [Table("table5", f"Table 5: {TITLE}, five-agree", _notes(study), header, rows, study.demo)]
+
+
+def table6(study):
+    """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
+    names = [("fc9", init) for init in paper.TABLE6]
+    names += [("fc9-frozen", init) for init in paper.TABLE6]
+    names += [(net.arch, net.init) for net in study.nets if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
+    rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in dict.fromkeys(names)]
+    notes = [
+        *_notes(study),
+        "fc9-frozen: only the added layer learns. The paper proposes it and did not run it.",
+    ]
+    header = ["net", *_BOTH_WAYS]
+    return [Table("table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows, study.demo)]
+
+
+def all_runs(study):
+    """A row per net and subset, with the paper's numbers where it has any."""
+    rows = [
+        [net.title, SUBSET_TITLES[net.subset], *_beside(study, net.arch, net.init, net.subset, net)]
+        for net in study.nets
+    ]
+    header = ["net", "subset", *_BOTH_WAYS]
+    return [Table("runs", f"All runs: {TITLE}", _notes(study), header, rows, study.demo)]
+
+
+def seeds(study):
+    """The distribution over seeds of the mean over five folds; no table where no net was run with several."""
+    rows = []
+    for net in study.nets:
+        whole = [net.of_seed(seed) for seed in net.seeds if len(net.of_seed(seed)) == len(paper.FOLDS)]
+        if len(whole) < 2:
+            continue
+        for way, title in WAY_TITLES.items():
+            means = [results.mean_std([row["accuracy"][way] for row in of_seed])[0] for of_seed in whole]
+            of_paper = published_scores(net.arch, net.init, net.subset).get(way)
+            below = sum(mean < of_paper[0] for mean in means) if of_paper else NOTHING
+            middle = Score(*results.mean_std(means, study.sample), runs=len(means))
+            lowest, highest = (Number(value, results.score(value)) for value in (min(means), max(means)))
+            cells = [len(means), middle, lowest, highest, published(of_paper), below]
+            rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells])
+    numbers = ["seeds", "mean ± std over seeds", "lowest", "highest", "paper", "seeds below"]
+    header = ["net", "subset", "tested by", *numbers]
+    notes = [
+        "Each seed counts by its mean over the five folds; seeds that lack a fold are left out. The paper's ± is over "
+        "folds, of one training each. Seeds below: those whose mean is below the paper's.",
+    ]
+    return [Table("seeds", "Distribution over seeds", notes, header, rows, study.demo)] if rows else []
+
+
+def published_scores(arch, init, subset):
+    """The paper's (mean, std) by way of testing, empty where it has none."""
+    if (arch, init) == ("finetune", "caffenet"):
+        return paper.TABLE2["CaffeNet"][subset]
+    if subset == FIVE and arch == "finetune":
+        return paper.TABLE5.get(init, {})
+    if subset == FIVE and init == "caffenet" and arch in paper.TABLE4:
+        return paper.TABLE4[arch]
+    if subset == FIVE and arch == "fc9":
+        return paper.TABLE6.get(init, {})
+    return {}
+
+
+def _beside(study, arch, init, subset=FIVE, net=None):
+    """Cells of both ways of testing: here, the paper's, the difference."""
+    net = net or study.net(arch, init, subset)
+    of_paper = {} if net and net.variant else published_scores(arch, init, subset)
+    cells = []
+    for way in results.WAYS:
+        score = net and net.score(way, study.sample)
+        cells += [score or NOTHING, published(of_paper.get(way)), _difference(score, of_paper.get(way))]
+    return cells
+
+
+_BOTH_WAYS = [(title, name) for title in WAY_TITLES.values() for name in ("here", "paper", "difference")]
+
+
+def _difference(score, mean_std):
+    return difference(score and score.mean, mean_std)
+
+
+def _notes(study):
+    """What a table is of."""
+    deviation = "sample" if study.sample else "population"
+    return [f"Data set: {study.dataset}. The ± is the {deviation} standard deviation. {BESIDE}"]
+
+
+def _table3_not_run(study):
+    """The paper's Table 3 beside nothing."""
+    rows = []
+    for layer, scores in paper.TABLE3.items():
+        cells = [cell for of_paper in scores.values() for cell in (NOTHING, published(of_paper))]
+        rows.append([layer, *cells])
+    header = ["layer", *((title, name) for title in ("SVM", "Softmax") for name in ("here", "paper"))]
+    notes = ["Not run: tools/extract_features.py and tools/analyze_layers.py fill it."]
+    return Table("table3", "Table 3: linear classifiers on layers", notes, header, rows, study.demo)

@@ -1,0 +1,196 @@
+"""report.html: every table and figure of a study in one file that needs no network."""
+
+import base64
+from html import escape
+from pathlib import Path
+from string import Template
+
+from sentiment import claims
+from sentiment.files import read_text, write_if_changed
+from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table
+
+PAGE = Path(__file__).with_name("report_page.html")
+TITLE = "From Pixels to Sentiment, rerun"
+
+FIGURES = {  # number -> caption, and what a reader who cannot see it should know
+    "2": (
+        "The fine-tuned network: CaffeNet with a new last layer of two outputs. Drawn from its definition.",
+        "Diagram of the fine-tuned CaffeNet, layer by layer, with blob sizes, parameters and learning rates.",
+    ),
+    "4": (
+        "Layers removed: the whole net beside fc7-2 and fc6-2. Drawn from their definitions.",
+        "Diagram of three networks side by side; fc7-2 lacks fc8, fc6-2 lacks fc7 and fc8.",
+    ),
+    "5": (
+        "A layer added: the source's own last layer is kept, and one of two outputs put on top. Drawn from the "
+        "definitions.",
+        "Diagram of the fine-tuned network beside fc9 and its frozen variant.",
+    ),
+    "6": (
+        "Training losses of the initialisations on one fold, from Caffe's logs.",
+        "Line plots of training loss over iterations; the table of convergence has their numbers.",
+    ),
+    "7": (
+        "Images above their sentiment maps; green is positive, red negative, the border the prediction for the whole "
+        "image.",
+        "A sheet of images, each above its map of local sentiment.",
+    ),
+}
+
+# Sections in reading order: anchor, title, names of tables, numbers of figures, whether the tables are folded away.
+SECTIONS = (
+    ("claims", "The paper's claims", ("claims",), (), False),
+    ("table2", "Accuracy on three subsets (Table 2, Figure 2)", ("2",), ("2",), False),
+    ("table3", "Layer by layer (Table 3)", ("3",), (), False),
+    ("table4", "Layers removed (Table 4, Figure 4)", ("4",), ("4",), False),
+    ("table5", "Initialisations (Table 5, Figure 6)", ("5", "convergence"), ("6",), False),
+    ("table6", "A layer added (Table 6, Figure 5)", ("6",), ("5",), False),
+    ("table1", "Sentiment maps (Table 1, Figure 7)", ("1",), ("7",), False),
+    ("seeds", "Distribution over seeds", ("seeds",), (), False),
+    ("classes", "Accuracy by class and confusion", ("classes",), (), False),
+    ("mcnemar", "McNemar's test between nets", ("mcnemar",), (), True),
+    ("runs", "All runs", ("runs",), (), False),
+)
+
+
+def write(folder, study, tables):
+    """Write report.html into a folder, with the figures that lie there; returns its path.
+
+    Parameters
+    ----------
+    folder : path
+    study : study.Study
+    tables : dict of str to list of tables.Table
+        By name, as in ``catalogue.TABLES``.
+    """
+    path = Path(folder) / "report.html"
+    write_if_changed(path, page(folder, study, tables))
+    return path
+
+
+def page(folder, study, tables):
+    """The whole file as text."""
+    sections = []
+    for anchor, title, names, numbers, folded in SECTIONS:
+        shown = [table for name in names for table in tables[name]]
+        if not shown and not numbers:
+            continue
+        body = "".join(_folded(table) if folded else table.html() for table in shown)
+        body += "".join(_figure(folder, number) for number in numbers)
+        sections.append((anchor, title, body))
+    sections.append(("how", "How it was run", _how(study)))
+    sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
+    demo = f"{DEMO}. Small nets on drawn pictures show that everything runs."
+    lead = f"Data set {study.dataset}: every table and figure beside the paper's numbers."
+    opening = [f'<p class="demo">{escape(demo)}</p>'] if study.demo else []
+    opening += [f'<p class="lead">{escape(lead)}</p>', _glance(study, tables)]
+    return Template(read_text(PAGE)).substitute(
+        title=f"{TITLE}: demo data" if study.demo else TITLE,
+        lead="\n".join(opening),
+        contents="\n".join(f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title, _ in sections),
+        sections="\n".join(
+            f'<section id="{anchor}">\n<h2>{escape(title)}</h2>\n{body}</section>' for anchor, title, body in sections
+        ),
+    )
+
+
+_NOT_REPRODUCED = (
+    "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
+    "quoted from the paper, not run. The authors' seeds and the Caffe they trained with are unknown, so single "
+    "predictions cannot be expected to agree; means over folds can be compared.</p>\n"
+)
+
+
+def _glance(study, tables):
+    """The report in four numbers."""
+    words = [row[3].word for table in tables["claims"] for row in table.rows]
+    tested = len(words) - words.count(claims.NOT_TESTED)
+    cells = [cell for name in "23456" for table in tables[name][:1] for row in table.rows for cell in row]
+    within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
+    nets = len(study.nets)
+    items = [
+        (f"{words.count(claims.HELD)} of {tested}", "claims of the paper that could be tested here held"),
+        (
+            f"{sum(within)} of {len(within)}",
+            "means in Tables 2 to 6 within the paper's standard deviation of its own",
+        ),
+        (str(nets), f"net{'s' * (nets != 1)}, each an architecture, an initialisation and a subset"),
+        (str(len(study.rows)), "trainings: a fold and a seed of a net"),
+    ]
+    return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
+
+
+def _figure(folder, number):
+    """A figure's file within the page, or a word on how to make it."""
+    caption, alternative = FIGURES[number]
+    path = Path(folder) / f"figure{number}.png"
+    title = f"Figure {number}. {caption}"
+    if not path.is_file():
+        return f'<p class="note">{escape(title)} Not made yet: make figure{number} draws it.</p>\n'
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f'<figure>\n<img src="data:image/png;base64,{data}" alt="{escape(alternative)}">\n'
+        f"<figcaption>{escape(title)}</figcaption>\n</figure>\n"
+    )
+
+
+def _folded(table):
+    """A long table behind a line to click on."""
+    return f"<details>\n<summary>{len(table.rows)} rows</summary>\n{table.html()}</details>\n"
+
+
+def _how(study):
+    """Choices in force, engine and versions, seeds, hashes."""
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in study.rows})))
+    engines = _counted(study.rows, lambda row: " ".join(row["engine"].values()))
+    versions = _counted(study.rows, lambda row: ", ".join(f"{name} {of}" for name, of in row["versions"].items()))
+    made_with = Table("made-with", "Engine, versions, seeds", [], ["what", "in the runs"], [], study.demo)
+    made_with.rows.extend([["engine", engines], ["versions", versions], ["seeds", seeds]])
+    return made_with.html() + choices_table(study).html() + f'<div id="hashes">{_folded(hashes_table(study))}</div>\n'
+
+
+def choices_table(study):
+    """What the paper leaves open, or a user changed, and what each net took."""
+    rows = []
+    for key in dict.fromkeys(key for net in study.nets for key in net.choices):
+        by_value = {}
+        for row_net in study.nets:
+            for row in row_net.rows:
+                value = _plain(row["choices"].get(key))
+                by_value.setdefault(value, {})[f"{row_net.title} {SUBSET_TITLES[row_net.subset]}"] = None
+        most = max(by_value, key=lambda value: len(by_value[value]))
+        for value, nets in by_value.items():
+            whose = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
+            rows.append([key, value, whose])
+    notes = ["Every choice is explained in docs/protocol.md, with its source and the option that changes it."]
+    return Table("choices", "Choices in force", notes, ["choice", "value", "nets"], rows, study.demo)
+
+
+def hashes_table(study):
+    """SHA-256 of the weights, the source and the lists of every training."""
+    rows = []
+    for net in study.nets:
+        for row in net.rows:
+            hashes = [row["hashes"].get(key) or "–" for key in ("weights", "source", "train_list", "test_list")]
+            rows.append([net.title, SUBSET_TITLES[net.subset], row["fold"], str(row["seed"]), *hashes])
+    header = ["net", "subset", "fold", "seed", "weights", "source", "training list", "test list"]
+    return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
+
+
+def _counted(rows, of):
+    """Distinct values; how many runs each has, where there are several."""
+    counts = {}
+    for row in rows:
+        counts[of(row)] = counts.get(of(row), 0) + 1
+    return next(iter(counts)) if len(counts) == 1 else "; ".join(f"{value} ({n} runs)" for value, n in counts.items())
+
+
+def _plain(value):
+    """A JSON value as a reader wants it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "not recorded"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) or "none"

@@ -1,0 +1,198 @@
+"""What runs found on one data set, as tables, claims and the report ask for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment import layer_analysis, loss_curves, paper, results
+from sentiment.console import UserError
+from sentiment.tables import Score, net_title
+
+_FOLLOWS = {"stepsize"}  # a choice that follows from a training list's length, so folds of one net may differ in it
+
+
+@dataclass(frozen=True)
+class Net:
+    """One trained net: the rows of its folds, and of its seeds where there are several.
+
+    Attributes
+    ----------
+    subset, arch, init : str
+    choices : dict
+        As its result.json files say.
+    rows : list of dict
+        As `results.collect` gives them.
+    title : str
+        Names what it was trained otherwise with, where another net has the same name.
+    """
+
+    subset: str
+    arch: str
+    init: str
+    choices: dict
+    rows: list
+    title: str
+
+    @property
+    def variant(self):
+        """What its training is called that departs from the paper on purpose; empty for the paper's own."""
+        return self.choices.get("variant", "")
+
+    @property
+    def seeds(self):
+        """The seeds, ascending."""
+        return sorted({row["seed"] for row in self.rows})
+
+    @property
+    def whole(self):
+        """Whether some seed has all folds."""
+        return not self.missing_folds
+
+    @property
+    def missing_folds(self):
+        """Folds that no seed has."""
+        there = {row["fold"] for row in self.rows}
+        return [fold for fold in paper.FOLDS if fold not in there]
+
+    def of_seed(self, seed):
+        """One seed's rows, by fold."""
+        return [row for row in self.rows if row["seed"] == seed]
+
+    def curve(self, fold):
+        """The training loss of a fold, of the lowest seed that has a log; None where none has."""
+        rows = sorted((row for row in self.rows if row["fold"] == fold), key=lambda row: row["seed"])
+        logs = (Path(row["path"]).with_name("train.log") for row in rows)
+        return next((loss_curves.read(log) for log in logs if log.is_file()), None)
+
+    def score(self, way, sample=False):
+        """Mean and deviation over folds (and seeds) as a cell that says which folds or seeds it is of."""
+        values = [row["accuracy"][way] for row in self.rows]
+        mean, std = results.mean_std(values, sample)
+        notes = []
+        if self.missing_folds:
+            there = sorted({row["fold"] for row in self.rows})
+            notes.append(f"fold{'s' * (len(there) > 1)} {' '.join(map(str, there))} only")
+        if len(self.seeds) > 1:
+            notes.append(f"{len(self.seeds)} seeds")
+        return Score(mean, std if len(values) > 1 else None, len(values), ", ".join(notes))
+
+
+@dataclass(frozen=True)
+class Study:
+    """All results on one data set.
+
+    Attributes
+    ----------
+    dataset : str
+    demo : bool
+    nets : list of Net
+    layers : list of dict
+        Summaries of the layer analysis, as `layer_analysis.collect` gives them.
+    sample : bool
+        Sample standard deviations instead of the population's.
+    """
+
+    dataset: str
+    demo: bool
+    nets: list
+    layers: list
+    sample: bool = False
+
+    @property
+    def rows(self):
+        """All result.json rows."""
+        return [row for net in self.nets for row in net.rows]
+
+    def net(self, arch, init, subset="five_agrees"):
+        """The net a paper's table means, or None: no variant, and of several the one with most folds and seeds."""
+        named = [net for net in self.nets if (net.subset, net.arch, net.init, net.variant) == (subset, arch, init, "")]
+        return max(named, key=lambda net: len(net.rows), default=None)
+
+    def score(self, arch, init, subset, way):
+        """The net's score as a cell, or None."""
+        net = self.net(arch, init, subset)
+        return net and net.score(way, self.sample)
+
+
+def read(root, sample=False, **wanted):
+    """The studies under a folder of runs, one a data set.
+
+    Parameters
+    ----------
+    root : path
+    sample : bool
+    **wanted
+        Only results with these values, as ``dataset="demo"``; a value may be a list of values.
+
+    Returns
+    -------
+    list of Study
+
+    Raises
+    ------
+    UserError
+        No result.json there, or one that is wrong; two results of the same net, fold and seed.
+    """
+    rows = [row for row in results.collect(root) if _fits(row, wanted)]
+    if not rows:
+        raise UserError(
+            f"no result.json under {root}{' that fits the options' if wanted else ''}; "
+            "run tools/train.py and tools/evaluate.py first"
+        )
+    summaries = [summary for summary in layer_analysis.collect(root) if _fits(summary, wanted)]
+    studies = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        own = [row for row in rows if row["dataset"] == dataset]
+        layers = [summary for summary in summaries if summary["dataset"] == dataset]
+        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample))
+    return studies
+
+
+def _fits(row, wanted):
+    return all(row[key] in value if isinstance(value, list) else row[key] == value for key, value in wanted.items())
+
+
+def nets(rows):
+    """Rows by net, in the paper's order of subsets and initialisations."""
+    groups = {}
+    for row in rows:
+        choices = {key: value for key, value in row["choices"].items() if key not in _FOLLOWS}
+        variants = groups.setdefault((row["subset"], row["arch"], row["init"]), [])
+        group = next((group for known, group in variants if known == choices), None)
+        if group is None:
+            variants.append((choices, group := []))
+        group.append(row)
+    nets = []
+    for (subset, arch, init), variants in sorted(groups.items(), key=lambda item: _place(*item[0])):
+        for choices, group in variants:
+            _check_once(group)
+            alike = [other for other, _ in variants if other.get("variant") == choices.get("variant")]
+            apart = [choices["variant"]] if choices.get("variant") else []
+            apart += [f"{key} {choices.get(key)}" for key in _differing(alike)]
+            title = net_title(arch, init) + (f" ({', '.join(apart)})" if apart else "")
+            nets.append(Net(subset, arch, init, choices, group, title))
+    return nets
+
+
+def _place(subset, arch, init):
+    """Where a net stands among others: the paper's before a user's."""
+    orders = (paper.SUBSETS, paper.NEW_LAYERS, paper.INITIALISATIONS)
+    names = (subset, arch, init)
+    return [(list(order).index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
+
+
+def _differing(variants):
+    """Keys in which some of the variants differ."""
+    keys = dict.fromkeys(key for choices in variants for key in choices)
+    return [key for key in keys if any(choices.get(key) != variants[0].get(key) for choices in variants)]
+
+
+def _check_once(rows):
+    """Refuse the same fold and seed twice: a mean over copies is no mean over folds."""
+    seen = {}
+    for row in rows:
+        key = row["fold"], row["seed"]
+        if key in seen:
+            raise UserError(
+                f"{Path(row['path'])} and {Path(seen[key])} are of the same net, fold and seed; remove one of them"
+            )
+        seen[key] = row["path"]

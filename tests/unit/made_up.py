@@ -1,0 +1,65 @@
+"""Made-up runs: result.json, predictions.csv and train.log as the tools write them, of nets that were never trained."""
+
+from sentiment import paper, results
+from sentiment.runs import Run
+
+CHOICES = {"base_lr": 0.001, "stepsize": 17, "batch_size": 256, "mean": [104.0, 117.0, 123.0], "channels_divisor": 1}
+
+
+def result(fold, center, subset="five_agrees", arch="finetune", init="caffenet", demo=False, seed=1, **choices):
+    """What one run's result.json says."""
+    digits = "0123456789abcdef" * 4
+    return {
+        "dataset": "drawn" if demo else "deepsent", "demo": demo, "subset": subset, "arch": arch, "init": init,
+        "fold": fold, "seed": seed, "accuracy": {"center": center, "oversampled": min(1, center + 0.01)},
+        "test_images": 20, "iterations": 60, "engine": {"name": "pixels-to-sentiment", "version": "0.1.0"},
+        "versions": {"python": "3.11", "torch": "2.13.0"},
+        "hashes": dict.fromkeys(("weights", "source", "train_list", "test_list"), digits),
+        "choices": {**CHOICES, **choices},
+    }  # fmt: skip
+
+
+def run(root, fold, right=16, losses=None, **made):
+    """Write a run whose net has the first ``right`` of 20 images right, the first 8 of which are positive.
+
+    Returns
+    -------
+    Run
+    """
+    row = result(fold, right / 20, **made)
+    place = Run(root, row["subset"], row["arch"], row["init"], fold)
+    positive = [1] * 8 + [0] * 12
+    sure = [label if index < right else 1 - label for index, label in enumerate(positive)]
+    answers = [
+        (f"fold{fold}_{index}.jpg", label, 0.9 if answer else 0.1, 0.8 if answer else 0.2)
+        for index, (label, answer) in enumerate(zip(positive, sure))
+    ]
+    row["accuracy"]["oversampled"] = right / 20
+    results.write_predictions(place.predictions, answers)
+    results.write(place.result, row)
+    place.log.write_text(log(falling(60) if losses is None else losses))
+    return place
+
+
+def five(root, **made):
+    """Five folds of a net."""
+    return [run(root, fold, **made) for fold in paper.FOLDS]
+
+
+def falling(iterations, final=0.3, speed=8):
+    """Losses that fall from guessing's to a final one."""
+    return [final + (0.69 - final) * 2 ** (-iteration / speed) for iteration in range(iterations)]
+
+
+def log(losses, first=0, every=1, old=False):
+    """Lines of a Caffe log, of its present or its 2015 form."""
+    lines = []
+    for number, loss in enumerate(losses):
+        iteration = first + number * every
+        speed = "" if old else f" (1.5 iter/s, 13.2s/{every} iters)"
+        lines += [
+            f"I1105 12:00:00.1  99 solver.cpp:239] Iteration {iteration}{speed}, loss = {loss:.6g}",
+            f"I1105 12:00:00.1  99 solver.cpp:258]     Train net output #0: loss = {loss:.6g} (* 1 = {loss:.6g} loss)",
+            f"I1105 12:00:00.1  99 sgd_solver.cpp:112] Iteration {iteration}, lr = 0.001",
+        ]
+    return "".join(f"{line}\n" for line in lines)

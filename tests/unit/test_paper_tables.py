@@ -1,0 +1,161 @@
+"""The paper's tables say what result.json files say, beside the paper's numbers, and nothing of what was not run."""
+
+import made_up
+import pytest
+
+from sentiment import catalogue, console, paper, paper_tables, study
+from sentiment.tables import NOTHING
+
+ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
+FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, ACCURACIES, strict=True)]
+
+
+def of(rows, sample=False):
+    rows = [{**row, "path": f"{number}/result.json"} for number, row in enumerate(rows)]
+    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(rows), [], sample)
+
+
+def texts(cell):
+    return cell if isinstance(cell, (str, int)) else cell.text()
+
+
+def lines(tables):
+    [table] = tables
+    return {row[0]: [texts(cell) for cell in row[1:]] for row in table.rows}
+
+
+def test_table2_sets_ours_beside_the_paper_s():
+    found = lines(paper_tables.table2(of(FIVE)))
+    assert found["PCNN (from the paper, not run)"] == [".783", ".714", ".687"]
+    assert found["CaffeNet, paper"] == [".817±.038", ".782±.033", ".739±.033"]
+    assert found["CaffeNet, here"] == [".820±.028", NOTHING, NOTHING]
+    assert found["CaffeNet, difference"] == ["+.003 within", NOTHING, NOTHING]
+    assert found["CaffeNet with oversampling, here"] == [".830±.028", NOTHING, NOTHING]
+
+
+def test_sample_deviation_is_named():
+    assert lines(paper_tables.table2(of(FIVE, sample=True)))["CaffeNet, here"][0] == ".820±.032"
+    assert "sample standard deviation" in paper_tables.table2(of(FIVE, sample=True))[0].markdown()
+    assert "population standard deviation" in paper_tables.table2(of(FIVE))[0].markdown()
+
+
+def test_missing_folds_are_named():
+    assert lines(paper_tables.table2(of(FIVE[:2])))["CaffeNet, here"][0] == ".810±.010 (folds 1 2 only)"
+    assert lines(paper_tables.table2(of(FIVE[2:3])))["CaffeNet, here"][0] == ".840 (fold 3 only)"
+
+
+def test_table2_is_of_caffenet_where_it_was_trained_and_of_what_there_is_elsewhere():
+    other = [made_up.result(fold, 0.7, arch="squeezenet", init="mine") for fold in paper.FOLDS]
+    assert "squeezenet from mine, here" not in lines(paper_tables.table2(of(FIVE + other)))
+    assert lines(paper_tables.table2(of(other)))["squeezenet from mine, here"][0] == ".700±.000"
+
+
+def test_table3_without_an_analysis_has_the_paper_s_thirteen_layers():
+    [table] = paper_tables.table3(of(FIVE))
+    assert [row[0] for row in table.rows] == list(paper.TABLE3)
+    assert {row[1] for row in table.rows} == {NOTHING}
+
+
+@pytest.mark.parametrize(("divisor", "fewer"), [(1, (16_781_312, 54_523_904)), (8, None)])
+def test_table4_counts_parameters_of_the_nets_as_they_were_run(divisor, fewer):
+    rows = [made_up.result(fold, 0.8, channels_divisor=divisor) for fold in paper.FOLDS]
+    found = lines(paper_tables.table4(of(rows)))
+    assert found["CaffeNet fc7-2"][:3] == [NOTHING, ".784±.024", NOTHING]
+    assert found["CaffeNet fc7-2"][-1] == "> 16 M"
+    for arch, expected in zip(("fc7-2", "fc6-2"), fewer or (None, None)):
+        whole, cut = found["CaffeNet"][-3], found[f"CaffeNet {arch}"]
+        assert cut[-2] == whole - cut[-3] > 0
+        assert expected in (None, cut[-2])
+
+
+def test_table5_has_all_nine_in_the_paper_s_order_and_others_after_them():
+    rows = [made_up.result(1, 0.8, init="mvso_zh"), made_up.result(1, 0.6, init="mine")]
+    found = lines(paper_tables.table5(of(rows)))
+    assert list(found) == [*paper.INITIALISATIONS.values(), "mine"]
+    assert found["PlacesCNN"] == [NOTHING, ".823±.025", NOTHING, NOTHING, ".823±.026", NOTHING]
+    assert found["MVSO [ZH]"][:3] == [".800 (fold 1 only)", ".797±.024", "+.003 within"]
+
+
+def test_table6_has_a_row_for_the_freezing_the_paper_did_not_run():
+    rows = [made_up.result(fold, 0.7, arch="fc9-frozen", init="mvso_en") for fold in paper.FOLDS]
+    found = lines(paper_tables.table6(of(rows)))
+    assert found["CaffeNet fc9"][:3] == [NOTHING, ".795±.023", NOTHING]
+    assert found["MVSO [EN] fc9-frozen"][:3] == [".700±.000", NOTHING, NOTHING]
+    assert found["CaffeNet fc9-frozen"][0] == NOTHING
+
+
+def test_every_run_has_its_row_and_the_paper_s_number_for_it():
+    rows = [
+        *FIVE,
+        made_up.result(1, 0.7, arch="fc6-2"),
+        made_up.result(1, 0.75, "four_agrees"),
+        made_up.result(1, 0.6, init="mine"),
+    ]
+    [table] = paper_tables.all_runs(of(rows))
+    found = {
+        tuple(row[:2]): [cell if isinstance(cell, str) else cell.text() for cell in row[2:5]] for row in table.rows
+    }
+    assert found["CaffeNet", "five-agree"] == [".820±.028", ".817±.038", "+.003 within"]
+    assert found["CaffeNet", "four-agree"][1] == ".782±.033"
+    assert found["CaffeNet fc6-2", "five-agree"][1] == ".651±.044"
+    assert found["finetune from mine", "five-agree"] == [".600 (fold 1 only)", NOTHING, NOTHING]
+
+
+def test_seeds_are_averaged_and_their_distribution_shown():
+    again = [made_up.result(fold, accuracy + 0.04, seed=2) for fold, accuracy in zip(paper.FOLDS, ACCURACIES)]
+    part = [made_up.result(1, 0.1, seed=3)]
+    assert paper_tables.seeds(of(FIVE + part)) == []
+    assert lines(paper_tables.table2(of(FIVE + again)))["CaffeNet, here"][0] == ".840±.035 (2 seeds)"
+    [table] = paper_tables.seeds(of(FIVE + again + part))
+    net, subset, way, count, score, lowest, highest, published, below = table.rows[0]
+    assert (net, subset, way, count, below) == ("CaffeNet", "five-agree", "centre crop", 2, 0)
+    assert [cell.text() for cell in (score, lowest, highest, published)] == [".840±.020", ".820", ".860", ".817±.038"]
+
+
+def test_a_training_that_departs_on_purpose_stays_out_of_the_paper_s_tables():
+    fast = [made_up.result(1, 0.5, arch="fc6-2", base_lr=0.001, variant="lr0.001")]
+    slow = [made_up.result(fold, 0.7, arch="fc6-2", base_lr=0.0001, variant="") for fold in paper.FOLDS]
+    for rows, shown in ((fast, NOTHING), (fast + slow, ".700±.000")):
+        assert lines(paper_tables.table4(of(rows)))["CaffeNet fc6-2"][0] == shown
+        assert lines(paper_tables.all_runs(of(rows)))["CaffeNet fc6-2 (lr0.001)"][1:3] == [
+            ".500 (fold 1 only)",
+            NOTHING,
+        ]
+
+
+def test_runs_with_other_choices_are_another_net_but_for_what_follows_from_the_list():
+    rows = [*FIVE[:4], made_up.result(5, 0.5, stepsize=16), made_up.result(1, 0.1, base_lr=0.1)]
+    titles = lines(paper_tables.all_runs(of(rows)))
+    assert titles["CaffeNet (base_lr 0.1)"][1] == ".100 (fold 1 only)"
+    assert titles["CaffeNet (base_lr 0.001)"][1].startswith(".748")
+    assert lines(paper_tables.table2(of(rows)))["CaffeNet, here"][0].startswith(".748")
+
+
+def test_the_same_fold_and_seed_twice_is_refused(tmp_path):
+    made_up.run(tmp_path / "one", 1)
+    made_up.run(tmp_path / "two", 1)
+    with pytest.raises(console.UserError, match="same net, fold and seed"):
+        study.read(tmp_path)
+
+
+def test_no_result_is_an_error_that_says_what_to_run(tmp_path):
+    with pytest.raises(console.UserError, match=r"no result\.json under .*run tools/train"):
+        study.read(tmp_path)
+
+
+def test_data_sets_are_apart(tmp_path):
+    made_up.run(tmp_path, 1, demo=True)
+    made_up.run(tmp_path / "real", 1)
+    assert [(found.dataset, found.demo) for found in study.read(tmp_path)] == [("deepsent", False), ("drawn", True)]
+    assert [found.dataset for found in study.read(tmp_path, dataset="drawn")] == ["drawn"]
+
+
+@pytest.mark.parametrize("name", catalogue.TABLES)
+def test_every_table_of_drawn_data_says_so_first_in_every_form(tmp_path, name):
+    made_up.five(tmp_path, demo=True)
+    [found] = study.read(tmp_path)
+    for table in catalogue.TABLES[name](found):
+        for form in (table.markdown(), table.csv(), table.latex()):
+            assert "DEMO DATA" in form.splitlines()[0]
+        assert len({len(row) for row in [table.header, *table.rows]}) == 1
+        assert table.latex().isascii()
