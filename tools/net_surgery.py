@@ -5,7 +5,7 @@
     python tools/net_surgery.py --model prototxt/finetune/deploy.prototxt
 
 Writes <weights>_conv.caffemodel and deploy_conv.prototxt beside the weights (or into --out), and prints the converted
-layers as the paper's Table 1 does. Without weights it only prints.
+layers as the paper's Table 1 does. Without weights it only prints. A global pooling, as SqueezeNet's, becomes a window.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from sentiment import console, engine, nets, paper, surgery
+from sentiment import cards, console, engine, nets, paper, surgery
 from sentiment.console import UserError
 from sentiment.files import read_json, replacing
 from sentiment.logs import stderr_to
@@ -49,8 +49,8 @@ def main(argv=None):
         )
         if conversion != shown:
             shown = conversion
-            print(surgery.table1(conversion.kernels))
-            print(describe(conversion), flush=True)
+            shows = surgery.table1(conversion).markdown() if conversion.kernels else surgery.describe(conversion)
+            print(shows, flush=True)
         if weights:
             for path in write(conversion, model, weights, args.out or weights.parent):
                 print(path, flush=True)
@@ -59,7 +59,7 @@ def main(argv=None):
 
 def trained(args):
     """Definition and weights of each run asked for."""
-    init = Path(args.init).stem if Path(args.init).is_file() else args.init
+    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
             run = Run(args.runs, subset, args.arch, init, fold)
@@ -67,17 +67,6 @@ def trained(args):
             if weights is None or not weights.is_file():
                 raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
             yield run.deploy, weights
-
-
-def describe(conversion):
-    """One line on the map."""
-    (height, width), (rows, columns) = conversion.input, conversion.map
-    patch, step, reach = ("×".join(map(str, pair)) for pair in (conversion.patch, conversion.step, conversion.reach))
-    beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""
-    return (
-        f"input {height}×{width} -> map {rows}×{columns}; "
-        f"each cell a field of {patch} pixels{beyond}, in steps of {step}"
-    )
 
 
 def write(conversion, model, weights, out):

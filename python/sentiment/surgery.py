@@ -1,18 +1,21 @@
 """Net surgery: a classifier made fully convolutional, so that a larger input gives a map of predictions (Table 1).
 
 Every fully connected layer becomes a convolution whose kernel is as large as what it looks at when the net runs at its
-own input size; the weights keep their values and order. Then one pass over a large image is the classifier sliding
-over it, in patches of its own input size, but for what padding inside the net adds at their edges.
+own input size, and a global pooling becomes a window of that size; the weights keep their values and order. Then one
+pass over a large image is the classifier sliding over it, in patches of its own input size, but for what padding inside
+the net adds at their edges.
 """
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment.console import UserError
 from sentiment.files import read_text
-from sentiment.paper import FCN_NAME, MAP_INPUT
+from sentiment.paper import FCN_NAME, MAP_INPUT, TABLE1
+from sentiment.receptive import WINDOWED, Field, above, pools_globally, window
+from sentiment.tables import NOTHING, Table
 from sentiment.transfer import take_over
 
 SUFFIX = "-conv"
@@ -22,8 +25,6 @@ _POINTWISE = {
     *("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN"),
     *("BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split"),
 }
-_WINDOWED = {"Convolution", "Pooling"}
-_LARGEST_OWN_INPUT = 4096  # pixels; where the search for the smallest input that gives a map ends
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Conversion:
     renamed : dict of str to str
         Fully connected layer -> the convolution that took its place.
     kernels : tuple of Kernel
-        Of the converted layers, in the net's order.
+        Of the converted fully connected layers, in the net's order.
+    windows : dict of str to (height, width)
+        Global pooling -> the window in cells that took its place.
     input : (height, width)
         In pixels.
     map : (height, width)
@@ -65,22 +68,12 @@ class Conversion:
     net: object
     renamed: dict
     kernels: tuple
+    windows: dict
     input: tuple
     map: tuple
     patch: tuple
     step: tuple
     reach: tuple
-
-
-@dataclass(frozen=True)
-class _Blob:
-    """What is known of a blob: its channels, its size in cells, and a cell's step and reach in pixels."""
-
-    channels: int
-    size: tuple
-    step: tuple = (1, 1)
-    reach: tuple = (1, 1)
-    after_fc: bool = False  # at the classifier's own size this is a vector, whatever it is on a map
 
 
 def read_definition(path):
@@ -111,7 +104,7 @@ def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net"):
     Parameters
     ----------
     net : NetParameter
-        A deploy definition: one blob of images in, fully connected layers towards its end.
+        A deploy definition: one blob of images in, fully connected layers or a global pooling towards its end.
     size : (height, width)
         The new net's input, pixels.
     name : str
@@ -126,57 +119,50 @@ def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net"):
     Raises
     ------
     UserError
-        The net is no such classifier, has a layer that a map has no meaning for, or the input is too small for a map.
+        The net is no such classifier, has a layer that a map has no meaning for, or the input is smaller than its own.
     """
     if len(net.layers):
         raise UserError(
-            f"{where} is of Caffe's first generation (`layers`); upgrade_net_proto_text brings it up to date"
+            f"{where} is of Caffe's first generation (`layers`); Caffe's upgrade_net_proto_text brings it up to date"
         )
     data, channels, patch = _input(net, where)
+    if size[0] < patch[0] or size[1] < patch[1]:
+        raise UserError(f"{where}: an input of {_size(size)} pixels is smaller than the net's own, {_size(patch)}")
     layers = [layer for layer in net.layer if layer.type != "Input"]
+    _check(layers, {data: Field(channels, patch)}, where)
     connected = [layer.name for layer in layers if layer.type == "InnerProduct"]
-    if not connected:
-        pooling = [layer.name for layer in layers if layer.type == "Pooling" and layer.pooling_param.global_pooling]
-        until = f" up to its global pooling {pooling[-1]}" if pooling else ""
+    if not connected and not any(map(pools_globally, layers)):
         raise UserError(
-            f"{where} has no fully connected layer: it is fully convolutional already{until}, "
-            "so there is nothing to convert"
+            f"{where} has no fully connected layer and no global pooling: it is fully convolutional already, so there "
+            "is nothing to convert"
         )
-    blobs = _trace(layers, {data: _Blob(channels, patch)}, where)
-
-    from caffe.proto import caffe_pb2
-
     renamed = {layer: layer + SUFFIX for layer in connected}
     if taken := {layer.name for layer in layers} & set(renamed.values()):
         raise UserError(f"{where} has a layer named {min(taken)} already; rename it")
-    result = caffe_pb2.NetParameter(name=name)
+
+    result = type(net)(name=name)
     result.layer.add(name=data, type="Input", top=[data]).input_param.shape.add(dim=[1, channels, *size])
-    kernels, tops = [], {}
+    blobs, tops, kernels, windows = {data: Field(channels, patch)}, {}, [], {}
     for layer in layers:
         new = result.layer.add()
         new.CopyFrom(layer)
+        bottom = blobs[layer.bottom[0]]
+        new.bottom[:] = [tops.get(blob, blob) for blob in layer.bottom]
         if layer.type == "InnerProduct":
-            bottom = blobs[layer.name][layer.bottom[0]]
-            kernels.append(
-                Kernel(renamed[layer.name], layer.inner_product_param.num_output, *bottom.size, bottom.channels)
-            )
+            outputs = layer.inner_product_param.num_output
+            kernels.append(Kernel(renamed[layer.name], outputs, *bottom.size, bottom.channels))
             _to_convolution(new, kernels[-1])
-        new.bottom[:] = [tops.get(bottom, bottom) for bottom in layer.bottom]
-        if layer.type == "InnerProduct":
             tops[layer.top[0]] = layer.top[0] + SUFFIX
-        new.top[:] = [tops.get(top, top) for top in layer.top]
+        elif pools_globally(layer):
+            windows[layer.name] = bottom.size
+            _to_window(new, bottom.size)
+        new.top[:] = [tops.get(blob, blob) for blob in layer.top]
+        _run(layer, blobs)
 
-    end = _end(result.layer[1:], {data: _Blob(channels, tuple(size))})
-    if end is None:
-        least = next(
-            side
-            for side in range(1, _LARGEST_OWN_INPUT)
-            if _end(result.layer[1:], {data: _Blob(channels, (side, side))}) is not None
-        )
-        raise UserError(
-            f"{where}: an input of {size[0]}×{size[1]} pixels is too small for a map; {least}×{least} gives one"
-        )
-    return Conversion(result, renamed, tuple(kernels), tuple(size), end.size, patch, end.step, end.reach)
+    blobs = {data: Field(channels, tuple(size))}
+    for layer in result.layer[1:]:
+        end = _run(layer, blobs)
+    return Conversion(result, renamed, tuple(kernels), windows, tuple(size), end.size, patch, end.step, end.reach)
 
 
 def load(caffe, model, weights):
@@ -235,13 +221,47 @@ def multiply_adds(net):
     )
 
 
-def table1(kernels):
-    """The paper's Table 1 as text, a line a converted layer."""
-    rows = [("layer", "kernels", "kernel size (h × w × d)", "stride")]
-    rows += [(k.layer, str(k.number), f"{k.height} × {k.width} × {k.depth}", str(k.stride)) for k in kernels]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+def table1(conversion):
+    """Table 1: the converted layers beside the paper's.
+
+    Parameters
+    ----------
+    conversion : Conversion
+
+    Returns
+    -------
+    tables.Table
+    """
+    rows = []
+    for kernel in conversion.kernels:
+        number, of_paper = NOTHING, NOTHING
+        if kernel.layer in TABLE1:
+            number, (width, height, depth) = TABLE1[kernel.layer]
+            of_paper = _shape(height, width, depth)
+        shape = _shape(kernel.height, kernel.width, kernel.depth)
+        rows.append([kernel.layer, kernel.number, number, shape, of_paper, kernel.stride])
+    columns = [(name, where) for name in ("kernels", "height × width × depth") for where in ("here", "paper")]
+    title = "Table 1: fully connected layers as convolutions"
+    return Table("table1", title, [describe(conversion)], ["layer", *columns, "stride"], rows)
+
+
+def describe(conversion):
+    """A sentence or two on the map."""
+    rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
+    beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""
+    windows = [f"{layer} pools windows of {_size(size)}. " for layer, size in conversion.windows.items()]
+    return (
+        f"{''.join(windows)}An input of {_size(conversion.input)} pixels gives a map of {rows}: each cell stands for "
+        f"{patch} pixels{beyond}, in steps of {step}."
+    )
+
+
+def _size(numbers):
+    return "×".join(map(str, numbers))
+
+
+def _shape(*numbers):
+    return " × ".join(map(str, numbers))
 
 
 def _input(net, where):
@@ -257,44 +277,34 @@ def _input(net, where):
     return name, channels, (height, width)
 
 
-def _trace(layers, blobs, where):
-    """The blobs each layer finds below it: layer name -> blob name -> _Blob. Fully connected layers take all of theirs.
-
-    Raises UserError where a layer has no meaning on a map.
-    """
-    found, blobs = {}, dict(blobs)
+def _check(layers, blobs, where):
+    """Raise a UserError for a layer that has no meaning on a map."""
+    blobs = dict(blobs)
     for layer in layers:
         if missing := [bottom for bottom in layer.bottom if bottom not in blobs]:
             raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
-        found[layer.name] = {bottom: blobs[bottom] for bottom in layer.bottom}
         if problem := _problem(layer, [blobs[bottom] for bottom in layer.bottom]):
             raise UserError(f"{where} cannot be made fully convolutional: layer {layer.name} ({layer.type}) {problem}")
-        if layer.type == "InnerProduct":
-            bottom = blobs[layer.bottom[0]]
-            blobs[layer.top[0]] = replace(
-                bottom, channels=layer.inner_product_param.num_output, size=(1, 1), after_fc=True
-            )
-        else:
-            blobs.update(dict.fromkeys(layer.top, _top(layer, [blobs[bottom] for bottom in layer.bottom])))
-    return found
+        if min(_run(layer, blobs).size) < 1:
+            raise UserError(f"{where}: the window of layer {layer.name} is larger than what it looks at")
 
 
 def _problem(layer, bottoms):
     """Why a layer of the classifier has no counterpart on a map, or None."""
     if not bottoms:
         return "is no part of a deploy net"
-    after_fc = any(bottom.after_fc for bottom in bottoms)
     if layer.type == "InnerProduct":
         param = layer.inner_product_param
         if param.axis != 1:
             return f"has axis {param.axis}; only whole images (axis 1) become places of a map"
         return "has transposed weights" if param.transpose else None
-    if layer.type == "Pooling" and layer.pooling_param.global_pooling:
-        return "pools globally, which leaves one cell of an input of any size"
+    if pools_globally(layer):
+        return None
+    if layer.type in WINDOWED:
+        moves = window(layer) != ((1, 1), (1, 1), (0, 0))
+        return "has a window over what is one cell by then" if moves and bottoms[0].vector else None
     if layer.type == "LRN" and layer.lrn_param.norm_region:
         return "normalises within channels, across the edges of patches"
-    if layer.type in _WINDOWED:
-        return "comes after a fully connected layer" if after_fc else None
     if layer.type not in _POINTWISE:
         return "is of no type that is known to treat all places alike"
     param = getattr(layer, f"{layer.type.lower()}_param", None)
@@ -305,58 +315,11 @@ def _problem(layer, bottoms):
     return None
 
 
-def _top(layer, bottoms):
-    """The blob a layer gives; its size is less than one cell where the window does not fit."""
-    first = bottoms[0]
-    if layer.type in _WINDOWED:
-        kernel, stride, pad = _window(layer)
-        # Pooling rounds up, then leaves out a last window that would begin in the padding; convolution rounds down.
-        ceil = layer.type == "Pooling" and layer.pooling_param.round_mode == 0
-        size = []
-        for n, k, s, p in zip(first.size, kernel, stride, pad, strict=True):
-            room = n + 2 * p - k
-            cells = (-(-room // s) if ceil else room // s) + 1 if room >= 0 else 0
-            size.append(cells - 1 if ceil and p and (cells - 1) * s >= n + p else cells)
-        return replace(
-            first,
-            channels=layer.convolution_param.num_output if layer.type == "Convolution" else first.channels,
-            size=tuple(size),
-            step=tuple(j * s for j, s in zip(first.step, stride, strict=True)),
-            reach=tuple(r + (k - 1) * j for r, k, j in zip(first.reach, kernel, first.step, strict=True)),
-        )
-    channels = sum(bottom.channels for bottom in bottoms) if layer.type == "Concat" else first.channels
-    reach = tuple(map(max, zip(*(bottom.reach for bottom in bottoms), strict=True)))
-    return replace(first, channels=channels, reach=reach, after_fc=any(bottom.after_fc for bottom in bottoms))
-
-
-def _window(layer):
-    """Kernel (as far as it spreads when dilated), stride and pad of a windowed layer, each (vertical, horizontal)."""
-    convolves = layer.type == "Convolution"
-    param = layer.convolution_param if convolves else layer.pooling_param
-
-    def pair(name, one_side, default):
-        if param.HasField(f"{one_side}_h") or param.HasField(f"{one_side}_w"):
-            return getattr(param, f"{one_side}_h"), getattr(param, f"{one_side}_w")
-        value = getattr(param, name)
-        values = (list(value) if convolves else [value]) or [default]
-        return values[0], values[-1]
-
-    kernel, stride, pad = pair("kernel_size", "kernel", 1), pair("stride", "stride", 1), pair("pad", "pad", 0)
-    if convolves and len(param.dilation):
-        dilation = param.dilation[0], param.dilation[-1]
-        kernel = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    return kernel, stride, pad
-
-
-def _end(layers, blobs):
-    """The last layer's blob in a fully convolutional net, or None where a window does not fit its bottom."""
-    blobs = dict(blobs)
-    for layer in layers:
-        blob = _top(layer, [blobs[bottom] for bottom in layer.bottom])
-        if min(blob.size) < 1:
-            return None
-        blobs.update(dict.fromkeys(layer.top, blob))
-    return blobs[layers[-1].top[0]]
+def _run(layer, blobs):
+    """Put a layer's tops into ``blobs`` (name -> Field); returns their Field."""
+    top = above(layer, [blobs[bottom] for bottom in layer.bottom])
+    blobs.update(dict.fromkeys(layer.top, top))
+    return top
 
 
 def _to_convolution(layer, kernel):
@@ -375,3 +338,13 @@ def _to_convolution(layer, kernel):
             getattr(new, filler).CopyFrom(getattr(old, filler))
     layer.ClearField("inner_product_param")
     layer.name, layer.type = kernel.layer, "Convolution"
+
+
+def _to_window(layer, size):
+    """Turn a copy of a global pooling into one over a window of some (height, width) in cells."""
+    param = layer.pooling_param
+    param.ClearField("global_pooling")
+    if size[0] == size[1]:
+        param.kernel_size = size[0]
+    else:
+        param.kernel_h, param.kernel_w = size
