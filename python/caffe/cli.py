@@ -42,7 +42,7 @@ def _parser():
     bench = command("time", _time, "benchmark model execution time")
     for sub in (test, bench):
         flag(sub, "model", help="net definition (prototxt)")
-        flag(sub, "iterations", type=int, default=50, help="how many batches (50)")
+        flag(sub, "iterations", type=_count, default=50, help="how many batches (50)")
     flag(test, "weights", help="weights to score")
     for sub in (train, test, bench):
         flag(sub, "gpu", default="", help="device to run on; CPU without it")
@@ -52,6 +52,12 @@ def _parser():
     query = command("device_query", _device_query, "show GPU diagnostic information")
     flag(query, "gpu", default="0", help="device, or all")
     return parser
+
+
+def _count(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not '{text}'")
+    return int(text)
 
 
 def main(argv=None):

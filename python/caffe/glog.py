@@ -5,9 +5,12 @@ significant digits, as C++ streams print floats. ``CAFFE_LOG=2015`` writes the l
 """
 
 import os
+import re
 import sys
 import threading
 import time
+
+from google.protobuf import text_format
 
 _LEVELS = "IWEF"
 _minimum = int(os.environ.get("GLOG_minloglevel") or 0)  # noqa: SIM112 (glog spells it so)
@@ -17,6 +20,11 @@ OLD_STYLE = os.environ.get("CAFFE_LOG") == "2015"
 def number(value):
     """A float as a C++ stream prints it: six significant digits."""
     return f"{float(value):.6g}"
+
+
+def definition(message):
+    """A protobuf message as Caffe dumps it into its log: whole floats without a point."""
+    return re.sub(r"(?m)(: -?\d+)\.0$", r"\1", text_format.MessageToString(message).rstrip())
 
 
 def enabled(level=0):

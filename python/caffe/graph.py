@@ -4,11 +4,10 @@ import contextlib
 from collections import OrderedDict
 
 import torch
-from google.protobuf import text_format
 
 from .blob import Blob
 from .errors import CaffeError
-from .glog import enabled, log, number
+from .glog import definition, enabled, log, number
 from .layers import create_layer
 from .layers.python import BlobVec
 from .proto import caffe_pb2
@@ -32,7 +31,7 @@ class Graph:
     def _build(self, param):
         filtered = filter_net(param)
         if enabled():
-            log("net.cpp:53", "Initializing net from parameters: \n" + text_format.MessageToString(filtered))
+            log("net.cpp:53", "Initializing net from parameters: \n" + definition(filtered))
         param = insert_splits(filtered)
         self.name = param.name
         self._phase = param.state.phase
@@ -204,8 +203,8 @@ class Graph:
                 self._bottom_need_backward[i] = [False] * len(bottoms)
             if not contributes:
                 self._layer_need_backward[i] = False
-            verb = "needs" if self._layer_need_backward[i] else "does not need"
-            log("net.cpp:200", f"{self._layer_names[i]} {verb} backward computation.")
+            line, verb = (200, "needs") if self._layer_need_backward[i] else (202, "does not need")
+            log(f"net.cpp:{line}", f"{self._layer_names[i]} {verb} backward computation.")
             for j, b in enumerate(bottoms):
                 if contributes:
                     under_loss.add(b)

@@ -10,7 +10,7 @@ from . import resume
 from .blob import Blob, from_array
 from .errors import CaffeError
 from .formats import read_net, read_solver, read_state, write_state, write_whole
-from .glog import OLD_STYLE, log, number
+from .glog import OLD_STYLE, definition, log, number
 from .net import Net
 from .policies import learning_rate
 from .proto import caffe_pb2
@@ -49,7 +49,7 @@ class Solver:
             self.param = read_solver(os.fspath(solver_file))
             complete_snapshot_prefix(self.param, os.fspath(solver_file))
         p = self.param
-        log("solver.cpp:45", f"Initializing solver from parameters: \n{p}")
+        log("solver.cpp:45", f"Initializing solver from parameters: \n{definition(p)}")
         if p.average_loss < 1:
             raise CaffeError("average_loss should be non-negative.")
         if p.snapshot:
@@ -128,7 +128,10 @@ class Solver:
             raise CaffeError("test_interval must be positive where there are test nets.")
         nets = []
         for i, (field, index) in enumerate(sources):
-            log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}")
+            file = (
+                "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
+            )
+            log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}{file}")
             param = self._definition(field, index)
             state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
             _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
