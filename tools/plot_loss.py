@@ -16,7 +16,7 @@ from sentiment import catalogue, claims, console, loss_curves, loss_figure, pape
 from sentiment.console import UserError
 from sentiment.files import write_if_changed
 
-NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has converged."
+NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
 
 
 def main(argv=None):

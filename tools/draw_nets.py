@@ -1,0 +1,37 @@
+"""Draw the paper's networks from their definitions: Figures 2 (fine-tuning), 4 (layers removed) and 5 (a layer added).
+
+    python tools/draw_nets.py
+    python tools/draw_nets.py --figure 4 --out results/demo
+
+Sizes, parameters and rates are those of the definitions in --prototxt, as tools/make_prototxt.py writes them. The
+paper's Figures 1 and 3 are illustrations without results and are not drawn.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sentiment import architecture_figures, console
+from sentiment.architectures import PROTOTXT
+from sentiment.files import write_if_changed
+
+
+def main(argv=None):
+    """Draw; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument
+    option("--figure", nargs="+", choices=[*architecture_figures.FIGURES, "all"], default=["all"])
+    option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
+    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    args = parser.parse_args(argv)
+
+    for number, draw in architecture_figures.FIGURES.items():
+        if {number, "all"} & set(args.figure):
+            path = args.out / f"figure{number}.png"
+            written = write_if_changed(path, draw(args.prototxt))
+            print(f"{path}{'' if written else ' (unchanged)'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
