@@ -25,9 +25,9 @@ def averaging(tmp_path_factory):
     return files
 
 
-def test_agrees_with_bvlc(shared, monkeypatch):
-    folder = shared / "conformance/cases/classifier_10crop"
-    reference = np.load(shared / "conformance/reference/classifier_10crop.npz")
+def test_agrees_with_bvlc(root, monkeypatch):
+    folder = root / "tests/conformance/cases/classifier_10crop"
+    reference = np.load(root / "tests/conformance/reference/classifier_10crop.npz")
     monkeypatch.chdir(folder)
     case = json.loads((folder / "case.json").read_text())
     net = caffe.Classifier(

@@ -89,11 +89,11 @@ def image_data(folder, params="", transform="", source="list.txt", **kwargs):
 
 
 @pytest.mark.parametrize("case", ["train_sequential", "train_shuffle_mirror", "train_no_dropout"])
-def test_image_data_series_as_measured(shared, monkeypatch, case):
-    monkeypatch.chdir(shared / "conformance/cases" / case)
+def test_image_data_series_as_measured(root, monkeypatch, case):
+    monkeypatch.chdir(root / "tests/conformance/cases" / case)
     with open("train_val.prototxt") as file:
         net = text_format.Parse(file.read(), caffe_pb2.NetParameter())
-    reference = np.load(shared / f"conformance/reference/{case}.npz")
+    reference = np.load(root / f"tests/conformance/reference/{case}.npz")
     running = Running(net.layer[0], seed=1371)
     for labels, pixels in zip(reference["series:label"], reference["series:data"], strict=True):
         data, label = running.batch()
@@ -267,8 +267,8 @@ def data(path, params="batch_size: 2", transform="", tops="top: 'data' top: 'lab
     )
 
 
-def test_data_reads_caffes_own_lmdb_as_image_data_reads_the_files(shared, monkeypatch):
-    monkeypatch.chdir(shared / "conformance/files")
+def test_data_reads_caffes_own_lmdb_as_image_data_reads_the_files(root, monkeypatch):
+    monkeypatch.chdir(root / "tests/conformance/files")
     transform = "crop_size: 115 mirror: true mean_file: 'mean.binaryproto'"
     stored = data("train_lmdb", "batch_size: 10", transform)
     listed = Running(

@@ -17,10 +17,10 @@ def filled(text, shape, seed=1):
 
 
 @pytest.mark.parametrize("case", ["gaussian", "msra", "positive_unitball", "uniform", "xavier"])
-def test_fills_equal_the_measured_ones(shared, case):
-    folder = shared / f"conformance/cases/fill_{case}"
+def test_fills_equal_the_measured_ones(root, case):
+    folder = root / f"tests/conformance/cases/fill_{case}"
     net = text_format.Parse((folder / "net.prototxt").read_text(), caffe_pb2.NetParameter())
-    reference = np.load(shared / f"conformance/reference/fill_{case}.npz")
+    reference = np.load(root / f"tests/conformance/reference/fill_{case}.npz")
     stream = Stream(json.loads((folder / "case.json").read_text())["seed"])
     compared = 0
     for layer in net.layer[1:]:

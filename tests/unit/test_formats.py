@@ -17,8 +17,8 @@ from caffe.storage import replacing
 
 
 @pytest.fixture(scope="module")
-def files(shared):
-    return shared / "conformance" / "files"
+def files(root):
+    return root / "tests/conformance" / "files"
 
 
 @pytest.fixture(scope="module")

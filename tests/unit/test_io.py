@@ -13,9 +13,9 @@ RNG = np.random.default_rng(3)
 
 
 @pytest.fixture(scope="module")
-def measured(shared):
+def measured(root):
     """Folder of the classifier case and what BVLC Caffe gave for it."""
-    conformance = shared / "conformance"
+    conformance = root / "tests/conformance"
     return conformance / "cases/classifier_10crop", np.load(conformance / "reference/classifier_10crop.npz")
 
 
@@ -40,8 +40,8 @@ class TestBlobProto:
         back = caffe.io.blobprotovector_str_to_arraylist(caffe.io.arraylist_to_blobprotovector_str(arrays))
         assert [array.tolist() for array in back] == [array.tolist() for array in arrays]
 
-    def test_mean_file_of_bvlc(self, shared):
-        files = shared / "conformance/files"
+    def test_mean_file_of_bvlc(self, root):
+        files = root / "tests/conformance/files"
         blob = caffe_pb2.BlobProto.FromString((files / "mean.binaryproto").read_bytes())
         numbers = np.load(files / "mean.npz")
         np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob).squeeze(), numbers[numbers.files[0]].squeeze())

@@ -184,8 +184,8 @@ def test_gaussian_of_awkward_words_in_small_blocks(words, n, block):
 @pytest.mark.parametrize(
     ("case", "seed", "n"), [("million", 16, 10**6), pytest.param("huge", 7, 12 * 10**6, marks=pytest.mark.slow)]
 )
-def test_gaussian_millions_as_measured(shared, case, seed, n):
-    reference = np.load(shared / f"conformance/reference/fill_gaussian_{case}.npz")["pdigest:i:0"]
+def test_gaussian_millions_as_measured(root, case, seed, n):
+    reference = np.load(root / f"tests/conformance/reference/fill_gaussian_{case}.npz")["pdigest:i:0"]
     np.testing.assert_allclose(digest(gaussian(Stream(seed), n, 0, 1)), reference, rtol=1e-9)
 
 
@@ -239,9 +239,9 @@ def test_keep_mask_compares_in_double(ratio):
     assert keep_mask(Script(words), len(words), ratio).tolist() == expected
 
 
-def test_keep_mask_as_measured(shared):
-    inputs = np.load(shared / "conformance/cases/dropout_train_mask/inputs.npz")["x"]
-    reference = np.load(shared / "conformance/reference/dropout_train_mask.npz")
+def test_keep_mask_as_measured(root):
+    inputs = np.load(root / "tests/conformance/cases/dropout_train_mask/inputs.npz")["x"]
+    reference = np.load(root / "tests/conformance/reference/dropout_train_mask.npz")
     stream = Stream(1701)
     y = inputs * keep_mask(stream, inputs.size, 0.5).reshape(inputs.shape) * f32(2)
     assert np.array_equal(y, reference["data:y"])

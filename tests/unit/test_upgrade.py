@@ -27,15 +27,15 @@ def refused(text):
 
 
 @pytest.mark.parametrize("generation", ["v0", "v1"])
-def test_equals_caffes_own_upgrade(shared, generation):
-    files = shared / "conformance" / "files"
+def test_equals_caffes_own_upgrade(root, generation):
+    files = root / "tests/conformance" / "files"
     measured = net((files / f"legacy_{generation}_train.upgraded.prototxt").read_text())
     assert upgraded((files / f"legacy_{generation}_train.prototxt").read_text()) == measured
 
 
 @pytest.mark.parametrize("file", ["legacy_v0_train", "legacy_v1_train", "train_val", "deploy"])
-def test_a_second_upgrade_changes_nothing(shared, file):
-    once = upgraded((shared / "conformance" / "files" / f"{file}.prototxt").read_text())
+def test_a_second_upgrade_changes_nothing(root, file):
+    once = upgraded((root / "tests/conformance" / "files" / f"{file}.prototxt").read_text())
     twice = caffe_pb2.NetParameter.FromString(once.SerializeToString())
     upgrade_net(twice, "again")
     assert twice == once
