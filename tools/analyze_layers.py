@@ -38,7 +38,11 @@ def main(argv=None):
         default="finetune",
         help="source: what extract_features.py --source wrote (default: %(default)s)",
     )
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option(
+        "--init",
+        default="caffenet",
+        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
+    )
     option(
         "--selection",
         nargs="+",

@@ -32,7 +32,11 @@ def main(argv=None):
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
     option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["all"])
     option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option(
+        "--init",
+        default="caffenet",
+        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
+    )
     option("--source", action="store_true", help="extract from --init itself, not fine-tuned; --fold is not asked")
     option("--model", type=Path, help="with --source: its deploy definition (default: that of --arch)")
     option("--mean", help="mean file, or b,g,r (default: the one the net was trained with)")
@@ -57,7 +61,7 @@ def main(argv=None):
     data = dataset.load(args.data)
     subsets = paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset)
     if args.source:
-        source = cards.resolve(args.init, args.mean)
+        source = cards.resolve(args.init, args.mean, own=data.folder / "models")
         if source.path is None:
             raise UserError(f"INIT={args.init} has no weights to extract from")
         for subset in subsets:

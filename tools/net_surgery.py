@@ -30,7 +30,11 @@ def main(argv=None):
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
     option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
     option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option(
+        "--init",
+        default="caffenet",
+        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
+    )
     option = parser.add_argument_group("any other net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")

@@ -6,7 +6,8 @@
 
 Each image is mapped by the net of the fold that tests it, made fully convolutional. The run's folder gets
 maps/<image>.npy (2×8×8: P(negative), P(positive)) and maps/<image>.png, the map laid over the image in a border of the
-global prediction's colour; the sheet is results/<data set>/figure7.png. Maps that are there are not made again.
+global prediction's colour. The sheet is results/<data set>/figure7.png; figure7.json beside it says what is on it, and
+what was measured. What is there is not made again.
 """
 
 import argparse
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import console, dataset, gallery, maps, nets, paper, results, surgery
+from sentiment import cards, console, dataset, gallery, maps, nets, paper, results, surgery, tables
 from sentiment.console import UserError
-from sentiment.files import write_if_changed
+from sentiment.files import read_json, write_json, write_whole
 from sentiment.fold_maps import FoldMaps
 from sentiment.runs import Run
 
@@ -34,7 +35,11 @@ def main(argv=None):
     option("--subset", choices=paper.SUBSETS, default="five_agrees")
     option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
     option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option(
+        "--init",
+        default="caffenet",
+        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
+    )
     option(
         "--images",
         nargs="+",
@@ -51,10 +56,12 @@ def main(argv=None):
     option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
     option("--batch-size", type=int, metavar="N", help="images a forward pass (default: 4, on a GPU 50)")
     args = parser.parse_args(argv)
+    if any(number is not None and number < 1 for number in (args.batch_size, args.compare_patches)):
+        parser.error("--batch-size and --compare-patches must be above zero")
     args.batch_size = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)
 
     data = dataset.load(args.data)
-    init = Path(args.init).stem if Path(args.init).is_file() else args.init
+    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
     numbers = paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold))
     of_fold = [
         FoldMaps(Run(args.runs, args.subset, args.arch, init, fold), data, args.input_size, args.prediction, args.gpu)
@@ -63,24 +70,61 @@ def main(argv=None):
     wanted, shown = chosen(of_fold, args.images)
     for part in of_fold:
         part.make([image for image in wanted if image in part.predicted], args.batch_size)
-    if args.compare_patches:
-        compare(of_fold, shown, args.compare_patches)
-    if args.cost:
-        cost(of_fold[0])
 
-    exhibits = [part.exhibit(image) for image in shown for part in of_fold if image in part.predicted]
-    demo = "Demo data, not photographs of the data set. " if data.demo else ""
-    title = f"{demo}Sentiment maps: {paper.INITIALISATIONS.get(init, init)}, {args.arch}"
-    places = "×".join(map(str, of_fold[0].conversion.map))
-    notes = (
-        f"Border and word: the global prediction ({WORDS[args.prediction]}); its probability beside it. "
-        f"Map: {places} places of an input of {args.input_size}×{args.input_size}.\n"
-        f"Data set {data.name}, {args.subset}; each image by the net of the fold that tests it."
-    )
     path = args.out / data.name / "figure7.png"
-    written = write_if_changed(path, gallery.sheet(exhibits, title, notes))
-    print(f"{path}{'' if written else ' (unchanged)'}")
+    about = described(of_fold, shown, data)
+    before = read_json(path.with_suffix(".json")) if path.with_suffix(".json").is_file() else {}
+    same = before.get("about") == about
+    patches, spent = (before.get(name) if same else None for name in ("patches", "cost"))
+    if args.compare_patches and (not patches or patches["maps"] != min(args.compare_patches, len(shown))):
+        patches = compare(of_fold, shown[: args.compare_patches])
+    if args.cost and not spent:
+        spent = cost(of_fold[0])
+    say(patches, spent)
+    if not (same and path.is_file()):
+        exhibits = [part.exhibit(image) for image in shown for part in of_fold if image in part.predicted]
+        write_whole(path, gallery.sheet(exhibits, *words(about)))
+    if (record := {"about": about, "patches": patches, "cost": spent}) != before:
+        write_json(path.with_suffix(".json"), record)
+    print(f"{path}{' (done already)' if same else ''}")
     return 0
+
+
+def described(of_fold, shown, data):
+    """What the sheet shows and what it is made from."""
+    run, conversion = of_fold[0].run, of_fold[0].conversion
+    return {
+        "dataset": data.name,
+        "demo": data.demo,
+        **{key: getattr(run, key) for key in ("subset", "arch", "init")},
+        **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
+        "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
+        "shown": [
+            {
+                "image": image,
+                "label": part.predicted[image][0],
+                "positive": part.predicted[image][1],
+                "fold": part.run.fold,
+            }
+            for image in shown
+            for part in of_fold
+            if image in part.predicted
+        ],
+    }
+
+
+def words(about):
+    """The sheet's title and notes."""
+    demo = "Demo data, not photographs of the data set. " if about["demo"] else ""
+    prediction = WORDS[next(iter(about["folds"].values()))["prediction"]]
+    places, pixels = ("×".join(map(str, about[key])) for key in ("map", "input"))
+    return (
+        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['init'])}",
+        f"Border and word: the global prediction ({prediction}); its probability beside it. "
+        f"Map: {places} places of an input of {pixels} pixels.\n"
+        f"Data set {about['dataset']}, {tables.SUBSET_TITLES[about['subset']]}; each image by the net of the fold that "
+        "tests it.",
+    )
 
 
 def chosen(of_fold, images):
@@ -104,33 +148,37 @@ def chosen(of_fold, images):
     return (sorted(dict.fromkeys(images), key=ranked.index),) * 2
 
 
-def compare(of_fold, images, count):
-    """Print how far the maps of the first images are from the classifier's word on their patches."""
-    both = []
-    for part in of_fold:
-        own = [image for image in images[:count] if image in part.predicted]
-        if own:
-            both.append(maps.patch_differences(*part.nets, part.conversion, part.inputs(own)))
-    mapped, patched = (np.concatenate(ways) for ways in zip(*both, strict=True))
-    found = maps.difference_summary(mapped, patched)
-    print(
-        f"{len(mapped)} maps against {mapped[0].size} patches each, difference in P(positive): "
-        f"median {found[50]:.4f}, 90 % below {found[90]:.4f}, 99 % below {found[99]:.4f}, largest {found[100]:.4f}; "
-        f"{found['same']:.1%} on the same side of 0.5",
-        flush=True,
-    )
+def compare(of_fold, images):
+    """How far the maps of some images are from the classifier's word on their patches."""
+    both = [
+        maps.patch_differences(*part.nets, part.conversion, part.inputs(own))
+        for part in of_fold
+        if (own := [image for image in images if image in part.predicted])
+    ]
+    return maps.difference_summary(*(np.concatenate(ways) for ways in zip(*both, strict=True)))
 
 
 def cost(part):
-    """Print what a map takes over one prediction: time, a batch of one both ways, and arithmetic."""
-    spent, sums = zip(*((maps.seconds(net), surgery.multiply_adds(net)) for net in part.nets), strict=True)
-    print(
-        f"a map costs {spent[0] / spent[1]:.1f} times one prediction "
-        f"({spent[0] * 1e3:.0f} ms over {spent[1] * 1e3:.0f} ms, one image each; "
-        f"the paper says about {paper.MAP_COST}), {sums[0] / sums[1]:.1f} times in arithmetic "
-        f"({sums[0] / 1e6:,.0f} over {sums[1] / 1e6:,.0f} million multiply-adds)",
-        flush=True,
-    )
+    """What a map takes over one prediction: time, a batch of one both ways, and arithmetic."""
+    spent, sums = ([measure(net) for net in part.nets] for measure in (maps.seconds, surgery.multiply_adds))
+    return {"seconds": dict(zip(("map", "prediction"), spent)), "multiply_adds": dict(zip(("map", "prediction"), sums))}
+
+
+def say(patches, spent):
+    """Print what was measured."""
+    if patches:
+        print(
+            f"{patches['maps']} maps against {patches['places']} patches each, difference in P(positive): "
+            f"median {patches['50']:.4f}, 90 % below {patches['90']:.4f}, 99 % below {patches['99']:.4f}, "
+            f"largest {patches['100']:.4f}; {patches['same']:.1%} on the same side of 0.5"
+        )
+    if spent:
+        (fcn, one), (sums, sums_of_one) = (spent[unit].values() for unit in ("seconds", "multiply_adds"))
+        print(
+            f"a map costs {fcn / one:.1f} times one prediction ({fcn * 1e3:.0f} ms over {one * 1e3:.0f} ms, one image "
+            f"each; the paper says about {paper.MAP_COST}), {sums / sums_of_one:.1f} times in arithmetic "
+            f"({sums / 1e6:,.0f} over {sums_of_one / 1e6:,.0f} million multiply-adds)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
 from sentiment import paper, results, tables
+from sentiment.tables import Score, Table
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
 CHOSEN = {  # selection -> how C was chosen: a few words for the title, a sentence for the notes
@@ -35,20 +36,15 @@ def table(summary, selection, sample=False):
     -------
     tables.Table
     """
-    published = _published(summary)
-    columns = ["", "N", "paper", "difference"]
-    header = ["layer", *(f"{title} {column}".strip() for title in CLASSIFIERS.values() for column in columns)]
+    columns = ["here", "N", "paper", "difference"] if _published(summary) else ["here", "N"]
+    header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
     rows = [
-        [
-            layer,
-            *(cell for name in CLASSIFIERS for cell in _cells(layer, name, entry[name][selection], published, sample)),
-        ]
-        for layer, entry in summary["layers"].items()
+        [layer, *(cell for name in CLASSIFIERS for cell in _cells(summary, layer, name, selection, sample))]
+        for layer in summary["layers"]
     ]
-    demo = "DEMO DATA, " if summary["demo"] else ""
-    title = f"{demo}Table 3: linear classifiers on layers, mean ± std over folds, C chosen {CHOSEN[selection][0]}"
+    title = f"Table 3: linear classifiers on layers, mean ± std over folds, C chosen {CHOSEN[selection][0]}"
     file = "table3" if selection == "paper" else f"table3-{selection}"
-    return tables.Table(file, title, _notes(summary, selection, sample), header, rows)
+    return Table(file, title, _notes(summary, selection, sample), header, rows, summary["demo"])
 
 
 def _published(summary):
@@ -56,35 +52,37 @@ def _published(summary):
     return paper.TABLE3 if "norm2" in summary["layers"] else {}
 
 
-def _cells(layer, classifier, chosen, published, sample):
-    """Score, exponents, the paper's score and the difference of one layer and classifier."""
+def _cells(summary, layer, classifier, selection, sample):
+    """Score and exponents of one layer and classifier; the paper's score and the difference where it has any."""
+    chosen, published = summary["layers"][layer][classifier][selection], _published(summary)
     mean, std = results.mean_std(chosen["accuracy"].values(), sample)
-    exponents = " ".join(map(str, sorted(set(chosen["exponent"].values()))))
-    layer = "fc8" if layer == paper.NEW_LAYERS["finetune"] else layer
-    if layer not in published:
-        return results.score(mean, std), exponents, tables.NOTHING, tables.NOTHING
-    of_paper = published[layer][classifier]
-    difference = round(mean - of_paper[0], 3) + 0.0  # no -0
-    return results.score(mean, std), exponents, results.score(*of_paper), f"{difference:+.3f}".replace("0.", ".", 1)
+    cells = [Score(mean, std), " ".join(map(str, sorted(set(chosen["exponent"].values()))))]
+    if published:
+        of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
+        cells += [tables.published(of_paper), tables.difference(mean, of_paper)]
+    return cells
 
 
 def _notes(summary, selection, sample):
     """What the numbers are of."""
-    data = (
-        f"DEMO DATA ({summary['dataset']}), drawn pictures: not comparable with the paper's numbers."
-        if summary["demo"]
-        else f"Data set: {summary['dataset']}."
-    )
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
     net = f"Net: {_net_title(summary)}; {tables.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
     if summary["folds"] != list(paper.FOLDS):
         net += f" Folds {' '.join(map(str, summary['folds']))} only."
     if _published(summary):
-        net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset."
+        net += (
+            " The paper's rows are of CaffeNets fine-tuned on the five-agree subset; differences are within "
+            "its standard deviation, or beyond it."
+        )
     chosen = CHOSEN[selection][1].format(**summary)
     if selection == "nested" and summary["arch"] != "source":
         chosen = f"{chosen} {_FINE_TUNED}"
-    return [f"{data} {deviation}", f"{net} Subtracted: {_MEANS[summary['mean_way']]}.", chosen, _convergence(summary)]
+    return [
+        f"Data set: {summary['dataset']}. {deviation}",
+        f"{net} Subtracted: {_MEANS[summary['mean_way']]}.",
+        chosen,
+        _convergence(summary),
+    ]
 
 
 def _net_title(summary):

@@ -190,11 +190,16 @@ def difference_summary(mapped, patched):
     Returns
     -------
     dict
-        ``50``, ``90``, ``99``, ``100`` (the largest) -> difference in probability; ``same`` -> fraction of places.
+        ``maps``, and ``places`` in each; ``"50"``, ``"90"``, ``"99"``, ``"100"`` (the largest) -> difference in
+        probability; ``same`` -> fraction of places.
     """
     difference = np.abs(np.asarray(mapped, float) - patched)
-    summary = dict(zip(PERCENTILES, map(float, np.percentile(difference, PERCENTILES)), strict=True))
-    return {**summary, "same": float(np.mean((mapped > 0.5) == (patched > 0.5)))}
+    return {
+        "maps": len(mapped),
+        "places": mapped[0].size,
+        **{str(q): float(value) for q, value in zip(PERCENTILES, np.percentile(difference, PERCENTILES), strict=True)},
+        "same": float(np.mean((mapped > 0.5) == (patched > 0.5))),
+    }
 
 
 def seconds(net, repeats=7):

@@ -173,19 +173,20 @@ def test_too_few_images_of_a_class(tmp_path):
 
 def test_table(analysed):
     _, summary = analysed
-    text = layer_table.table(summary, "paper").markdown()
-    lines = text.splitlines()
-    assert "Table 3" in lines[0] and "on the test images (the paper's way)" in lines[0]
-    assert "optimistic" in text and "population" in text
-    rows = {
-        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines if "|" in line
-    }
-    entry = summary["layers"]["conv1"]["svm"]["paper"]
-    mean, std = np.mean(list(entry["accuracy"].values())), np.std(list(entry["accuracy"].values()))
-    expected = [f"{mean:.3f}±{std:.3f}".replace("0.", "."), str(entry["exponent"]["1"]), ".667±.049"]
-    assert rows["conv1"][:3] == expected
-    assert float(rows["conv1"][3]) == pytest.approx(mean - 0.667, abs=0.0006)
-    assert rows["fc8_twitter"][2] == ".820±.055" and rows["fc8_twitter"][6] == ".821±.046"
+    table = layer_table.table(summary, "paper")
+    assert "(the paper's way)" in table.title
+    assert "optimistic" in table.markdown() and "population" in table.markdown()
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert list(rows) == list(LAYERS)
+    chosen = summary["layers"]["conv1"]["svm"]["paper"]
+    mean, std = np.mean(list(chosen["accuracy"].values())), np.std(list(chosen["accuracy"].values()))
+    score, exponents, published, difference = rows["conv1"][:4]
+    assert (score.mean, score.std) == pytest.approx((mean, std))
+    assert exponents == str(chosen["exponent"]["1"])
+    assert published.text() == ".667±.049"
+    assert difference.value == pytest.approx(mean - 0.667)
+    assert [rows["fc8_twitter"][column].text() for column in (2, 6)] == [".820±.055", ".821±.046"]
+
     nested = layer_table.table(summary, "nested", sample=True)
     assert nested.file == "table3-nested"
     assert "(nested)" in nested.title and "5-fold" in nested.markdown() and "sample" in nested.markdown()
