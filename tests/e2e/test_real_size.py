@@ -11,7 +11,7 @@ import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import folds
+from sentiment import features, folds, paper
 
 GIB = 1 << 30
 SHAPES = {  # num, channels, height, width, as files of 2012 to 2014 have them
@@ -53,8 +53,30 @@ def published(tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def run(root, tmp_path, published):
+    """Call a tool as a user does, in a process of its own that stays below 3 GB: ``run("train", "--fold", "1")``."""
+    where = ["--data", "data", "--splits", "splits"]
+    options = {"train": where, "evaluate": where, "extract_features": where, "sentiment_maps": where[:2]}
+
+    def call(tool, *arguments):
+        command = [sys.executable, root / "tools" / f"{tool}.py", *options.get(tool, []), *arguments]
+        if tool != "make_tables":
+            command += ["--init", published]
+        environment = {**os.environ, "PYTHONPATH": str(root / "python")}
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, said
+        assert usage.ru_maxrss * 1024 < 3 * GIB
+        return said
+
+    return call
+
+
 @pytest.mark.slow
-def test_the_whole_way(root, tmp_path, published):
+def test_the_whole_way(run, tmp_path, published):
     assert published.stat().st_size > 240e6
     (tmp_path / "data" / "images").mkdir(parents=True)
     rng = np.random.default_rng(1)
@@ -62,17 +84,7 @@ def test_the_whole_way(root, tmp_path, published):
     for name, _ in pairs:
         cv2.imwrite(str(tmp_path / "data" / "images" / name), rng.integers(0, 255, (300, 400, 3), np.uint8))
     (tmp_path / "data" / "twitter_five_agrees.txt").write_text(folds.list_text(pairs))
-    folds.write(tmp_path / "splits", "data", "five_agrees", folds.make(pairs, 1))
-    options = ["--data", "data", "--splits", "splits", "--init", published]
-
-    def run(tool, *arguments):
-        command = [sys.executable, root / "tools" / f"{tool}.py", *options, *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(root / "python")}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        assert usage.ru_maxrss * 1024 < 3 * GIB
+    folds.write(tmp_path / "splits", "data", "five_agrees", folds.make(pairs, 1))  # 8 to train on, 2 to test
 
     run("train", "--batch-size", "8", "--iterations", "2")
     run("evaluate")
@@ -81,6 +93,25 @@ def test_the_whole_way(root, tmp_path, published):
     assert len((folder / "predictions.csv").read_text().splitlines()) == 3
     weights = folder / "snapshot_iter_2.caffemodel"
     assert 220e6 < weights.stat().st_size < 230e6
+
+    run("extract_features", "--fold", "1")
+    grams = features.read(folder / "grams.npz")
+    assert len(grams.layers) == 13 and len(grams.images) == 10
+    assert "| conv1 " in run("analyze_layers", "--fold", "1", "--selection", "paper")
+
+    said = run("net_surgery")
+    for layer, (number, (width, height, depth)) in paper.TABLE1.items():
+        assert f"{height} × {width} × {depth}" in next(line for line in said.splitlines() if f"| {layer} " in line)
+        assert f"{number:,}" in said
+    assert abs((folder / "snapshot_iter_2_conv.caffemodel").stat().st_size - weights.stat().st_size) < 10_000
+
+    assert "a map costs" in run("sentiment_maps", "--images", "all", "--compare-patches", "1", "--cost")
+    shown = json.loads((tmp_path / "results" / "data" / "figure7.json").read_text())
+    assert shown["cost"]["multiply_adds"]["map"] / shown["cost"]["multiply_adds"]["prediction"] > 8.6
+    for entry in shown["about"]["shown"]:
+        assert np.load(folder / "maps" / f"{entry['image']}.npy").shape == (2, 8, 8)
+    run("make_tables")
+    assert "bvlc_reference_caffenet" in (tmp_path / "results" / "data" / "runs.md").read_text()
 
     net = caffe.Net(str(folder / "deploy.prototxt"), str(weights), caffe.TEST)
     before = caffe_pb2.NetParameter.FromString(published.read_bytes())
