@@ -72,16 +72,13 @@ def mean_to_subtract(mean, way, crop):
     UserError
         No such file or no mean image; the way ``image`` without one.
     """
-    means = testing.channel_means(mean)
     if way == "channels":
-        return means[:, None, None]
+        return testing.channel_means(mean)[:, None, None]
     if not isinstance(mean, Path):
         raise UserError("the mean here is three numbers; --mean-way image needs the mean image, --mean FILE")
     import caffe
 
-    image = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(mean.read_bytes()))
-    image = image.reshape(-1, 3, *image.shape[-2:])[0]
-    return caffe.io.resize_image(image.transpose(1, 2, 0), crop).transpose(2, 0, 1)
+    return caffe.io.resize_image(testing.mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
 
 
 def centre_crops(net, paths, mean, where=str):

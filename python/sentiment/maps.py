@@ -117,13 +117,9 @@ def overlay(image, answer):
     (H, W, 3) uint8 ndarray
         RGB.
     """
-    height, width = image.shape[:2]
-    row = (np.arange(height) + 0.5) * answer.shape[1] // height
-    column = (np.arange(width) + 0.5) * answer.shape[2] // width
-    places = answer[:, row.astype(int)[:, np.newaxis], column.astype(int)]
-    colours = np.zeros_like(image, np.float32)
-    colours[..., 0], colours[..., 1] = 255 * places[NEGATIVE], 255 * places[POSITIVE]
-    return np.rint((image + colours) / 2).astype(np.uint8)
+    colours = np.stack([answer[NEGATIVE], answer[POSITIVE], np.zeros_like(answer[0])], axis=-1) * 255
+    enlarged = cv2.resize(colours, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return np.rint((image + enlarged) / 2).astype(np.uint8)
 
 
 def bordered(image, positive):

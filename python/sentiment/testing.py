@@ -14,6 +14,34 @@ CENTER = 4
 BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
 
 
+def mean_image(path):
+    """The mean image in a .binaryproto file.
+
+    Returns
+    -------
+    (3, H, W) float64 ndarray
+        BGR, 0 to 255.
+
+    Raises
+    ------
+    UserError
+        The file is missing or no mean image of three channels.
+    """
+    from google.protobuf.message import DecodeError
+
+    import caffe
+
+    try:
+        with open(path, "rb") as file:
+            image = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(file.read()))
+        (image,) = image.reshape(-1, 3, *image.shape[-2:])
+    except OSError as error:
+        raise UserError(f"cannot read the mean {path}: {error.strerror}") from error
+    except (DecodeError, ValueError, IndexError) as error:
+        raise UserError(f"{path} is no mean image of three channels in binaryproto form ({error})") from error
+    return image.astype(float)
+
+
 def channel_means(mean):
     """The channels' means, BGR on the 0 to 255 scale, of a mean file's path; three numbers stay as they are.
 
@@ -24,22 +52,9 @@ def channel_means(mean):
     Raises
     ------
     UserError
-        The file is missing or no mean of three channels.
+        The file is missing or no mean image of three channels.
     """
-    if isinstance(mean, (tuple, list)):
-        return np.array(mean, float)
-    from google.protobuf.message import DecodeError
-
-    import caffe
-
-    try:
-        with open(mean, "rb") as file:
-            image = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(file.read()))
-        return image.reshape(-1, 3, *image.shape[-2:]).mean((0, 2, 3), dtype=float)
-    except OSError as error:
-        raise UserError(f"cannot read the mean {mean}: {error.strerror}") from error
-    except (DecodeError, ValueError, IndexError) as error:
-        raise UserError(f"{mean} is no mean image of three channels in binaryproto form ({error})") from error
+    return np.array(mean, float) if isinstance(mean, (tuple, list)) else mean_image(mean).mean((1, 2))
 
 
 def warped(net, paths, means, where=str, size=(IMAGE_SIZE, IMAGE_SIZE)):

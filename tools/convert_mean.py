@@ -1,0 +1,38 @@
+"""Convert a mean image from Caffe's .binaryproto to the .npy that scripts of 2014 and 2015 load.
+
+    python tools/convert_mean.py models/imagenet_mean.binaryproto --out ilsvrc_2012_mean.npy
+
+The array is 3×H×W, BGR, 0 to 255, so that np.load(FILE).mean(1).mean(1) gives the channels' means.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import console, engine, testing
+from sentiment.files import write_whole
+
+
+def main(argv=None):
+    """Convert; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mean", type=Path, help="the .binaryproto")
+    parser.add_argument("--out", type=Path, help="the .npy to write (default: its name with that suffix)")
+    args = parser.parse_args(argv)
+
+    engine.start()
+    image = testing.mean_image(args.mean)
+    content = io.BytesIO()
+    np.save(content, image)
+    out = args.out or args.mean.with_suffix(".npy")
+    write_whole(out, content.getvalue())
+    means = ", ".join(f"{value:.8f}" for value in image.mean((1, 2)))
+    print(f"{out}: {'×'.join(map(str, image.shape))}, channel means (BGR) {means}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
