@@ -153,7 +153,7 @@ def table(study):
         "numbers too where it prints them. Accuracy is by the centre crop on the five-agree subset unless said "
         "otherwise. Held says nothing of chance: see the deviations and McNemar's test.",
     ]
-    return Table("claims", "The paper's claims", notes, header, rows, study.demo)
+    return Table("claims", "The paper's claims, tried on these runs", notes, header, rows, study.demo)
 
 
 def _late_layers(evidence):

@@ -20,7 +20,7 @@ NOTHING = "–"
 DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 
 _LONG = 40  # characters from which on LaTeX breaks a column's lines
-_WIDE = 6  # columns from which on LaTeX gets the page's whole width and small print
+_LINE = 60  # characters of a table from which on LaTeX gives it the page's whole width and small print
 _SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
 $ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$  § \S{}"""
 _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SYMBOLS)))
@@ -185,22 +185,26 @@ class Table:
 
     def latex(self):
         """A floating table with booktabs' rules, for an ``input`` command."""
-        wide = len(self.header) > _WIDE or any(len(_text(cell)) > _LONG for row in self.rows for cell in row)
+        wide = sum(self._widths()) > _LINE
+        title = re.sub(r"^Table \d+: (\w)", lambda match: match[1].upper(), self.title)  # LaTeX counts tables itself
+        title = f"{DEMO}. {title}" if self.demo else title
         environment = "table*" if wide else "table"
         rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
         body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
         return "\n".join(
             [
                 *([f"% {DEMO}"] if self.demo else []),
-                r"% needs \usepackage{booktabs}",
+                r"% needs \usepackage{booktabs,graphicx}",
                 rf"\begin{{{environment}}}",
                 r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
-                rf"  \caption{{{escaped(self.full_title)}}}",
+                rf"  \caption{{{escaped(title)}}}",
                 rf"  \label{{tab:{self.file}}}",
-                rf"  \begin{{tabular}}{{{self._latex_columns()}}}",
+                rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
                 *(f"    {line}" for line in body),
-                r"  \end{tabular}",
-                *(rf"  \par\smallskip{{\footnotesize {escaped(note)}}}" for note in self.notes),
+                r"  \end{tabular}}%",
+                # Shrunk where it is too wide all the same.
+                r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
+                *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
                 rf"\end{{{environment}}}",
                 "",
             ]
@@ -216,7 +220,7 @@ class Table:
         notes = "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in self.notes)
         return (
             f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.title)}">\n'
-            f"<table>\n<caption>{html.escape(self.full_title)}</caption>\n<thead>{self._html_head()}</thead>\n"
+            f"<table>\n<caption><span>{html.escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
             f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
         )
 
@@ -236,9 +240,14 @@ class Table:
         groups = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
         return [(group[0][1][0], [name for _, (_, name) in group]) for group in (list(group) for _, group in groups)]
 
+    def _widths(self):
+        """Characters of each column's longest cell, its own name among them."""
+        names = [name if isinstance(name, str) else name[1] for name in self.header]
+        return [max(len(_text(cell)) for cell in cells) for cells in zip(names, *self.rows, strict=True)]
+
     def _latex_columns(self):
         """Centred columns after the first; text too long for a line shares what width there is."""
-        longest = [max(len(_text(cell)) for cell in cells) for cells in zip(*self.rows, strict=True)]
+        longest = self._widths()
         long = {number: length for number, length in enumerate(longest) if length > _LONG}
         room = 0.95 - 0.1 * (len(longest) - len(long))
         width = {number: room * length**0.5 / sum(n**0.5 for n in long.values()) for number, length in long.items()}
