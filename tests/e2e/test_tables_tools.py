@@ -36,7 +36,10 @@ def test_one_table_of_some_runs(tool, tmp_path):
     options = ["--runs", tmp_path / "runs", "--out", tmp_path, "--table", "5", "--init", "places"]
     assert tool("make_tables", *options) == 0
     assert written(tmp_path / "deepsent") == {"table5.md", "table5.csv", "table5.tex"}
-    rows = {row["initialisation"]: row for row in csv.DictReader((tmp_path / "deepsent" / "table5.csv").read_text().splitlines())}
+    rows = {
+        row["initialisation"]: row
+        for row in csv.DictReader((tmp_path / "deepsent" / "table5.csv").read_text().splitlines())
+    }
     assert rows["PlacesCNN"]["centre crop, here"] == "0.8"
     assert rows["CaffeNet"]["centre crop, here"] == ""
     assert float(rows["CaffeNet"]["centre crop, paper"]) == 0.817
