@@ -249,7 +249,7 @@ def collect(root, **wanted):
         Sorted by data set, subset, architecture, initialisation; what `layer_table.table` takes.
     """
     summaries = []
-    for path in Path(root).glob(f"*/*/{FILE}"):
+    for path in Path(root).glob(f"**/{FILE}"):
         summary = read_json(path)
         if not isinstance(summary, dict) or "layers" not in summary:
             raise UserError(f"{path} is no layer analysis; remove it, tools/analyze_layers.py writes it anew")

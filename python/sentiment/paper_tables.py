@@ -29,10 +29,12 @@ def table1(study):
 def table2(study):
     """Table 2: accuracy on the three subsets, the paper's lines and those of this project's nets.
 
-    The nets are CaffeNets fine-tuned from ``caffenet`` where there are such runs, else what else was fine-tuned.
+    The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
+    there is nothing else.
     """
-    caffenet = ("finetune", "caffenet")
-    trained = dict.fromkeys((net.arch, net.init) for net in study.nets if net.arch in ("finetune", "squeezenet"))
+    tuned = [net for net in study.usual if net.arch in ("finetune", "squeezenet")]
+    shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
+    names = list(dict.fromkeys((net.arch, net.init) for net in shown)) or [("finetune", "caffenet")]
     lines = [
         [
             "PCNN (from the paper, not run)",
@@ -43,7 +45,7 @@ def table2(study):
         suffix = "" if way == "center" else " with oversampling"
         of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in paper.SUBSETS}
         lines.append([f"CaffeNet{suffix}, paper", *map(published, of_paper.values())])
-        for arch, init in [caffenet] if caffenet in trained or not trained else trained:
+        for arch, init in names:
             name = net_title(arch, init) + suffix
             found = {subset: study.score(arch, init, subset, way) for subset in paper.SUBSETS}
             lines.append([f"{name}, here", *(score or NOTHING for score in found.values())])
@@ -98,7 +100,7 @@ def table5(study):
     """Table 5: the nine initialisations, and whatever else was fine-tuned."""
     others = [
         net.init
-        for net in study.nets
+        for net in study.usual
         if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
     ]
     rows = [
@@ -113,7 +115,7 @@ def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
     names = [("fc9", init) for init in paper.TABLE6]
     names += [("fc9-frozen", init) for init in paper.TABLE6]
-    names += [(net.arch, net.init) for net in study.nets if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
+    names += [(net.arch, net.init) for net in study.usual if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in dict.fromkeys(names)]
     notes = [
         *_notes(study),

@@ -102,9 +102,14 @@ class Study:
         """All result.json rows."""
         return [row for net in self.nets for row in net.rows]
 
+    @property
+    def usual(self):
+        """The nets that are no variants, which the paper's tables are of."""
+        return [net for net in self.nets if not net.variant]
+
     def net(self, arch, init, subset="five_agrees"):
-        """The net a paper's table means, or None: no variant, and of several the one with most folds and seeds."""
-        named = [net for net in self.nets if (net.subset, net.arch, net.init, net.variant) == (subset, arch, init, "")]
+        """The net a paper's table means, or None; of several with other choices the one with most folds and seeds."""
+        named = [net for net in self.usual if (net.subset, net.arch, net.init) == (subset, arch, init)]
         return max(named, key=lambda net: len(net.rows), default=None)
 
     def score(self, arch, init, subset, way):
