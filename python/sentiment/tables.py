@@ -22,7 +22,8 @@ DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 _LONG = 40  # characters from which on LaTeX breaks a column's lines
 _LINE = 60  # characters of a table from which on LaTeX gives it the page's whole width and small print
 _SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
-$ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$  § \S{}  “ ``  ” ''"""
+$ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$
+§ \S{}  “ ``  ” ''"""
 _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SYMBOLS)))
 
 
