@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from sentiment import claims
-from sentiment.files import read_text, write_if_changed
+from sentiment import claims, paper
+from sentiment.files import read_json, read_text, write_if_changed
 from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title
 
 PAGE = Path(__file__).with_name("report_page.html")
@@ -78,6 +78,7 @@ def page(folder, study, tables):
             continue
         body = "".join(_mcnemar(table) if table.file == "mcnemar" else table.html() for table in shown)
         body += "".join(_figure(folder, number) for number in numbers)
+        body += _maps(Path(folder) / "figure7.json") if "7" in numbers else ""
         sections.append((anchor, title, body))
     sections.append(("how", "How it was run", _how(study)))
     sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
@@ -134,6 +135,25 @@ def _figure(folder, number):
         f'<img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></div>\n'
         f"<figcaption>{escape(title)}</figcaption>\n</figure>\n"
     )
+
+
+def _maps(path):
+    """What was measured of the maps, in the words of a note each."""
+    measured = read_json(path) if path.is_file() else {}
+    notes = []
+    if cost := measured.get("cost"):
+        seconds, sums = (cost[unit]["map"] / cost[unit]["prediction"] for unit in ("seconds", "multiply_adds"))
+        notes.append(
+            f"A map cost {seconds:.1f} times one prediction in time, one image each, and {sums:.1f} times in "
+            f"arithmetic; the paper says about {paper.MAP_COST}."
+        )
+    if patches := measured.get("patches"):
+        notes.append(
+            f"{patches['maps']} maps against the classifier's word on each of their {patches['places']} patches: the "
+            f"difference in P(positive) has a median of {patches['50']:.4f}, 90 % are below {patches['90']:.4f}, the "
+            f"largest is {patches['100']:.4f}; padding inside the net makes it."
+        )
+    return "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes)
 
 
 def _mcnemar(table):

@@ -7,6 +7,7 @@ import made_up
 import pytest
 
 from sentiment import paper
+from sentiment.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,9 @@ def report(tool, tmp_path_factory):
     out = folder / "results"
     assert tool("plot_loss", "--runs", folder / "runs", "--out", out) == 0
     assert tool("draw_nets", "--out", out / "drawn") == 0
+    cost = {"seconds": {"map": 0.6, "prediction": 0.2}, "multiply_adds": {"map": 87, "prediction": 10}}
+    patches = {"maps": 6, "places": 64, "50": 0.01, "90": 0.05, "99": 0.1, "100": 0.2, "same": 0.97}
+    write_json(out / "drawn" / "figure7.json", {"cost": cost, "patches": patches})
     assert tool("make_tables", "--runs", folder / "runs", "--out", out, "--report") == 0
     return out / "drawn" / "report.html"
 
@@ -59,6 +63,8 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(report):
     assert {link["href"][1:] for link in page.all("a")} <= anchors
     words = " ".join(page.words)
     assert "DEMO DATA" in words and "Figure 7" in words and "Not made yet" in words
+    assert "A map cost 3.0 times one prediction" in words and "8.7 times in arithmetic" in words
+    assert "6 maps against the classifier's word on each of their 64 patches" in words
     assert "finetune from <b onload=alert(1)>&" in words and not page.all("b")
 
 
