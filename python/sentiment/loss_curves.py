@@ -64,13 +64,18 @@ class Curve:
         return float(np.abs(self.losses - self.smoothed).mean())
 
     @property
+    def converges(self):
+        """Whether the final loss is below guessing's by more than the noise; never where it is no number."""
+        return bool(self.final < GUESSING - self.noise)
+
+    @property
     def converged_at(self):
         """The first iteration at which the smoothed loss has come nine tenths of its way down, or None.
 
         The way is from what guessing gives (ln 2) to the final loss, so that every training has the same start,
-        whatever its first steps do. None where the final loss is no lower than guessing's, or no number.
+        whatever its first steps do. None where the training does not converge.
         """
-        if not self.final < GUESSING:
+        if not self.converges:
             return None
         low = self.smoothed <= GUESSING - PART_OF_WAY * (GUESSING - self.final)
         return int(self.iterations[np.argmax(low)]) if low.any() else None
@@ -121,8 +126,9 @@ def definition():
     return (
         "The loss is smoothed by a centred moving average over a twentieth of the points in the log, at least 5. "
         f"Final loss: the mean of the last {LAST_PART:.0%}. Converged: the first iteration at which the smoothed "
-        f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss; none "
-        "where that is not below ln 2. Noise: the mean distance of a loss from the smoothed one."
+        f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss. "
+        "Noise: the mean distance of a loss from the smoothed one. A training whose final loss is not below ln 2 by "
+        "more than its noise does not converge."
     )
 
 

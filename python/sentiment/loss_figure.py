@@ -105,7 +105,7 @@ def _all_accuracies(axes, curves, styles):
     for name, curve in curves.items():
         if "accuracy" in curve.tests:
             colour, dashes = styles[name]
-            axes.plot(*curve.tests["accuracy"], "o-", color=colour, ls=dashes, lw=1.2, ms=3, label=name)
+            axes.plot(*curve.tests["accuracy"], color=colour, ls=dashes, lw=1.2, marker="o", ms=3)
     axes.set_xlabel("iteration")
     axes.set_ylabel("accuracy in testing")
     axes.spines[["top", "right"]].set_visible(False)
@@ -125,6 +125,6 @@ def _one_loss(axes, curves, name, curve, colour):
         axes.axvline(converged, color=colour, lw=0.8, ls="--")
         words = f"converged at {converged}"
     axes.set_title(name, size=9, loc="left", weight="bold")
-    axes.set_title(words, size=8.5, loc="right", color="0.25")
+    axes.text(0.98, 0.95, words, transform=axes.transAxes, size=8.5, ha="right", va="top", color="0.25")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -64,6 +64,7 @@ def test_convergence_is_nine_tenths_of_the_way_down():
 def test_a_loss_that_ends_no_lower_than_guessing_does_not_converge():
     assert curve([0.69] * 30 + [0.9] * 30).converged_at is None
     assert curve([0.6] * 30 + [float("nan")] * 30).converged_at is None
+    assert curve([GUESSING + 0.03 * (-1) ** n - 0.001 for n in range(60)]).converged_at is None
     assert curve([0.1] * 60).converged_at == 0
 
 
