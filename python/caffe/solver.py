@@ -296,12 +296,9 @@ class Solver:
             grad, weights = blob.own_diff_tensor(), blob.tensor()
             if p.iter_size != 1:
                 grad.mul_(1 / p.iter_size)
-            self._regularize(grad, weights, p.weight_decay * self.net.params_weight_decay[i])
             second = self._histories[len(params) + i].tensor() if self._rule.sets > 1 else None
-            update = self._rule.update(
-                grad, self._histories[i].tensor(), second, rate * self.net.params_lr[i], self.iter
-            )
-            weights.sub_(update)
+            own_rate, decay = rate * self.net.params_lr[i], p.weight_decay * self.net.params_weight_decay[i]
+            update = self._rule.apply(weights, grad, self._histories[i].tensor(), second, own_rate, decay, self.iter)
             blob.show_diff(update)
         self.iter += 1
 
@@ -320,17 +317,6 @@ class Solver:
             )
             for blob in self.net.learnable_params:
                 blob.own_diff_tensor().mul_(scale)
-
-    def _regularize(self, grad, weights, decay):
-        if not decay:
-            return
-        kind = self.param.regularization_type
-        if kind == "L2":
-            grad.add_(weights, alpha=decay)
-        elif kind == "L1":
-            grad.add_(weights.sign(), alpha=decay)
-        else:
-            raise CaffeError(f"Unknown regularization type: {kind} (known: L1, L2)")
 
     # snapshots
 

@@ -1,10 +1,11 @@
 """The six update rules (solvers/*_solver.cpp): a gradient becomes what is subtracted from the weights.
 
-``histories`` is Caffe's list: one tensor per parameter, and for AdaDelta and Adam a second full set behind the first.
-Every rule changes the histories in place and returns the update, which may be a history itself.
+Histories are Caffe's: a tensor per parameter, for AdaDelta and Adam a second one; every rule changes them in place.
 """
 
 import math
+
+from torch.optim.sgd import sgd
 
 from .errors import CaffeError
 
@@ -17,6 +18,37 @@ class Rule:
     def __init__(self, param):
         self.param = param
 
+    def apply(self, weights, grad, history, second, rate, decay, iteration):
+        """Regularize one parameter's gradient, update its weights and histories in place.
+
+        Parameters
+        ----------
+        weights, grad, history, second : torch.Tensor
+            Of one shape; ``second`` is None for a rule of one set.
+        rate, decay : float
+            The parameter's own learning rate and weight decay.
+        iteration : int
+
+        Returns
+        -------
+        torch.Tensor
+            What was subtracted; it may be the history itself.
+        """
+        if decay:
+            self._regularize(grad, weights, decay)
+        update = self.update(grad, history, second, rate, iteration)
+        weights.sub_(update)
+        return update
+
+    def _regularize(self, grad, weights, decay):
+        kind = self.param.regularization_type
+        if kind == "L2":
+            grad.add_(weights, alpha=decay)
+        elif kind == "L1":
+            grad.add_(weights.sign(), alpha=decay)
+        else:
+            raise CaffeError(f"Unknown regularization type: {kind} (known: L1, L2)")
+
     def update(self, grad, history, second, rate, iteration):
         """The tensor to subtract from the weights, from gradient, histories, local rate and iteration."""
         raise NotImplementedError
@@ -28,6 +60,18 @@ class Rule:
 
 class SGD(Rule):
     """h = momentum · h + rate · g: the rate is inside the history, so a lower rate does not rescale old momentum."""
+
+    def apply(self, weights, grad, history, second, rate, decay, iteration):
+        """As any rule, but with momentum in torch's one pass over memory, which takes a third of the time.
+
+        torch's buffer is momentum · h + (1 − dampening) · g, its rate outside; so our rate goes in as dampening.
+        """
+        momentum = self.param.momentum
+        if not momentum or (decay and self.param.regularization_type != "L2"):
+            return super().apply(weights, grad, history, second, rate, decay, iteration)
+        constants = dict(momentum=momentum, weight_decay=decay, dampening=1 - rate, lr=1.0)
+        sgd([weights], [grad], [history], fused=True, nesterov=False, maximize=False, **constants)
+        return history
 
     def update(self, grad, history, second, rate, iteration):
         return history.mul_(self.param.momentum).add_(grad, alpha=rate)
