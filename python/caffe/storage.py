@@ -30,7 +30,9 @@ def read_text(path, limit=4 * 2**20):
     """The text of a UTF-8 file of at most ``limit`` bytes; CaffeError where it cannot be read or is something else."""
     with _open(path) as file:
         try:
-            content = file.read(limit + 1)
+            content = bytearray()  # read(limit) would claim that much memory for any file
+            while len(content) <= limit and (more := file.read(2**16)):
+                content += more
         except OSError as error:
             raise _refusal("Could not read", path, error) from error
     if len(content) > limit:

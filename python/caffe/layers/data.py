@@ -6,6 +6,7 @@ only, everything later comes from streams of the layer's own.
 
 import contextlib
 import hashlib
+import math
 import os
 import re
 import threading
@@ -240,9 +241,11 @@ def read_list(source):
         line = line.rstrip()
         name, space, label = line.rpartition(" ")
         if not space:
-            raise CaffeError(f"Line {number} of {source} has no label: it should be path, space, label, not '{line}'.")
-        if not re.fullmatch(r"[+-]?[0-9]+", label):
-            raise CaffeError(f"Line {number} of {source}: the label '{label}' is not an integer.")
+            raise CaffeError(
+                f"Line {number} of {source} has no label: it should be path, space, label, not '{line:.200}'."
+            )
+        if not re.fullmatch(r"[+-]?[0-9]{1,10}", label) or not -(2**31) <= int(label) < 2**31:
+            raise CaffeError(f"Line {number} of {source}: the label '{label:.40}' is not an integer of 32 bits.")
         lines.append((name, int(label)))
     return lines, hashlib.sha256(content).hexdigest()
 
@@ -364,7 +367,7 @@ def datum_image(datum, color=None):
         return to_planes(image)
     shape = datum.channels, datum.height, datum.width
     values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
-    if min(shape) < 1 or values.size != np.prod(shape):
+    if min(shape) < 1 or values.size != math.prod(shape):
         raise CaffeError(f"a Datum of {values.size} values cannot have the shape {shape}")
     return values.reshape(shape)
 

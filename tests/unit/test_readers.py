@@ -1,0 +1,81 @@
+"""Readers under damaged and hostile files: taken or refused in one sentence, quickly, in little memory."""
+
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_checks import examples
+from reader_targets import TARGETS, refused, seeds
+
+from caffe.layers.data import read_list
+
+SLACK = 4 * 2**20  # what a reader may take for the smallest file
+MULTIPLE = 24  # of the file's size: text becomes objects
+SPICE = [b"\xff" * 10, b"{", b"}", b"[" * 3000, b"\0", b"9" * 5000, b"-1", b"1e999", b'"', b"# ", b"\r\n", b"null"]
+
+
+@st.composite
+def damaged(draw, wholes):
+    """One of the whole files cut, with bytes changed, or with a piece left out, doubled or put elsewhere."""
+    content = bytearray(draw(st.sampled_from(wholes)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)))
+        size = draw(st.sampled_from([1, 2, 7, 60, 3000]))
+        piece = content[at : at + size]
+        kind = draw(st.sampled_from(["cut", "change", "leave out", "double", "move", "insert"]))
+        if kind == "cut":
+            del content[at:]
+        elif kind == "change":
+            content[at : at + len(piece)] = draw(st.binary(min_size=len(piece), max_size=len(piece)))
+        elif kind == "leave out":
+            del content[at : at + size]
+        elif kind == "double":
+            content[at:at] = piece * draw(st.sampled_from([1, 2, 500]))
+        elif kind == "move":
+            del content[at : at + size]
+            there = draw(st.integers(0, len(content)))
+            content[there:there] = piece
+        else:
+            content[at:at] = draw(st.sampled_from(SPICE))
+    return bytes(content)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("targets")
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_whole_files_are_taken(kind, folder):
+    for content in seeds(kind):
+        assert TARGETS[kind](content, folder)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@examples(40)
+@given(data=st.data())
+def test_damaged_files_are_taken_or_refused(kind, folder, data):
+    content = data.draw(damaged(seeds(kind)))
+    tracemalloc.start()
+    try:
+        TARGETS[kind](content, folder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= SLACK + MULTIPLE * len(content)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("content", [b"", b"\0", b"\n", b"\xff\xfe", b"{" * 10_000, b"[" * 100_000, b"\x0f" * 100_000])
+def test_nonsense_is_refused(kind, content, folder):
+    if kind in ("net", "solver") and not content.strip():
+        assert TARGETS[kind](content, folder)  # an empty definition is one
+    else:
+        assert not TARGETS[kind](content, folder)
+
+
+@pytest.mark.parametrize("label", ["2147483648", "-99999999999", "9" * 5000])
+def test_a_label_is_an_int32(label, folder):
+    (folder / "labels.txt").write_text(f"a.png 1\nb.png {label}\n")
+    assert refused(lambda: read_list(str(folder / "labels.txt")), "Line 2")
