@@ -1,4 +1,4 @@
-"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp)."""
+"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp), and two tools that make its data."""
 
 import argparse
 import contextlib
@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from . import mode
+from . import imageset, mode
 from .errors import CaffeError
 from .formats import read_net, read_solver
 from .glog import log, number
@@ -22,7 +22,7 @@ _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 
 def _parser():
     parser = argparse.ArgumentParser(prog="caffe", description="Train, test and time networks as BVLC Caffe does.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="train|test|time|device_query")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name, run, text):
         sub = commands.add_parser(name, help=text, description=text)
@@ -51,6 +51,19 @@ def _parser():
         flag(sub, "phase", type=str.upper, choices=_PHASES, help="phase of the net (time)")
     query = command("device_query", _device_query, "show GPU diagnostic information")
     flag(query, "gpu", default="0", help="device, or all")
+    convert = command("convert_imageset", _convert_imageset, "make an LMDB of a list's pictures")
+    convert.add_argument("root", metavar="ROOTFOLDER/", help="put in front of every path of the list")
+    convert.add_argument("list", metavar="LISTFILE", help="lines: path label")
+    convert.add_argument("database", metavar="DB_NAME", help="folder to make")
+    flag(convert, "gray", action="store_true", help="grey instead of BGR")
+    flag(convert, "shuffle", action="store_true", help="mix the list first")
+    flag(convert, "resize_height", type=_count, default=0, help="pixels (as they are)")
+    flag(convert, "resize_width", type=_count, default=0, help="pixels (as they are)")
+    flag(convert, "encoded", action="store_true", help="keep the pictures encoded")
+    flag(convert, "encode_type", default="png", help="as what: png, jpg … (png)")
+    mean = command("compute_image_mean", _compute_image_mean, "the mean image of an LMDB")
+    mean.add_argument("database", metavar="INPUT_DB")
+    mean.add_argument("output", metavar="OUTPUT_FILE", nargs="?", help=".binaryproto to write")
     return parser
 
 
@@ -232,6 +245,25 @@ def _device_query(args):
         log("common.cpp:180", f"Name:                          {p.name}")
         log("common.cpp:181", f"Total global memory:           {p.total_memory}")
         log("common.cpp:182", f"Number of multiprocessors:     {p.multi_processor_count}")
+
+
+def _convert_imageset(args):
+    if bool(args.resize_height) != bool(args.resize_width):
+        raise CaffeError("Give both -resize_height and -resize_width, or neither.")
+    imageset.convert_imageset(
+        args.root,
+        args.list,
+        args.database,
+        args.resize_height,
+        args.resize_width,
+        color=not args.gray,
+        encoding=args.encode_type if args.encoded else None,
+        shuffle=args.shuffle,
+    )
+
+
+def _compute_image_mean(args):
+    imageset.compute_image_mean(args.database, args.output)
 
 
 if __name__ == "__main__":

@@ -320,20 +320,12 @@ class Data(PictureLayer):
             for _ in range(n):
                 where = f"record '{_text(cursor.key())}' of {source}"
                 with _at(where):
-                    image, label = self._read(cursor.value())
+                    image, label = _read_datum(cursor.value(), self._color)
                 if move:
                     if not cursor.next():
                         cursor.first()
                     self._key = cursor.key()
                 yield image, label, where
-
-    def _read(self, value):
-        datum = caffe_pb2.Datum()
-        try:
-            datum.ParseFromString(value)
-        except DecodeError:
-            raise CaffeError("Could not parse a Datum") from None
-        return datum_image(datum, self._color), datum.label
 
     def position(self):
         """The next record's key."""
@@ -350,6 +342,26 @@ class Data(PictureLayer):
     def unpack(self, packed):
         """The key that was packed."""
         return bytes.fromhex(packed["key"])
+
+
+def records(source):
+    """Every image of an LMDB (C, H, W) as it is stored, in the order of keys, with where it is from."""
+    database = _database(source)  # closed when nobody holds it any more
+    with database.environment.begin() as transaction, transaction.cursor() as cursor:
+        for key, value in cursor:
+            where = f"record '{_text(key)}' of {source}"
+            with _at(where):
+                image, _ = _read_datum(value, None)
+            yield image, where
+
+
+def _read_datum(value, color):
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(value)
+    except DecodeError:
+        raise CaffeError("Could not parse a Datum") from None
+    return datum_image(datum, color), datum.label
 
 
 def datum_image(datum, color=None):
