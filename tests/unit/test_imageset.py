@@ -92,9 +92,7 @@ def test_what_goes_wrong_leaves_nothing(folder):
     (folder / "images" / "im_00.jpg").unlink()
     cv2.imwrite("images/im_00.jpg", np.zeros((9, 9, 3), np.uint8))
     convert_imageset("./", "train.txt", "mixed")
-    with pytest.raises(
-        CaffeError, match=r"An image of \(3, 256, 256\), not \(3, 9, 9\).*record '00000001_images/im_01.jpg' of mixed"
-    ):
+    with pytest.raises(CaffeError, match=r"An image of .*not \(3, 9, 9\).*record '00000001_images/im_01.jpg' of mixed"):
         compute_image_mean("mixed")
     with pytest.raises(CaffeError, match="Could not open the LMDB absent"):
         compute_image_mean("absent")
