@@ -40,15 +40,15 @@ def run(main, argv=None):
         sys.stdout = None
         return 141
     except (UserError, OSError, RuntimeError) as error:
-        sentence = _sentence(error)
+        sentence = sentence_of(error)
         if sentence is None:
             raise
         print(f"{tool}: error: {sentence}", file=sys.stderr)
         return 2
 
 
-def _sentence(error):
-    """The sentence a user should read, or None for a fault that is ours."""
+def sentence_of(error):
+    """The sentence a user should read of an exception, or None for a fault that is ours."""
     # Where the engine is a real Caffe build there is no caffe.errors, so ask only what is loaded already.
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)
     if isinstance(error, (UserError, engine)):

@@ -76,6 +76,11 @@ def warped(net, paths, means, where=str, size=(IMAGE_SIZE, IMAGE_SIZE)):
     (3, height, width) float32 ndarray
         BGR, 0 to 255, minus the means.
     """
+    yield from warp(net, _loaded(paths, where), means, size)
+
+
+def warp(net, images, means, size=(IMAGE_SIZE, IMAGE_SIZE)):
+    """Like `warped`, of images that are loaded: (H, W, 3) float32 RGB in [0, 1], as ``caffe.io.load_image`` gives."""
     import caffe
 
     name = net.inputs[0]
@@ -84,12 +89,18 @@ def warped(net, paths, means, where=str, size=(IMAGE_SIZE, IMAGE_SIZE)):
     transformer.set_channel_swap(name, (2, 1, 0))
     transformer.set_raw_scale(name, 255)
     transformer.set_mean(name, means)
+    for image in images:
+        yield transformer.preprocess(name, image)
+
+
+def _loaded(paths, where):
+    import caffe
+
     for path in paths:
         try:
-            image = caffe.io.load_image(str(path))
+            yield caffe.io.load_image(str(path))
         except (OSError, RuntimeError, ValueError) as error:  # scikit-image's, under a real Caffe, differ by format
             raise UserError(f"{where(path)}: {error}") from error
-        yield transformer.preprocess(name, image)
 
 
 def probabilities(net, images, batch=BATCH, done=lambda count: None):

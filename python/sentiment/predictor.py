@@ -1,0 +1,106 @@
+"""What a trained net says of one picture: of ten crops, and of every place."""
+
+import functools
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentiment import engine, maps, paper, surgery, testing
+from sentiment.console import UserError
+from sentiment.logs import stderr_to
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture's sentiment.
+
+    Attributes
+    ----------
+    crops : (10,) float32 ndarray
+        P(positive) of each crop, in the order of ``caffe.io.oversample``: upper left, upper right, lower left, lower
+        right, centre; then their mirrors.
+    """
+
+    crops: np.ndarray
+
+    @property
+    def positive(self):
+        """P(positive): the mean over the ten crops."""
+        return float(self.crops.mean())
+
+    @property
+    def center(self):
+        """P(positive) of the centre crop alone."""
+        return float(self.crops[testing.CENTER])
+
+    @property
+    def word(self):
+        """``positive`` or ``negative``; even odds are negative, as with argmax."""
+        return "positive" if self.positive > 0.5 else "negative"
+
+    @property
+    def agreeing(self):
+        """How many crops alone say the same."""
+        return int(np.sum((self.crops > 0.5) == (self.positive > 0.5)))
+
+
+class Predictor:
+    """A trained net, loaded.
+
+    Parameters
+    ----------
+    trained : trained.Trained
+    gpu : int, optional
+        A CUDA card's number.
+
+    Raises
+    ------
+    UserError
+        Definition and weights do not belong together, or the net tells other than two classes apart.
+    """
+
+    def __init__(self, trained, gpu=None):
+        self.trained = trained
+        self._caffe = engine.start(gpu)
+        with stderr_to(os.devnull):
+            self._net = surgery.load(self._caffe, trained.deploy, trained.weights)
+        shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
+        if np.prod(shape) != paper.CLASSES:
+            raise UserError(
+                f"{trained.deploy} answers {'×'.join(map(str, shape))} numbers an image; a sentiment net answers "
+                f"{paper.CLASSES}, P(negative) and P(positive)"
+            )
+
+    def predict(self, pixels):
+        """The prediction of a picture, (H, W, 3) uint8 RGB: to the last digit that of tools/evaluate.py."""
+        crops = testing.probabilities(self._net, testing.warp(self._net, _scaled(pixels), self._means))
+        return Prediction(crops[0, :, paper.POSITIVE])
+
+    def map(self, pixels):
+        """The picture's sentiment map, (2, rows, columns) float32: P(negative) and P(positive) of each place.
+
+        Raises
+        ------
+        UserError
+            The net cannot be made fully convolutional.
+        """
+        size = self._convolutional.blobs[self._convolutional.inputs[0]].data.shape[2:]
+        warped = testing.warp(self._convolutional, _scaled(pixels), self._means, size)
+        return next(maps.forward(self._convolutional, warped))
+
+    @property
+    def _means(self):
+        return np.array(self.trained.means)
+
+    @functools.cached_property
+    def _convolutional(self):
+        deploy = self.trained.deploy
+        conversion = surgery.convert(surgery.read_definition(deploy), where=str(deploy))
+        with stderr_to(os.devnull):
+            return surgery.build(self._caffe, conversion, self._net)
+
+
+def _scaled(pixels):
+    """The picture as ``caffe.io.load_image`` gives it, alone in a list."""
+    return [np.divide(pixels, np.float32(255), dtype=np.float32)]

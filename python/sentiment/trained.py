@@ -1,0 +1,113 @@
+"""Trained networks that are there to be used: finished runs, and any other two-way net with its weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment import results, tables, testing
+from sentiment.console import UserError
+from sentiment.files import read_json
+from sentiment.runs import Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net that tells sentiment.
+
+    Attributes
+    ----------
+    key : str
+        Names it among others: the run's folder below the folder of runs, or the weights' path.
+    title, group : str
+        For people: which net, and what it was trained on.
+    deploy, weights : Path
+    means : (3,) tuple of float
+        BGR, 0 to 255.
+    run : Run or None
+    dataset : str
+        The data set a run was trained on, as its run.json names it; else empty.
+    """
+
+    key: str
+    title: str
+    group: str
+    deploy: Path
+    weights: Path
+    means: tuple
+    run: Run | None = None
+    dataset: str = ""
+
+    @property
+    def accuracy(self):
+        """The accuracy of ten crops on the run's test images, or None where it is not tested."""
+        tested = self.run and self.run.result.is_file()
+        return results.read(self.run.result)["accuracy"]["oversampled"] if tested else None
+
+    def summary(self):
+        """What someone who chooses among nets needs, as a dict of plain values."""
+        return {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
+
+
+def of_run(run, key=""):
+    """The net that a run of tools/train.py ended with.
+
+    Raises
+    ------
+    UserError
+        The run is not there, or not finished.
+    """
+    identity = read_json(run.identity) if run.identity.is_file() else None
+    weights = identity and run.weights(identity["iterations"])
+    if not identity or not weights.is_file():
+        raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
+    demo = ", drawn demo data" if identity["demo"] else ""
+    words = f" ({run.variant})" if run.variant else ""
+    return Trained(
+        key=key or str(run.folder),
+        title=f"{tables.net_title(run.arch, run.init)}{words}, fold {run.fold}",
+        group=f"{identity['dataset']}, {tables.SUBSET_TITLES[run.subset]}{demo}",
+        deploy=run.deploy,
+        weights=weights,
+        means=tuple(identity["mean"]),
+        run=run,
+        dataset=identity["dataset"],
+    )
+
+
+def of_files(model, weights, mean):
+    """Any deploy definition and its weights.
+
+    Parameters
+    ----------
+    model, weights : Path
+    mean : Path or (3,) tuple of float
+        As `cards.parse_mean` gives it.
+    """
+    for path in (model, weights):
+        if not path.is_file():
+            raise UserError(f"no file {path}")
+    means = tuple(testing.channel_means(mean).tolist())
+    return Trained(str(weights), f"{weights.name}, {model}", "given by --model", model, weights, means)
+
+
+def find(root):
+    """Every finished run below a folder, runs of the demo too, by subset, architecture, initialisation and fold.
+
+    Parameters
+    ----------
+    root : str or Path
+
+    Returns
+    -------
+    list of Trained
+        Their keys are the runs' folders relative to ``root``.
+    """
+    root, found = Path(root), []
+    for path in sorted(root.rglob("run.json")):
+        folder, identity = path.parent, read_json(path)
+        arch, init = identity["arch"], identity["init"]
+        of_name = folder.parent.name.removeprefix(f"{arch}-{init}").removeprefix("-")
+        run = Run(folder.parents[2], identity["subset"], arch, init, identity["fold"], of_name)
+        # A copy under another name would be shown as the net it no longer is.
+        if run.folder == folder and run.weights(identity["iterations"]).is_file():
+            found.append(of_run(run, folder.relative_to(root).as_posix()))
+    return found

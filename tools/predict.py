@@ -1,0 +1,88 @@
+"""Tell the sentiment of pictures with a trained network, and lay its map over them.
+
+    python tools/predict.py holiday.jpg --init caffenet
+    python tools/predict.py holiday.jpg dog.png --runs runs/demo --init drawn_concepts --map
+    python tools/predict.py holiday.jpg --model deploy.prototxt --weights any.caffemodel
+
+A line a picture: P(positive) as the mean over ten crops, how many crops alone say the same and from where to where they
+go, and the centre crop alone. With --map also <picture>_map.png in --out: the sentiment of each place, green for
+positive and red for negative, laid half and half over the picture, in a border of the prediction's colour. Pictures are
+still JPEG, PNG or WebP files, turned upright where the camera noted how it was held.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sentiment import cards, console, maps, nets, paper, pictures, solvers, trained
+from sentiment.console import UserError
+from sentiment.predictor import Predictor
+from sentiment.runs import Run, variant
+
+
+def main(argv=None):
+    """Predict; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", type=Path, metavar="image")
+    parser.add_argument("--map", action="store_true", help="lay the sentiment map over each picture")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/predictions"), help="folder of the maps (default: %(default)s)"
+    )
+    parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option = parser.add_argument_group("which run of tools/train.py").add_argument
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", choices=paper.SUBSETS, default="five_agrees")
+    option("--fold", type=int, choices=paper.FOLDS, default=1)
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
+    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option("--variant", default="", metavar="WORD", help="as for train.py")
+    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+    option = parser.add_argument_group("any other two-way net").add_argument
+    option("--model", type=Path, help="deploy definition")
+    option("--weights", type=Path, help=".caffemodel")
+    option("--mean", default=paper.IMAGENET_MEANS_BGR, help="mean file, or b,g,r (default: the ImageNet means)")
+    args = parser.parse_args(argv)
+    if bool(args.model) != bool(args.weights):
+        parser.error("--model and --weights go together")
+
+    predictor = Predictor(chosen(args), args.gpu)
+    for path, out in outputs(args.images, args.out):
+        pixels = pictures.read(path)
+        prediction = predictor.predict(pixels)
+        print(f"{path}: {sentence(prediction)}", flush=True)
+        if args.map:
+            overlay = maps.overlay(pixels, predictor.map(pixels))
+            maps.save_picture(out, maps.bordered(overlay, prediction.positive))
+            print(f"  {out}", flush=True)
+    return 0
+
+
+def chosen(args):
+    """The trained net that the options name."""
+    if args.model:
+        return trained.of_files(args.model, args.weights, cards.parse_mean(args.mean))
+    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    return trained.of_run(Run(args.runs, args.subset, args.arch, init, args.fold, variant(args.variant, args.seed)))
+
+
+def outputs(images, folder):
+    """Each picture with the path of its map; a UserError where two would share one."""
+    owners = {}
+    for image in images:
+        out = folder / f"{image.name}_map.png"
+        if owners.setdefault(out, image) != image:
+            raise UserError(f"the maps of {owners[out]} and {image} would both be {out}; give another --out for one")
+    return [(image, out) for out, image in owners.items()]
+
+
+def sentence(prediction):
+    """The prediction in words."""
+    low, high = prediction.crops.min(), prediction.crops.max()
+    return (
+        f"{prediction.word}, P(positive) {prediction.positive:.3f} ({prediction.agreeing} of {len(prediction.crops)} "
+        f"crops agree, {low:.3f} to {high:.3f}; centre crop {prediction.center:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
