@@ -1,0 +1,323 @@
+"""What is measured: each function runs its ways of doing a thing in turn and yields rows for the table.
+
+A row is a dict: what, ours, against, theirs, unit, ratio (ours over theirs in time or memory: below 1 we are better),
+and bar where there is one to hold.
+"""
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import cv2
+import numpy as np
+import torch
+from handwritten import Predictor, Trainer
+
+import caffe
+from sentiment import nets, paper, surgery, testing
+
+CROP, MAP = paper.CROP, paper.MAP_INPUT
+BATCH = 64
+FOLD = 176  # test images of a fold of five-agree
+
+
+def machine(gpu):
+    """What this is measured on."""
+    names = (
+        re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if os.path.exists("/proc/cpuinfo") else []
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": names[0] if names else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "card": torch.cuda.get_device_name(gpu) if gpu is not None else "none",
+        "load": f"{os.getloadavg()[0]:.1f} before the start",
+    }
+
+
+def in_turn(ways, rounds, gpu=None):
+    """Median seconds of each way, {name: callable} taking turns; the first turn does not count."""
+    times = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if gpu is not None:
+                torch.cuda.synchronize(gpu)
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def row(what, ours, against, theirs, unit="s", **more):
+    """One row; ``ours`` and ``theirs`` are quantities of which less is better."""
+    return {
+        "what": what,
+        "ours": ours,
+        "against": against,
+        "theirs": theirs,
+        "unit": unit,
+        "ratio": ours / theirs,
+        **more,
+    }
+
+
+def _device(gpu):
+    if gpu is None:
+        caffe.set_mode_cpu()
+        return torch.device("cpu")
+    caffe.set_device(gpu)
+    caffe.set_mode_gpu()
+    return torch.device("cuda", gpu)
+
+
+def _deploy(batch, side=CROP, convolutional=False):
+    """A CaffeNet for inference with random weights and input."""
+    definition = nets.deploy("finetune")
+    if convolutional:
+        definition = surgery.convert(definition, (side, side)).net
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "deploy.prototxt")
+        path.write_text(str(definition))
+        net = caffe.Net(str(path), caffe.TEST)
+    net.blobs["data"].reshape(batch, 3, side, side)
+    net.reshape()
+    _randomize(net)
+    return net
+
+
+def _randomize(net):
+    rng = np.random.default_rng(0)
+    for blobs in net.params.values():
+        values = rng.standard_normal(blobs[0].data.shape, np.float32)
+        blobs[0].data[...] = values * np.float32(np.sqrt(2 / values[0].size))
+    net.params["conv1"][0].data[...] /= 100
+
+
+def _images(count, side=CROP):
+    return np.random.default_rng(1).uniform(-120, 120, (count, 3, side, side)).astype(np.float32)
+
+
+def _solver(folder, batch):
+    """A solver of the paper's fine-tuning on images that stay in memory."""
+    net = nets.train_val(
+        "finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch, scratch=True
+    )
+    layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
+    del net.layer[:]
+    data = net.layer.add(name="data", type="Input", top=["data", "label"])
+    data.input_param.shape.add(dim=[batch, 3, CROP, CROP])
+    data.input_param.shape.add(dim=[batch])
+    net.layer.extend(layers)
+    Path(folder, "train_val.prototxt").write_text(str(net))
+    Path(folder, "solver.prototxt").write_text(
+        f'net: "{folder}/train_val.prototxt" base_lr: 1e-6 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005 '
+        "snapshot_after_train: false"
+    )
+    solver = caffe.SGDSolver(f"{folder}/solver.prototxt")
+    _randomize(solver.net)
+    solver.net.blobs["data"].data[...] = _images(batch)
+    solver.net.blobs["label"].data[...] = np.arange(batch) % 2
+    return solver
+
+
+def _trainer(device, batch):
+    return Trainer(torch.from_numpy(_images(batch)).to(device), (torch.arange(batch) % 2).to(device))
+
+
+def _step_flops(batch):
+    """Floating-point operations of a training step: forward, backward to weights, and to all inputs but the images."""
+    net = _deploy(1)
+    forward = surgery.multiply_adds(net)
+    conv1 = 96 * 55 * 55 * 363
+    return 2 * batch * (3 * forward - conv1)
+
+
+def step(rounds, gpu):
+    """A training step against the hand-written one, and against matrix products of as many operations."""
+    device = _device(gpu)
+    batch = BATCH if gpu is None else paper.BATCH_SIZE
+    a = torch.rand(4096, 4096, device=device)
+    size = 2 * 4096**3
+    with tempfile.TemporaryDirectory() as folder:
+        solver, trainer = _solver(folder, batch), _trainer(device, batch)
+        found = in_turn({"ours": lambda: solver.step(1), "hand": trainer, "matmul": lambda: a @ a}, rounds, gpu)
+    flops = _step_flops(batch)
+    ceiling = flops * found["matmul"] / size
+    what = f"training step, {batch} images"
+    yield row(what, found["ours"], "hand-written PyTorch", found["hand"], bar="≤ 1.05" if gpu is None else "≤ 1.11")
+    yield row(what, found["ours"], f"{flops / 1e9:.0f} GFLOP at the matmul rate", ceiling, bar="≤ 1.18")
+    yield from _against_bvlc(what, found["ours"], "Average Forward-Backward", batch, gpu)
+
+
+def forward(rounds, gpu):
+    """Inference on a batch against PyTorch, OpenCV, and BVLC Caffe where there is one."""
+    device = _device(gpu)
+    net = _deploy(BATCH)
+    images = _images(BATCH)
+    net.blobs["data"].data[...] = images
+    ways = {"ours": net.forward, "hand": Predictor(torch.from_numpy(images).to(device))}
+    if gpu is None:
+        with tempfile.TemporaryDirectory() as folder:
+            net.save(f"{folder}/w.caffemodel")
+            Path(folder, "d.prototxt").write_text(str(nets.deploy("finetune")))
+            other = cv2.dnn.readNetFromCaffe(f"{folder}/d.prototxt", f"{folder}/w.caffemodel")
+        other.setInput(images)
+        ways["opencv"] = lambda: (other.setInput(images), other.forward())
+    found = in_turn(ways, rounds, gpu)
+    what = f"forward, {BATCH} images"
+    yield row(what, found["ours"], "hand-written PyTorch", found["hand"])
+    if gpu is None:
+        yield row(what, found["ours"], "OpenCV dnn", found["opencv"])
+    yield from _against_bvlc(what, found["ours"], "Average Forward pass", BATCH, gpu)
+
+
+def _against_bvlc(what, ours, label, batch, gpu):
+    """BVLC's own `caffe time`, where CAFFE_BIN names it."""
+    program = os.environ.get("CAFFE_BIN")
+    if not program:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        definition = nets.deploy("finetune")
+        definition.layer[0].input_param.shape[0].dim[0] = batch
+        model = Path(folder, "d.prototxt")
+        model.write_text(str(definition))
+        command = [program, "time", "-model", model, "-iterations", "5", *([] if gpu is None else ["-gpu", str(gpu)])]
+        log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    yield row(what, ours, "BVLC caffe time", float(re.search(rf"{label}: ([\d.]+) ms", log)[1]) / 1000)
+
+
+def ten_crop(rounds, gpu):
+    """Evaluating a fold's images, files and all, against the bare forward passes of its crops."""
+    _device(gpu)
+    batch = testing.BATCH if gpu is None else testing.BATCH_GPU
+    net = _deploy(batch)
+    count = FOLD if gpu is None else 10 * FOLD
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _photographs(folder, count)
+
+        def evaluate():
+            images = testing.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR))
+            testing.probabilities(net, images, batch)
+
+        def bare():
+            net.blobs["data"].reshape(batch, 3, CROP, CROP)
+            for _ in range(count * testing.CROPS // batch):
+                net.forward()[net.outputs[0]].sum()
+
+        found = in_turn({"ours": evaluate, "bare": bare}, max(1, rounds // 3), gpu)
+    yield row(
+        f"ten-crop evaluation, {count} images", found["ours"], "its forward passes alone", found["bare"], bar="≤ 1.1"
+    )
+
+
+def _photographs(folder, count):
+    """JPEG files of a photograph's usual size and noise."""
+    rng = np.random.default_rng(2)
+    paths = [Path(folder, f"{number}.jpg") for number in range(count)]
+    for path in paths:
+        small = rng.integers(0, 255, (30, 40, 3), np.uint8)
+        cv2.imwrite(str(path), cv2.resize(small, (500, 375), interpolation=cv2.INTER_CUBIC))
+    return paths
+
+
+def sentiment_map(rounds, gpu):
+    """A map against one prediction, a batch of one both ways."""
+    _device(gpu)
+    ways = _deploy(1, MAP, convolutional=True), _deploy(1)
+    found = in_turn(dict(zip(("ours", "one"), (net.forward for net in ways))), 3 * rounds, gpu)
+    sums = [surgery.multiply_adds(net) for net in ways]
+    yield row(
+        "a map (451)", found["ours"], "one prediction", found["one"], bar=f"{sums[0] / sums[1]:.1f} in arithmetic"
+    )
+
+
+def weights(rounds, gpu):
+    """Weights into a net against reading their file."""
+    _device(gpu)
+    net = _deploy(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "w.caffemodel")
+        net.save(str(path))
+        found = in_turn({"ours": lambda: net.copy_from(str(path)), "file": path.read_bytes}, rounds)
+        megabytes = path.stat().st_size / 1e6
+    yield row(f"weights of {megabytes:.0f} MB", found["ours"], "reading the file", found["file"], bar="< 1 s")
+
+
+def start(rounds, gpu):
+    """From calling for a training to its first step's end, without that step's own time."""
+    _device(gpu)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "source.caffemodel")
+        _deploy(1).save(str(path))
+        solver = _solver(folder, 8)
+
+        def ready():
+            made = caffe.SGDSolver(f"{folder}/solver.prototxt")
+            made.net.copy_from(str(path))
+
+        found = in_turn({"ours": ready, "step": lambda: solver.step(1)}, max(1, rounds // 2), gpu)
+    yield row("a training made ready", found["ours"], "a step of 8 images", found["step"], bar="< 5 s")
+
+
+def data(rounds, gpu):
+    """A batch from image files, decoded for the first time and later, against a training step."""
+    _device(gpu)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _photographs(folder, 4 * BATCH)
+        Path(folder, "list.txt").write_text("".join(f"{path} {number % 2}\n" for number, path in enumerate(paths)))
+        Path(folder, "net.prototxt").write_text(
+            f'layer {{ name: "data" type: "ImageData" top: "data" top: "label" transform_param {{ mirror: true '
+            f"crop_size: {CROP} mean_value: 104 mean_value: 117 mean_value: 123 }} image_data_param {{ "
+            f'source: "{folder}/list.txt" batch_size: {BATCH} shuffle: true new_height: 256 new_width: 256 }} }}'
+        )
+        net = caffe.Net(str(Path(folder, "net.prototxt")), caffe.TRAIN)
+        beginning = time.perf_counter()
+        for _ in range(4):
+            net.forward()
+        first = (time.perf_counter() - beginning) / 4
+        solver = _solver(folder, BATCH)
+        found = in_turn({"ours": net.forward, "step": lambda: solver.step(1)}, rounds, gpu)
+        later = in_turn({"ours": net.forward}, 3 * rounds)["ours"]
+    what = f"a batch of {BATCH} from files"
+    yield row(f"{what}, first epoch", first, "training step", found["step"])
+    yield row(f"{what}, later, nothing beside it", later, "training step", found["step"])
+    yield row(f"{what}, made during a step", found["ours"], "training step", found["step"])
+
+
+def imports(rounds, gpu):
+    """`import caffe` against `import torch`, and the memory of a whole training step against the hand-written one."""
+
+    def fresh(code):
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+    found = in_turn({"ours": lambda: fresh("import caffe"), "torch": lambda: fresh("import torch")}, rounds)
+    yield row("import caffe", found["ours"], "import torch", found["torch"], bar="≤ 0.6 s more")
+    peaks = []
+    for way in "ours", "hand":
+        process = subprocess.Popen([sys.executable, __file__, way], cwd=Path(__file__).parent)
+        peaks.append(os.wait4(process.pid, 0)[2].ru_maxrss / 1024)
+    yield row(f"peak memory of training, {BATCH} images", peaks[0], "hand-written PyTorch", peaks[1], "MB")
+
+
+def _train_alone(way):
+    with tempfile.TemporaryDirectory() as folder:
+        step = _trainer(torch.device("cpu"), BATCH) if way == "hand" else lambda: solver.step(1)
+        if way == "ours":
+            solver = _solver(folder, BATCH)
+        for _ in range(2):
+            step()
+
+
+if __name__ == "__main__":
+    _train_alone(sys.argv[1])

@@ -1,0 +1,92 @@
+"""What README and docs/ tell users to do can be done: targets, variables, options, files; the one program is run."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from sentiment.files import PROJECT
+
+PAGES = sorted([PROJECT / "README.md", PROJECT / "models" / "README.md", *(PROJECT / "docs").rglob("*.md")])
+TARGET = re.compile(r"^([a-z0-9-]+):(?: |$)", re.MULTILINE)
+
+
+def ids(pages):
+    return [str(page.relative_to(PROJECT)) for page in pages]
+
+
+def commands(page):
+    """Lines that are commands: in fenced blocks of sh, in blocks indented by four, and between backquotes."""
+    text = page.read_text()
+    fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    indented = re.findall(
+        r"^    (\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    inline = re.findall(r"`([^`\n]+)`", text)
+    lines = [line for block in fenced for line in block.splitlines()] + indented + inline
+    return [line.split("  #")[0].split("   ")[0].strip() for line in lines]
+
+
+@cache
+def makefile():
+    return (PROJECT / "Makefile").read_text()
+
+
+@cache
+def help_of(tool):
+    process = subprocess.run(
+        [sys.executable, PROJECT / "tools" / tool, "--help"], capture_output=True, text=True, check=True
+    )
+    return process.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_make_knows_every_target_and_variable(page):
+    targets = set(TARGET.findall(makefile()))
+    variables = set(
+        re.findall(r"\b([A-Z]{3,})\b", "\n".join(re.findall(r"^#: ([A-Z ]+) ##", makefile(), re.MULTILINE)))
+    )
+    for command in commands(page):
+        if command.startswith("make "):
+            for word in shlex.split(command)[1:]:
+                name, assigned, _ = word.partition("=")
+                if assigned:
+                    assert name in variables, command
+                elif re.fullmatch(r"[a-z][a-z0-9-]*", name):
+                    assert name in targets, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_tools_know_every_option(page):
+    for command in commands(page):
+        words = command.split()
+        if len(words) > 1 and words[0].endswith("python") and words[1].startswith("tools/"):
+            options = {word.split("=")[0] for word in words[2:] if word.startswith("--")}
+            unknown = options - set(re.findall(r"--[a-z0-9-]+", help_of(words[1].removeprefix("tools/"))))
+            assert not unknown, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+@pytest.mark.slow
+def test_the_architecture_of_ones_own_trains_and_is_tested(tool, tmp_path, monkeypatch):
+    page = (PROJECT / "docs" / "howto" / "own-architecture.md").read_text()
+    assert tool("demo", "--out", tmp_path / "data" / "demo", "--pictures", 64, "--iterations", 1) == 0
+    split = ["--data", tmp_path / "data" / "demo", "--subset", "five_agrees", "--out", tmp_path / "splits"]
+    assert tool("split_folds", *split) == 0
+    (tmp_path / "own.py").write_text(re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1])
+    (tmp_path / "tools").symlink_to(PROJECT / "tools")
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+    subprocess.run(["python", "own.py"], cwd=tmp_path, check=True)
+    for command in re.search(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1].splitlines():
+        subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
+    assert len((tmp_path / "small-results" / "predictions.csv").read_text().splitlines()) == 177
