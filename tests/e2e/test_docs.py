@@ -12,7 +12,7 @@ import pytest
 from sentiment.files import PROJECT
 
 PAGES = sorted([PROJECT / "README.md", PROJECT / "models" / "README.md", *(PROJECT / "docs").rglob("*.md")])
-TARGET = re.compile(r"^([a-z0-9-]+):(?: |$)", re.MULTILINE)
+TARGET = re.compile(r"(?m)^([a-z0-9-]+):(?: |$)")
 
 
 def ids(pages):
@@ -22,7 +22,7 @@ def ids(pages):
 def commands(page):
     """Lines that are commands: in fenced blocks of sh, in blocks indented by four, and between backquotes."""
     text = page.read_text()
-    fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"(?ms)^```sh\n(.*?)^```", text)
     indented = re.findall(
         r"^    (\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
     )
@@ -83,10 +83,10 @@ def test_the_architecture_of_ones_own_trains_and_is_tested(tool, tmp_path, monke
     assert tool("demo", "--out", tmp_path / "data" / "demo", "--pictures", 64, "--iterations", 1) == 0
     split = ["--data", tmp_path / "data" / "demo", "--subset", "five_agrees", "--out", tmp_path / "splits"]
     assert tool("split_folds", *split) == 0
-    (tmp_path / "own.py").write_text(re.search(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1])
+    (tmp_path / "own.py").write_text(re.search(r"(?ms)^```python\n(.*?)^```", page)[1])
     (tmp_path / "tools").symlink_to(PROJECT / "tools")
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     subprocess.run(["python", "own.py"], cwd=tmp_path, check=True)
-    for command in re.search(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1].splitlines():
+    for command in re.search(r"(?ms)^```sh\n(.*?)^```", page)[1].splitlines():
         subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
     assert len((tmp_path / "small-results" / "predictions.csv").read_text().splitlines()) == 177
