@@ -23,6 +23,7 @@ __all__ = [
     "read_solver",
     "read_state",
     "read_weights",
+    "read_weights_hdf5",
     "write_blob",
     "write_state",
     "write_weights",
@@ -34,6 +35,11 @@ __all__ = [
 def read_weights(path):
     """The `Weights` of a .caffemodel of any generation, or of an HDF5 file (path ends in ``.h5``)."""
     return _format(path).read_weights(path)
+
+
+def read_weights_hdf5(path):
+    """The `Weights` of an HDF5 file, whatever the path ends in."""
+    return _hdf5().read_weights(path)
 
 
 def write_weights_hdf5(path, net, arrays, diffs=None):

@@ -43,6 +43,10 @@ def arraylist_to_blobprotovector_str(arraylist):
     return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
+#: as pycaffe spelt it for years
+arraylist_to_blobprotovecor_str = arraylist_to_blobprotovector_str
+
+
 def blobprotovector_str_to_arraylist(str):
     """The arrays in the bytes of a BlobProtoVector."""
     return [blobproto_to_array(blob) for blob in caffe_pb2.BlobProtoVector.FromString(str).blobs]

@@ -7,7 +7,7 @@ import numpy as np
 
 from .blob import from_array
 from .errors import CaffeError
-from .formats import read_net, read_weights, write_weights, write_weights_hdf5
+from .formats import read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
 from .glog import log
 from .graph import Graph
 from .proto import caffe_pb2
@@ -183,12 +183,15 @@ class Net(Graph):
         another number of blobs or another shape.
         """
         path = os.fspath(path)
-        for source in read_weights(path).layers:
+        self._take(path, read_weights(path), path.endswith(".h5"))
+
+    def _take(self, path, weights, hdf5):
+        for source in weights.layers:
             layer = self.layer_dict.get(source.name)
             if layer is None:
                 log("net.cpp:752", f"Ignoring source layer {source.name}")
                 continue
-            if len(source.blobs) != len(layer.blobs) and not (path.endswith(".h5") and self._shares(layer)):
+            if len(source.blobs) != len(layer.blobs) and not (hdf5 and self._shares(layer)):
                 raise CaffeError(
                     f"Incompatible number of blobs for layer {source.name}: "
                     f"{path} has {len(source.blobs)}, the net {len(layer.blobs)}."
@@ -212,8 +215,9 @@ class Net(Graph):
         return any(spec.name for spec in layer.param.param)
 
     def load_hdf5(self, path):
-        """Load parameters from an HDF5 file."""
-        self.copy_from(path)
+        """Load parameters from an HDF5 file, whatever its name ends in; rules and errors as for `copy_from`."""
+        path = os.fspath(path)
+        self._take(path, read_weights_hdf5(path), True)
 
     def save(self, path, write_diff=False):
         """Write the parameters to a caffemodel; the file appears whole or not at all."""

@@ -146,6 +146,54 @@ def test_save_and_load(net, write, tmp_path, hdf5):
                 np.testing.assert_array_equal(loaded.params[name][i].data, net.params[name][i].data)
 
 
+def test_hdf5_files_may_have_any_name(net, write, tmp_path):
+    net.save_hdf5(str(tmp_path / "weights"))
+    other = caffe.Net(write(SIMPLE), caffe.TEST)
+    other.load_hdf5(str(tmp_path / "weights"))
+    np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
+    net.save(str(tmp_path / "binary"))
+    with pytest.raises(caffe.CaffeError, match="binary is not a whole HDF5 weights file"):
+        other.load_hdf5(str(tmp_path / "binary"))
+
+
+ALL_IN_ONE = """
+layer { name: 'train' type: 'DummyData' top: 'data' top: 'label' include { phase: TRAIN }
+  dummy_data_param { shape { dim: 1 dim: 1 dim: 10 dim: 10 } shape { dim: 1 dim: 1 dim: 1 dim: 1 } } }
+layer { name: 'val' type: 'DummyData' top: 'data' top: 'label' include { phase: TEST not_stage: 'deploy' }
+  dummy_data_param { shape { dim: 1 dim: 1 dim: 10 dim: 10 } shape { dim: 1 dim: 1 dim: 1 dim: 1 } } }
+layer { name: 'deploy' type: 'Input' top: 'data' include { stage: 'deploy' }
+  input_param { shape { dim: 1 dim: 1 dim: 10 dim: 10 } } }
+layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip' inner_product_param { num_output: 2 } }
+layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'ip' bottom: 'label' top: 'loss'
+  include { phase: TRAIN } include { phase: TEST not_stage: 'deploy' } }
+layer { name: 'pred' type: 'Softmax' bottom: 'ip' top: 'pred' include { stage: 'deploy' } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("phase", "stages", "outputs"),
+    [(caffe.TRAIN, [], ["loss"]), (caffe.TEST, [], ["loss"]), (caffe.TEST, ["deploy"], ["pred"])],
+)
+def test_training_validation_and_deployment_in_one_file(write, phase, stages, outputs):
+    net = caffe.Net(write(ALL_IN_ONE), phase, stages=stages)
+    assert list(net.blobs["data"].shape) == [1, 1, 10, 10]
+    assert net.outputs == outputs
+    assert set(net.forward()) == set(outputs)
+
+
+def test_a_part_computes_what_it_says(net):
+    conv, ip = net.blobs["conv"], net.blobs["ip_blob"]
+    weight, bias = (blob.data for blob in net.params["ip"])
+    conv.data[...] = np.random.RandomState(1).uniform(size=conv.data.shape)
+    out = net.forward(start="ip", end="ip")
+    assert set(out) == {"ip_blob"}
+    np.testing.assert_allclose(out["ip_blob"], conv.data.reshape(5, -1) @ weight.T + bias, rtol=1e-4, atol=1e-4)
+    ip.diff[...] = np.random.RandomState(2).uniform(size=ip.diff.shape)
+    grads = net.backward(start="ip", end="ip")
+    assert set(grads) == {"conv"}
+    np.testing.assert_allclose(grads["conv"].reshape(5, -1), ip.diff @ weight, rtol=1e-4, atol=1e-4)
+
+
 def test_copy_from_refuses_other_shapes_and_counts(net, write, tmp_path):
     path = str(tmp_path / "w.caffemodel")
     net.save(path)

@@ -520,6 +520,78 @@ def test_a_python_layer_with_two_tops_and_a_parameter():
     assert net.blobs["z"].data.shape == (1, 2)
 
 
+class Tenfold(caffe.Layer):
+    """Ten times its input."""
+
+    def setup(self, bottom, top):
+        pass
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].data.shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = 10 * bottom[0].data
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = 10 * top[0].diff
+
+
+class Counted(Tenfold):
+    """A parameter that every backward pass sets the diff of to 1."""
+
+    def setup(self, bottom, top):
+        self.blobs.add_blob(1)
+        self.blobs[0].data[0] = 0
+
+    def backward(self, top, propagate_down, bottom):
+        self.blobs[0].diff[0] = 1
+
+
+class Failing(Tenfold):
+    def setup(self, bottom, top):
+        raise RuntimeError("not today")
+
+
+OLD_INPUT = "force_backward: true input: 'data' input_shape { dim: 10 dim: 9 dim: 8 }\n"
+
+
+def test_python_layers_in_a_chain_run_both_ways_and_reshape():
+    chain = [("data", "one"), ("one", "two"), ("two", "three")]
+    net = build(OLD_INPUT + "".join(python(top, bottom, top, "Tenfold") for bottom, top in chain))
+    net.blobs["data"].data[...] = 8
+    net.forward()
+    assert (net.blobs["three"].data == 8000).all()
+    net.blobs["three"].diff[...] = 7
+    net.backward()
+    assert (net.blobs["data"].diff == 7000).all()
+    net.blobs["data"].reshape(4, 4, 4, 4)
+    net.forward()
+    assert {blob.data.shape for blob in net.blobs.values()} == {(4, 4, 4, 4)}
+
+
+def test_a_python_layers_parameter_is_saved_loaded_and_shared(tmp_path):
+    net = build(OLD_INPUT + python("layer", "data", "top", "Counted"), caffe.TRAIN)
+    net.forward()
+    net.backward()
+    blob = net.layers[list(net._layer_names).index("layer")].blobs[0]
+    assert (blob.data[0], blob.diff[0]) == (0, 1)
+    blob.data[0] += blob.diff[0]
+    net.save(str(tmp_path / "w"))
+    blob.data[0] = -1
+    net.copy_from(str(tmp_path / "w"))
+    assert blob.data[0] == 1
+    other = build(OLD_INPUT + python("layer", "data", "top", "Counted"), caffe.TRAIN)
+    other.share_with(net)
+    assert other.layer_dict["layer"].blobs[0].data[0] == 1
+    blob.data[0] = 5
+    assert other.layer_dict["layer"].blobs[0].data[0] == 5
+
+
+def test_an_exception_in_setup_comes_through():
+    with pytest.raises(RuntimeError, match="not today"):
+        build(OLD_INPUT + python("layer", "data", "top", "Failing"))
+
+
 def test_a_python_layer_is_no_loss_by_itself():
     net = filled(input_layer("x", X) + ip("a", "x", "h") + python("l", "h", "loss", "Half"))
     net.backward()
