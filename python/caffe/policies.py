@@ -29,6 +29,8 @@ def learning_rate(param, iteration, current_step):
             current_step += 1
         rate = base * gamma**current_step
     elif policy == "poly":
+        if param.max_iter < 1:
+            raise CaffeError("The policy 'poly' needs a positive max_iter.")
         rate = base * np.float64(1 - iteration / param.max_iter) ** param.power
     elif policy == "sigmoid":
         rate = base / (1 + np.exp(-gamma * (iteration - param.stepsize)))

@@ -250,6 +250,40 @@ def test_killed_again_and_again_at_any_moment(kind, seed, tmp_path):
     assert_same(trained(folder), trained(whole))
 
 
+# tools/train.py, stopped by signals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_a_stopped_experiment_ends_with_the_weights_of_a_whole_one(name, root, tool, tiny):
+    options = [*map(str, tiny.options), "--iterations", "45"]
+    assert tool("train", *options) == 0
+    whole = tiny.runs.rename(tiny.runs.with_name("whole"))
+    folder = tiny.folder()
+    at = random.Random(name).randrange(31 if name == "SIGKILL" else 1, 44)  # a snapshot comes at 30
+    process = subprocess.Popen(
+        [sys.executable, str(root / "tools" / "train.py"), *options],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None:
+        if f"] Iteration {at} (" in ((folder / "train.log").read_text() if (folder / "train.log").exists() else ""):
+            process.send_signal(signal.Signals[name])
+            break
+        time.sleep(0.005)
+    assert process.wait(timeout=120) in (130, -signal.SIGKILL)
+    assert tool("train", *options) == 0
+    log = (folder / "train.log").read_text()
+    assert "Random streams and data positions restored" in log and "may differ" not in log
+    paths = (folder, whole / folder.relative_to(tiny.runs))
+    ours, theirs = (read_weights(path / "snapshot_iter_45.caffemodel").layers for path in paths)
+    assert [layer.name for layer in ours] == [layer.name for layer in theirs]
+    for layer, other in zip(ours, theirs):
+        for blob, reference in zip(layer.blobs, other.blobs, strict=True):
+            np.testing.assert_array_equal(blob.data, reference.data, err_msg=layer.name)
+
+
 # what cannot be exact says so
 
 

@@ -65,6 +65,12 @@ def test_multistep_passes_one_boundary_an_evaluation():
     assert rates == pytest.approx([0.1, 0.01, 0.001, 0.001])
 
 
+@pytest.mark.parametrize(("policy", "field"), [("poly", "max_iter"), ("step", "stepsize")])
+def test_what_a_policy_divides_by_must_be_given(policy, field):
+    with pytest.raises(CaffeError, match=f"'{policy}' needs a positive {field}"):
+        learning_rate(message(f"lr_policy: '{policy}' base_lr: 1"), 3, 0)
+
+
 def test_an_unknown_policy_is_named():
     with pytest.raises(CaffeError, match=r"Unknown learning rate policy: cosine \(known: fixed,"):
         learning_rate(message("lr_policy: 'cosine' base_lr: 1"), 0, 0)
