@@ -7,6 +7,7 @@ SUBSET ?= five_agrees
 FOLD   ?= 1
 DATA   ?= data/deepsent
 RUNS   ?= runs
+RESULTS ?= results
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -18,17 +19,24 @@ ifdef CAFFE
 export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
-# Flags of the commands, from the variables that were given.
+# Flags of the commands, from the variables that were given. A variable's origin is `file` where it has its default.
 seed     = $(if $(SEED),--seed $(SEED))
 gpu      = $(if $(GPU),--gpu $(GPU))
 data     = --data '$(DATA)'
-which    = --runs '$(RUNS)' --subset $(SUBSET) --arch $(ARCH) --init '$(INIT)' $(gpu)
-split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(PUBLISHED),--published '$(PUBLISHED)')
-training = $(seed) $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
+twins    = $(filter no,$(TWINS))
+lists    = $(if $(twins),--splits splits/no-twins)
+variant  = $(if $(VARIANT)$(twins),--variant '$(or $(VARIANT),no-twins)')
+which    = $(data) --runs '$(RUNS)' $(lists) --subset $(SUBSET) --arch $(ARCH) --init '$(INIT)' $(variant) $(seed) $(gpu)
+split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
+training = $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
+given    = $(if $(filter-out file,$(origin $1)),--$2 '$($1)')
+paper    = $(PY) tools/paper.py $(data) --runs '$(RUNS)' --out '$(RESULTS)' $(lists) $(call given,ARCH,arch) \
+           $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training)
 
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check conformance data models splits prototxt solvers fold fold-all table2 lock clean
+.PHONY: help setup demo demo-paper test test-all check conformance data models splits prototxt solvers fold fold-all \
+        table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report lock clean
 
 help: ## this list
 	echo 'Targets'
@@ -38,15 +46,20 @@ help: ## this list
 	awk -F '## ' '/^#: / {sub(/^#: /, "", $$1); printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 #: INIT          ## what to start from: a card in models/, a path to a .caffemodel, or scratch (caffenet)
-#: ARCH          ## finetune, fc7-2, fc6-2, fc9, squeezenet (finetune)
+#: ARCH          ## finetune, fc7-2, fc6-2, fc9, fc9-frozen, squeezenet (finetune)
 #: SUBSET        ## five_agrees, four_agrees, three_agrees or all (five_agrees)
 #: FOLD          ## 1 to 5 (1)
 #: DATA          ## folder with images/ and twitter_<subset>.txt, or the archive's own (data/deepsent)
 #: PUBLISHED     ## folder with the authors' fold lists (fetched)
 #: RUNS          ## folder for everything a run makes (runs)
 #: GPU           ## number of the CUDA card (the CPU)
-#: SEED          ## of shuffles, fillers, crops and masks
+#: RESULTS       ## folder for tables, figures and the report (results)
+#: SEED          ## of shuffles, fillers, crops and masks; another than the usual has run folders of its own
+#: SEEDS         ## how many seeds the paper's trainings are repeated with (1)
 #: BATCH ITERS   ## images an iteration, iterations (the paper's)
+#: SET           ## any other choice of docs/protocol.md, as SET='mirror=0 weight_decay=0'
+#: VARIANT       ## a word for the folder of runs with other choices than the usual
+#: TWINS         ## no: train without images that are byte-identical to a test image (yes)
 #: MEAN          ## mean image (.binaryproto) or channel means b,g,r (the source's own)
 #: CAFFE         ## python folder of a real Caffe to use instead of this project's engine
 #: ARCHIVE       ## zip or tar of the DeepSent images, for `make data` (downloaded)
@@ -75,7 +88,13 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## Table 2 on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)
-	$(MAKE) --no-print-directory table2 DATA=data/demo INIT=data/demo/models/drawn_concepts.caffemodel RUNS=runs/demo
+	$(PY) tools/demo_sources.py $(gpu) --init caffenet
+	$(MAKE) --no-print-directory table2 DATA=data/demo RUNS=runs/demo
+
+demo-paper: $(READY) ## all tables and figures on drawn pictures, no download
+	$(PY) tools/demo.py $(gpu)
+	$(PY) tools/demo_sources.py $(gpu)
+	$(MAKE) --no-print-directory paper DATA=data/demo RUNS=runs/demo
 
 test: $(READY) ## the quick tests
 	$(PYTEST)
@@ -106,21 +125,36 @@ solvers: $(READY) ## write the solver definitions
 
 fold: $(READY) ## train and test one fold
 	$(split) --subset $(SUBSET)
-	$(PY) tools/train.py $(data) $(which) $(training) --fold $(FOLD)
-	$(PY) tools/evaluate.py $(data) $(which) --fold $(FOLD)
+	$(PY) tools/train.py $(which) $(training) $(if $(SET),--set $(SET)) --fold $(FOLD)
+	$(PY) tools/evaluate.py $(which) --fold $(FOLD)
 
 fold-all: $(READY) ## train and test the five folds of SUBSET, then the table
 	$(split) --subset $(SUBSET)
-	$(PY) tools/train.py $(data) $(which) $(training) --fold all
-	$(PY) tools/evaluate.py $(data) $(which) --fold all
-	$(PY) tools/make_tables.py --runs '$(RUNS)' --table runs --subset $(SUBSET) --arch $(ARCH)
+	$(PY) tools/train.py $(which) $(training) $(if $(SET),--set $(SET)) --fold all
+	$(PY) tools/evaluate.py $(which) --fold all
+	$(PY) tools/make_tables.py --runs '$(RUNS)' --out '$(RESULTS)' --table runs --subset $(SUBSET) --arch $(ARCH)
 
-table2: $(READY) ## CaffeNet on the three subsets
-	$(split) --subset $(SUBSET)
-	$(PY) tools/train.py $(data) $(which) $(training) --fold all
-	$(PY) tools/evaluate.py $(data) $(which) --fold all
-	$(PY) tools/make_tables.py --runs '$(RUNS)' --table 2
-table2: SUBSET := all
+paper: $(READY) ## all tables and figures, and the report
+	$(split)
+	$(paper)
+
+report: $(READY) ## all tables and report.html from the runs there are
+	$(PY) tools/make_tables.py --runs '$(RUNS)' --out '$(RESULTS)' --report
+
+table1: ## fully connected layers as convolutions
+table2: ## CaffeNet on the three subsets
+table3: ## linear classifiers on each layer of the fine-tuned CaffeNet
+table4: ## layer ablations: fc7-2, fc6-2
+table5: ## the nine initialisations
+table6: ## fc9 and its frozen variant
+figure2: ## the fine-tuned CaffeNet, drawn from its definition
+figure4: ## the layer ablations, likewise
+figure5: ## the fully convolutional net and fc9, likewise
+figure6: ## training losses of the nine initialisations
+figure7: ## sentiment maps
+table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7: $(READY)
+	$(split)
+	$(paper) $@
 
 lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.lock
 	$(PY) -m pip install -q uv

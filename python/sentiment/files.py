@@ -68,6 +68,21 @@ def write_if_changed(path, content):
     return True
 
 
+def is_newer(outputs, inputs):
+    """Whether all outputs are there and none is older than an input."""
+    if not all(Path(path).is_file() for path in outputs):
+        return False
+    oldest = min(Path(path).stat().st_mtime_ns for path in outputs)
+    return all(Path(path).stat().st_mtime_ns <= oldest for path in inputs)
+
+
+def touch(paths):
+    """Give files the present time, so that they count as made now though their content was right already."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)
+
+
 def read_text(path):
     """The text of a UTF-8 file; a missing, unreadable or binary one is a `UserError` naming it."""
     try:

@@ -1,0 +1,91 @@
+"""tools/paper.py: parts of the paper at toy size, each training once, nothing twice."""
+
+import shutil
+
+import pytest
+
+from sentiment import cards, results
+from sentiment.console import UserError
+
+CARD = "title: CaffeNet\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123]\n"
+
+
+@pytest.fixture
+def paper(tool, tiny, root, tmp_path, monkeypatch, capfd):
+    """Call tools/paper.py on the tiny data, whose own card of CaffeNet is the only one to be had."""
+    monkeypatch.syspath_prepend(root / "tools")
+    (tiny.data / "models").mkdir()
+    (tiny.data / "models" / "caffenet.yaml").write_text(CARD)
+    shutil.copy(tiny.source, tiny.data / "models" / "toy.caffemodel")
+    resolve = cards.resolve
+
+    def known(init, *arguments, **more):
+        if init not in ("caffenet", str(tiny.source)):
+            raise UserError(f"{init} is missing")
+        return resolve(init, *arguments, **more)
+
+    monkeypatch.setattr(cards, "resolve", known)
+
+    def call(*arguments):
+        where = "--data", tiny.data, "--splits", tiny.splits, "--runs", tiny.runs, "--out", tmp_path / "results"
+        status = tool("paper", *where, *arguments)
+        return status, capfd.readouterr()
+
+    return call
+
+
+def steps(said):
+    return [line.split()[2].removeprefix("tools/") for line in said.out.splitlines() if line.startswith("$ ")]
+
+
+def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
+    status, said = paper("table4")
+    assert status == 0
+    assert said.out.startswith("to train and test: 16 nets, in about ")
+    assert steps(said) == ["train.py", "evaluate.py"] * 4 + ["make_tables.py"]
+    rows = results.collect(tiny.runs, arch="fc6-2")
+    rates = {row["choices"]["variant"]: row["choices"]["base_lr"] for row in rows}
+    assert rates == {"": 1e-6, "lr1e-05": 1e-5}  # a tenth of the data set's rate, and that rate itself
+    assert (tiny.folder(1, "fc6-2", "caffenet-lr1e-05") / "result.json").is_file()
+    for suffix in "md", "csv", "tex":
+        assert (tmp_path / "results" / "tiny" / f"table4.{suffix}").is_file()
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    status, said = paper("table4")
+    assert status == 0
+    assert steps(said) == []
+    assert "all nets are trained and tested" in said.out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+    (tiny.folder(3, "fc7-2", "caffenet") / "result.json").unlink()
+    status, said = paper("table4")
+    assert "to train and test: 1 nets" in said.out
+    assert "--arch fc7-2 --init caffenet --fold 3\n" in said.out
+    assert steps(said) == ["train.py", "evaluate.py", "make_tables.py"]
+
+
+def test_what_cannot_be_had_is_left_out_and_said(paper, tiny, tmp_path):
+    status, said = paper("figure6")
+    assert status == 2
+    assert said.out.splitlines()[0] == "left out: places is missing"
+    assert "error: 8 trainings were left out: places is missing; " in said.err
+    assert (tmp_path / "results" / "tiny" / "figure6.png").is_file()
+    assert [row["fold"] for row in results.collect(tiny.runs)] == [1]
+
+    status, said = paper("figure7")
+    assert status == 2
+    assert steps(said) == []
+
+
+def test_seeds_repeat_trainings_in_folders_of_their_own(paper, tiny):
+    status, said = paper("table3", "--init", tiny.source, "--seeds", 2, "--iterations", 1)
+    assert status == 0
+    assert steps(said)[:4] == ["train.py", "evaluate.py"] * 2
+    assert sorted({row["seed"] for row in results.collect(tiny.runs)}) == [1701, 1702]
+    assert (tiny.folder(5, init="source-seed1702") / "result.json").is_file()
+    assert (tiny.folder().parent / "layers.json").is_file()
+
+
+def test_an_unknown_part_is_a_sentence(paper):
+    with pytest.raises(SystemExit):
+        paper("table7")

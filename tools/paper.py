@@ -1,0 +1,199 @@
+"""Rerun the paper: train, test and analyse what its tables and figures need, and make them.
+
+    python tools/paper.py                        all of it, and the report
+    python tools/paper.py table4 figure6         parts of it
+    python tools/paper.py table2 --arch squeezenet --init squeezenet_v1.0.caffemodel
+
+What each part needs stands in python/sentiment/experiments.py; a training that several need is done once. It says first
+what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
+same command goes on; what is done is left alone. An initialisation that cannot be had is left out, which is said first
+and last (exit status 2).
+"""
+
+import argparse
+import importlib
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
+from sentiment.console import UserError
+from sentiment.experiments import PARTS
+from sentiment.progress import duration
+
+REPORT = "report"
+SUFFIXES = (".md", ".csv", ".tex")
+CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.glob("*.py")]
+
+
+def main(argv=None):
+    """Run; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    option = parser.add_argument
+    option("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, {REPORT} (default: all)")
+    option("--data", type=Path, default=Path("data/deepsent"), help="images and labels (default: %(default)s)")
+    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--out", type=Path, default=Path("results"), help="folder of tables and figures (default: %(default)s)")
+    option("--arch", choices=nets.ARCHITECTURES, help=f"subject of {', '.join(experiments.OF_ONE_NET)}")
+    option("--init", help="likewise (default: the paper's)")
+    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
+    option("--seeds", type=int, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
+    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--batch-size", type=int, metavar="N", help="as for train.py")
+    option("--iterations", type=int, metavar="N", help="as for train.py")
+    option("--mean", help="as for train.py")
+    args = parser.parse_args(argv)
+    if unknown := set(args.parts) - {*PARTS, REPORT}:
+        parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
+    if args.seeds < 1:
+        parser.error("--seeds must be above zero")
+    args.parts = [part for part in (*PARTS, REPORT) if part in (args.parts or (*PARTS, REPORT))]
+
+    data = dataset.load(args.data)
+    wanted, lacking = available(data, args)
+    for sentence in lacking:
+        print(f"left out: {sentence}", flush=True)
+    planned = {
+        training: [
+            experiments.plans(training, data, source, args.splits, args.runs, seed, vars(args)) for seed in seeds
+        ]
+        for training, (source, seeds) in wanted.items()
+    }
+    due = {training: untested(of_seeds) for training, of_seeds in planned.items()}
+    announce(due, args)
+    for training, of_seeds in due.items():
+        for plans in filter(None, of_seeds):
+            train_and_test(training, plans, args)
+    make(data, planned, args)
+    if lacking:
+        raise UserError(f"{len(lacking)} trainings were left out: {'; '.join(lacking)}")
+    return 0
+
+
+def available(data, args):
+    """Trainings whose labels and source are there, with source and seeds of each; and a sentence for each other one."""
+    sources, wanted, lacking = {}, {}, []
+    for training in experiments.trainings(args.parts, args.arch, args.init):
+        try:
+            data.subset(training.subset)
+            if training.init not in sources:
+                sources[training.init] = cards.resolve(training.init, args.mean, own=data.folder / "models")
+        except UserError as error:
+            lacking += [str(error)] if str(error) not in lacking else []
+            continue
+        whole = len(training.folds) == len(experiments.CAFFENET.folds)
+        wanted[training] = sources[training.init], range(args.seed, args.seed + (args.seeds if whole else 1))
+    if lacking and not wanted:
+        raise UserError("; ".join(lacking))
+    return wanted, lacking
+
+
+def untested(of_seeds):
+    """By seed, the plans still to train or test."""
+    return [[plan for plan in plans if not experiments.is_tested(plan)] for plans in of_seeds]
+
+
+def announce(due, args):
+    """Say what is to do and about how long it takes."""
+    plans = [plan for of_seeds in due.values() for plans in of_seeds for plan in plans]
+    if not plans:
+        if due:
+            print(f"all nets are trained and tested, in {args.runs}", flush=True)
+        return
+    analysing = experiments.SECONDS_ANALYSING / plans[0].divisor if "table3" in args.parts else 0
+    total = sum(map(experiments.seconds, plans)) + analysing
+    weights = sum(4 * nets.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans)
+    print(
+        f"to train and test: {len(plans)} nets, in about {duration(total)} on two CPU cores; "
+        f"their weights take {weights / 1e9:.1f} GB in {args.runs}",
+        flush=True,
+    )
+
+
+def train_and_test(training, plans, args):
+    """Train and test one net's plans."""
+    first = plans[0]
+    which = [
+        *("--data", args.data, "--splits", args.splits, "--runs", args.runs, "--subset", training.subset),
+        *("--arch", training.arch, "--init", training.init, "--fold", *(plan.run.fold for plan in plans)),
+        *(("--seed", first.seed) if first.seed != solvers.DEFAULT_SEED else ()),
+        *(("--variant", first.word) if first.word else ()),
+        *(("--gpu", args.gpu) if args.gpu is not None else ()),
+    ]
+    given = {"--batch-size": args.batch_size, "--iterations": args.iterations, "--mean": args.mean}
+    if training.usual_rate:
+        given["--base-lr"] = first.schedule.base_lr
+    more = [word for name, value in given.items() if value is not None for word in (name, value)]
+    call("train", *which, *more)
+    call("evaluate", *which)
+
+
+def make(data, planned, args):
+    """Make the parts, each unless it is newer than what it is made from."""
+    out = args.out / data.name
+    gpu = ["--gpu", args.gpu] if args.gpu is not None else []
+    tested = [plan.run.result for of_seeds in planned.values() for plans in of_seeds for plan in plans]
+    for part in args.parts:
+        net = experiments.subject(PARTS[part][0], args.arch, args.init) if part in experiments.OF_ONE_NET else None
+        if net and net not in planned:
+            continue  # left out
+        which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init) if net else ())]
+        if part == "table3":
+            layers = planned[net][0][0].run.folder.parent / layer_analysis.FILE
+            if not files.is_newer([layers], [plan.run.result for plan in planned[net][0]]):
+                call("extract_features", "--data", args.data, "--splits", args.splits, *which, *gpu)
+                call("analyze_layers", *which)
+                files.touch([layers])
+            tested.append(layers)
+        elif part == "figure6":
+            fresh([out / "figure6.png"], tested, "plot_loss", *which, "--dataset", data.name, "--out", args.out)
+        elif part == "figure7":
+            more = ["--data", args.data, "--fold", "all", "--out", args.out, *gpu]
+            fresh([out / "figure7.png"], tested, "sentiment_maps", *which, *more)
+        elif part.startswith("figure"):
+            fresh([out / f"{part}.png"], [], "draw_nets", "--figure", part.removeprefix("figure"), "--out", out)
+    make_tables(data, tested, out, args)
+
+
+def make_tables(data, tested, out, args):
+    """Make the tables asked for, and the report."""
+    which = ["--runs", args.runs, "--out", args.out, "--dataset", data.name]
+    outputs = {
+        part: [out / f"{part}{suffix}" for suffix in SUFFIXES] for part in args.parts if part.startswith("table")
+    }
+    if REPORT in args.parts:
+        inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_analysis.FILE}"), *out.glob("figure*")]
+        written = [path for paths in outputs.values() for path in paths]
+        return fresh([*written, out / "report.html"], inputs, "make_tables", *which, "--report")
+    if "table1" in outputs:  # of the net alone, trained or not
+        engine.start()
+        divisor = data.setting("channels_divisor", experiments.FIVE, 1)
+        table = surgery.table1(surgery.convert(nets.deploy("finetune", divisor)))
+        replace(table, demo=data.demo).write(out)
+        print(table.markdown())
+    for part in outputs:
+        if part != "table1":
+            fresh(outputs[part], tested, "make_tables", *which, "--table", part.removeprefix("table"))
+    return None
+
+
+def fresh(outputs, inputs, tool, *arguments):
+    """Call a tool unless all its outputs are there and newer than the inputs and the code that makes them."""
+    if not files.is_newer(outputs, [*inputs, *CODE]):
+        call(tool, *arguments)
+        files.touch(outputs)
+    else:
+        print(f"{', '.join(map(str, outputs))}: done already", flush=True)
+
+
+def call(tool, *arguments):
+    """Run a command of tools/ in this process."""
+    words = [str(argument) for argument in arguments]
+    print(f"$ python tools/{tool}.py {shlex.join(words)}", flush=True)
+    importlib.import_module(tool).main(words)  # beside this file, whose folder is on the path
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
