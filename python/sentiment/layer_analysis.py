@@ -6,7 +6,6 @@ Per layer, fold and C of the authors' grid a linear SVM and a logistic regressio
 
 import concurrent.futures
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -149,15 +148,12 @@ class Analysis:
 
         An interrupt loses the layers at work, no others.
         """
-        from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
 
         with (
-            warnings.catch_warnings(),
             threadpool_limits(1),  # the threads are enough, more would wait for each other
             concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
         ):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # counted, and said in the table
             running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
             try:
                 for future in concurrent.futures.as_completed(running):
