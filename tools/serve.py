@@ -41,6 +41,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights go together")
+    if not 0 <= args.port < 1 << 16:
+        parser.error("--port must be below 65536")
 
     given = [trained.of_files(args.model, args.weights, cards.parse_mean(args.mean))] if args.model else []
     data = [dataset.load(folder) for folder in args.data if folder.is_dir()]
@@ -74,7 +76,7 @@ def serve(models, host, port, names):
             inbuf_overflow=3 * pictures.MAX_BYTES,
             max_request_body_size=2 * pictures.MAX_BYTES,
         )
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(
             f"cannot listen on {host} port {port} ({error}); choose others with --host and --port"
         ) from error

@@ -12,7 +12,7 @@ import numpy as np
 from sentiment.console import UserError
 
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 50_000_000  # what the largest cameras of phones give
+MAX_PIXELS = 50_000_000  # what phones' largest cameras give; predicting takes 1.7 GB then
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIME_TYPES = tuple(f"image/{name.lower()}" for name in FORMATS)
 
@@ -80,7 +80,9 @@ def _look(data, name):
             width, height = image.size
             # Phones save JPEG with a second picture behind it (MPO), which is no animation.
             moves = image.format != "MPO" and getattr(image, "is_animated", False)
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))  # image.getexif() would decode a PNG first
+            orientation = exif.get(_ORIENTATION, 1)
     except Image.DecompressionBombError:
         raise UserError(too_large) from None
     except Exception:  # a crafted head makes Pillow raise nearly anything
