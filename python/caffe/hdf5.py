@@ -14,6 +14,7 @@ from .wire import Array
 # A data set of a small file may claim any extent. Caffe's own are neither compressed nor shared, so this is generous.
 _MAX_RATIO, _MIN_BYTES = 16, 2**20
 _MAX_BLOBS = 1000  # of one layer
+_MAX_DEFLATE = 1100  # users' tables may be compressed, at most so far
 
 
 def read_weights(path):
@@ -65,12 +66,26 @@ def write_state(path, iteration, learned_net, current_step, history):
         _write_arrays(file.create_group("history"), history)
 
 
+def read_tables(path, names):
+    """The data sets of these names as float32 arrays of one axis or more, as HDF5Data reads them."""
+    with _open(path, "table for HDF5Data", _MAX_DEFLATE) as source:
+        tables = []
+        for name in names:
+            if name not in source.file:
+                raise CaffeError(f"Failed to find HDF5 dataset {name} in {path}.")
+            table = source.numbers(source.file[name], np.float32)
+            if table.ndim < 1 or table.size == 0:
+                raise CaffeError(f"HDF5 dataset {name} in {path} must have at least 1 axis and one row: {table.shape}.")
+            tables.append(table)
+        return tables
+
+
 class _Source:
     """An open file, and how many bytes may still be read from it. Its errors are those h5py raises for a bad file."""
 
-    def __init__(self, file, size):
+    def __init__(self, file, size, ratio):
         self.file = file
-        self._left = max(_MIN_BYTES, _MAX_RATIO * size)
+        self._left = max(_MIN_BYTES, ratio * size)
 
     def group(self, name):
         item = self.file[name]
@@ -80,7 +95,7 @@ class _Source:
 
     def numbers(self, dataset, dtype):
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
-            raise ValueError(f"'{dataset.name}' holds no numbers")
+            raise ValueError(f"Unsupported datatype class: '{dataset.name}' holds no numbers")
         self._spend(dataset)
         return np.asarray(dataset[()]).astype(dtype, copy=False)
 
@@ -99,16 +114,16 @@ class _Source:
 
 
 @contextlib.contextmanager
-def _open(path, kind):
+def _open(path, kind, ratio=_MAX_RATIO):
     path = os.fspath(path)
     with open_binary(path) as (_, size):
         try:
             with h5py.File(path, "r") as file:
-                yield _Source(file, size)
+                yield _Source(file, size, ratio)
         except CaffeError:
             raise
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
-            reason = str(error).strip("'\"")
+            reason = error.args[0] if isinstance(error, KeyError) else error
             raise CaffeError(
                 f"{path} is not a whole HDF5 {kind} of Caffe: {reason}; copy or download it again, or check its name."
             ) from error

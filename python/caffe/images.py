@@ -15,6 +15,9 @@ from .errors import CaffeError
 
 CACHE_BYTES = 1 << 30
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
+
 _kept = OrderedDict()
 _kept_bytes = 0
 _lock = threading.Lock()
@@ -27,11 +30,23 @@ def decode(data, color=True):
     Returns an array (H, W, C).
     """
     flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
+    if data.startswith(_PNG) and not _whole_png(data):
+        return None
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
         return None
     return None if image is None else image.reshape(*image.shape[:2], -1)
+
+
+def _whole_png(data):
+    """Whether a PNG holds the chunks that it announces, and may hold its pixels; OpenCV claims the memory unasked."""
+    position, kind = len(_PNG), b""
+    while position < len(data) and kind != b"IEND":
+        kind = data[position + 4 : position + 8]
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    return position <= len(data) and width * height <= _PNG_PIXELS_A_BYTE * len(data)
 
 
 def to_planes(image):

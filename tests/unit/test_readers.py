@@ -2,12 +2,18 @@
 
 import tracemalloc
 
+import cv2
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_checks import examples
 from reader_targets import TARGETS, refused, seeds
 
+from caffe.errors import CaffeError
+from caffe.hdf5 import read_tables
+from caffe.images import decode
 from caffe.layers.data import read_list
 
 SLACK = 4 * 2**20  # what a reader may take for the smallest file
@@ -79,3 +85,22 @@ def test_nonsense_is_refused(kind, content, folder):
 def test_a_label_is_an_int32(label, folder):
     (folder / "labels.txt").write_text(f"a.png 1\nb.png {label}\n")
     assert refused(lambda: read_list(str(folder / "labels.txt")), "Line 2")
+
+
+def test_a_png_that_announces_more_than_it_holds_is_no_picture():
+    picture = cv2.imencode(".png", np.arange(36, dtype=np.uint8).reshape(3, 4, 3))[1].tobytes()
+    assert decode(picture).shape == (3, 4, 3)
+    assert decode(picture + b"what some programs append").shape == (3, 4, 3)
+    at = picture.index(b"IDAT") - 4
+    assert decode(picture[:at] + b"\xff\xff\xfb\x0f" + picture[at + 4 :]) is None  # 4 GB to OpenCV
+    assert decode(picture[:16] + b"\x00\x00\x7f\xff" * 2 + picture[24:]) is None
+    assert decode(picture[:-6]) is None
+
+
+def test_a_table_may_be_compressed_but_no_bomb(tmp_path):
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        file.create_dataset("zeros", data=np.zeros((3000, 100), np.float32), compression="gzip", chunks=(3000, 100))
+        file.create_dataset("vast", shape=(10**9, 4), dtype="f4", chunks=(100, 4), fillvalue=7)
+    assert read_tables(tmp_path / "t.h5", ["zeros"])[0].shape == (3000, 100)
+    with pytest.raises(CaffeError, match=r"t.h5.*'/vast' claims more numbers than the file can hold"):
+        read_tables(tmp_path / "t.h5", ["vast"])

@@ -3,13 +3,13 @@
 Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
 """
 
-import h5py
 import numpy as np
 
 from ..blob import from_array
 from ..errors import CaffeError
 from ..fillers import fill
 from ..glog import warn
+from ..hdf5 import read_tables
 from ..proto import caffe_pb2
 from ..rng import c_rand, global_stream, index_below, permutation
 from ..transformer import DataTransformer
@@ -132,24 +132,13 @@ class HDF5Data(_ArrayLayer):
     def _load(self):
         name = self._names[self._files[self._file]]
         try:
-            with h5py.File(name, "r") as file:
-                self._values = [self._read(file, top, name) for top in self.param.top]
-        except OSError as error:
-            self.fail(f"Failed opening HDF5 file: {name}: {error}")
+            self._values = read_tables(name, self.param.top)
+        except CaffeError as error:
+            self.fail(f"Failed opening HDF5 file: {str(error).rstrip('.')}")
         if len({len(values) for values in self._values}) > 1:
             counts = ", ".join(f"{top} {len(values)}" for top, values in zip(self.param.top, self._values))
             self.fail(f"The data sets of {name} differ in their number of rows: {counts}")
         self._rows = self._mixed(np.arange(len(self._values[0])))
-
-    def _read(self, file, top, name):
-        if not isinstance(file.get(top), h5py.Dataset):
-            self.fail(f"Failed to find HDF5 dataset {top} in {name}")
-        values = file[top]
-        if values.dtype.kind not in "fiu":
-            self.fail(f"Unsupported datatype class of HDF5 dataset {top} in {name}: {values.dtype}")
-        if values.ndim < 1 or values.size == 0:
-            self.fail(f"Input must have at least 1 axis and one row: HDF5 dataset {top} in {name} is {values.shape}")
-        return values[()].astype(np.float32)
 
     def forward(self, bottom, top, record):
         size = self.param.hdf5_data_param.batch_size
