@@ -3,10 +3,13 @@
     python tools/split_folds.py --data data/deepsent
     python tools/split_folds.py --data data/deepsent --published path/to/ground_truth
     python tools/split_folds.py --data my/photographs --seed 7
+    python tools/split_folds.py --data data/deepsent --no-twins
 
 On the DeepSent Twitter images (told by their names, whatever the folder is called) these are the lists the authors of
 the paper published, fetched or taken from --published, each held against its known checksum. Any other set is shuffled
-once and cut into five equal blocks, as the paper did. Lists that would not change are left alone.
+once and cut into five equal blocks, as the paper did. Lists that would not change are left alone. --no-twins leaves out
+of each training list what is byte-identical to a test image; those lists go to splits/no-twins/<dataset>/..., for
+--splits splits/no-twins.
 """
 
 import argparse
@@ -29,6 +32,9 @@ def main(argv=None):
     parser.add_argument(
         "--seed", type=int, default=0, help="of the shuffle, where the folds are not published (default 0)"
     )
+    parser.add_argument(
+        "--no-twins", action="store_true", help="no image in training that is byte-identical in testing"
+    )
     parser.add_argument("--out", type=Path, default=folds.SPLITS, help="folder to write to (default: splits/)")
     args = parser.parse_args(argv)
 
@@ -43,11 +49,17 @@ def main(argv=None):
             made = folds.make(data.subset(subset), args.seed)
             origin = f"shuffled with seed {args.seed}"
         check_images(data, subset, made)
-        written = folds.write(args.out, data.name, subset, made)
+        out = args.out
+        if args.no_twins:
+            out, origin = args.out / folds.NO_TWINS, f"{origin}, without twins"
+            digest_images(data, made, digests)
+            made = [folds.without_twins(fold, digests) for fold in made]
+        written = folds.write(out, data.name, subset, made)
         used, labelled = sum(len(fold.test) for fold in made), len(data.subset(subset))
         state = f"{written} of {len(made) * len(folds.PARTS)} lists written" if written else "lists unchanged"
-        print(f"{data.name} {subset}: {used} of {labelled} images, {origin}; {state} ({args.out / data.name / subset})")
+        print(f"{data.name} {subset}: {used} of {labelled} images, {origin}; {state} ({out / data.name / subset})")
         if written:
+            digest_images(data, made, digests)
             report(data, subset, made, digests)
     return 0
 
@@ -93,18 +105,26 @@ def fetch(name):
     )
 
 
-def report(data, subset, made, digests):
-    """Print what the lists hold: counts, positives, byte-identical images on both sides, changed labels."""
-    labels = dict(data.subset(subset))
-    for number, fold in zip(paper.FOLDS, made, strict=True):
+def digest_images(data, made, digests):
+    """Add the digests of the lists' images that are not known yet."""
+    for fold in made:
         for name, _ in fold.train + fold.test:
             if name not in digests:
                 digests[name] = files.sha256(data.images / name)
+
+
+def report(data, subset, made, digests):
+    """Print what the lists hold: counts, positives, byte-identical images on both sides, contrary or changed labels."""
+    labels = dict(data.subset(subset))
+    for number, fold in zip(paper.FOLDS, made, strict=True):
         print(
             f"  fold {number}: train {len(fold.train)} ({folds.positives(fold.train)} positive), "
             f"test {len(fold.test)} ({folds.positives(fold.test)} positive), "
             f"byte-identical in both {folds.twins(fold, digests)}"
         )
+    where = {name: number for number, fold in zip(paper.FOLDS, made, strict=True) for name, _ in fold.test}
+    for one, other in folds.contrary([pair for fold in made for pair in fold.test], digests):
+        print(f"  byte-identical with contrary labels: {one} (fold {where[one]}) and {other} (fold {where[other]})")
     changed = sum(labels.get(name, label) != label for fold in made for name, label in fold.test)
     if changed:
         print(f"  {changed} labels differ between these lists and {data.folder}; the lists are what is used")

@@ -3,9 +3,9 @@
     python tools/train.py --init caffenet --fold 1
     python tools/train.py --arch squeezenet --init squeezenet_v1.0.caffemodel --subset all --fold all
 
-A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log; with a seed of its own it is
-.../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C ends with a snapshot; the same command goes on from the newest whole one, and a
-run that is done is left alone. Exit status: 0 done, 2 something is wrong with what was given, 130 stopped.
+A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log; with a seed other than the
+usual one it is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C ends with a snapshot; the same command goes on from the
+newest whole one, and a run that is done is left alone. Exit status: 0 done, 2 something given is wrong, 130 stopped.
 """
 
 import argparse

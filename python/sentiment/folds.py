@@ -20,6 +20,8 @@ SPLITS = PROJECT / "splits"
 PUBLISHED_FACTS = SPLITS / "published_folds.tsv"
 """Of each of the 30 published lists: lines, positives, SHA-256."""
 PARTS = ("train", "test")
+NO_TWINS = "no-twins"
+"""The folder, below that of all lists, of those whose training lists have no image of their test list."""
 
 
 class Fold(NamedTuple):
@@ -155,3 +157,34 @@ def twins(fold, digests):
     """
     seen = {digests[name] for name, _ in fold.train}
     return sum(digests[name] in seen for name, _ in fold.test)
+
+
+def without_twins(fold, digests):
+    """The fold without the training images that are byte-identical to a test image.
+
+    Returns
+    -------
+    Fold
+    """
+    tested = {digests[name] for name, _ in fold.test}
+    return Fold([pair for pair in fold.train if digests[pair[0]] not in tested], fold.test)
+
+
+def contrary(pairs, digests):
+    """Byte-identical images that are labelled differently.
+
+    Parameters
+    ----------
+    pairs : list of (str, int)
+    digests : dict of str to str
+        Image -> digest of its file.
+
+    Returns
+    -------
+    list of (str, str)
+    """
+    alike = {}
+    for name, label in pairs:
+        alike.setdefault(digests[name], []).append((name, label))
+    groups = (sorted(group, key=lambda pair: pair[1]) for group in alike.values())
+    return [(group[0][0], group[-1][0]) for group in groups if group[0][1] != group[-1][1]]

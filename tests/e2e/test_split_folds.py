@@ -34,14 +34,35 @@ def test_published_folds_on_the_real_images(tool, shared, tmp_path, capsys, subs
     assert (
         f"{paper.IMAGES[subset]} of {paper.LABELLED_IMAGES[subset]} images, the authors' published folds" in printed[0]
     )
+    contrary = [line for line in printed if "contrary labels" in line]
+    assert len(contrary) == (subset == "three_agrees")
+    assert all(line.count("(fold 3)") == 2 for line in contrary)
     for fold, line, positives, twins in zip(
-        paper.FOLDS, printed[1:], paper.TEST_POSITIVES[subset], TWINS[subset], strict=True
+        paper.FOLDS, printed[1:6], paper.TEST_POSITIVES[subset], TWINS[subset], strict=True
     ):
         assert f"fold {fold}:" in line
         assert f"({positives} positive), byte-identical in both {twins}" in line
         for part in folds.PARTS:
             ours = folds.list_path(tmp_path, "deepsent", subset, fold, part).read_bytes()
             assert ours == (published / folds.relative_path(subset, fold, part)).read_bytes()
+
+
+def test_no_twins_are_trained_with_where_that_is_asked_for(tool, shared, tmp_path, capsys):
+    data, published = shared / "data" / "deepsent", shared / "data" / "ground_truth"
+    options = ["--data", data, "--published", published, "--out", tmp_path]
+    assert tool("split_folds", *options) == 0
+    capsys.readouterr()
+    assert tool("split_folds", *options, "--no-twins") == 0
+    assert capsys.readouterr().out.count("byte-identical in both 0") == 15
+    for subset, counts in TWINS.items():
+        for fold, twins in zip(paper.FOLDS, counts, strict=True):
+            whole = folds.read(tmp_path, "deepsent", subset, fold)
+            without = folds.read(tmp_path / "no-twins", "deepsent", subset, fold)
+            assert without.test == whole.test
+            assert set(without.train) < set(whole.train)
+            assert 1 <= len(whole.train) - len(without.train) <= twins
+    assert tool("split_folds", *options[:2], "--out", tmp_path) == 0  # the published lists are as they were
+    assert capsys.readouterr().out.count("lists unchanged") == 3
 
 
 def test_published_folds_in_place_need_no_source(tool, shared, tmp_path, capsys):

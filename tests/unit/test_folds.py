@@ -93,3 +93,15 @@ def test_published_trains_are_the_other_blocks_in_order(shared):
 def test_twins_counts_test_images_with_an_equal_one_in_train():
     fold = folds.Fold(train=[("a", 0), ("b", 1)], test=[("c", 0), ("d", 1), ("e", 1)])
     assert folds.twins(fold, {"a": "x", "b": "y", "c": "x", "d": "z", "e": "z"}) == 1
+
+
+def test_without_twins_only_training_loses_images():
+    fold = folds.Fold(train=[("a", 0), ("b", 1), ("e", 1)], test=[("c", 0), ("d", 1)])
+    digests = {"a": "x", "b": "y", "c": "x", "d": "z", "e": "z"}
+    assert folds.without_twins(fold, digests) == folds.Fold(train=[("b", 1)], test=fold.test)
+    assert folds.twins(folds.without_twins(fold, digests), digests) == 0
+
+
+def test_contrary_twins_are_found():
+    pairs = [("a", 1), ("b", 0), ("c", 0), ("d", 1), ("e", 1)]
+    assert folds.contrary(pairs, dict(zip("abcde", "xxyzz", strict=True))) == [("b", "a")]

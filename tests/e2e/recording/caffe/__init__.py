@@ -19,7 +19,8 @@ _spec.loader.exec_module(_engine)
 
 _PUBLIC = {
     "caffe": "Classifier Layer Net NetSpec SGDSolver NesterovSolver AdamSolver AdaGradSolver RMSPropSolver "
-    "AdaDeltaSolver TEST TRAIN get_solver io layer_type_list layers params proto set_device set_mode_cpu set_mode_gpu to_proto",
+    "AdaDeltaSolver TEST TRAIN get_solver io layer_type_list layers params proto set_device set_mode_cpu "
+    "set_mode_gpu to_proto",
     "caffe.io": "Transformer array_to_blobproto array_to_datum blobproto_to_array datum_to_array load_image oversample "
     "resize_image",
     "Net": "_layer_names backward blobs bottom_names copy_from forward forward_all forward_backward_all inputs layers "
