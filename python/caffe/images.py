@@ -15,8 +15,10 @@ from .errors import CaffeError
 
 CACHE_BYTES = 1 << 30
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
+_JPEG_PIXELS_A_BYTE = 8 * 64  # a bit for a block of 8 x 8
+_JPEG_FRAMES = [bytes([mark]) for mark in range(0xC0, 0xD0) if mark not in (0xC4, 0xC8, 0xCC)]
 
 _kept = OrderedDict()
 _kept_bytes = 0
@@ -30,7 +32,7 @@ def decode(data, color=True):
     Returns an array (H, W, C).
     """
     flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
-    if data.startswith(_PNG) and not _whole_png(data):
+    if not _may_be_whole(data):
         return None
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
@@ -39,14 +41,26 @@ def decode(data, color=True):
     return None if image is None else image.reshape(*image.shape[:2], -1)
 
 
-def _whole_png(data):
-    """Whether a PNG holds the chunks that it announces, and may hold its pixels; OpenCV claims the memory unasked."""
-    position, kind = len(_PNG), b""
-    while position < len(data) and kind != b"IEND":
-        kind = data[position + 4 : position + 8]
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
-    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-    return position <= len(data) and width * height <= _PNG_PIXELS_A_BYTE * len(data)
+def _may_be_whole(data):
+    """Whether a PNG or JPEG may hold the chunks and pixels it announces; OpenCV takes the memory for them unasked."""
+    size = len(data)
+    if data.startswith(_PNG):
+        position, kind = len(_PNG), b""
+        while position < size and kind != b"IEND":
+            kind = data[position + 4 : position + 8]
+            position += 12 + int.from_bytes(data[position : position + 4], "big")
+        return position <= size and _number(data, 16, 4) * _number(data, 20, 4) <= _PNG_PIXELS_A_BYTE * size
+    if data.startswith(_JPEG):
+        position = 2
+        while position < size and data[position + 1 : position + 2] not in _JPEG_FRAMES:
+            filler = data[position + 1 : position + 2] == b"\xff"
+            position += 1 if filler else 2 + _number(data, position + 2, 2)
+        return _number(data, position + 5, 2) * _number(data, position + 7, 2) <= _JPEG_PIXELS_A_BYTE * size
+    return True
+
+
+def _number(data, position, size):
+    return int.from_bytes(data[position : position + size], "big")
 
 
 def to_planes(image):

@@ -97,6 +97,18 @@ def test_a_png_that_announces_more_than_it_holds_is_no_picture():
     assert decode(picture[:-6]) is None
 
 
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_that_announces_more_than_it_can_hold_is_no_picture(progressive):
+    flat = np.full((900, 1300, 3), 200, np.uint8)  # as well compressed as can be
+    options = [cv2.IMWRITE_JPEG_QUALITY, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+    picture = cv2.imencode(".jpg", flat, options)[1].tobytes()
+    assert decode(picture).shape == (900, 1300, 3)
+    size = (900).to_bytes(2, "big") + (1300).to_bytes(2, "big")
+    assert picture.count(size) == 1
+    assert decode(picture.replace(size, b"\x80\x00\x7f\xff")) is None
+    assert decode(picture[:20]) is None
+
+
 def test_a_table_may_be_compressed_but_no_bomb(tmp_path):
     with h5py.File(tmp_path / "t.h5", "w") as file:
         file.create_dataset("zeros", data=np.zeros((3000, 100), np.float32), compression="gzip", chunks=(3000, 100))
