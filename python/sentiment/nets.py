@@ -45,6 +45,7 @@ class LastLayer:
 class Choices:
     """What the paper leaves open about a definition (the ? of docs/protocol.md); `--set` changes any of it."""
 
+    random_crops: bool = paper.RANDOM_CROPS
     mirror: bool = paper.MIRROR
     shuffle: bool = paper.SHUFFLE
     bias_lr_mult: float = paper.BIAS_LR_MULT
@@ -256,9 +257,10 @@ def image_data(source, images, batch_size, mean, train, choices=None):
     train : bool
         Random crops and mirrors in shuffled order, or the centre crops in the list's order.
     choices : Choices, optional
-        Whether mirrors and shuffled, in training.
+        Whether cropped, mirrored and shuffled, in training; not cropped, an image is warped to the net's input.
     """
     choices = choices or Choices()
+    size = paper.CROP if train and not choices.random_crops else paper.IMAGE_SIZE
     means = {"mean_file": str(mean)} if isinstance(mean, str) else {"mean_value": [float(value) for value in mean]}
     return L.ImageData(
         include={"phase": 0 if train else 1},  # TRAIN, TEST
@@ -267,8 +269,8 @@ def image_data(source, images, batch_size, mean, train, choices=None):
             "source": str(source),
             "root_folder": str(images).rstrip("/") + "/",
             "batch_size": batch_size,
-            "new_height": paper.IMAGE_SIZE,
-            "new_width": paper.IMAGE_SIZE,
+            "new_height": size,
+            "new_width": size,
             "shuffle": train and choices.shuffle,
         },
         ntop=2,

@@ -100,12 +100,14 @@ def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
 
 def test_what_the_paper_leaves_open_can_be_chosen():
     chosen = nets.Choices(
-        mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10, fc9_kept_lr_mult=3,
-        fc9_relu=True, fc9_dropout=True,
+        random_crops=False, mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10,
+        fc9_kept_lr_mult=3, fc9_relu=True, fc9_dropout=True,
     )  # fmt: skip
     net = train_val("fc9", choices=chosen)
     data = net.layer[0]
     assert not data.transform_param.mirror
+    assert data.image_data_param.new_height == data.image_data_param.new_width == data.transform_param.crop_size
+    assert net.layer[1].image_data_param.new_height == 256
     assert not data.image_data_param.shuffle
     learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
     assert learning.pop("fc9_twitter") == [(10, 1), (10, 1)]
