@@ -112,7 +112,11 @@ def _svm(points, signs, penalty):
         system = (points.T * steepness) @ points
         system.flat[:: len(system) + 1] += penalised
         unit = 1 / np.sqrt(system.diagonal())
-        factor = cho_factor(system * unit * unit[:, None], lower=True, overwrite_a=True, check_finite=False)
+        system *= unit
+        system *= unit[:, None]
+        # Near the solution, rounding of its large parts can outweigh its small ones.
+        system.flat[:: len(system) + 1] += len(system) * np.finfo(float).eps
+        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
         # Twice with one factor: straight for the solution, then, by how far that gets, along the path's bend.
         target = -room * multipliers
         for corrects in False, True:

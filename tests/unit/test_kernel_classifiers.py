@@ -68,6 +68,16 @@ def test_overlapping_classes_in_two_features_take_few_steps():
     assert min(right) > 0.65
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("width", [1, 2, 30, 60, 99, 400])
+def test_svms_of_any_width_and_scale_converge(width, scale):
+    rng = np.random.default_rng(width)
+    features = rng.normal(0, 1, (100, width)) * rng.uniform(0, 1, width) ** 4 + 5
+    labels = (features[:, 0] + rng.normal(0, 0.05, 100) > 5).astype(int)
+    fits = svm_path((scale * features) @ (scale * features).T, labels)
+    assert all(fit.converged for fit in fits)
+
+
 def test_a_hard_margin_is_fitted_once_and_holds_for_every_larger_c():
     features, labels, _ = problem(*PROBLEMS["unscaled"])
     fits = svm_path(features @ features.T, labels)
