@@ -1,0 +1,278 @@
+"""What a file of weights is: its generation, its layers, and which of the architectures can start from it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment import cards, nets
+from sentiment.console import UserError
+from sentiment.files import digest
+from sentiment.receptive import Field, above
+
+GENERATIONS = {
+    "V0": "of 2013: layers inside layers, types in small letters",
+    "V1": "of 2014: `layers` with numbered types",
+    "current": "`layer` with types by name",
+    "HDF5": "groups data/<layer>, without types or order",
+}
+
+# How files begin that are taken for weights, and what they are.
+_BEGINNINGS = (
+    (b"version https://git-lfs", "a Git LFS pointer; `git lfs pull` gets the file itself"),
+    (b"PK\x03\x04", "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel"),
+    (b"\x1f\x8b", "a gzip archive; unpack it"),
+    (b"BZh", "a bzip2 archive; unpack it"),
+    (b"\xfd7zXZ", "an xz archive; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"Rar!", "a rar archive; unpack it"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"<", "a web page, so the link led elsewhere; open it in a browser"),
+)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a file.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        As the file writes it; HDF5 has none.
+    shapes : tuple of tuple of int
+        Of its blobs, as the file has them.
+    """
+
+    name: str
+    type: str
+    shapes: tuple = ()
+
+    @property
+    def outputs(self):
+        """How many outputs a convolution or fully connected layer has."""
+        weights, *bias = map(_plain, self.shapes)
+        return math.prod(bias[0] if bias else weights[:1])
+
+    @property
+    def classifies(self):
+        """Whether its outputs can be classes: it looks at one cell."""
+        return math.prod(_plain(self.shapes[0])[2:]) == 1
+
+    @property
+    def parameters(self):
+        """How many numbers it holds."""
+        return sum(map(math.prod, self.shapes))
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of weights.
+
+    Attributes
+    ----------
+    path : Path
+    generation : str
+        A key of ``GENERATIONS``.
+    name : str
+        The net's own; empty where the file has none.
+    layers : tuple of Layer
+    """
+
+    path: Path
+    generation: str
+    name: str
+    layers: tuple
+
+    @property
+    def learned(self):
+        """The layers with weights."""
+        return [layer for layer in self.layers if layer.shapes]
+
+    @property
+    def last(self):
+        """The last layer with weights; None in HDF5, which keeps no order."""
+        return None if self.generation == "HDF5" else self.learned[-1]
+
+    @property
+    def divisor(self):
+        """By how much its channels are fewer than those of the networks in the paper, told from conv1."""
+        first = next((layer for layer in self.learned if layer.name == "conv1"), None)
+        outputs = first.outputs if first else 96
+        return 96 // outputs if outputs and 96 % outputs == 0 else 1
+
+
+def read(path):
+    """What a file holds.
+
+    Raises
+    ------
+    UserError
+        It is no file of weights: says what it seems to be.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    model = _read_hdf5(path) if head.startswith(_HDF5) else _read_binary(path, head)
+    if not model.learned:
+        raise UserError(f"{path} is a net without weights: none of its {len(model.layers)} layers holds any")
+    return model
+
+
+def known_as(path, models=cards.MODELS):
+    """Names of the cards whose published digest is this file's, whatever the file is called."""
+    digests = {kind: digest(path, kind) for kind in ("sha1", "sha256")}
+    wanted = {name: cards.read(name, models).file for name in cards.names(models)}
+    return [name for name, file in wanted.items() if any(getattr(file, kind) == digests[kind] for kind in digests)]
+
+
+def fits(model):
+    """Which architectures can start from a file.
+
+    Returns
+    -------
+    dict of str to str
+        ARCH -> why it cannot; empty where it can.
+    """
+    last = model.last and nets.LastLayer(model.last.name, model.last.outputs)
+    return {arch: _misfit(model, arch, last) for arch in nets.ARCHITECTURES}
+
+
+def _misfit(model, arch, last):
+    if arch in nets.ON_LAST_LAYER:
+        if last is None:
+            return "it keeps the last layer, and HDF5 does not tell which that is"
+        if len(model.last.shapes) != 2:
+            return f"it keeps the last layer, and {last.name} has no bias"
+    divisor = 1 if arch == "squeezenet" else model.divisor  # as training has it
+    try:
+        expected = weight_shapes(nets.deploy(arch, divisor, last))
+    except UserError as error:
+        return str(error)
+    there = {layer.name: layer.shapes for layer in model.learned}
+    *kept, _new = expected
+    for name in kept:
+        if name not in there:
+            return f"there is no layer {name}"
+        if [_plain(shape) for shape in there[name]] != [_plain(shape) for shape in expected[name]]:
+            return f"{name} is {shapes_text(there[name])}, not {shapes_text(expected[name])}"
+    return ""
+
+
+def weight_shapes(net):
+    """The shapes of each layer's blobs by a deploy definition of images, convolutions and fully connected layers.
+
+    Parameters
+    ----------
+    net : NetParameter
+
+    Returns
+    -------
+    dict of str to list of tuple of int
+        In the definition's order.
+    """
+    fields, shapes = {}, {}
+    for layer in net.layer:
+        if layer.type == "Input":
+            _, channels, *size = layer.input_param.shape[0].dim
+            fields[layer.top[0]] = Field(channels, tuple(size))
+            continue
+        bottom = fields[layer.bottom[0]]
+        if layer.type == "Convolution":
+            param = layer.convolution_param
+            kernel = param.kernel_size[0]
+            shapes[layer.name] = [
+                (param.num_output, bottom.channels // param.group, kernel, kernel),
+                (param.num_output,),
+            ]
+        elif layer.type == "InnerProduct":
+            outputs = layer.inner_product_param.num_output
+            shapes[layer.name] = [(outputs, bottom.channels * math.prod(bottom.size)), (outputs,)]
+        top = above(layer, [fields[blob] for blob in layer.bottom])
+        fields.update(dict.fromkeys(layer.top, top))
+    return shapes
+
+
+def shapes_text(shapes):
+    """Shapes for people: ``96×3×11×11 and 96``."""
+    return " and ".join("×".join(map(str, _plain(shape))) for shape in shapes)
+
+
+def _plain(shape):
+    """A shape without the leading ones that older generations fill four axes with."""
+    shape = list(shape)
+    while len(shape) > 1 and shape[0] == 1:
+        del shape[0]
+    return tuple(shape)
+
+
+def _read_binary(path, head):
+    from google.protobuf.message import DecodeError
+
+    from caffe.proto import caffe_pb2
+
+    try:
+        net = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    except DecodeError:
+        net = caffe_pb2.NetParameter()
+    if net.layer:
+        layers = [_layer(layer, layer.type) for layer in net.layer]
+        return ModelFile(path, "current", net.name, tuple(layers))
+    if net.layers:
+        if any(layer.HasField("layer") for layer in net.layers):
+            return ModelFile(path, "V0", net.name, tuple(_layer(outer.layer, outer.layer.type) for outer in net.layers))
+        names = caffe_pb2.V1LayerParameter.LayerType.Name
+        return ModelFile(path, "V1", net.name, tuple(_layer(layer, names(layer.type)) for layer in net.layers))
+    raise UserError(f"{path} is no .caffemodel: {_instead(path, head, caffe_pb2)}")
+
+
+def _layer(layer, type_):
+    return Layer(layer.name, type_, tuple(map(_shape, layer.blobs)))
+
+
+def _shape(blob):
+    if blob.HasField("shape"):
+        return tuple(blob.shape.dim)
+    return blob.num, blob.channels, blob.height, blob.width
+
+
+def _instead(path, head, caffe_pb2):
+    """What a file is that holds no net."""
+    from google.protobuf.message import DecodeError
+
+    if not head:
+        return "it is empty"
+    for beginning, words in _BEGINNINGS:
+        if head.lstrip().startswith(beginning):
+            return f"it is {words}"
+    if head[257:262] == b"ustar":
+        return "it is a tar archive; unpack it"
+    if b"\0" not in head and head.isascii():
+        return "it is a text, as definitions (.prototxt) are" if b"layer" in head else "it is a text"
+    for message, field, words in (("SolverState", "history", "a solver state"), ("BlobProto", "data", "a mean image")):
+        try:
+            if len(getattr(getattr(caffe_pb2, message).FromString(path.read_bytes()), field)):
+                return f"it is {words}"
+        except DecodeError:
+            pass
+    return "it is damaged or of another program; copy or download it again"
+
+
+def _read_hdf5(path):
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            if not isinstance(file.get("data"), h5py.Group):
+                words = "a solver state" if "history" in file else "HDF5 without a group data"
+                raise UserError(f"{path} holds no Caffe weights: it is {words}")
+            layers = tuple(
+                Layer(name, "", tuple(group[index].shape for index in sorted(group, key=int)))
+                for name, group in file["data"].items()
+            )
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is no whole HDF5 file of Caffe weights ({error})") from error
+    return ModelFile(path, "HDF5", "", layers)

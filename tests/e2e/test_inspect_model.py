@@ -1,0 +1,21 @@
+"""tools/inspect_model.py as a user runs it."""
+
+from test_errors import refused
+
+
+def test_it_says_what_a_source_is(tool, source, capfd, tmp_path):
+    assert tool("inspect_model", source) == 0
+    said = capfd.readouterr().out
+    for words in (
+        "format      current",
+        "SHA-256     ",
+        "no card of models/ has this content",
+        "conv1  6×3×11×11 and 6  Convolution",
+        "last layer  fc8, 5 classes",
+        "fits        ARCH=finetune fc7-2 fc6-2 fc9 fc9-frozen (channels_divisor: 16)",
+        "not squeezenet: conv1",
+    ):
+        assert words in said
+    path = tmp_path / "page.caffemodel"
+    path.write_text("<html>404</html>")
+    assert "it is a web page" in refused(tool, capfd, "inspect_model", path)

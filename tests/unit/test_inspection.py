@@ -1,0 +1,147 @@
+"""What a file of weights is, told from its content."""
+
+import hashlib
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+import caffe
+from sentiment import inspection, nets
+from sentiment.console import UserError
+
+
+@pytest.fixture
+def files(root):
+    """BVLC Caffe's own files."""
+    return root / "tests" / "conformance" / "files"
+
+
+def saved(path, arch, divisor=1, last=None, change=("", "")):
+    definition = path.with_suffix(".prototxt")
+    definition.write_text(str(nets.deploy(arch, divisor, last)).replace(*change))
+    net = caffe.Net(str(definition), caffe.TEST)
+    (net.save_hdf5 if path.suffix == ".h5" else net.save)(str(path))
+    return inspection.read(path)
+
+
+def fitting(model):
+    return [arch for arch, problem in inspection.fits(model).items() if not problem]
+
+
+@pytest.mark.parametrize(
+    ("name", "generation", "type_"),
+    [
+        ("legacy_v0.caffemodel", "V0", "innerproduct"),
+        ("legacy_v1.caffemodel", "V1", "INNER_PRODUCT"),
+        ("tiny_iter_12.caffemodel", "current", "InnerProduct"),
+    ],
+)
+def test_every_generation(files, name, generation, type_):
+    model = inspection.read(files / name)
+    assert (model.generation, model.name, len(model.layers)) == (generation, "TinyCaffeNet", 24)
+    assert (model.last.name, model.last.outputs, model.last.type) == ("fc8_twitter", 2, type_)
+    assert [layer.name for layer in model.learned][:2] == ["conv1", "conv2"]
+    assert inspection.shapes_text(model.learned[1].shapes) == "16×3×5×5 and 16"
+    assert model.divisor == 16
+    assert fitting(model) == ["fc6-2"]
+    assert inspection.fits(model)["finetune"] == "fc6 is 64×144 and 64, not 256×576 and 256"
+
+
+def test_which_architectures_start_from_a_source(tmp_path):
+    scores = ("fc8_twitter", "fc8"), ("num_output: 2\n", "num_output: 24\n")
+    definition = str(nets.deploy("finetune", 16)).replace(*scores[0]).replace(*scores[1])
+    (tmp_path / "net.prototxt").write_text(definition)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
+    net.save(str(tmp_path / "source.caffemodel"))
+    model = inspection.read(tmp_path / "source.caffemodel")
+    assert (model.last.name, model.last.outputs, model.divisor) == ("fc8", 24, 16)
+    assert fitting(model) == ["finetune", "fc7-2", "fc6-2", "fc9", "fc9-frozen"]
+    net.save_hdf5(str(tmp_path / "source.caffemodel.h5"))
+    model = inspection.read(tmp_path / "source.caffemodel.h5")
+    assert (model.generation, model.last) == ("HDF5", None)
+    assert fitting(model) == ["finetune", "fc7-2", "fc6-2"]
+
+
+def test_squeezenet(tmp_path):
+    model = saved(tmp_path / "squeezenet.caffemodel", "squeezenet", change=("conv10_twitter", "conv10"))
+    assert fitting(model) == ["squeezenet"]
+    assert model.last.classifies
+
+
+@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+def test_expected_shapes_are_those_of_the_net(tmp_path, arch):
+    definition = nets.deploy(arch, 16, nets.LastLayer("fc8", 7))
+    path = tmp_path / "net.prototxt"
+    path.write_text(str(definition))
+    net = caffe.Net(str(path), caffe.TEST)
+    expected = {name: [blob.data.shape for blob in blobs] for name, blobs in net.params.items()}
+    assert inspection.weight_shapes(definition) == expected
+    assert list(inspection.weight_shapes(definition)) == list(expected)
+
+
+def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
+    path = files / "tiny_iter_12.caffemodel"
+    digest = hashlib.sha1(path.read_bytes()).hexdigest()
+    for name, sha1 in (("ours", digest), ("other", "0" * 40)):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"title: T\nabout: A\nfile: tiny_iter_12.caffemodel\nsha1: {sha1}\nmean: [1, 2, 3]\n"
+        )
+    shutil.copy(path, tmp_path / "renamed.bin")
+    assert inspection.known_as(tmp_path / "renamed.bin", tmp_path) == ["ours"]
+    assert inspection.known_as(files / "tiny_iter_6.caffemodel", tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\n <html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
+        (b"PK\x03\x04rest", "a zip archive"),
+        (b"\x1f\x8brest", "a gzip archive"),
+        (bytes(257) + b"ustar", "a tar archive"),
+        (b"\x80\x02}q\x00.", "a Python pickle"),
+        (b'layer { name: "a" }', "a text, as definitions"),
+        (bytes(range(256)), "damaged or of another program"),
+    ],
+)
+def test_what_is_no_model_is_told_apart(tmp_path, content, words):
+    path = tmp_path / "my.caffemodel"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        inspection.read(path)
+    assert str(error.value).startswith(f"{path} is no .caffemodel: it is ")
+    assert words in str(error.value)
+
+
+def test_caffes_other_files_are_told_apart(files, tmp_path):
+    for name, words in (("mean.binaryproto", "a mean image"), ("tiny_iter_6.solverstate", "a solver state")):
+        with pytest.raises(UserError, match=words):
+            inspection.read(files / name)
+    whole = (files / "tiny_iter_6.caffemodel").read_bytes()
+    (tmp_path / "half.caffemodel").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        inspection.read(tmp_path / "half.caffemodel")
+    (tmp_path / "empty.caffemodel").write_bytes(nets.deploy("finetune", 16).SerializeToString())
+    with pytest.raises(UserError, match="a net without weights"):
+        inspection.read(tmp_path / "empty.caffemodel")
+    with pytest.raises(UserError, match="cannot read"):
+        inspection.read(tmp_path / "nowhere")
+
+
+def test_hdf5_of_others(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["history/0"] = np.zeros(3)
+    with pytest.raises(UserError, match="a solver state"):
+        inspection.read(path)
+    with h5py.File(path, "w") as file:
+        file["data/conv1/kernel"] = np.zeros(3)
+    with pytest.raises(UserError, match="no whole HDF5 file of Caffe weights"):
+        inspection.read(path)
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(UserError, match="no whole HDF5 file"):
+        inspection.read(path)

@@ -1,0 +1,64 @@
+"""Say what a file of weights is: its generation, its layers, its last layer, and what can start from it.
+
+    python tools/inspect_model.py any.caffemodel
+    python tools/inspect_model.py snapshot_iter_60.caffemodel.h5
+
+A file is known by its content, never by its name: a card of models/ is named where its published digest is the file's.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sentiment import console, engine, inspection
+from sentiment.files import sha256
+
+
+def main(argv=None):
+    """Inspect; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="file")
+    args = parser.parse_args(argv)
+    engine.start()
+    for path in args.files:
+        for line in lines(inspection.read(path)):
+            print(line, flush=True)
+    return 0
+
+
+def lines(model):
+    """What there is to say of a file, line by line."""
+    known = inspection.known_as(model.path)
+    parameters = sum(layer.parameters for layer in model.learned)
+    yield str(model.path)
+    yield f"  format      {model.generation} ({inspection.GENERATIONS[model.generation]})"
+    yield f"  size        {model.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
+    yield f"  SHA-256     {sha256(model.path)}"
+    yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
+    if model.generation == "HDF5" and model.path.suffix != ".h5":
+        yield "  note        Caffe tells HDF5 by the name; rename it to end in .h5"
+    if model.name:
+        yield f"  net         {model.name}"
+    yield f"  layers      {len(model.layers)}, {len(model.learned)} of them with weights"
+    width = max(len(layer.name) for layer in model.learned)
+    for layer in model.learned:
+        yield f"    {layer.name:{width}}  {inspection.shapes_text(layer.shapes)}  {layer.type}".rstrip()
+    yield f"  last layer  {last_layer(model.last)}"
+    found = inspection.fits(model)
+    divided = f" (channels_divisor: {model.divisor})" if model.divisor > 1 else ""
+    fitting = [arch for arch, problem in found.items() if not problem]
+    yield f"  fits        {'ARCH=' + ' '.join(fitting) + divided if fitting else 'none of the architectures'}"
+    for arch, problem in found.items():
+        if problem:
+            yield f"    not {arch}: {problem}"
+
+
+def last_layer(layer):
+    """A file's last layer in words."""
+    if layer is None:
+        return "not told: HDF5 keeps no order"
+    return f"{layer.name}, {layer.outputs} {'classes' if layer.classifies else 'outputs'}"
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(main))
