@@ -34,7 +34,7 @@ def main(argv=None):
     option("--model", type=Path, help="deploy definition of one more net")
     option("--weights", type=Path, help="its .caffemodel")
     option("--mean", default=paper.IMAGENET_MEANS_BGR, help="its mean file, or b,g,r (default: the ImageNet means)")
-    option("--host", default=LOOPBACK, help="address to listen on, 0.0.0.0 for all (default: %(default)s)")
+    option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
     option("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
     option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")

@@ -23,13 +23,16 @@ class Unlike(Exception):
 
 
 def definition(net):
-    """A net's definition as it runs: of the current generation, of the phase TEST, with the weights in it."""
+    """A net's definition as it runs: of the current generation, of the phase TEST, without weights."""
     from caffe.proto import caffe_pb2
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.caffemodel"
         net.save(str(path))
-        return caffe_pb2.NetParameter.FromString(path.read_bytes())
+        proto = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    for layer in proto.layer:
+        layer.ClearField("blobs")
+    return proto
 
 
 def export(net, where, metadata=None):

@@ -120,7 +120,9 @@ class Models:
         raise Absent(f"{name!r} is no test image of this network")
 
     def _no_gallery(self, model):
-        if not model.run or not model.run.predictions.is_file():
+        if not model.run:
+            return "A network given by its files has no test pictures."
+        if not model.run.predictions.is_file():
             return "This network is not tested: tools/evaluate.py with its options does it."
         if model.dataset not in self._images:
             return f"The pictures of {model.dataset} are not here: start the server with --data and their folder."
