@@ -30,8 +30,8 @@ which    = $(data) --runs '$(RUNS)' $(lists) --subset $(SUBSET) --arch $(ARCH) -
 split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
 training = $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
 given    = $(if $(filter-out file,$(origin $1)),--$2 '$($1)')
-paper    = $(PY) tools/paper.py $(data) --runs '$(RUNS)' --out '$(RESULTS)' $(lists) $(call given,ARCH,arch) \
-           $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training)
+paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' --out '$(RESULTS)' $(lists) $(call given,ARCH,arch) \
+           $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training) $(if $(SET),--set $(SET))
 
 .SILENT:
 .DEFAULT_GOAL := help
@@ -154,7 +154,7 @@ figure6: ## training losses of the nine initialisations
 figure7: ## sentiment maps
 table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7: $(READY)
 	$(split)
-	$(paper) $@
+	$(paper)
 
 lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.lock
 	$(PY) -m pip install -q uv

@@ -20,6 +20,7 @@ from pathlib import Path
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
 from sentiment.console import UserError
 from sentiment.experiments import PARTS
+from sentiment.plans import settings
 from sentiment.progress import duration
 
 REPORT = "report"
@@ -44,6 +45,7 @@ def main(argv=None):
     option("--batch-size", type=int, metavar="N", help="as for train.py")
     option("--iterations", type=int, metavar="N", help="as for train.py")
     option("--mean", help="as for train.py")
+    option("--set", nargs="+", default=[], metavar="NAME=VALUE", help="as for train.py; with --runs of its own")
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - {*PARTS, REPORT}:
         parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
@@ -55,10 +57,9 @@ def main(argv=None):
     wanted, lacking = available(data, args)
     for sentence in lacking:
         print(f"left out: {sentence}", flush=True)
+    given = {**vars(args), **settings(args.set)}
     planned = {
-        training: [
-            experiments.plans(training, data, source, args.splits, args.runs, seed, vars(args)) for seed in seeds
-        ]
+        training: [experiments.plans(training, data, source, args.splits, args.runs, seed, given) for seed in seeds]
         for training, (source, seeds) in wanted.items()
     }
     due = {training: untested(of_seeds) for training, of_seeds in planned.items()}
@@ -126,6 +127,7 @@ def train_and_test(training, plans, args):
     if training.usual_rate:
         given["--base-lr"] = first.schedule.base_lr
     more = [word for name, value in given.items() if value is not None for word in (name, value)]
+    more += ["--set", *args.set] if args.set else []
     call("train", *which, *more)
     call("evaluate", *which)
 

@@ -89,3 +89,11 @@ def test_seeds_repeat_trainings_in_folders_of_their_own(paper, tiny):
 def test_an_unknown_part_is_a_sentence(paper):
     with pytest.raises(SystemExit):
         paper("table7")
+
+
+def test_other_choices_and_other_folders(paper, tiny, tmp_path, tool):
+    status, said = paper("figure6", "--iterations", 1, "--set", "mirror=0")
+    assert status == 2  # eight sources are missing
+    assert [row["choices"]["mirror"] for row in results.collect(tiny.runs)] == [False]
+    status, said = paper("figure6", "--iterations", 1)
+    assert "holds a run with another mirror; remove that folder" in said.err
