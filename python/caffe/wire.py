@@ -18,6 +18,7 @@ MAX_FIELDS = 250_000  # a ResNet-152 has about 20,000; a run of unpacked numbers
 MAX_NAME_BYTES = 2**16
 MAX_GROUP_DEPTH = 100  # protobuf's own limit
 MAX_AXES = 32  # Caffe's kMaxBlobAxes
+MAX_COUNT = 2**31 - 1  # "blob size exceeds INT_MAX"
 
 
 class Damaged(Exception):
@@ -201,8 +202,8 @@ def read_blob(reader, start=0, stop=None):
             if chunk.count:
                 chunks[field.number].append(chunk)
     shape = tuple(extents.get(number, 0) for number in _LEGACY) if extents else tuple(dims)
-    if any(n < 0 for n in shape):
-        raise Damaged(f"a blob of shape {shape}")
+    if any(n < 0 for n in shape) or math.prod(n for n in shape if n) > MAX_COUNT:
+        raise Damaged(f"a blob of shape {shape}, whose size no int32 holds")
     data, diff = (chunks[8] or chunks[5]), (chunks[9] or chunks[6])
     for kind, part in (("data", data), ("diff", diff)):
         count = sum(chunk.count for chunk in part)

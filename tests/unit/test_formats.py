@@ -251,6 +251,17 @@ def test_legacy_extents_fit_what_equals_them_when_padded_on_the_left(legacy, sha
     assert wire.Array(array.data, None, legacy).fits(shape) is (legacy == shape)
 
 
+@pytest.mark.parametrize("shape", [(2**31, 0, 0, 0), (2**62, 0, 0, 0), (0, 2**30, 2**30, 2**30), (-1, 1, 1, 1)])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_size_beyond_an_int32_is_an_error_even_of_nothing(tmp_path, shape, legacy):
+    content = b"".join(wire.message(7, *wire.message(1, b"".join(wire._encode(n % 2**64) for n in shape))))
+    if legacy:
+        content = b"".join(wire._encode(i << 3) + wire._encode(n % 2**64) for i, n in enumerate(shape, 1))
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(CaffeError, match="m is not a whole Caffe mean file.*whose size no int32 holds"):
+        formats.read_blob(tmp_path / "m")
+
+
 def test_missing_legacy_extents_count_as_zero(tmp_path):
     path = write(tmp_path / "b", caffe_pb2.BlobProto(num=1, channels=2, height=3))
     assert formats.read_blob(path).shape == (1, 2, 3, 0)
@@ -272,7 +283,7 @@ def test_double_numbers_too_large_for_float32_are_infinite(tmp_path):
         ("shape { dim: [1] } data: 1 diff: [1, 2]", "with 2 in its diff"),
         ("shape { dim: [-1, -1] } data: 1", "shape"),
         ("num: 1 channels: 2 height: 1 width: 1 data: [1, 2, 3]", r"\(1, 2, 1, 1\)"),
-        ("shape { dim: [100000, 100000, 100000] } data: 1", "1000000000000000 numbers"),
+        ("shape { dim: [100000, 100000, 100000] } data: 1", "whose size no int32 holds"),
         (f"shape {{ dim: {[1] * 33} }} data: 1", "32 axes"),
     ],
 )
