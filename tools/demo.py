@@ -1,7 +1,7 @@
 """Make the demo's data and source model: no download, about a minute and a half on two CPU cores.
 
     python tools/demo.py
-    python tools/train.py --data data/demo --init data/demo/models/drawn_concepts.caffemodel
+    python tools/demo_sources.py
 
 Draws 1,269 pictures with five simulated annotators, laid out as any DATA folder (images/, twitter_<subset>.txt,
 dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the channels, to name what other drawn

@@ -1,7 +1,7 @@
 """Tell the sentiment of pictures with a trained network, and lay its map over them.
 
     python tools/predict.py holiday.jpg --init caffenet
-    python tools/predict.py holiday.jpg dog.png --runs runs/demo --init drawn_concepts --map
+    python tools/predict.py holiday.jpg dog.png --runs runs/demo --map
     python tools/predict.py holiday.jpg --model deploy.prototxt --weights any.caffemodel
 
 A line a picture: P(positive) as the mean over ten crops, how many crops alone say the same and from where to where they

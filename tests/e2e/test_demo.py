@@ -41,8 +41,9 @@ def test_it_is_a_real_task(tool, tmp_path):
     demo, runs = tmp_path / "demo", tmp_path / "runs"
     where = ["--data", demo, "--splits", tmp_path / "splits"]
     assert tool("demo", "--out", demo) == 0
+    assert tool("demo_sources", "--data", demo, "--init", "caffenet") == 0
     assert tool("split_folds", "--data", demo, "--subset", "all", "--out", tmp_path / "splits") == 0
-    for init, subset in ((demo / "models" / "drawn_concepts.caffemodel", "all"), ("scratch", "five_agrees")):
+    for init, subset in (("caffenet", "all"), ("scratch", "five_agrees")):
         which = [*where, "--runs", runs, "--subset", subset, "--fold", "all", "--init", init]
         assert tool("train", *which) == 0
         assert tool("evaluate", *which) == 0
@@ -53,7 +54,7 @@ def test_it_is_a_real_task(tool, tmp_path):
         return np.mean([row["accuracy"][way] for row in rows])
 
     for way in results.WAYS:
-        five, four, three = (mean(subset, "drawn_concepts", way) for subset in paper.SUBSETS)
+        five, four, three = (mean(subset, "caffenet", way) for subset in paper.SUBSETS)
         assert 0.75 <= five <= 0.90
         assert five > four > three
         assert five >= mean("five_agrees", "scratch", way) + 0.05
