@@ -31,11 +31,11 @@ def test_labels_are_the_majoritys_and_about_as_unbalanced_as_deepsents(scenes):
 
 
 def test_annotators_disagree_over_what_is_hard_to_read(scenes):
-    strength = {
-        agreement: np.mean([abs(np.mean([mood for _, mood, _ in s.figures])) for s in scenes if s.agreement == agreement])
-        for agreement in (3, 4, 5)
-    }
-    assert strength[3] < strength[4] < strength[5]
+    def strength(agreement):
+        chosen = [scene for scene in scenes if scene.agreement == agreement]
+        return np.mean([abs(np.mean([mood for _, mood, _ in scene.figures])) for scene in chosen])
+
+    assert strength(3) < strength(4) < strength(5)
 
 
 def test_a_seed_and_a_number_make_a_picture(scenes):
