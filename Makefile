@@ -36,7 +36,7 @@ paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' 
 .SILENT:
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-paper test test-all check conformance data models splits prototxt solvers fold fold-all \
-        table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report lock clean
+        table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report serve bench lock clean
 
 help: ## this list
 	echo 'Targets'
@@ -62,6 +62,8 @@ help: ## this list
 #: TWINS         ## no: train without images that are byte-identical to a test image (yes)
 #: MEAN          ## mean image (.binaryproto) or channel means b,g,r (the source's own)
 #: CAFFE         ## python folder of a real Caffe to use instead of this project's engine
+#: FILE          ## a file of weights that `make models` tells about
+#: HOST PORT     ## where `make serve` listens (127.0.0.1 8000)
 #: ARCHIVE       ## zip or tar of the DeepSent images, for `make data` (downloaded)
 #: PYTHON        ## Python 3.10 or newer that .venv is made from (python3)
 
@@ -111,8 +113,8 @@ conformance: $(READY) ## the engine against measured Caffe
 data: $(READY) ## fetch the DeepSent images (or unpack ARCHIVE)
 	$(PY) tools/fetch.py data $(if $(ARCHIVE),--archive '$(ARCHIVE)')
 
-models: $(READY) ## fetch INIT's weights and mean (INIT=all: every card's)
-	$(PY) tools/fetch.py models '$(INIT)'
+models: $(READY) ## fetch INIT's weights and mean (INIT=all: every card's), or say what FILE is
+	$(if $(FILE),$(PY) tools/inspect_model.py '$(FILE)',$(PY) tools/fetch.py models '$(INIT)')
 
 splits: $(READY) ## fold lists of DATA
 	$(split)
@@ -149,12 +151,18 @@ table5: ## the nine initialisations
 table6: ## fc9 and its frozen variant
 figure2: ## the fine-tuned CaffeNet, drawn from its definition
 figure4: ## the layer ablations, likewise
-figure5: ## the fully convolutional net and fc9, likewise
+figure5: ## fc9 and its frozen variant, beside fine-tuning
 figure6: ## training losses of the nine initialisations
 figure7: ## sentiment maps
 table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7: $(READY)
 	$(split)
 	$(paper)
+
+serve: $(READY) ## a web page that tells the sentiment of pictures
+	$(PY) tools/serve.py --runs '$(RUNS)' --data '$(DATA)' data/demo $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port $(PORT)) $(gpu)
+
+bench: $(READY) ## speed, as ratios measured in one run (about ten minutes)
+	$(PY) benchmarks/run.py $(gpu)
 
 lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.lock
 	$(PY) -m pip install -q uv
