@@ -186,8 +186,11 @@ def fresh(outputs, inputs, tool, *arguments):
     if not files.is_newer(outputs, [*inputs, *CODE]):
         call(tool, *arguments)
         files.touch(outputs)
-    else:
-        print(f"{', '.join(map(str, outputs))}: done already", flush=True)
+        return
+    shown = [path for path in outputs if path.suffix not in (".csv", ".tex")]
+    print(f"{', '.join(map(str, shown))}: done already", flush=True)
+    if len(shown) == 1 and shown[0].suffix == ".md":
+        print(files.read_text(shown[0]), flush=True)
 
 
 def call(tool, *arguments):
