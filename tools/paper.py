@@ -69,26 +69,31 @@ def main(argv=None):
             train_and_test(training, plans, args)
     make(data, planned, args)
     if lacking:
-        raise UserError(f"{len(lacking)} trainings were left out: {'; '.join(lacking)}")
+        raise UserError(f"left out: {'; '.join(lacking)}")
     return 0
 
 
 def available(data, args):
     """Trainings whose labels and source are there, with source and seeds of each; and a sentence for each other one."""
-    sources, wanted, lacking = {}, {}, []
+
+    def source(init):
+        return cards.resolve(init, args.mean, own=data.folder / "models")
+
+    wanted, found, lacking = {}, {}, {}
     for training in experiments.trainings(args.parts, args.arch, args.init):
-        try:
-            data.subset(training.subset)
-            if training.init not in sources:
-                sources[training.init] = cards.resolve(training.init, args.mean, own=data.folder / "models")
-        except UserError as error:
-            lacking += [str(error)] if str(error) not in lacking else []
-            continue
-        whole = len(training.folds) == len(experiments.CAFFENET.folds)
-        wanted[training] = sources[training.init], range(args.seed, args.seed + (args.seeds if whole else 1))
+        needed = {training.subset: data.subset, training.init: source}
+        for name, look in needed.items():
+            if name not in found and name not in lacking:
+                try:
+                    found[name] = look(name)
+                except UserError as error:
+                    lacking[name] = str(error)
+        if needed.keys() <= found.keys():
+            whole = len(training.folds) == len(experiments.CAFFENET.folds)
+            wanted[training] = found[training.init], range(args.seed, args.seed + (args.seeds if whole else 1))
     if lacking and not wanted:
-        raise UserError("; ".join(lacking))
-    return wanted, lacking
+        raise UserError("; ".join(lacking.values()))
+    return wanted, list(lacking.values())
 
 
 def untested(of_seeds):

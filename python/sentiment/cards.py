@@ -163,7 +163,9 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
         return Source(_folder_name(path.stem), path, mean or IMAGENET_MEANS_BGR)
     if "/" in str(init) or path.suffix in (".caffemodel", ".h5", ".binaryproto"):
         raise UserError(f"INIT: no file {init}")
-    card = read(init, own if own and (own / f"{init}.yaml").is_file() else models)
+    # Absolute, for what computes with a source may do so in another folder.
+    folder = own if own and (own / f"{init}.yaml").is_file() else models
+    card = read(init, Path(folder).absolute())
     weights = download.obtain(card.file, fetch=fetch, say=say)
     if mean is None:
         mean = download.obtain(card.mean, fetch=fetch, say=say) if isinstance(card.mean, download.Wanted) else card.mean

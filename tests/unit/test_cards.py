@@ -1,5 +1,7 @@
 """Model cards: the nine there are, and what an INIT stands for."""
 
+from pathlib import Path
+
 import pytest
 
 from sentiment import cards, download, paper
@@ -75,6 +77,10 @@ def test_a_path_takes_the_imagenet_means(tmp_path):
 
 def test_paths_are_absolute_for_whoever_changes_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.yaml").write_text(CARD)
+    (tmp_path / "own" / "mine.caffemodel").touch()
+    assert cards.resolve("mine", own=Path("own")).path == tmp_path / "own" / "mine.caffemodel"
     for name in ("net.caffemodel", "mean.binaryproto"):
         (tmp_path / name).touch()
     source = cards.resolve("net.caffemodel", mean="mean.binaryproto")
