@@ -110,10 +110,10 @@ def announce(due, args):
         return
     analysing = experiments.SECONDS_ANALYSING / plans[0].divisor if "table3" in args.parts else 0
     total = sum(map(experiments.seconds, plans)) + analysing
-    weights = sum(4 * nets.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans)
+    megabytes = sum(4 * nets.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans) / 1e6
     print(
         f"to train and test: {len(plans)} nets, in about {duration(total)} on two CPU cores; "
-        f"their weights take {weights / 1e9:.1f} GB in {args.runs}",
+        f"their weights take {megabytes:,.0f} MB in {args.runs}",
         flush=True,
     )
 
