@@ -32,8 +32,10 @@ def svm_path(kernel, labels, penalties=C_GRID):
     """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
 
     Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
-    computed once. An interior point method instead of libsvm: where classes overlap in a few features, as in the last
-    layers, libsvm needs billions of steps for the larger C.
+    computed once. The same holds where those that reach C cancel out, as one picture with both labels does.
+
+    An interior point method instead of libsvm: where classes overlap in a few features, as in the last layers, libsvm
+    needs billions of steps for the larger C.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def svm_path(kernel, labels, penalties=C_GRID):
             multipliers, weights, step, converged = _svm(points, signs, penalty * scale)
             coefficients = signs * multipliers / scale
             fit = Fit(coefficients, weights[-1] - means @ coefficients, step, converged)
-            hard = converged and multipliers.max() < penalty * scale
+            bounded = signs * (multipliers >= penalty * scale)
+            hard = converged and bounded.sum() == 0 and np.abs(centred @ bounded).max() < 1e-12
         fits.append(fit)
     return fits
 
@@ -109,7 +112,8 @@ def _svm(points, signs, penalty):
         if converged or step == INTERIOR_STEPS:
             break
         steepness = 1 / (multipliers / room).sum(0)
-        system = (points.T * steepness) @ points
+        weighted = points * np.sqrt(steepness)[:, None]
+        system = weighted.T @ weighted
         system.flat[:: len(system) + 1] += penalised
         unit = 1 / np.sqrt(system.diagonal())
         system *= unit

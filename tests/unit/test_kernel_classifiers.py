@@ -86,6 +86,16 @@ def test_a_hard_margin_is_fitted_once_and_holds_for_every_larger_c():
     assert soft[0] is not soft[1]
 
 
+def test_the_same_picture_with_both_labels_leaves_the_rest_hard():
+    features, labels, new = problem(*PROBLEMS["unscaled"])
+    features, labels = np.vstack([features, features[:1]]), np.append(labels, 1 - labels[0])
+    fits = svm_path(features @ features.T, labels)
+    assert all(fit is fits[0] for fit in fits)
+    for penalty in C_GRID[0], C_GRID[4]:
+        plain = SVC(kernel="linear", C=penalty, tol=1e-8).fit(features, labels)
+        np.testing.assert_allclose(scores(fits[:1], features, new)[0], plain.decision_function(new), atol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore:(Line S|The line s)earch")  # scikit-learn at the end of its digits
 def test_logistic_regression_is_scikit_learn_s(case):
     features, labels, new = case
