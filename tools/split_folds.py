@@ -30,7 +30,9 @@ def main(argv=None):
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--published", type=Path, help="folder with the authors' lists (default: fetched)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the shuffle, where the folds are not published (default 0)"
+        "--seed",
+        type=int,
+        help="of the shuffle, where the folds are not published (default: the lists there are, else 0)",
     )
     parser.add_argument(
         "--no-twins", action="store_true", help="no image in training that is byte-identical in testing"
@@ -45,9 +47,11 @@ def main(argv=None):
         if data.deepsent:
             made = [authors_lists(data, subset, fold, args) for fold in paper.FOLDS]
             origin = "the authors' published folds"
+        elif args.seed is None and (made := lists_there(data, subset, args.out)):
+            origin = "as they were shuffled"
         else:
-            made = folds.make(data.subset(subset), args.seed)
-            origin = f"shuffled with seed {args.seed}"
+            made = folds.make(data.subset(subset), args.seed or 0)
+            origin = f"shuffled with seed {args.seed or 0}"
         check_images(data, subset, made)
         out = args.out
         if args.no_twins:
@@ -71,6 +75,17 @@ def check_images(data, subset, made):
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise console.UserError(f"{len(missing)} of {len(names)} images of {subset} are not in {data.images}: {shown}")
+
+
+def lists_there(data, subset, out):
+    """The five folds in ``out``, if they are of just these images and labels; else None."""
+    paths = [folds.list_path(out, data.name, subset, fold, part) for fold in paper.FOLDS for part in folds.PARTS]
+    if not all(path.is_file() for path in paths):
+        return None
+    made = [folds.read(out, data.name, subset, fold) for fold in paper.FOLDS]
+    listed, labelled = {pair for fold in made for pair in fold.test}, data.subset(subset)
+    whole = len(listed) == len(labelled) // len(paper.FOLDS) * len(paper.FOLDS)
+    return made if whole and listed <= set(labelled) else None
 
 
 def authors_lists(data, subset, fold, args):

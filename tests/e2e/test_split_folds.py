@@ -109,6 +109,19 @@ def test_lists_are_rewritten_only_when_they_change(tool, photographs, tmp_path):
     assert stamps() != before
 
 
+def test_without_a_seed_the_lists_there_stay_while_they_fit(tool, photographs, tmp_path, capsys):
+    out = tmp_path / "splits"
+    tool("split_folds", "--data", photographs, "--out", out, "--seed", 3)
+    before = folds.read(out, "photographs", "five_agrees", 1)
+    assert tool("split_folds", "--data", photographs, "--out", out) == 0
+    assert "as they were shuffled; lists unchanged" in capsys.readouterr().out
+    assert folds.read(out, "photographs", "five_agrees", 1) == before
+    labels = photographs / "twitter_five_agrees.txt"
+    labels.write_text(labels.read_text().replace(" 0\n", " 1\n"))
+    assert tool("split_folds", "--data", photographs, "--out", out) == 0
+    assert "shuffled with seed 0; " in capsys.readouterr().out
+
+
 def test_a_missing_image_is_named_and_nothing_written(tool, photographs, tmp_path, capsys):
     for number in range(10):
         (photographs / "images" / f"my photo {number}.jpg").unlink()
