@@ -17,6 +17,7 @@ INTERIOR_STEPS = 200
 INTERIOR_TOLERANCE = 1e-12
 NEWTON_STEPS = 200
 NEWTON_TOLERANCE = 1e-7
+NEWTON_STALLED, NEWTON_ROUNDING = 10, 1e-4  # steps without progress, and how close is close enough then
 
 
 class Fit(NamedTuple):
@@ -149,7 +150,8 @@ def logistic_path(kernel, labels, penalties=C_GRID):
     Minimises ½‖w‖² + C Σ log(1 + exp(-y f)), f = w·x + b, as scikit-learn's LogisticRegression does. At the minimum
     w = Σ βᵢ xᵢ with βᵢ = C yᵢ σ(-yᵢ fᵢ), so Newton's method runs on the n numbers β and on b: with weights
     W = C σ(f) σ(-f) a step solves (K + W⁻¹) β + b 1 = f + (gradient) / W and 1·β = 0, through the well-conditioned
-    I + √W K √W. A fit has converged where β and C y σ(-y f) agree to `NEWTON_TOLERANCE`.
+    I + √W K √W. A fit has converged where β and C y σ(-y f) agree to `NEWTON_TOLERANCE`, or as closely as rounding
+    lets them, if that is `NEWTON_ROUNDING`: one picture with both labels has two large β that cancel.
 
     Parameters, returns
     -------------------
@@ -168,12 +170,16 @@ def logistic_path(kernel, labels, penalties=C_GRID):
     beta, intercept = np.zeros(len(signs)), 0.0
     product = np.zeros(len(signs))  # K β
     for penalty in (float(penalty) * scale for penalty in penalties):
+        best, best_step = np.inf, 0
         for step in range(NEWTON_STEPS + 1):
             scores = product + intercept
             wrong = expit(-signs * scores)
             pull = penalty * signs * wrong
-            converged = np.abs(beta - pull).max() <= NEWTON_TOLERANCE * np.abs(pull).max()
-            if converged or step == NEWTON_STEPS:
+            error = np.abs(beta - pull).max() / np.abs(pull).max()
+            if error < best / 2:
+                best, best_step = error, step
+            stalled = step == NEWTON_STEPS or (error < NEWTON_ROUNDING and step - best_step >= NEWTON_STALLED)
+            if error <= NEWTON_TOLERANCE or stalled:
                 break
             root = np.sqrt(penalty * wrong * (1 - wrong))
             # √(σ(-yf) / σ(yf)) = exp(-yf/2), which stays exact where both the gradient and W vanish.
@@ -196,7 +202,7 @@ def logistic_path(kernel, labels, penalties=C_GRID):
             beta, intercept = beta + length * change, intercept + length * (new_intercept - intercept)
             product = centred @ beta  # anew, so that rounding does not add up
         coefficients = beta / scale
-        fits.append(Fit(coefficients, intercept - means @ coefficients, step, bool(converged)))
+        fits.append(Fit(coefficients, intercept - means @ coefficients, step, bool(error < NEWTON_ROUNDING)))
     return fits
 
 
