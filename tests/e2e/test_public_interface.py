@@ -67,7 +67,8 @@ def test_the_tools_use_documented_names_alone(tiny, tmp_path, environment):
 def test_make_puts_another_caffe_under_the_tools(root, environment, tmp_path):
     if not (root / ".venv" / ".set-up").is_file():
         pytest.skip("needs the .venv of make setup")
-    environment.pop("PYTHONPATH")
+    for name in "PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKELEVEL":  # the last three are those of `make test`
+        environment.pop(name, None)
     # -o: not a set-up in the middle of the tests, whatever is newer than it.
     command = ["make", "-o", ".venv/.set-up", "prototxt", f"CAFFE={root / 'tests' / 'e2e' / 'recording'}"]
     process = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
