@@ -75,7 +75,8 @@ def _svm(points, signs, penalty):
 
     With α the images' multipliers, between 0 and C, and λ those of these two bounds, a step solves for the weights
     only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
-    `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
+    `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most, by 2e-3 where one picture has both
+    labels; libsvm is content with 1e-3.
 
     Parameters
     ----------
