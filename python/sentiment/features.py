@@ -9,6 +9,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ MEAN_WAYS = ("image", "channels")
 """What is subtracted: the mean image resized to the crop, as the authors' features had it, or its channels' means."""
 
 _CHUNK = 16384  # features summed at a time: 880 images of them in double precision are 115 MB
+_ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, which Python 3.11 cannot do in two threads
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
@@ -279,7 +281,7 @@ def listed_images(folds):
 def _opened(path):
     """The arrays of a .npz file."""
     try:
-        with np.load(path) as arrays:
+        with _ONE_READER, np.load(path) as arrays:
             yield arrays
     except FileNotFoundError:
         raise UserError(f"no file {path}; tools/extract_features.py with the same options writes it") from None

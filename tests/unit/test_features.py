@@ -1,6 +1,10 @@
 """Layers, centre crops and Gram matrices are what a plain forward pass, image by image, gives."""
 
+import ast
 import collections
+import concurrent.futures
+import gc
+import sys
 
 import cv2
 import numpy as np
@@ -165,6 +169,42 @@ def test_files_give_back_what_was_written(tmp_path):
     assert [[part.tolist() for part in fold] for fold in grams.folds.values()] == [[[0, 1], [2]], [[2], [1]]]
     for layer, matrix in matrices.items():
         np.testing.assert_array_equal(grams.gram(layer), matrix)
+
+
+class Garbage:
+    """A cycle whose finaliser lets another thread run while the collector works."""
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        sum(range(50))
+
+
+def test_many_threads_read_one_file(tmp_path, monkeypatch):
+    """NumPy parses headers as Python, which fails in two threads at once on Python 3.11 (CPython issue 106905)."""
+    path = tmp_path / features.FILE
+    matrices = {f"conv{number}": np.full((2, 2), float(number)) for number in range(8)}
+    features.write(path, {}, [("a", 1)], {}, dict.fromkeys(matrices, 1), matrices)
+    grams = features.read(path)
+
+    def parse(header, parse=ast.literal_eval):
+        for _ in range(50):
+            Garbage()
+            answer = parse(header)
+        return answer
+
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    monkeypatch.setattr(ast, "literal_eval", parse)
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(2)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            values = [matrix[0, 0] for matrix in pool.map(grams.gram, list(matrices) * 50)]
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+    assert values == [float(number) for number in range(8)] * 50
 
 
 def test_a_file_that_is_none(tmp_path):
