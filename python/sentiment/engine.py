@@ -49,9 +49,14 @@ def describe():
     return {"name": "BVLC Caffe" if compiled else "pixels-to-sentiment", "version": str(caffe.__version__)}
 
 
+def precision():
+    """What products are computed in: float32, unless CAFFE_PRECISION names another to this project's own engine."""
+    return os.environ.get("CAFFE_PRECISION") or "float32"
+
+
 def versions():
-    """Versions of what else the numbers depend on."""
-    found = {"python": platform.python_version(), "system": platform.platform()}
+    """Versions of what else the numbers depend on, and the precision of products."""
+    found = {"python": platform.python_version(), "system": platform.platform(), "products": precision()}
     for name, distributions in {
         "numpy": ["numpy"],
         "torch": ["torch"],

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..mode import precision, products
 from .base import Layer, register
 
 LONGEST_CHAIN = 1000
@@ -115,19 +116,16 @@ class _BaseConvolution(Layer):
             x, weight = x[..., None], weight[..., None]
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
         options = (*places, self.transposed, (0,) * len(places[0]), self.group)
-        if self.num_spatial == 2 and x.device.type == "cpu":
+        on_cpu = self.num_spatial == 2 and x.device.type == "cpu"
+        if on_cpu:
             x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-            convolve = _LongSums.apply if weight[0].numel() > LONGEST_CHAIN else _convolve
+        if on_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16":
+            y = _LongSums.apply(x, weight, bias, options)
         else:
-            convolve = _convolve
-        y = convolve(x, weight, bias, options)
+            y = products(lambda *operands: torch.convolution(*operands, *options), x, weight, bias)
         if not self.num_spatial:
             y = y[..., 0]
         return y if self.axis == 1 else y.reshape(*lead, *y.shape[1:])
-
-
-def _convolve(x, weight, bias, options):
-    return torch.convolution(x, weight, bias, *options)
 
 
 @register("Convolution")
