@@ -8,14 +8,19 @@ import sys
 
 from sentiment.console import UserError
 
+IMAGES = ".images"
+"""In a folder of runs, the pictures trainings have decoded, for all of them (of a BVLC Caffe: none)."""
 
-def start(gpu=None):
+
+def start(gpu=None, images=None):
     """Import caffe and choose where it computes.
 
     Parameters
     ----------
     gpu : int, optional
         A CUDA card's number; without it, the CPU.
+    images : path, optional
+        A folder of runs, whose trainings share what pictures they have decoded.
 
     Returns
     -------
@@ -33,6 +38,8 @@ def start(gpu=None):
         raise UserError(
             f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
         ) from error
+    if images is not None:
+        os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.join(os.path.abspath(images), IMAGES))
     if gpu is None:
         caffe.set_mode_cpu()
     else:
