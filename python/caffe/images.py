@@ -19,6 +19,7 @@ from collections import OrderedDict
 
 import cv2
 import numpy as np
+import torch
 
 from .errors import CaffeError
 
@@ -32,6 +33,8 @@ _JPEG_FRAMES = [bytes([mark]) for mark in range(0xC0, 0xD0) if mark not in (0xC4
 
 _kept = OrderedDict()
 _kept_bytes = 0
+_on_device = OrderedDict()  # id of an array -> it, so that the id stays its own, and its tensor
+_on_device_bytes = 0
 _lock = threading.Lock()
 
 
@@ -152,3 +155,26 @@ def _keep(key, planes):
         _kept_bytes += planes.nbytes
         while _kept_bytes > CACHE_BYTES:
             _kept_bytes -= _kept.popitem(last=False)[1].nbytes
+
+
+def on_device(image, device, keep):
+    """A picture's array as a tensor on ``device``; with ``keep`` it stays there for the next time the array comes.
+
+    What is kept are at most ``CACHE_BYTES``, the longest unused going first.
+    """
+    global _on_device_bytes
+    if not keep:
+        return torch.tensor(image, device=device)
+    with _lock:
+        entry = _on_device.get(id(image))
+        if entry is not None and entry[1].device == device:
+            _on_device.move_to_end(id(image))
+            return entry[1]
+    tensor = torch.tensor(image, device=device)
+    with _lock:
+        entry = _on_device.pop(id(image), None)
+        _on_device_bytes += tensor.nbytes - (entry[1].nbytes if entry else 0)
+        _on_device[id(image)] = image, tensor
+        while _on_device_bytes > CACHE_BYTES:
+            _on_device_bytes -= _on_device.popitem(last=False)[1][1].nbytes
+    return tensor

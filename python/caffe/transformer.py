@@ -1,6 +1,7 @@
 """Crop, mirror, mean and scale of the data layers, with Caffe's draws in Caffe's order (data_transformer.cpp)."""
 
 import numpy as np
+import torch
 
 from .errors import CaffeError
 from .formats import read_blob
@@ -51,18 +52,20 @@ class DataTransformer:
             raise CaffeError(f"an image of {height} x {width} is smaller than crop_size {self.crop_size}")
         return channels, self.crop_size, self.crop_size
 
-    def transform(self, image, out):
-        """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``.
+    def place(self, shape, batch):
+        """What an image of ``shape`` shows in a ``batch`` of images of that shape: (part, mirrored), as drawn.
 
-        Raises CaffeError (without a full stop, for the caller to add the place) where shapes do not agree.
+        ``part`` slices channels, rows and columns. Raises CaffeError (without a full stop, for the caller to add where)
+        where shapes do not agree.
         """
-        _, height, width = image.shape
-        shape = self.output_shape(image.shape)
-        if out.shape != shape:
+        _, height, width = shape
+        output = self.output_shape(shape)
+        if tuple(batch) != output:
             raise CaffeError(
-                f"an image gives {_by(shape)} in a batch of {_by(out.shape)}: all of a batch need the same size and "
+                f"an image gives {_by(output)} in a batch of {_by(batch)}: all of a batch need the same size and "
                 "channels (set crop_size, or new_height and new_width)"
             )
+        self._mean_of(shape)
         mirror = bool(self.param.mirror) and self.stream.word() % 2 == 1
         top = left = 0
         if self.crop_size and self.phase == caffe_pb2.TRAIN:
@@ -70,15 +73,49 @@ class DataTransformer:
             left = self.stream.word() % (width - self.crop_size + 1)
         elif self.crop_size:
             top, left = (height - self.crop_size) // 2, (width - self.crop_size) // 2
-        crop = np.s_[:, top : top + shape[1], left : left + shape[2]]
+        return np.s_[:, top : top + output[1], left : left + output[2]], mirror
+
+    def transform(self, image, out):
+        """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``; errors as in `place`."""
+        part, mirror = self.place(image.shape, out.shape)
         target = out[:, :, ::-1] if mirror else out
         mean = self._mean_of(image.shape)
         if mean is None:
-            target[...] = image[crop]
+            target[...] = image[part]
         else:
-            np.subtract(image[crop], mean[crop] if mean is self._mean else mean, out=target)
+            np.subtract(image[part], mean[part] if mean is self._mean else mean, out=target)
         if self.scale != 1:
             out *= self.scale
+
+    def transform_together(self, images, places):
+        """The batch that `transform` would make of images at their places, made where the images are.
+
+        Parameters
+        ----------
+        images : list of torch.Tensor
+            (C, H, W), uint8 or float32, on one device.
+        places : list
+            As `place` gave them.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, C, crop, crop) float32.
+        """
+        device = images[0].device
+        batch = torch.stack([image[part] for image, (part, _) in zip(images, places, strict=True)]).float()
+        mean = self._mean_of(images[0].shape)
+        if mean is self._mean and mean is not None:
+            mean = torch.from_numpy(mean).to(device)
+            batch -= torch.stack([mean[part] for part, _ in places])
+        elif mean is not None:
+            batch -= torch.from_numpy(mean).to(device)
+        if self.scale != 1:
+            batch *= float(self.scale)
+        if any(mirror for _, mirror in places):
+            mirrored = torch.tensor([mirror for _, mirror in places]).to(device)
+            batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
+        return batch
 
     def _mean_of(self, shape):
         if self._mean is not None:

@@ -192,6 +192,56 @@ def test_decoded_pictures_stay_within_the_budget(pictures, monkeypatch):
     assert sum(planes.nbytes for planes in images._kept.values()) <= 3 * 360
 
 
+@pytest.fixture
+def on_card(monkeypatch):
+    """GPU mode as data layers see it, its card being the CPU."""
+    monkeypatch.setattr(caffe.layers.data.mode, "is_gpu", lambda: True)
+    monkeypatch.setattr(images, "_on_device", type(images._on_device)())
+    monkeypatch.setattr(images, "_on_device_bytes", 0)
+    return images._on_device
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        "",
+        "mirror: true crop_size: 6",
+        "mirror: true crop_size: 7 scale: 0.3 mean_value: 104 mean_value: 117 mean_value: 123",
+    ]
+    + ["scale: 0.1 mean_value: 9", "mirror: true crop_size: 5 mean_file: '{mean}'", "mean_file: '{mean}'"],
+)
+@pytest.mark.parametrize("phase", [TRAIN, TEST])
+def test_batches_made_on_the_card_are_those_made_in_memory(pictures, tmp_path, transform, phase, on_card, monkeypatch):
+    mean = np.random.default_rng(5).uniform(0, 255, (3, 12, 10)).astype(f32)
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(caffe.io.array_to_blobproto(mean[None]).SerializeToString())
+    transform = transform.format(mean=path)
+    card = image_data(pictures, "batch_size: 5 shuffle: true", transform, phase=phase)
+    found = [card.batch() for _ in range(4)]
+    assert len(on_card) == 7
+    monkeypatch.undo()
+    memory = image_data(pictures, "batch_size: 5 shuffle: true", transform, phase=phase)
+    for ours, theirs in zip(found, [memory.batch() for _ in range(4)], strict=True):
+        for values, wanted in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(values, wanted)
+    assert_resumes(card, memory)
+
+
+def test_pictures_on_the_card_stay_within_the_budget(pictures, on_card, monkeypatch):
+    monkeypatch.setattr(images, "CACHE_BYTES", 3 * 360)
+    running = image_data(pictures, "batch_size: 7")
+    running.batch()
+    running.layer._ahead.result()
+    assert [tensor.nbytes for _, tensor in on_card.values()] == [360] * 3
+    assert images._on_device_bytes == 3 * 360
+
+
+def test_a_picture_of_another_size_is_named_on_the_card_too(pictures, on_card):
+    cv2.imwrite(str(pictures / "2.png"), np.zeros((5, 4, 3), np.uint8))
+    with pytest.raises(CaffeError, match=r"an image gives 3 x 5 x 4 in a batch of 3 x 12 x 10.*line 3 of .*list.txt"):
+        image_data(pictures, "batch_size: 7").batch()
+
+
 def test_image_data_tries_a_failed_batch_again(pictures):
     good = (pictures / "5.png").read_bytes()
     (pictures / "5.png").write_bytes(b"no picture")
@@ -508,8 +558,7 @@ def test_dummy_data_fills_constants_once_and_draws_the_others_at_every_forward()
 
 def test_dummy_data_draws_nothing_at_setup():
     Running(
-        "name: 'd' type: 'DummyData' top: 'a' "
-        "dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }"
+        "name: 'd' type: 'DummyData' top: 'a' dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }"
     )
     assert words_drawn(1) == 0
 

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
+from .. import mode
 from ..errors import CaffeError
 from ..glog import log, warn
-from ..images import decode, read_image, to_planes
+from ..images import decode, on_device, read_image, to_planes
 from ..proto import caffe_pb2
 from ..rng import Stream, global_stream, index_below, permutation, shuffled
 from ..transformer import DataTransformer
@@ -68,6 +69,7 @@ class PictureLayer(Layer):
 
     exact_bottom = 0
     differentiable = False
+    kept = False  # whether the arrays of pictures are the same ones in each epoch
 
     def setup(self, bottom, top):
         if self.param.transform_param.HasField("mean_file"):
@@ -130,15 +132,29 @@ class PictureLayer(Layer):
         self.transformer.stream = None if stream is None else stream.copy()
 
     def _load(self):
-        data = None
-        labels = torch.empty(self.batch_size)
+        data, labels = (self._load_on_device if mode.is_gpu() else self._load_on_host)()
+        return data, torch.tensor(labels, dtype=torch.float32), self._stand()
+
+    def _load_on_host(self):
+        data, labels = None, []
         for i, (image, label, where) in enumerate(self.items(self.batch_size)):
             with _at(where):
                 if data is None:
                     data = torch.empty(self.batch_size, *self.transformer.output_shape(image.shape))
                 self.transformer.transform(image, data[i].numpy())
-            labels[i] = label
-        return data, labels, self._stand()
+            labels.append(label)
+        return data, labels
+
+    def _load_on_device(self):
+        """The same batch: pictures stay on the card as bytes, and are cropped and mirrored there."""
+        images, places, labels = [], [], []
+        for image, label, where in self.items(self.batch_size):
+            with _at(where):
+                shape = self.transformer.output_shape((images or [image])[0].shape)
+                places.append(self.transformer.place(image.shape, shape))
+            images.append(on_device(image, mode.device(), self.kept))
+            labels.append(label)
+        return self.transformer.transform_together(images, places), labels
 
 
 @register("ImageData")
@@ -146,6 +162,7 @@ class ImageData(PictureLayer):
     """Pictures named in a list of lines ``path label``, the label an integer behind the last space."""
 
     exact_top = 2
+    kept = True
     log_name = "image_data_layer.cpp"
 
     def open_source(self):
