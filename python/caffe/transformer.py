@@ -76,7 +76,10 @@ class DataTransformer:
         return np.s_[:, top : top + output[1], left : left + output[2]], mirror
 
     def transform(self, image, out):
-        """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``; errors as in `place`."""
+        """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``.
+
+        Errors as in `place`.
+        """
         part, mirror = self.place(image.shape, out.shape)
         target = out[:, :, ::-1] if mirror else out
         mean = self._mean_of(image.shape)

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import text_format
 
 import caffe.layers.array_data
-import caffe.layers.data  # noqa: F401
+import caffe.layers.data
 from caffe import images
 from caffe.blob import Blob
 from caffe.errors import CaffeError
@@ -207,8 +207,10 @@ def on_card(monkeypatch):
         "",
         "mirror: true crop_size: 6",
         "mirror: true crop_size: 7 scale: 0.3 mean_value: 104 mean_value: 117 mean_value: 123",
-    ]
-    + ["scale: 0.1 mean_value: 9", "mirror: true crop_size: 5 mean_file: '{mean}'", "mean_file: '{mean}'"],
+        "scale: 0.1 mean_value: 9",
+        "mirror: true crop_size: 5 mean_file: '{mean}'",
+        "mean_file: '{mean}'",
+    ],
 )
 @pytest.mark.parametrize("phase", [TRAIN, TEST])
 def test_batches_made_on_the_card_are_those_made_in_memory(pictures, tmp_path, transform, phase, on_card, monkeypatch):
