@@ -114,9 +114,9 @@ def source_net(folder):
     Differs from the template in what a short training needs: fillers that keep the scale of the signal from layer to
     layer (the reference model's start on a plateau that takes it thousands of iterations to leave), and no dropout.
     """
-    lists = [str((folder / "train.txt").resolve())] * 2
+    listed = str((folder / "train.txt").resolve())
     images = (folder / "images").resolve()
-    net = nets.train_val("finetune", *lists, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, scratch=True)
+    net = nets.train_val("finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, True)
     net.name = "DrawnConcepts"
     layers = [layer for layer in net.layer if layer.type != "Dropout" and not any(rule.phase for rule in layer.include)]
     for layer in layers:

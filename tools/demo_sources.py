@@ -109,9 +109,9 @@ def train(caffe, name, pairs, mean, data, args):
     parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / SOURCE
     batch, divisor = data.setting("batch_size", None), data.setting("channels_divisor", None)
     files.write_whole(folder / "train.txt", folds.list_text(pairs))
-    lists = [str((folder / "train.txt").resolve())] * 2
+    listed = str((folder / "train.txt").resolve())
     images = (args.data / "source" / "images").resolve()
-    net = nets.train_val("finetune", *lists, images, str(mean.resolve()), batch, batch, divisor)
+    net = nets.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
     answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYERS["finetune"])
     answer.inner_product_param.num_output = len(stand_in.concepts)
     iterations = stand_ins.ITERATIONS

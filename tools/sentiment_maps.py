@@ -151,9 +151,10 @@ def chosen(of_fold, images):
 def compare(of_fold, images):
     """How far the maps of some images are from the classifier's word on their patches."""
     both = [
-        maps.patch_differences(*part.nets, part.conversion, part.inputs(own))
+        maps.patch_differences(net, classifier, part.conversion, part.inputs(own))
         for part in of_fold
         if (own := [image for image in images if image in part.predicted])
+        for net, classifier in [part.nets]
     ]
     return maps.difference_summary(*(np.concatenate(ways) for ways in zip(*both, strict=True)))
 

@@ -1,5 +1,7 @@
 """Crop, mirror, mean and scale of the data layers, with Caffe's draws in Caffe's order (data_transformer.cpp)."""
 
+from typing import Any
+
 import numpy as np
 
 from .errors import CaffeError
@@ -21,7 +23,7 @@ class DataTransformer:
         self.phase = phase
         self.crop_size = param.crop_size
         self.scale = np.float32(param.scale)
-        self.stream = None
+        self.stream: Any = None  # a Stream once it draws
         self._mean = None
         self._mean_values = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
         if param.HasField("mean_file"):
@@ -72,22 +74,22 @@ class DataTransformer:
             top, left = (height - self.crop_size) // 2, (width - self.crop_size) // 2
         crop = np.s_[:, top : top + shape[1], left : left + shape[2]]
         target = out[:, :, ::-1] if mirror else out
-        mean = self._mean_of(image.shape)
+        mean = self._mean_of(image.shape, crop)
         if mean is None:
             target[...] = image[crop]
         else:
-            np.subtract(image[crop], mean[crop] if mean is self._mean else mean, out=target)
+            np.subtract(image[crop], mean, out=target)
         if self.scale != 1:
             out *= self.scale
 
-    def _mean_of(self, shape):
+    def _mean_of(self, shape, crop):
         if self._mean is not None:
             if self._mean.shape != tuple(shape):
                 raise CaffeError(
                     f"the mean file {self.param.mean_file} is {_by(self._mean.shape)} but an image is {_by(shape)}: "
                     "the mean must have the images' size before cropping"
                 )
-            return self._mean
+            return self._mean[crop]
         count = len(self._mean_values)
         if count not in (0, 1, shape[0]):
             raise CaffeError(f"Specify either 1 mean_value or as many as channels: {shape[0]} (there are {count})")

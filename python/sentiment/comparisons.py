@@ -113,7 +113,7 @@ def mcnemar_tables(study):
                     for key in same
                 ]
                 if pairs:
-                    counts = [pairs.count(both) for both in itertools.product((True, False), repeat=2)]
+                    counts = [pairs.count(both) for both in itertools.product((True, False), (True, False))]
                     p = mcnemar(counts[1], counts[2])
                     found.append(([one, other, SUBSET_TITLES[subset], title, len(pairs), *counts], p))
     adjusted = holm([p for _, p in found])

@@ -192,8 +192,8 @@ def _members(archive):
                     yield Path(entry.name).name, partial(tar.extractfile, entry)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
-            for entry in packed.infolist():
-                yield Path(entry.filename).name, partial(packed.open, entry)
+            for name in packed.namelist():
+                yield Path(name).name, partial(packed.open, name)
     else:
         raise ValueError("not an archive")
 

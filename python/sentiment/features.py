@@ -13,6 +13,7 @@ import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,7 @@ def activations(net, crops, count, widths, scratch, batch=testing.BATCH, end=Non
             net.forward(end=end)
             # Written, not mapped: a disk that fills up is an error then, and not the end of the process.
             for layer, file in files.items():
-                file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32))
+                file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
             done(size)
         for file in files.values():
             file.flush()
@@ -241,7 +242,7 @@ def write(path, about, pairs, folds, widths, matrices):
     matrices : dict of str to ndarray
     """
     rows = {image: row for row, (image, _) in enumerate(pairs)}
-    arrays = {"about": json.dumps({**about, "layers": widths, "folds": list(folds)})}
+    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": widths, "folds": list(folds)})}
     arrays["images"] = np.array([image for image, _ in pairs])
     arrays["labels"] = np.array([label for _, label in pairs], np.int8)
     for number, fold in folds.items():

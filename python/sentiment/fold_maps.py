@@ -1,5 +1,7 @@
 """The maps of a fold's test images, kept in its run's folder."""
 
+from typing import Any
+
 import numpy as np
 
 from sentiment import engine, gallery, maps, results, surgery
@@ -57,7 +59,7 @@ class FoldMaps:
         self.loaded = None
 
     @property
-    def nets(self):
+    def nets(self) -> tuple[Any, Any]:
         """The fully convolutional net and the classifier, loaded when first asked for."""
         if self.loaded is None:
             if not self.weights.is_file():

@@ -66,7 +66,7 @@ def collect(root, **wanted):
     return sorted(rows, key=lambda row: [row[key] for key in ("dataset", "subset", "arch", "init", "seed", "fold")])
 
 
-def mean_std(values, sample=False):
+def mean_std(values, sample=False) -> tuple[float, float | None]:
     """Mean and standard deviation of some numbers.
 
     The paper does not say which deviation it prints; the population's (dividing by n) is the default here.

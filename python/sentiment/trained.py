@@ -39,8 +39,9 @@ class Trained:
     @property
     def accuracy(self):
         """The accuracy of ten crops on the run's test images, or None where it is not tested."""
-        tested = self.run and self.run.result.is_file()
-        return results.read(self.run.result)["accuracy"]["oversampled"] if tested else None
+        if self.run is None or not self.run.result.is_file():
+            return None
+        return results.read(self.run.result)["accuracy"]["oversampled"]
 
     def summary(self):
         """What someone who chooses among nets needs, as a dict of plain values."""
@@ -56,8 +57,8 @@ def of_run(run, key=""):
         The run is not there, or not finished.
     """
     identity = read_json(run.identity) if run.identity.is_file() else None
-    weights = identity and run.weights(identity["iterations"])
-    if not identity or not weights.is_file():
+    weights = run.weights(identity["iterations"]) if identity else None
+    if identity is None or weights is None or not weights.is_file():
         raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
     demo = ", drawn demo data" if identity["demo"] else ""
     words = f" ({run.variant})" if run.variant else ""

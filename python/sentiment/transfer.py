@@ -71,7 +71,7 @@ def last_layer(source):
     except DecodeError as error:
         raise UserError(f"{source}: its last layer cannot be told, for it is no whole .caffemodel ({error})") from error
     # The first generation put a layer's name and weights into a message inside the layer.
-    layers = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
+    layers: list = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
     learned = [layer for layer in layers if layer.blobs]
     if not learned:
         raise UserError(f"{source} has no layer with weights")

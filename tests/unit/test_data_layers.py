@@ -508,8 +508,7 @@ def test_dummy_data_fills_constants_once_and_draws_the_others_at_every_forward()
 
 def test_dummy_data_draws_nothing_at_setup():
     Running(
-        "name: 'd' type: 'DummyData' top: 'a' "
-        "dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }"
+        "name: 'd' type: 'DummyData' top: 'a' dummy_data_param { shape { dim: 2 } data_filler { type: 'uniform' } }"
     )
     assert words_drawn(1) == 0
 

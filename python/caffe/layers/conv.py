@@ -1,5 +1,7 @@
 """Convolution and Deconvolution (base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -13,6 +15,11 @@ _DECONV = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 class _BaseConvolution(Layer):
     min_bottom = min_top = 1
     equal_bottom_top = True
+
+    # what the two ways give
+    weight_shape: Callable[[], tuple]
+    output_size: Callable[[int, int, int, int, int], int]
+    kernel_function: Callable
 
     def setup(self, bottom, top):
         p = self.param.convolution_param
