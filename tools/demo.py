@@ -8,7 +8,6 @@ dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the c
 pictures show. What is there already is left alone; training that was stopped goes on from its last snapshot.
 """
 
-import argparse
 import math
 import multiprocessing
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import console, drawn, engine, folds, nets, paper
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_json, replacing, write_if_changed, write_json
 from sentiment.logs import stderr_to
@@ -46,7 +46,7 @@ DATASET = {
 
 def main(argv=None):
     """Make what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
     option("--seed", type=int, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")

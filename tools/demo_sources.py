@@ -8,7 +8,6 @@ called; INIT=places with DATA=data/demo is the stand-in. Each is trained on from
 DeepSentiBank's) for a short time, on concepts of its own. What is there already is left alone.
 """
 
-import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import cards, console, dataset, engine, files, folds, nets, paper, stand_ins
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, duration
@@ -30,7 +30,7 @@ SECONDS = 7  # a stand-in, on two CPU cores
 
 def main(argv=None):
     """Make what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
     option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="which (default: all nine)")

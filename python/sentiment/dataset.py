@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_text
 from sentiment.paper import ANNOTATORS, SUBSETS
@@ -171,8 +172,10 @@ def read_labels(path, unique=False):
         name = name.strip()
         if not name:
             raise UserError(
-                f"{where}: no label after the image name {line!r}; a line is `name label` with label 0 or 1"
+                f"{where}: no label after the image name {line!r}; a line is `name label`: a blank, then 0 or 1"
             )
+        if label not in ("0", "1") and name in ("0", "1"):
+            raise UserError(f"{where}: the label stands before the name; a line is `name label`, as `{label} {name}`")
         if label not in ("0", "1"):
             raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive)")
         if unique and name in seen:
@@ -181,6 +184,7 @@ def read_labels(path, unique=False):
         pairs.append((name, int(label)))
     if not pairs:
         raise UserError(f"{path} lists no image")
+    verbose.log.info("read %s: %d images, %d of them positive", path, len(pairs), sum(label for _, label in pairs))
     return pairs
 
 

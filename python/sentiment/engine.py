@@ -6,7 +6,9 @@ import os
 import platform
 import sys
 
+from sentiment import verbose
 from sentiment.console import UserError
+from sentiment.progress import patience
 
 
 def start(gpu=None):
@@ -27,8 +29,9 @@ def start(gpu=None):
         There is no Caffe to import.
     """
     try:
-        import caffe
-        from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
+        with patience("starting the engine"):
+            import caffe
+            from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
     except ImportError as error:
         raise UserError(
             f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
@@ -38,6 +41,12 @@ def start(gpu=None):
     else:
         caffe.set_device(gpu)
         caffe.set_mode_gpu()
+    verbose.log.info(
+        "engine: %s %s in %s, on %s",
+        *describe().values(),
+        os.path.dirname(caffe.__file__),
+        f"{len(os.sched_getaffinity(0))} CPU cores" if gpu is None else f"CUDA card {gpu}",
+    )
     return caffe
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from sentiment import verbose
 from sentiment.console import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,9 @@ def replacing(path):
         yield part
         with open(part, "rb") as written:
             os.fsync(written.fileno())
+        size = part.stat().st_size
         os.replace(part, path)
+        verbose.log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
         # Errors of the network have no errno; one about another file comes from what the block reads. Both speak for
         # themselves.

@@ -1,12 +1,17 @@
 """How far a long step is: a bar on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import os
 import sys
+import threading
 import time
 
 from tqdm import tqdm
 
+from sentiment import verbose
+
 SECONDS_BETWEEN_LINES = 30
+SECONDS_UNTOLD = 2  # what is done sooner needs no word
 
 
 class Progress:
@@ -28,7 +33,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
         self.bar = None
-        if self.stream.isatty():
+        if self.stream.isatty() and not verbose.enabled():  # lines between would tear a bar apart
             columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
             self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
 
@@ -56,6 +61,26 @@ class Progress:
                 f"{duration(left)} left" if left else "",
             ]
             print(", ".join(part for part in parts if part), file=self.stream, flush=True)
+
+
+@contextlib.contextmanager
+def patience(what, stream=None):
+    """Say what is going on when a block that nothing can be counted of takes more than a moment.
+
+    Parameters
+    ----------
+    what : str
+        As ``reading weights.caffemodel``.
+    stream : text stream, optional
+        Standard error by default.
+    """
+    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …",), {"file": stream or sys.stderr, "flush": True})
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 def duration(seconds):

@@ -5,6 +5,7 @@ import io
 import math
 from pathlib import Path
 
+from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.files import read_json, read_text, write_json, write_whole
 
@@ -62,6 +63,7 @@ def collect(root, **wanted):
         Sorted by dataset, subset, arch, init, seed, fold; each has its file's ``path`` too.
     """
     rows = [{**read(path), "path": path} for path in Path(root).glob("**/result.json")]
+    verbose.log.info("read %d results in %s", len(rows), root)
     rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return sorted(rows, key=lambda row: [row[key] for key in ("dataset", "subset", "arch", "init", "seed", "fold")])
 
