@@ -16,6 +16,9 @@ PYTEST := $(PY) -m pytest -q
 
 # A real Caffe's python folder, put in front of this project's own `caffe`.
 ifdef CAFFE
+ifneq ($(shell test -f '$(CAFFE)/caffe/__init__.py' || echo missing),)
+$(error CAFFE: $(CAFFE) is not the python folder of a Caffe (it has no caffe/__init__.py))
+endif
 export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 

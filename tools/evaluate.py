@@ -5,6 +5,9 @@
 
 Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
 into --out for a net that is no run of this project. A fold whose result is of the weights that lie there is left alone.
+
+The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, or of the tests in train.log: those warp
+8-bit pixels by OpenCV and subtract the mean image, pycaffe warps floats and subtracts the channels' means.
 """
 
 import math

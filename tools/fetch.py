@@ -67,6 +67,8 @@ def fetch_data(out, archive):
         return 0
     if out.exists() and any(out.iterdir()):
         raise console.UserError(f"{out} is there and is not the DeepSent data; move it away or give another --out")
+    if archive and not archive.is_file():
+        raise console.UserError(f"ARCHIVE: no file {archive}")
     links = (download.Link(str(archive)),) if archive else DATA_LINKS
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".deepsent-", dir=out.parent) as temporary:

@@ -87,7 +87,7 @@ class DataTransformer:
             if self._mean.shape != tuple(shape):
                 raise CaffeError(
                     f"the mean file {self.param.mean_file} is {_by(self._mean.shape)} but an image is {_by(shape)}: "
-                    "the mean must have the images' size before cropping"
+                    "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
                 )
             return self._mean[crop]
         count = len(self._mean_values)

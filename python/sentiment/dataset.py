@@ -174,10 +174,13 @@ def read_labels(path, unique=False):
             raise UserError(
                 f"{where}: no label after the image name {line!r}; a line is `name label`: a blank, then 0 or 1"
             )
-        if label not in ("0", "1") and name in ("0", "1"):
-            raise UserError(f"{where}: the label stands before the name; a line is `name label`, as `{label} {name}`")
         if label not in ("0", "1"):
-            raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive)")
+            hint = ""
+            if line[:2] in ("0 ", "1 "):
+                hint = f"; the name comes first, as `{line[2:]} {line[0]}`"
+            elif line[-2:-1] in ("\t", ",", ";"):
+                hint = "; a blank has to stand before the label"
+            raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive){hint}")
         if unique and name in seen:
             raise UserError(f"{where}: {name} is listed already in line {seen[name]}; keep one of them")
         seen[name] = number

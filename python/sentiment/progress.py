@@ -74,7 +74,8 @@ def patience(what, stream=None):
     stream : text stream, optional
         Standard error by default.
     """
-    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …",), {"file": stream or sys.stderr, "flush": True})
+    line = {"sep": "", "end": "", "file": stream or sys.stderr, "flush": True}  # at once: another thread may write too
+    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …\n",), line)
     waiting.daemon = True
     waiting.start()
     try:
