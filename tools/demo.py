@@ -59,7 +59,8 @@ def main(argv=None):
     weights = out / "models" / f"{MODEL}.caffemodel"
     claim(out / "demo.json", {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations})
     scenes, concepts = drawn.scenes(args.seed), drawn.concepts(args.pictures, args.seed)
-    drawings = [(out / "images", scenes), (source / "images", [] if weights.is_file() else concepts)]
+    wanted: list[list] = [scenes, [] if weights.is_file() else concepts]
+    drawings = zip((out / "images", source / "images"), wanted, strict=True)
     due = [(folder, pictures) for folder, pictures in drawings if pictures and not folder.is_dir()]
     seconds = SECONDS_DRAWING * sum(len(pictures) for _, pictures in due)
     seconds += 0 if weights.is_file() else SECONDS_TRAINING * args.iterations

@@ -26,6 +26,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -60,7 +61,7 @@ class Card:
     title: str
     about: str
     file: download.Wanted
-    mean: object  # a download.Wanted, or three channel means (B, G, R)
+    mean: Any  # a download.Wanted, or three channel means (B, G, R)
     last_layer: dict = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
@@ -83,16 +84,16 @@ class Source:
 
     name: str
     path: Path | None
-    mean: object
+    mean: Any
     card: Card | None = None
 
 
-def names(models=MODELS):
+def names(models=MODELS) -> list[str]:
     """Names of the cards there are, sorted."""
     return sorted(path.stem for path in Path(models).glob("*.yaml"))
 
 
-def read(name, models=MODELS):
+def read(name, models=MODELS) -> Card:
     """Read one card.
 
     Raises
@@ -128,7 +129,7 @@ def read(name, models=MODELS):
     )
 
 
-def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
+def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> Source:
     """Find the weights and the mean an INIT stands for, fetching what a card's file lacks.
 
     Parameters
@@ -174,7 +175,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
     return Source(card.name, weights, mean, card)
 
 
-def run_name(init):
+def run_name(init) -> str:
     """What an INIT is called in runs' folders: a file by its stem, anything else as it was given."""
     path = Path(init).expanduser()
     return re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "weights" if path.is_file() else init
@@ -193,7 +194,7 @@ def mean_for(weights, mean=None):
     return IMAGENET_MEANS_BGR
 
 
-def parse_mean(mean):
+def parse_mean(mean) -> Path | tuple[float, ...]:
     """A mean given by a user: an existing file as a Path, or ``b,g,r`` as three floats.
 
     Raises

@@ -51,7 +51,7 @@ def run(main, argv=None):
         return 2
 
 
-def sentence_of(error):
+def sentence_of(error) -> str | None:
     """The sentence a user should read of an exception, or None for a fault that is ours."""
     # Where the engine is a real Caffe build there is no caffe.errors, so ask only what is loaded already.
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)

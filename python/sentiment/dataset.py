@@ -94,7 +94,7 @@ class Dataset:
         return [name for name in names if not (self.images / name).is_file()]
 
 
-def load(folder):
+def load(folder) -> Dataset:
     """Read a DATA folder.
 
     Parameters
@@ -143,7 +143,7 @@ def load(folder):
     )
 
 
-def read_labels(path, unique=False):
+def read_labels(path, unique=False) -> list[tuple[str, int]]:
     """Read ``name label`` lines, the form of label files and of fold lists.
 
     Parameters

@@ -43,7 +43,7 @@ class Wanted:
     where: str = ""
 
 
-def obtain(wanted, fetch=True, say=print):
+def obtain(wanted, fetch=True, say=print) -> Path:
     """The file's path, downloaded first when it is not there.
 
     Parameters
@@ -73,7 +73,7 @@ def obtain(wanted, fetch=True, say=print):
     raise UserError(f"{wanted.path.name} is missing and {tried}: get it elsewhere{where} and put it at {wanted.path}")
 
 
-def first_of(links, take, name, say=print):
+def first_of(links, take, name, say=print) -> str:
     """Try links in order until one gives what is wanted.
 
     Parameters
@@ -181,7 +181,7 @@ def _trust(path, link, part):
     write_json(book, entries)
 
 
-def extract(archive, targets):
+def extract(archive, targets) -> list[str]:
     """Write files of a tar or zip archive, chosen by their base names, so that no path in it decides where they go.
 
     Parameters

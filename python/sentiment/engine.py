@@ -50,7 +50,7 @@ def start(gpu=None):
     return caffe
 
 
-def describe():
+def describe() -> dict[str, str]:
     """Name and version of the Caffe in use, as result.json records them."""
     import caffe
 
@@ -58,7 +58,7 @@ def describe():
     return {"name": "BVLC Caffe" if compiled else "pixels-to-sentiment", "version": str(caffe.__version__)}
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what else the numbers depend on."""
     found = {"python": platform.python_version(), "system": platform.platform()}
     for name, distributions in {

@@ -30,7 +30,7 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
-def layers_of(net, end=None):
+def layers_of(net, end=None) -> list[str]:
     """The blobs whose activations are looked at, from the output to the input, as in the paper's table.
 
     Every blob after its in-place layers (so after ReLU) but the input and the probabilities. Of a SqueezeNet's fire
@@ -253,7 +253,7 @@ def write(path, about, pairs, folds, widths, matrices):
         np.savez(part, **arrays)
 
 
-def read(path):
+def read(path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
         about = json.loads(str(arrays["about"]))

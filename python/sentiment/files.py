@@ -61,7 +61,7 @@ def write_whole(path, content):
         part.write_bytes(data)
 
 
-def write_if_changed(path, content):
+def write_if_changed(path, content) -> bool:
     """Like `write_whole`, but leave a file that already says the same untouched. Returns whether it was written."""
     data = content.encode() if isinstance(content, str) else content
     path = Path(path)
@@ -71,7 +71,7 @@ def write_if_changed(path, content):
     return True
 
 
-def is_newer(outputs, inputs):
+def is_newer(outputs, inputs) -> bool:
     """Whether all outputs are there and none is older than an input."""
     if not all(Path(path).is_file() for path in outputs):
         return False
@@ -86,7 +86,7 @@ def touch(paths):
             os.utime(path)
 
 
-def read_text(path):
+def read_text(path) -> str:
     """The text of a UTF-8 file; a missing, unreadable or binary one is a `UserError` naming it."""
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def read_text(path):
         raise UserError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
 
 
-def digest(path, algorithm="sha256"):
+def digest(path, algorithm="sha256") -> str:
     """Hexadecimal digest of a file's content by any algorithm of `hashlib`."""
     state = hashlib.new(algorithm)
     try:
@@ -108,7 +108,7 @@ def digest(path, algorithm="sha256"):
     return state.hexdigest()
 
 
-def sha256(path):
+def sha256(path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     return digest(path, "sha256")
 

@@ -41,7 +41,7 @@ class Exhibit:
     fold: int
 
 
-def sheet(exhibits, title, notes):
+def sheet(exhibits, title, notes) -> bytes:
     """Draw the sheet.
 
     Parameters

@@ -90,7 +90,7 @@ def export(net, where, metadata=None):
     return model, graph.tensors
 
 
-def largest_difference(net, model, tensors, images=2):
+def largest_difference(net, model, tensors, images=2) -> float:
     """How far any blob is from Caffe's when onnxruntime runs the model, for random images.
 
     All blobs are looked at, since probabilities hide much.

@@ -23,7 +23,7 @@ SECONDS_PER_IMAGE = {
 digest = functools.cache(sha256)  # a source of 240 MB is read once for all folds
 
 
-def settings(pairs):
+def settings(pairs) -> dict[str, bool | int | float]:
     """What ``--set NAME=VALUE ...`` says: values of the schedule and of `nets.Choices` by name.
 
     Raises

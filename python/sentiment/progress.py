@@ -84,7 +84,7 @@ def patience(what, stream=None):
         waiting.cancel()
 
 
-def duration(seconds):
+def duration(seconds) -> str:
     """A time in words a person uses: ``40 s``, ``25 min``, ``2 h 5 min``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

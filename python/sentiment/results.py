@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 from sentiment import verbose
 from sentiment.console import UserError
@@ -43,12 +44,12 @@ def write(path, result):
     write_json(path, _checked(path, result))
 
 
-def read(path):
+def read(path) -> dict[str, Any]:
     """Read one result.json; a `UserError` says what is wrong with it."""
     return _checked(path, read_json(path))
 
 
-def collect(root, **wanted):
+def collect(root, **wanted) -> list[dict[str, Any]]:
     """Every result under a folder of runs.
 
     Parameters
@@ -93,7 +94,7 @@ def mean_std(values, sample=False) -> tuple[float, float | None]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / divisor)
 
 
-def score(mean, std=None):
+def score(mean, std=None) -> str:
     """A score as the paper prints it: ``.817±.038``, or ``.783`` without a deviation."""
     return _three(mean) if std is None else f"{_three(mean)}±{_three(std)}"
 

@@ -33,7 +33,7 @@ class Schedule:
 NAMES = tuple(field.name for field in fields(Schedule))
 
 
-def schedule(arch, train_images, data_set=None, given=None):
+def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     """The schedule of an architecture over a training list of a given length.
 
     Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
@@ -76,7 +76,7 @@ def _nearest(number):
     return int(number + 0.5)
 
 
-def covering_batches(test_images, largest):
+def covering_batches(test_images, largest) -> tuple[int, int]:
     """How to pass over a test list: (batch size, batches), each image once where the list's length has a fit divisor.
 
     A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny

@@ -107,19 +107,19 @@ def in_form(model, stand_in):
     return written
 
 
-def mean_image(paths):
+def mean_image(paths) -> np.ndarray:
     """The mean of pictures of one size: (3, height, width) float32, BGR, 0 to 255."""
     total = sum((np.asarray(cv2.imread(str(path)), np.float64) for path in paths), np.zeros(()))
     return (total / len(paths)).transpose(2, 0, 1).astype(np.float32)
 
 
-def even_image(means):
+def even_image(means) -> np.ndarray:
     """A mean image of the same three channel means, BGR, everywhere."""
     size = (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE)
     return np.broadcast_to(np.array(means, np.float32)[:, None, None], size)
 
 
-def binaryproto(image):
+def binaryproto(image) -> bytes:
     """A (3, height, width) mean image as the bytes of a .binaryproto file."""
     from caffe.proto import caffe_pb2
 

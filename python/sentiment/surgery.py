@@ -98,7 +98,7 @@ def read_definition(path):
         raise UserError(f"{path} is no net definition: {error}") from error
 
 
-def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net"):
+def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net") -> Conversion:
     """Make a classifier's definition fully convolutional; weights follow by `build`.
 
     Parameters
@@ -221,7 +221,7 @@ def multiply_adds(net):
     )
 
 
-def table1(conversion):
+def table1(conversion) -> Table:
     """Table 1: the converted layers beside the paper's.
 
     Parameters
@@ -245,7 +245,7 @@ def table1(conversion):
     return Table("table1", title, [describe(conversion)], ["layer", *columns, "stride"], rows)
 
 
-def describe(conversion):
+def describe(conversion) -> str:
     """A sentence or two on the map."""
     rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
     beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""

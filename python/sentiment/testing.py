@@ -16,7 +16,7 @@ CENTER = 4
 BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
 
 
-def mean_image(path):
+def mean_image(path) -> np.ndarray:
     """The mean image in a .binaryproto file.
 
     Returns
@@ -55,7 +55,7 @@ def _npy_means(path):
     return "here " + ",".join(f"{mean:.8g}" for mean in means)
 
 
-def channel_means(mean):
+def channel_means(mean) -> np.ndarray:
     """The channels' means, BGR on the 0 to 255 scale, of a mean file's path; three numbers stay as they are.
 
     Returns
@@ -116,7 +116,7 @@ def _loaded(paths, where):
             raise UserError(f"{where(path)}: {error}") from error
 
 
-def probabilities(net, images, batch=BATCH, done=lambda count: None):
+def probabilities(net, images, batch=BATCH, done=lambda count: None) -> np.ndarray:
     """What the net says of each image's ten crops.
 
     Parameters

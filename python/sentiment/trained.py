@@ -48,7 +48,7 @@ class Trained:
         return {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
 
 
-def of_run(run, key=""):
+def of_run(run, key="") -> Trained:
     """The net that a run of tools/train.py ended with.
 
     Raises
@@ -74,7 +74,7 @@ def of_run(run, key=""):
     )
 
 
-def of_files(model, weights, mean):
+def of_files(model, weights, mean) -> Trained:
     """Any deploy definition and its weights.
 
     Parameters
@@ -90,7 +90,7 @@ def of_files(model, weights, mean):
     return Trained(str(weights), f"{weights.name}, {model}", "given by --model", model, weights, means)
 
 
-def find(root):
+def find(root) -> list[Trained]:
     """Every finished run below a folder, runs of the demo too, by subset, architecture, initialisation and fold.
 
     Parameters

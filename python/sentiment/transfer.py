@@ -7,7 +7,7 @@ from sentiment.console import UserError
 from sentiment.nets import LastLayer
 
 
-def take_over(net, source, filled):
+def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     """Copy a source's layers into a net that was just built.
 
     Parameters
@@ -45,7 +45,7 @@ def take_over(net, source, filled):
 
 
 @functools.cache
-def last_layer(source):
+def last_layer(source) -> LastLayer:
     """A source model's own last layer, as its file has it: the last one with weights, of any generation of the format.
 
     Parameters

@@ -31,7 +31,7 @@ def disable():
     log.setLevel(logging.WARNING)
 
 
-def enabled():
+def enabled() -> bool:
     """Whether -v was given."""
     return log.isEnabledFor(logging.INFO)
 

@@ -97,14 +97,7 @@ def test_labels_the_other_way_round_are_suspected(tool, trained, capfd, tmp_path
     assert tool("evaluate", *trained.options) == 0
     said = {row["image"]: float(row["positive_10crop"]) > 0.5 for row in predictions(folder)}
     command = ["evaluate", "--model", folder / "deploy.prototxt", "--weights", folder / "snapshot_iter_6.caffemodel"]
-    command += [
-        "--images",
-        trained.data / "images",
-        "--out",
-        tmp_path / "out",
-        "--mean",
-        "104.00699,116.66877,122.67891",
-    ]
+    command += ["--images", trained.data / "images", "--out", tmp_path / "out"]
     for wrong in (True, False):
         labels = "".join(f"{name} {int(positive != wrong)}\n" for name, positive in said.items())
         (tmp_path / "list.txt").write_text(labels * 3)
