@@ -123,6 +123,10 @@ def test_callbacks_surround_the_gradient(solver_file):
         ("lr_policy: 'nonsense'", "Unknown learning rate policy: nonsense"),
         ("regularization_type: 'L3'", "Unknown regularization type: L3"),
         ("type: 'AdaGrad'", "Momentum cannot be used with AdaGrad"),
+        ("net_param { }", "net_param"),
+        ("test_net: 'a' test_net: 'b'", "test_iter must be specified for each test network"),
+        ("test_state { } test_state { }", "test_state must be unspecified or specified once per test net"),
+        ("test_interval: 0", "test_interval must be positive"),
     ],
 )
 def test_wrong_definitions_are_one_sentence(solver_file, more, said):
