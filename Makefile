@@ -109,7 +109,7 @@ test: $(READY) ## the quick tests, and the slowest ten of them
 test-all: $(READY) ## all tests: real sizes and interrupts too
 	$(PYTEST) $(SLOWEST) -m 'slow or not slow'
 
-coverage: $(READY) ## which lines of python/ the quick tests do not reach (half again as long as they take alone)
+coverage: $(READY) ## lines of python/ that the quick tests do not reach
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest -q
 	$(PY) -m coverage combine -q
