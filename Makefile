@@ -23,6 +23,11 @@ endif
 export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
+# How exactly this project's engine computes products.
+ifdef PRECISION
+export CAFFE_PRECISION := $(PRECISION)
+endif
+
 # Flags of the commands, from the variables that were given. A variable's origin is `file` where it has its default.
 seed     = $(if $(SEED),--seed $(SEED))
 gpu      = $(if $(GPU),--gpu $(GPU))
@@ -58,6 +63,7 @@ help: ## this list
 #: PUBLISHED     ## folder with the authors' fold lists (fetched)
 #: RUNS          ## folder for everything a run makes (runs)
 #: GPU           ## number of the CUDA card (the CPU)
+#: PRECISION     ## of products: float32, tf32 (on a GPU) or bf16 (float32)
 #: RESULTS       ## folder for tables, figures and the report (results)
 #: SEED          ## of shuffles, fillers, crops and masks; another than the usual has run folders of its own
 #: SEEDS         ## how many seeds the paper's trainings are repeated with (1)

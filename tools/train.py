@@ -65,7 +65,7 @@ def main(argv=None):
         seconds = [plan.estimate() for plan in due]
         each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
         print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
-        caffe = engine.start(args.gpu)
+        caffe = engine.start(args.gpu, images=args.runs)
         for plan in due:
             plan.write(gpu=args.gpu is not None)
             train(caffe, plan)

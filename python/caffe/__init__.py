@@ -3,6 +3,7 @@
 from . import coord_map, io, layers, net_spec, proto  # noqa: F401
 from .classifier import Classifier
 from .errors import CaffeError
+from .heap import keep_freed_memory
 from .layers import PythonLayer as Layer
 from .layers import layer_type_list
 from .mode import set_device, set_mode_cpu, set_mode_gpu
@@ -31,6 +32,8 @@ from .solver import (
     Solver,
     get_solver,
 )
+
+keep_freed_memory()
 
 #: The Caffe whose behaviour this is.
 __version__ = "1.0.0"

@@ -1,10 +1,19 @@
-"""Pictures from files: decoded and resized once, then kept in memory as bytes for the next epochs.
+"""Pictures from files: decoded and resized once, then kept as bytes for the next epochs.
 
 All layers of a process share what is kept: at most ``CACHE_BYTES`` (1 GiB, about 5,400 pictures of 256 x 256), the
 longest unused going first. A file that changes is read again.
+
+All processes share what is in the folder that the environment variable CAFFE_IMAGE_CACHE names: a file for each resized
+picture, named by the content it was made from, OpenCV's version and its shape. Whatever happens to that folder costs
+time and nothing else. (Files are read, not mapped: Python keeps a descriptor open for each mapping, and there may be
+thousands; the system holds their pages once all the same.)
 """
 
+import contextlib
+import hashlib
+import math
 import os
+import secrets
 import threading
 from collections import OrderedDict
 
@@ -13,6 +22,7 @@ import numpy as np
 
 from .errors import CaffeError
 
+FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -87,6 +97,14 @@ def read_image(path, height=0, width=0, color=True):
         raise CaffeError(f"Could not load {path}: {error.strerror}") from None
     except ValueError:  # a NUL in the path
         raise CaffeError(f"Could not load {path!r}: not a path") from None
+    folder = os.environ.get(FOLDER)
+    planes = (_shared if folder and height > 0 and width > 0 else _decoded)(path, data, height, width, color)
+    _keep(key, planes)
+    return planes
+
+
+def _decoded(path, data, height, width, color):
+    """The picture in a file's bytes as `read_image` gives it."""
     image = decode(data, color)
     if image is None:
         raise CaffeError(f"Could not load {path}: it is no picture that OpenCV can decode")
@@ -94,8 +112,35 @@ def read_image(path, height=0, width=0, color=True):
         image = cv2.resize(image, (width, height)).reshape(height, width, -1)
     planes = to_planes(image)
     planes.flags.writeable = False
-    _keep(key, planes)
     return planes
+
+
+def _shared(path, data, height, width, color):
+    """The same from the folder all processes share, or put there."""
+    shape = 3 if color else 1, height, width
+    size = math.prod(shape)
+    name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"
+    file = os.path.join(os.environ[FOLDER], name)
+    with contextlib.suppress(OSError), open(file, "rb") as stored:
+        content = stored.read()
+        if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
+            return np.frombuffer(content, np.uint8, size).reshape(shape)
+    planes = _decoded(path, data, height, width, color)
+    temporary = f"{file}.{secrets.token_hex(6)}.tmp"
+    try:
+        os.makedirs(os.environ[FOLDER], exist_ok=True)
+        with open(temporary, "xb") as stored:
+            stored.write(planes)
+            stored.write(_digest(planes))
+        os.replace(temporary, file)
+    except OSError:  # no room, or no right to write
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    return planes
+
+
+def _digest(content):
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _keep(key, planes):

@@ -1,8 +1,15 @@
-"""Where the engine computes: one process-wide choice, as in Caffe (common.cpp)."""
+"""Where and how exactly the engine computes: process-wide choices, the first as in Caffe (common.cpp)."""
+
+import os
 
 import torch
 
 from .errors import CaffeError
+
+PRECISION = "CAFFE_PRECISION"
+"""The environment variable that names the precision of products; Caffe's is float32."""
+
+PRECISIONS = ("float32", "tf32", "bf16")
 
 _CPU = torch.device("cpu")
 _state = {"gpu": False, "device": 0}
@@ -14,7 +21,7 @@ def set_mode_cpu():
 
 
 def set_mode_gpu():
-    """Compute on the chosen CUDA device from now on, in float32 with TF32 off.
+    """Compute on the chosen CUDA device from now on, in float32, with TF32 where CAFFE_PRECISION says so.
 
     Raises CaffeError where torch sees no CUDA device.
     """
@@ -22,8 +29,9 @@ def set_mode_gpu():
         raise CaffeError(
             "Cannot use GPU mode: torch sees no CUDA device here; use caffe.set_mode_cpu() or leave GPU unset."
         )
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    tf32 = precision() == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     _state["gpu"] = True
 
 
@@ -40,3 +48,22 @@ def device():
 def is_gpu():
     """Whether GPU mode is on."""
     return _state["gpu"]
+
+
+def precision():
+    """In what the products of Convolution, Deconvolution and InnerProduct are computed, of `PRECISIONS`.
+
+    tf32 rounds their operands to 10 bits behind the point, on a GPU that has it and nowhere else; bf16 to 7 bits,
+    everywhere. Weights, updates and all other layers are in float32 throughout.
+    """
+    chosen = os.environ.get(PRECISION) or PRECISIONS[0]
+    if chosen not in PRECISIONS:
+        raise CaffeError(f"{PRECISION} is '{chosen:.40}': it should be one of {', '.join(PRECISIONS)}.")
+    return chosen
+
+
+def products(function, *operands):
+    """``function`` of tensors (None for one that is absent), computed in the mode's precision; gives float32."""
+    if precision() != "bf16":
+        return function(*operands)
+    return function(*(operand if operand is None else operand.bfloat16() for operand in operands)).float()

@@ -34,6 +34,7 @@ def capture(solver):
         "iter": solver.iter,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "precision": mode.precision(),
         "global": global_stream().state(),
         "cuda": base64.b64encode(bytes(torch.cuda.get_rng_state(mode.device()).tolist())).decode()
         if mode.is_gpu()
@@ -66,8 +67,12 @@ def restore(solver, state_file):
         _restore(solver, saved)
         differences = [
             (name, saved[name], now)
-            for name, now in (("threads", torch.get_num_threads()), ("torch", torch.__version__))
-            if saved[name] != now
+            for name, now in (
+                ("threads", torch.get_num_threads()),
+                ("torch", torch.__version__),
+                ("precision", mode.precision()),
+            )
+            if saved.get(name, now) != now
         ]
     except CaffeError as error:
         raise CaffeError(f"{error} Remove {path} to resume without exact streams.") from None

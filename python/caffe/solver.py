@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from . import resume
+from . import mode, resume
 from .blob import Blob, from_array
 from .errors import CaffeError
 from .formats import read_net, read_solver, read_state, write_state, write_whole
@@ -71,7 +71,8 @@ class Solver:
         self.test_nets = self._test_nets()
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
         # weights are the same bit for bit only between runs that agree in these
-        log("solver.cpp:57", f"Computing with {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
+        versions = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+        log("solver.cpp:57", f"Computing with {versions}, products in {mode.precision()}")
         log("solver.cpp:57", "Solver scaffolding done.")
 
     # nets

@@ -10,14 +10,19 @@ from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.progress import patience
 
+IMAGES = ".images"
+"""In a folder of runs, the pictures trainings have decoded, for all of them (of a BVLC Caffe: none)."""
 
-def start(gpu=None):
+
+def start(gpu=None, images=None):
     """Import caffe and choose where it computes.
 
     Parameters
     ----------
     gpu : int, optional
         A CUDA card's number; without it, the CPU.
+    images : path, optional
+        A folder of runs, whose trainings share what pictures they have decoded.
 
     Returns
     -------
@@ -36,6 +41,8 @@ def start(gpu=None):
         raise UserError(
             f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
         ) from error
+    if images is not None:
+        os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.join(os.path.abspath(images), IMAGES))
     if gpu is None:
         caffe.set_mode_cpu()
     else:
@@ -58,9 +65,14 @@ def describe() -> dict[str, str]:
     return {"name": "BVLC Caffe" if compiled else "pixels-to-sentiment", "version": str(caffe.__version__)}
 
 
+def precision() -> str:
+    """What products are computed in: float32, unless CAFFE_PRECISION names another to this project's own engine."""
+    return os.environ.get("CAFFE_PRECISION") or "float32"
+
+
 def versions() -> dict[str, str]:
-    """Versions of what else the numbers depend on."""
-    found = {"python": platform.python_version(), "system": platform.platform()}
+    """Versions of what else the numbers depend on, and the precision of products."""
+    found = {"python": platform.python_version(), "system": platform.platform(), "products": precision()}
     for name, distributions in {
         "numpy": ["numpy"],
         "torch": ["torch"],

@@ -4,7 +4,7 @@ import functools
 from dataclasses import asdict
 from pathlib import Path
 
-from sentiment import folds, nets, snapshots, solvers, testing
+from sentiment import engine, folds, nets, snapshots, solvers, testing
 from sentiment.console import UserError
 from sentiment.files import sha256, write_if_changed
 from sentiment.runs import Run, variant
@@ -111,6 +111,7 @@ class Plan:
             "fold": self.run.fold,
             "seed": self.seed,
             "variant": self.word,
+            "precision": engine.precision(),
             **asdict(self.schedule),
             **asdict(self.choices),
             "channels_divisor": self.divisor,

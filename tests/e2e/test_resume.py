@@ -167,7 +167,7 @@ def test_a_signal_ends_caffe_train_with_a_snapshot_to_go_on_from(name, tmp_path,
     assert train(tmp_path, monkeypatch, at=f"{name} {at}") == 0
     said = capfd.readouterr().err
     assert "Optimization stopped early." in said and f"Iteration {at + 1}, loss" not in said
-    assert re.search(r"Computing with \d+ CPU threads, torch \S+\n", said)
+    assert re.search(r"Computing with \d+ CPU threads, torch \S+, products in float32\n", said)
     assert signal.getsignal(signal.Signals[name]) is before
     assert train(tmp_path, monkeypatch, "-snapshot", state(tmp_path, at + 1)) == 0
     assert "Random streams and data positions restored" in capfd.readouterr().err

@@ -3,13 +3,35 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
+from ..mode import precision, products
 from .base import Layer, register
 
 LONGEST_CHAIN = 1000
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_DECONV = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class _LongSums(torch.autograd.Function):
+    """A 2-D convolution on the CPU whose outputs are sums of many products; tensors come and go in channels_last.
+
+    That layout is the faster one, but its kernels add all products of an output in one chain, and round two to four
+    times as far off as the blocked kernels of NCHW, and as Caffe. Forward, where this can turn a near-tie of a maximum,
+    takes the latter; backward has nothing to turn.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, options):
+        ctx.save_for_backward(x, weight)
+        ctx.options = options
+        y = torch.convolution(x.contiguous(), weight.contiguous(), bias, *options)
+        return y.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def backward(ctx, grad):
+        wanted = ctx.needs_input_grad[:3]
+        biases = [grad.shape[1]] if wanted[2] else None
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grads = torch.ops.aten.convolution_backward(grad, *ctx.saved_tensors, biases, *ctx.options, wanted)
+        return (*grads, None)
 
 
 class _BaseConvolution(Layer):
@@ -19,13 +41,13 @@ class _BaseConvolution(Layer):
     # what the two ways give
     weight_shape: Callable[[], tuple]
     output_size: Callable[[int, int, int, int, int], int]
-    kernel_function: Callable
+    transposed: bool
 
     def setup(self, bottom, top):
         p = self.param.convolution_param
         self.axis = self.axis_of(bottom[0], p.axis)
         n = self.num_spatial = len(bottom[0].shape) - self.axis - 1
-        if n not in (0, *_CONV):
+        if n > 3:
             self.fail(f"{self.type} Layer works on up to 3 spatial axes, not {n}")
         self.kernel = self._sizes("kernel_size", p.kernel_size, n, "kernel_h", "kernel_w", None)
         self.stride = self._sizes("stride", p.stride, n, "stride_h", "stride_w", 1)
@@ -97,22 +119,27 @@ class _BaseConvolution(Layer):
         lead = x.shape[: self.axis]
         if self.axis != 1:
             x = x.reshape(-1, *x.shape[self.axis :])
-        if self.num_spatial == 2 and x.device.type == "cpu":
-            # channels_last is the faster layout, but its kernels add up all products of an output in one chain: with
-            # more than some thousand the rounding error is twice that of the blocked kernels, further from Caffe's
-            long_sums = weight[0].numel() > LONGEST_CHAIN
-            layout = torch.contiguous_format if long_sums else torch.channels_last
-            x, weight = x.contiguous(memory_format=layout), weight.contiguous(memory_format=layout)
-        if self.num_spatial:
-            y = self.kernel_function(x, weight, bias)
-        else:  # each group's channels times its matrix, as a convolution of one place
-            y = self.kernel_function(x[..., None], weight[..., None], bias)[..., 0]
+        if not self.num_spatial:  # each group's channels times its matrix, as a convolution of one place
+            x, weight = x[..., None], weight[..., None]
+        places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
+        options = (*places, self.transposed, (0,) * len(places[0]), self.group)
+        on_cpu = self.num_spatial == 2 and x.device.type == "cpu"
+        if on_cpu:
+            x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
+        if on_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16":
+            y = _LongSums.apply(x, weight, bias, options)
+        else:
+            y = products(lambda x, weight, bias: torch.convolution(x, weight, bias, *options), x, weight, bias)
+        if not self.num_spatial:
+            y = y[..., 0]
         return y if self.axis == 1 else y.reshape(*lead, *y.shape[1:])
 
 
 @register("Convolution")
 class Convolution(_BaseConvolution):
     """Cross-correlation; output floors."""
+
+    transposed = False
 
     def weight_shape(self):
         return (self.num_output, self.channels // self.group)
@@ -121,13 +148,12 @@ class Convolution(_BaseConvolution):
     def output_size(size, kernel, stride, pad, dilation):
         return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
 
-    def kernel_function(self, x, weight, bias):
-        return _CONV[x.dim() - 2](x, weight, bias, self.stride or 1, self.pad or 0, self.dilation or 1, self.group)
-
 
 @register("Deconvolution")
 class Deconvolution(_BaseConvolution):
     """The transpose of Convolution."""
+
+    transposed = True
 
     def weight_shape(self):
         return (self.channels, self.num_output // self.group)
@@ -135,6 +161,3 @@ class Deconvolution(_BaseConvolution):
     @staticmethod
     def output_size(size, kernel, stride, pad, dilation):
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
-
-    def kernel_function(self, x, weight, bias):
-        return _DECONV[x.dim() - 2](x, weight, bias, self.stride or 1, self.pad or 0, 0, self.group, self.dilation or 1)

@@ -4,6 +4,7 @@ import math
 
 import torch.nn.functional as F
 
+from ..mode import products
 from .base import Layer, register
 
 
@@ -32,4 +33,4 @@ class InnerProduct(Layer):
 
     def compute(self, x, weight, bias=None):
         x = x.reshape(*x.shape[: self.axis], self.inputs)
-        return F.linear(x, weight.t() if self.param.inner_product_param.transpose else weight, bias)
+        return products(F.linear, x, weight.t() if self.param.inner_product_param.transpose else weight, bias)

@@ -67,7 +67,7 @@ class ReLU(Neuron):
 
     def gradient(self, dy, x, y):
         slope = self.param.relu_param.negative_slope
-        return torch.where(x > 0, dy, dy * slope if slope else 0)
+        return torch.ops.aten.leaky_relu_backward(dy, x, slope, False)
 
 
 @register("PReLU")

@@ -65,6 +65,7 @@ class Pooling(Layer):
             self.fail(f"The window {self.kernel} does not fit into the input of {bottom[0].shape_string()}")
         for blob in top:
             blob.reshape(*shape[:2], *self.out)
+        self.with_index = len(top) > 1
 
     def _output_size(self, size, kernel, stride, pad):
         span = size + 2 * pad - kernel
@@ -98,7 +99,7 @@ class Pooling(Layer):
         )
 
     def _tops(self, y, index):
-        return [y, index.to(y.dtype)]
+        return [y, index.to(y.dtype)] if self.with_index else [y]
 
     def _average(self, x, size, border):
         padded = F.pad(x, border) if any(border) else x
