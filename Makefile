@@ -13,9 +13,13 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.set-up
 PYTEST := $(PY) -m pytest -q
+SLOWEST := --durations=10
 
 # A real Caffe's python folder, put in front of this project's own `caffe`.
 ifdef CAFFE
+ifneq ($(shell test -f '$(CAFFE)/caffe/__init__.py' || echo missing),)
+$(error CAFFE: $(CAFFE) is not the python folder of a Caffe (it has no caffe/__init__.py))
+endif
 export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
@@ -40,8 +44,9 @@ paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' 
 
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-paper test test-all check conformance data models splits prototxt solvers fold fold-all \
-        table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report serve bench lock clean
+.PHONY: help setup demo demo-paper test test-all coverage check conformance data models splits prototxt solvers fold \
+        fold-all table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report \
+        serve bench lock clean
 
 help: ## this list
 	echo 'Targets'
@@ -104,14 +109,22 @@ demo-paper: $(READY) ## all tables and figures on drawn pictures, no download
 	$(PY) tools/demo_sources.py $(gpu)
 	$(MAKE) --no-print-directory paper DATA=data/demo RUNS=runs/demo
 
-test: $(READY) ## the quick tests
-	$(PYTEST)
+test: $(READY) ## the quick tests, and the slowest ten of them
+	$(PYTEST) $(SLOWEST)
 
 test-all: $(READY) ## all tests: real sizes and interrupts too
-	$(PYTEST) -m 'slow or not slow'
+	$(PYTEST) $(SLOWEST) -m 'slow or not slow'
 
-check: $(READY) ## style of the code
-	$(VENV)/bin/ruff check
+coverage: $(READY) ## lines of python/ that the quick tests do not reach
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -q
+	$(PY) -m coverage combine -q
+	$(PY) -m coverage report
+
+check: $(READY) ## style, format and types of the code
+	$(VENV)/bin/ruff check -q
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
 
 conformance: $(READY) ## the engine against measured Caffe
 	$(PYTEST) tests/conformance
@@ -181,5 +194,5 @@ lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.
 	mv $(VENV)/new.lock requirements.lock
 
 clean: ## remove .venv and caches; data, models, splits and runs stay
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache .coverage*
 	find python tools tests -name __pycache__ -prune -exec rm -rf {} +

@@ -17,17 +17,17 @@ the input. Of each layer, its number of features and, by classifier (svm, softma
     flat_from            fold -> the N from which on the SVM stays the same
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, layer_analysis, layer_table, nets, paper
+from sentiment.arguments import Parser
 from sentiment.progress import Progress
 
 
 def main(argv=None):
     """Analyse; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
@@ -57,7 +57,7 @@ def main(argv=None):
     if args.jobs is not None and args.jobs < 1:
         parser.error("--jobs must be above zero")
 
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    init = cards.run_name(args.init)
     folds = paper.FOLDS if "all" in args.fold else sorted(set(map(int, args.fold)))
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         title = f"{subset}, {args.arch} from {init}"

@@ -5,7 +5,6 @@
 The array is 3×H×W, BGR, 0 to 255, so that np.load(FILE).mean(1).mean(1) gives the channels' means.
 """
 
-import argparse
 import io
 import sys
 from pathlib import Path
@@ -13,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import console, engine, testing
+from sentiment.arguments import Parser
 from sentiment.files import write_whole
 
 
 def main(argv=None):
     """Convert; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("mean", type=Path, help="the .binaryproto")
     parser.add_argument("--out", type=Path, help="the .npy to write (default: its name with that suffix)")
     args = parser.parse_args(argv)

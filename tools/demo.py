@@ -8,7 +8,6 @@ dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the c
 pictures show. What is there already is left alone; training that was stopped goes on from its last snapshot.
 """
 
-import argparse
 import math
 import multiprocessing
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import console, drawn, engine, folds, nets, paper
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_json, replacing, write_if_changed, write_json
 from sentiment.logs import stderr_to
@@ -46,7 +46,7 @@ DATASET = {
 
 def main(argv=None):
     """Make what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
     option("--seed", type=int, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
@@ -59,7 +59,8 @@ def main(argv=None):
     weights = out / "models" / f"{MODEL}.caffemodel"
     claim(out / "demo.json", {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations})
     scenes, concepts = drawn.scenes(args.seed), drawn.concepts(args.pictures, args.seed)
-    drawings = [(out / "images", scenes), (source / "images", [] if weights.is_file() else concepts)]
+    wanted: list[list] = [scenes, [] if weights.is_file() else concepts]
+    drawings = zip((out / "images", source / "images"), wanted, strict=True)
     due = [(folder, pictures) for folder, pictures in drawings if pictures and not folder.is_dir()]
     seconds = SECONDS_DRAWING * sum(len(pictures) for _, pictures in due)
     seconds += 0 if weights.is_file() else SECONDS_TRAINING * args.iterations
@@ -114,9 +115,9 @@ def source_net(folder):
     Differs from the template in what a short training needs: fillers that keep the scale of the signal from layer to
     layer (the reference model's start on a plateau that takes it thousands of iterations to leave), and no dropout.
     """
-    lists = [str((folder / "train.txt").resolve())] * 2
+    listed = str((folder / "train.txt").resolve())
     images = (folder / "images").resolve()
-    net = nets.train_val("finetune", *lists, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, scratch=True)
+    net = nets.train_val("finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, True)
     net.name = "DrawnConcepts"
     layers = [layer for layer in net.layer if layer.type != "Dropout" and not any(rule.phase for rule in layer.include)]
     for layer in layers:

@@ -8,7 +8,6 @@ called; INIT=places with DATA=data/demo is the stand-in. Each is trained on from
 DeepSentiBank's) for a short time, on concepts of its own. What is there already is left alone.
 """
 
-import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import cards, console, dataset, engine, files, folds, nets, paper, stand_ins
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, duration
@@ -30,7 +30,7 @@ SECONDS = 7  # a stand-in, on two CPU cores
 
 def main(argv=None):
     """Make what is missing; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
     option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="which (default: all nine)")
@@ -109,9 +109,9 @@ def train(caffe, name, pairs, mean, data, args):
     parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / SOURCE
     batch, divisor = data.setting("batch_size", None), data.setting("channels_divisor", None)
     files.write_whole(folder / "train.txt", folds.list_text(pairs))
-    lists = [str((folder / "train.txt").resolve())] * 2
+    listed = str((folder / "train.txt").resolve())
     images = (args.data / "source" / "images").resolve()
-    net = nets.train_val("finetune", *lists, images, str(mean.resolve()), batch, batch, divisor)
+    net = nets.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
     answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYERS["finetune"])
     answer.inner_product_param.num_output = len(stand_in.concepts)
     iterations = stand_ins.ITERATIONS

@@ -7,18 +7,19 @@ Sizes, parameters and rates are those of the definitions in --prototxt, as tools
 paper's Figures 1 and 3 are illustrations without results and are not drawn.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import architecture_figures, console
 from sentiment.architectures import PROTOTXT
+from sentiment.arguments import Parser
 from sentiment.files import write_if_changed
+from sentiment.progress import patience
 
 
 def main(argv=None):
     """Draw; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--figure", nargs="+", choices=[*architecture_figures.FIGURES, "all"], default=["all"])
     option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
@@ -28,7 +29,8 @@ def main(argv=None):
     for number, draw in architecture_figures.FIGURES.items():
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
-            written = write_if_changed(path, draw(args.prototxt))
+            with patience(f"drawing {path}"):
+                written = write_if_changed(path, draw(args.prototxt))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
 

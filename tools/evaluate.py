@@ -5,19 +5,23 @@
 
 Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
 into --out for a net that is no run of this project. A fold whose result is of the weights that lie there is left alone.
+
+The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, or of the tests in train.log: those warp
+8-bit pixels by OpenCV and subtract the mean image, pycaffe warps floats and subtracts the channels' means.
 """
 
-import argparse
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, console, dataset, engine, folds, nets, paper, results, solvers, testing
+from sentiment import cards, comparisons, console, dataset, engine, folds, nets, paper, results, solvers, testing
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256
 from sentiment.logs import stderr_to
-from sentiment.progress import Progress
+from sentiment.progress import Progress, patience
 from sentiment.runs import Run, variant
 
 # What the paper leaves open, or a user may have changed, by its name in run.json.
@@ -26,7 +30,7 @@ CHOICES = ("variant", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *
 
 def main(argv=None):
     """Test; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument_group("runs of tools/train.py").add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
@@ -42,7 +46,7 @@ def main(argv=None):
     option("--weights", type=Path, help=".caffemodel")
     option("--list", type=Path, help="file of `name label` lines")
     option("--images", type=Path, help="folder the list's names are relative to")
-    option("--mean", default=paper.IMAGENET_MEANS_BGR, help="mean file, or b,g,r (default: the ImageNet means)")
+    option("--mean", help="mean file, or b,g,r (default: the ImageNet means)")
     option("--out", type=Path, help="folder to write to")
     parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
@@ -53,15 +57,15 @@ def main(argv=None):
         if missing := [name for name in ("weights", "list", "images", "out") if getattr(args, name) is None]:
             parser.error(f"--model needs --{' --'.join(missing)} too")
         caffe = engine.start(args.gpu)
-        means = testing.channel_means(cards.parse_mean(args.mean))
+        means = testing.channel_means(cards.mean_for(args.weights, args.mean))
         pairs = folds.read_list(args.list)
         rows = predict(caffe, args.model, args.weights, args.list, pairs, args.images, means, args.batch_size, args.out)
         results.write_predictions(args.out / "predictions.csv", rows)
-        print_accuracy(str(args.weights), accuracy(rows))
+        print_accuracy(str(args.weights), accuracy(rows), len(rows))
         return 0
 
     data = dataset.load(args.data)
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    init = cards.run_name(args.init)
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
             evaluate(Run(args.runs, subset, args.arch, init, fold, variant(args.variant, args.seed)), data, args)
@@ -79,7 +83,7 @@ def evaluate(run, data, args):
     if not weights.is_file() and result is None:
         raise UserError(f"{run.folder}: its training is not done; run tools/train.py with the same options, it goes on")
     if result and (not weights.is_file() or result["hashes"]["weights"] == sha256(weights)):
-        print_accuracy(f"{title} (done already)", result["accuracy"])
+        print_accuracy(f"{title} (done already)", result["accuracy"], result["test_images"])
         return
 
     test_list = folds.list_path(args.splits, data.name, run.subset, run.fold, "test")
@@ -101,7 +105,7 @@ def evaluate(run, data, args):
     }
     results.write_predictions(run.predictions, rows)
     results.write(run.result, result)  # last: it says that all else is there
-    print_accuracy(title, result["accuracy"])
+    print_accuracy(title, result["accuracy"], len(rows))
 
 
 def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):
@@ -110,7 +114,7 @@ def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):
         if not path.is_file():
             raise UserError(f"no file {path}")
     out.mkdir(parents=True, exist_ok=True)
-    with stderr_to(out / "test.log"):
+    with stderr_to(out / "test.log") as terminal, patience(f"reading {weights}", terminal):
         net = caffe.Net(str(model), str(weights), caffe.TEST)
     classes = net.blobs[net.outputs[0]].data.size // net.blobs[net.outputs[0]].data.shape[0]
     if classes != paper.CLASSES:
@@ -132,14 +136,16 @@ def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):
 def accuracy(rows):
     """The fraction of images whose more probable class is their label, both ways; even odds are negative (argmax)."""
     return {
-        way: sum((row[column] > 0.5) == (row[1] == paper.POSITIVE) for row in rows) / len(rows)
+        way: sum(comparisons.right(row[1], row[column]) for row in rows) / len(rows)
         for way, column in zip(results.WAYS, (2, 3), strict=True)
     }
 
 
-def print_accuracy(title, scores):
-    """One line."""
+def print_accuracy(title, scores, images):
+    """One line; a second one where a net is worse than guessing by more than chance (three standard deviations)."""
     print(f"{title}: {scores['center']:.3f} centre crop, {scores['oversampled']:.3f} ten crops", flush=True)
+    if (0.5 - scores["oversampled"]) * images > 3 * math.sqrt(images) / 2:
+        print("  worse than guessing: are classes or labels the other way round? 0 is negative, 1 positive", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,30 +8,23 @@ onnxruntime has to answer as Caffe does. The ONNX model takes any number of imag
 definition; its metadata say which mean and which classes, where a run knows them.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, engine, nets, onnx_export, paper, solvers, surgery, trained
+from sentiment import console, engine, onnx_export, surgery, trained
+from sentiment.arguments import Parser, run_of, run_options
 from sentiment.console import UserError
 from sentiment.files import replacing
 from sentiment.logs import stderr_to
-from sentiment.runs import Run, variant
+from sentiment.progress import patience
 
 
 def main(argv=None):
     """Export; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
-    option = parser.add_argument_group("which run of tools/train.py").add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", choices=paper.SUBSETS, default="five_agrees")
-    option("--fold", type=int, choices=paper.FOLDS, default=1)
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
-    option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+    run_options(parser.add_argument_group("which run of tools/train.py").add_argument)
     option = parser.add_argument_group("any other net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
@@ -47,10 +40,11 @@ def main(argv=None):
 
     model, weights, metadata = chosen(args)
     caffe = engine.start()
-    with stderr_to(os.devnull):
+    with stderr_to(os.devnull) as terminal, patience(f"reading {weights}", terminal):
         net = surgery.load(caffe, model, weights)
-    exported, tensors = onnx_export.export(net, str(model), metadata)
-    difference = onnx_export.largest_difference(net, exported, tensors)
+    with patience("exporting, and holding each blob of onnxruntime against Caffe's"):
+        exported, tensors = onnx_export.export(net, str(model), metadata)
+        difference = onnx_export.largest_difference(net, exported, tensors)
     state = onnx_export.state_dict(net)
     out = args.out or weights.parent
     paths = out / f"{weights.stem}.onnx", out / f"{weights.stem}.safetensors"
@@ -66,8 +60,7 @@ def chosen(args):
     """Definition and weights, and what a run knows of them."""
     if args.model:
         return args.model, args.weights, {}
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
-    net = trained.of_run(Run(args.runs, args.subset, args.arch, init, args.fold, variant(args.variant, args.seed)))
+    net = trained.of_run(run_of(args))
     means = ",".join(f"{mean:.9g}" for mean in net.means)
     about = {"title": f"{net.title}, {net.group}", "input": f"BGR, 0 to 255, minus the means {means}"}
     return net.deploy, net.weights, {**about, "classes": "negative,positive"}

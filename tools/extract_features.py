@@ -9,34 +9,26 @@ as far as it has layers; one file, runs/<subset>/source-<init>/grams.npz, serves
 alone; tools/analyze_layers.py goes on from there.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, features, folds, nets, paper, testing
+from sentiment.arguments import Parser, runs_of, runs_options
 from sentiment.console import UserError
 from sentiment.files import read_json, read_text, sha256, write_if_changed
 from sentiment.logs import stderr_to
-from sentiment.progress import Progress
+from sentiment.progress import Progress, patience
 from sentiment.runs import Run
 from sentiment.transfer import take_over
 
 
 def main(argv=None):
     """Extract; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["all"])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option(
-        "--init",
-        default="caffenet",
-        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
-    )
+    runs_options(option, fold="all")
     option("--source", action="store_true", help="extract from --init itself, not fine-tuned; --fold is not asked")
     option("--model", type=Path, help="with --source: its deploy definition (default: that of --arch)")
     option("--mean", help="mean file, or b,g,r (default: the one the net was trained with)")
@@ -59,18 +51,15 @@ def main(argv=None):
     args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
 
     data = dataset.load(args.data)
-    subsets = paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset)
     if args.source:
         source = cards.resolve(args.init, args.mean, own=data.folder / "models")
         if source.path is None:
             raise UserError(f"INIT={args.init} has no weights to extract from")
-        for subset in subsets:
+        for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
             extract_source(subset, source, data, args)
         return 0
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
-    for subset in subsets:
-        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
-            extract_run(Run(args.runs, subset, args.arch, init, fold), data, args)
+    for run in runs_of(args):
+        extract_run(run, data, args)
     return 0
 
 
@@ -138,7 +127,7 @@ def extract(title, path, about, by_fold, data, mean, load, args):
     if missing := data.missing(images):
         raise UserError(f"{missing[0]} of the fold lists is not in {data.images} ({len(missing)} such images)")
     caffe = engine.start(args.gpu)
-    with stderr_to(path.with_name("features.log")):
+    with stderr_to(path.with_name("features.log")) as terminal, patience("reading the weights", terminal):
         net, end = load(caffe)
     subtracted = features.mean_to_subtract(mean, about["mean_way"], net.blobs[net.inputs[0]].data.shape[2:])
     widths = features.widths_of(net, features.layers_of(net, end))

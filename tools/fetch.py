@@ -8,13 +8,13 @@
 Every file is taken from the first of its links that gives the right content; what is there already is not fetched.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from sentiment import cards, console, dataset, download, files, folds, paper
+from sentiment.arguments import Parser
 
 DATA = files.PROJECT / "data" / "deepsent"
 DATA_LINKS = (  # the address in the paper is gone since 2021
@@ -27,7 +27,7 @@ DATA_LINKS = (  # the address in the paper is gone since 2021
 
 def main(argv=None):
     """Fetch; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")
     data = what.add_parser("data", help="the DeepSent Twitter images and labels")
     data.add_argument("--out", type=Path, default=DATA, help="folder to make (default: data/deepsent)")
@@ -67,6 +67,8 @@ def fetch_data(out, archive):
         return 0
     if out.exists() and any(out.iterdir()):
         raise console.UserError(f"{out} is there and is not the DeepSent data; move it away or give another --out")
+    if archive and not archive.is_file():
+        raise console.UserError(f"ARCHIVE: no file {archive}")
     links = (download.Link(str(archive)),) if archive else DATA_LINKS
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".deepsent-", dir=out.parent) as temporary:

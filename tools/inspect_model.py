@@ -6,23 +6,25 @@
 A file is known by its content, never by its name: a card of models/ is named where its published digest is the file's.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import console, engine, inspection
+from sentiment.arguments import Parser
 from sentiment.files import sha256
+from sentiment.progress import patience
 
 
 def main(argv=None):
     """Inspect; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     args = parser.parse_args(argv)
     engine.start()
     for path in args.files:
-        for line in lines(inspection.read(path)):
-            print(line, flush=True)
+        with patience(f"reading {path}"):
+            said = list(lines(inspection.read(path)))
+        print("\n".join(said), flush=True)
     return 0
 
 

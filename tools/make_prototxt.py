@@ -11,11 +11,11 @@ tools/train.py writes the same nets with a run's own paths. fc9 and fc9-frozen k
 from: the committed ones are CaffeNet's.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, nets, paper, solvers, surgery
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import PROJECT, write_if_changed
 from sentiment.transfer import last_layer
@@ -27,7 +27,7 @@ FCN = "fcn"
 
 def main(argv=None):
     """Generate; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, FCN, "all"], default=["all"])
     parser.add_argument(
         "--data", default="data/deepsent", help="the data set's folder, as written into the definitions"

@@ -7,12 +7,12 @@ They train the nets of prototxt/ on the paper's numbers of images, from the repo
 the same with a run's own net, number of images and seed.
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
 
 from sentiment import console, nets, paper, solvers
+from sentiment.arguments import Parser
 from sentiment.files import PROJECT, write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
@@ -20,7 +20,7 @@ HEADER = "# Written by tools/make_solver.py\n"
 
 def main(argv=None):
     """Generate; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, "all"], default=["all"])
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--seed", type=int, default=solvers.DEFAULT_SEED)

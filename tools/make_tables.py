@@ -8,18 +8,19 @@ becomes results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± st
 what was not run is shown as –. --report adds report.html: all of it in one file, with the figures that lie there.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import catalogue, console, paper, report, study
+from sentiment.arguments import Parser
+from sentiment.progress import patience
 
 LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
 
 
 def main(argv=None):
     """Make tables; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
     option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
@@ -53,7 +54,9 @@ def main(argv=None):
                 print(f"{text}\n({paths})\n")
         if args.report:
             made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}
-            print(report.write(folder, found, made))
+            with patience(f"writing {folder / 'report.html'}"):
+                path = report.write(folder, found, made)
+            print(path)
     return 0
 
 

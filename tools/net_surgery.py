@@ -8,33 +8,24 @@ Writes <weights>_conv.caffemodel and deploy_conv.prototxt beside the weights (or
 layers as the paper's Table 1 does. Without weights it only prints. A global pooling, as SqueezeNet's, becomes a window.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, engine, nets, paper, surgery
+from sentiment import console, engine, paper, surgery, trained
+from sentiment.arguments import Parser, runs_of, runs_options
 from sentiment.console import UserError
-from sentiment.files import read_json, replacing
+from sentiment.files import replacing
 from sentiment.logs import stderr_to
-from sentiment.runs import Run
+from sentiment.progress import patience
 
 HEADER = "# Written by tools/net_surgery.py\n"
 
 
 def main(argv=None):
     """Operate; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    option = parser.add_argument_group("runs of tools/train.py").add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option(
-        "--init",
-        default="caffenet",
-        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
-    )
+    parser = Parser(__doc__)
+    runs_options(parser.add_argument_group("runs of tools/train.py").add_argument)
     option = parser.add_argument_group("any other net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
@@ -45,9 +36,9 @@ def main(argv=None):
 
     if args.weights and not args.model:
         parser.error("--weights needs --model too")
-    pairs = [(args.model, args.weights)] if args.model else list(trained(args))
+    found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
-    for model, weights in pairs:
+    for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
         conversion = surgery.convert(
             surgery.read_definition(model), (args.input_size, args.input_size), where=str(model)
         )
@@ -61,25 +52,13 @@ def main(argv=None):
     return 0
 
 
-def trained(args):
-    """Definition and weights of each run asked for."""
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
-    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
-        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
-            run = Run(args.runs, subset, args.arch, init, fold)
-            weights = run.weights(read_json(run.identity)["iterations"]) if run.identity.is_file() else None
-            if weights is None or not weights.is_file():
-                raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
-            yield run.deploy, weights
-
-
 def write(conversion, model, weights, out):
     """Write weights and definition, both or neither; returns their paths."""
     paths = out / f"{weights.stem}_conv.caffemodel", out / "deploy_conv.prototxt"
     if model.resolve() == paths[1].resolve():
         raise UserError(f"{model} would be overwritten; give another --out")
     caffe = engine.start()
-    with stderr_to(os.devnull):
+    with stderr_to(os.devnull) as terminal, patience(f"converting {weights}", terminal):
         classifier = surgery.load(caffe, model, weights)
         net = surgery.build(caffe, conversion, classifier)
     with replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:

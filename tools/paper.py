@@ -10,7 +10,6 @@ same command goes on; what is done is left alone. An initialisation that cannot 
 and last (exit status 2).
 """
 
-import argparse
 import importlib
 import shlex
 import sys
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.experiments import PARTS
 from sentiment.plans import settings
@@ -30,7 +30,7 @@ CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.
 
 def main(argv=None):
     """Run; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, {REPORT} (default: all)")
     option("--data", type=Path, default=Path("data/deepsent"), help="images and labels (default: %(default)s)")

@@ -8,20 +8,21 @@ Without logs it draws the nine initialisations' losses on one fold into results/
 table of iterations to convergence beside it. With logs it draws those and prints their table.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import catalogue, claims, console, loss_curves, loss_figure, paper, study
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import write_if_changed
+from sentiment.progress import patience
 
 NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
 
 
 def main(argv=None):
     """Plot; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("logs", nargs="*", type=Path, metavar="LOG", help="logs to plot (default: those of Figure 6)")
     option("--names", nargs="+", help="what the legend calls the logs (default: what tells their paths apart)")
@@ -67,7 +68,8 @@ def main(argv=None):
 
 def write(path, curves, title, tests):
     """Draw into a file and say so."""
-    written = write_if_changed(path, loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests))
+    with patience(f"drawing {path}"):
+        written = write_if_changed(path, loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests))
     print(f"{path}{'' if written else ' (unchanged)'}")
 
 

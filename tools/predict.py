@@ -10,37 +10,29 @@ positive and red for negative, laid half and half over the picture, in a border 
 still JPEG, PNG or WebP files, turned upright where the camera noted how it was held.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, maps, nets, paper, pictures, solvers, trained
+from sentiment import cards, console, maps, pictures, trained
+from sentiment.arguments import Parser, run_of, run_options
 from sentiment.console import UserError
 from sentiment.predictor import Predictor
-from sentiment.runs import Run, variant
 
 
 def main(argv=None):
     """Predict; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="image")
     parser.add_argument("--map", action="store_true", help="lay the sentiment map over each picture")
     parser.add_argument(
         "--out", type=Path, default=Path("results/predictions"), help="folder of the maps (default: %(default)s)"
     )
     parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option = parser.add_argument_group("which run of tools/train.py").add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", choices=paper.SUBSETS, default="five_agrees")
-    option("--fold", type=int, choices=paper.FOLDS, default=1)
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
-    option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+    run_options(parser.add_argument_group("which run of tools/train.py").add_argument)
     option = parser.add_argument_group("any other two-way net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
-    option("--mean", default=paper.IMAGENET_MEANS_BGR, help="mean file, or b,g,r (default: the ImageNet means)")
+    option("--mean", help="mean file, or b,g,r (default: the ImageNet means)")
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights go together")
@@ -60,9 +52,8 @@ def main(argv=None):
 def chosen(args):
     """The trained net that the options name."""
     if args.model:
-        return trained.of_files(args.model, args.weights, cards.parse_mean(args.mean))
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
-    return trained.of_run(Run(args.runs, args.subset, args.arch, init, args.fold, variant(args.variant, args.seed)))
+        return trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
+    return trained.of_run(run_of(args))
 
 
 def outputs(images, folder):

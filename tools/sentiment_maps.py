@@ -10,16 +10,17 @@ global prediction's colour. The sheet is results/<data set>/figure7.png; figure7
 what was measured. What is there is not made again.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from sentiment import cards, console, dataset, gallery, maps, nets, paper, results, surgery, tables
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import read_json, write_json, write_whole
 from sentiment.fold_maps import FoldMaps
+from sentiment.progress import patience
 from sentiment.runs import Run
 
 ON_SHEET = 6
@@ -28,7 +29,7 @@ WORDS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 def main(argv=None):
     """Map; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
@@ -61,7 +62,7 @@ def main(argv=None):
     args.batch_size = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)
 
     data = dataset.load(args.data)
-    init = cards.resolve(args.init).name if Path(args.init).is_file() else args.init
+    init = cards.run_name(args.init)
     numbers = paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold))
     of_fold = [
         FoldMaps(Run(args.runs, args.subset, args.arch, init, fold), data, args.input_size, args.prediction, args.gpu)
@@ -77,13 +78,16 @@ def main(argv=None):
     same = before.get("about") == about
     patches, spent = (before.get(name) if same else None for name in ("patches", "cost"))
     if args.compare_patches and (not patches or patches["maps"] != min(args.compare_patches, len(shown))):
-        patches = compare(of_fold, shown[: args.compare_patches])
+        with patience("comparing maps with predictions of their patches"):
+            patches = compare(of_fold, shown[: args.compare_patches])
     if args.cost and not spent:
-        spent = cost(of_fold[0])
+        with patience("measuring the cost of a map"):
+            spent = cost(of_fold[0])
     say(patches, spent)
     if not (same and path.is_file()):
-        exhibits = [part.exhibit(image) for image in shown for part in of_fold if image in part.predicted]
-        write_whole(path, gallery.sheet(exhibits, *words(about)))
+        with patience(f"drawing {path}"):
+            exhibits = [part.exhibit(image) for image in shown for part in of_fold if image in part.predicted]
+            write_whole(path, gallery.sheet(exhibits, *words(about)))
     if (record := {"about": about, "patches": patches, "cost": spent}) != before:
         write_json(path.with_suffix(".json"), record)
     print(f"{path}{' (done already)' if same else ''}")
@@ -151,9 +155,10 @@ def chosen(of_fold, images):
 def compare(of_fold, images):
     """How far the maps of some images are from the classifier's word on their patches."""
     both = [
-        maps.patch_differences(*part.nets, part.conversion, part.inputs(own))
+        maps.patch_differences(net, classifier, part.conversion, part.inputs(own))
         for part in of_fold
         if (own := [image for image in images if image in part.predicted])
+        for net, classifier in [part.nets]
     ]
     return maps.difference_summary(*(np.concatenate(ways) for ways in zip(*both, strict=True)))
 

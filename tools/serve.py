@@ -8,12 +8,12 @@ The page lists every trained network below the folder of runs, the demo's too; w
 Nothing that is sent is kept. Only this machine can reach the page, unless --host says otherwise. Ctrl-C ends it.
 """
 
-import argparse
 import logging
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, dataset, paper, pictures, server, trained
+from sentiment import cards, console, dataset, pictures, server, trained
+from sentiment.arguments import Parser
 from sentiment.console import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 
 def main(argv=None):
     """Serve until Ctrl-C; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     option(
@@ -33,7 +33,7 @@ def main(argv=None):
     )
     option("--model", type=Path, help="deploy definition of one more net")
     option("--weights", type=Path, help="its .caffemodel")
-    option("--mean", default=paper.IMAGENET_MEANS_BGR, help="its mean file, or b,g,r (default: the ImageNet means)")
+    option("--mean", help="its mean file, or b,g,r (default: the ImageNet means)")
     option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
     option("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
@@ -44,7 +44,7 @@ def main(argv=None):
     if not 0 <= args.port < 1 << 16:
         parser.error("--port must be below 65536")
 
-    given = [trained.of_files(args.model, args.weights, cards.parse_mean(args.mean))] if args.model else []
+    given = [trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
     data = [dataset.load(folder) for folder in args.data if folder.is_dir()]
     models = server.Models(args.runs, given, data, args.gpu)
     if not models.all():

@@ -12,11 +12,12 @@ of each training list what is byte-identical to a test image; those lists go to 
 --splits splits/no-twins.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from sentiment import console, dataset, download, files, folds, paper
+from sentiment.arguments import Parser
+from sentiment.progress import patience
 
 AUTHORS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
 LINKS = (f"{AUTHORS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{AUTHORS}/master/ground_truth")
@@ -25,7 +26,7 @@ FETCHED = files.PROJECT / "data" / "ground_truth"
 
 def main(argv=None):
     """Split; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data", type=Path, default=files.PROJECT / "data" / "deepsent", help="the data set's folder")
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--published", type=Path, help="folder with the authors' lists (default: fetched)")
@@ -122,10 +123,11 @@ def fetch(name):
 
 def digest_images(data, made, digests):
     """Add the digests of the lists' images that are not known yet."""
-    for fold in made:
-        for name, _ in fold.train + fold.test:
-            if name not in digests:
-                digests[name] = files.sha256(data.images / name)
+    with patience(f"reading the images in {data.images} for byte-identical ones"):
+        for fold in made:
+            for name, _ in fold.train + fold.test:
+                if name not in digests:
+                    digests[name] = files.sha256(data.images / name)
 
 
 def report(data, subset, made, digests):

@@ -5,25 +5,25 @@
 
 A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log; with a seed other than the
 usual one it is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C ends with a snapshot; the same command goes on from the
-newest whole one, and a run that is done is left alone. Exit status: 0 done, 2 something given is wrong, 130 stopped.
+newest whole one, and a run that is done is left alone.
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, folds, nets, paper, snapshots, solvers
+from sentiment.arguments import Parser
 from sentiment.interrupt import postponed
 from sentiment.logs import ignored_layers, stderr_to
 from sentiment.plans import Plan, settings
-from sentiment.progress import Progress, duration
+from sentiment.progress import Progress, duration, patience
 from sentiment.transfer import take_over
 
 
 def main(argv=None):
     """Train; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
@@ -78,7 +78,8 @@ def train(caffe, plan):
     resumed = snapshots.newest(run)
     with engine.working_in(run.folder), stderr_to(run.log) as terminal:
         log_start = run.log.stat().st_size
-        solver = caffe.SGDSolver(run.solver.name)
+        with patience(f"{plan.title}: setting up", terminal):
+            solver = caffe.SGDSolver(run.solver.name)
         print(plan.title)
         if resumed is not None:
             solver.restore(run.state(resumed).name)

@@ -38,8 +38,7 @@ class Memory:
         device = mode.device()
         tensor = self.tensor
         if tensor is None:
-            zeros = self.host is None
-            tensor = torch.zeros(self.capacity, device=device) if zeros else self.host.to(device)
+            tensor = torch.zeros(self.capacity, device=device) if self.host is None else self.host.to(device)
         elif tensor.device != device:
             tensor = tensor.to(device)
             if device.type == "cpu" and self.host is not None:
@@ -71,9 +70,9 @@ class Memory:
 
     def own(self):
         """Make the values this memory's own again."""
-        if self.borrowed:
+        if self.borrowed and self.tensor is not None:
             self.tensor = self.tensor.clone()
-            self.borrowed = False
+        self.borrowed = False
 
     def zero(self):
         """Set everything to zero, at no cost where no view was handed out."""
@@ -95,7 +94,8 @@ class Memory:
         self.own()
         if self.host is None:
             values = self.read(shape)
-            flat = self.tensor.reshape(-1) if self.tensor.is_contiguous() else values.reshape(-1)
+            whole = values if self.tensor is None or not self.tensor.is_contiguous() else self.tensor
+            flat = whole.reshape(-1)
             if flat.numel() < self.capacity:
                 flat = torch.cat([flat, flat.new_zeros(self.capacity - flat.numel())])
             self.host = flat.detach().to("cpu")
@@ -113,7 +113,7 @@ class Blob:
     """
 
     def __init__(self, shape=()):
-        self._shape = ()
+        self._shape: tuple[int, ...] = ()
         self._data = Memory(0)
         self._diff = Memory(0)
         self.reshape(*shape)

@@ -274,7 +274,7 @@ class Graph:
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
         end = len(self.layers) - 1 if end is None else end
-        loss = 0.0
+        loss: float | torch.Tensor = 0.0
         for i in range(start, end + 1):
             layer, bottom, top = self.layers[i], self._bottom_blobs[i], self._top_blobs[i]
             for hook in self._hooks["before_forward"]:

@@ -116,9 +116,9 @@ def compute_image_mean(database, output=None):
 
     Sums are float32, as Caffe's. CaffeError where images differ in shape or a record is none.
     """
-    total, count = None, 0
+    count = 0
     for image, where in records(database):
-        if total is None:
+        if not count:
             total = np.zeros(image.shape, np.float32)
         if image.shape != total.shape:
             raise CaffeError(f"An image of {image.shape}, not {total.shape}: resize them all ({where}).")

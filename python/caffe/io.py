@@ -183,18 +183,25 @@ class Transformer:
         expected = tuple(self.inputs[in_][1:])
         if mean.ndim == 1:
             if mean.shape != expected[:1]:
-                raise ValueError("Mean channels incompatible with input.")
+                raise ValueError(f"Mean channels incompatible with input. There are {len(mean)}, not {expected[0]}.")
             mean = mean[:, np.newaxis, np.newaxis]
         elif mean.ndim not in (2, 3):
             raise ValueError("Mean shape invalid")
         elif (1, *mean.shape)[-3:] != expected:
-            raise ValueError("Mean shape incompatible with input shape.")
+            raise ValueError(
+                f"Mean shape incompatible with input shape. The mean is {_by(mean.shape)}, the input {_by(expected)}: "
+                "give the channels' means, mean.mean(1).mean(1), or the mean resized or cropped to the input."
+            )
         self.mean[in_] = mean
 
     def set_input_scale(self, in_, scale):
         """Factor after everything else, the mean included."""
         self._check_input(in_)
         self.input_scale[in_] = scale
+
+
+def _by(shape):
+    return " x ".join(map(str, shape))
 
 
 def load_image(filename, color=True):

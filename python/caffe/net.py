@@ -122,13 +122,13 @@ class Net(Graph):
         return self._trimmed(collected, kwargs)
 
     def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
-        """Forward and backward in batches; inputs and output diffs in, (outputs, input diffs) back."""
+        """Forward and backward in batches; inputs and output diffs (a loss needs none) in, (outputs, diffs) back."""
         outs, grads = {}, {}
-        inputs = {n: a for n, a in kwargs.items() if n in self.inputs}
-        tops = {n: a for n, a in kwargs.items() if n in self.outputs}
-        if len(inputs) + len(tops) != len(kwargs):
+        tops = [name for name in kwargs if name in self.outputs]
+        if not {*kwargs} <= {*self.inputs, *self.outputs}:
             raise Exception(f"Arguments are neither inputs {self.inputs} nor outputs {self.outputs}: {sorted(kwargs)}")
-        for batch, top_batch in zip(self._batches(inputs), self._batches(tops), strict=True):
+        for batch in self._batches(kwargs):
+            top_batch = {name: batch.pop(name) for name in tops}
             for name, values in self.forward(blobs=blobs, **batch).items():
                 outs.setdefault(name, []).append(np.array(values))
             for name, values in self.backward(diffs=diffs, **top_batch).items():

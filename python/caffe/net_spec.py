@@ -21,7 +21,7 @@ def param_name_dict():
     return {
         field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
         for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields
-        if field.name.endswith("_param")
+        if field.message_type and field.name.endswith("_param")
     }
 
 

@@ -1,5 +1,7 @@
 """Crop, mirror, mean and scale of the data layers, with Caffe's draws in Caffe's order (data_transformer.cpp)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -22,7 +24,7 @@ class DataTransformer:
         self.phase = phase
         self.crop_size = param.crop_size
         self.scale = np.float32(param.scale)
-        self.stream = None
+        self.stream: Any = None  # a Stream once it draws
         self._mean = None
         self._mean_values = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
         if param.HasField("mean_file"):
@@ -65,7 +67,6 @@ class DataTransformer:
                 f"an image gives {_by(output)} in a batch of {_by(batch)}: all of a batch need the same size and "
                 "channels (set crop_size, or new_height and new_width)"
             )
-        self._mean_of(shape)
         mirror = bool(self.param.mirror) and self.stream.word() % 2 == 1
         top = left = 0
         if self.crop_size and self.phase == caffe_pb2.TRAIN:
@@ -73,7 +74,9 @@ class DataTransformer:
             left = self.stream.word() % (width - self.crop_size + 1)
         elif self.crop_size:
             top, left = (height - self.crop_size) // 2, (width - self.crop_size) // 2
-        return np.s_[:, top : top + output[1], left : left + output[2]], mirror
+        part = np.s_[:, top : top + output[1], left : left + output[2]]
+        self._mean_of(shape, part)  # which says where it does not fit
+        return part, mirror
 
     def transform(self, image, out):
         """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``.
@@ -82,11 +85,11 @@ class DataTransformer:
         """
         part, mirror = self.place(image.shape, out.shape)
         target = out[:, :, ::-1] if mirror else out
-        mean = self._mean_of(image.shape)
+        mean = self._mean_of(image.shape, part)
         if mean is None:
             target[...] = image[part]
         else:
-            np.subtract(image[part], mean[part] if mean is self._mean else mean, out=target)
+            np.subtract(image[part], mean, out=target)
         if self.scale != 1:
             out *= self.scale
 
@@ -107,12 +110,11 @@ class DataTransformer:
         """
         device = images[0].device
         batch = torch.stack([image[part] for image, (part, _) in zip(images, places, strict=True)]).float()
-        mean = self._mean_of(images[0].shape)
-        if mean is self._mean and mean is not None:
-            mean = torch.from_numpy(mean).to(device)
+        if self._mean is not None:
+            mean = torch.from_numpy(self._mean).to(device)
             batch -= torch.stack([mean[part] for part, _ in places])
-        elif mean is not None:
-            batch -= torch.from_numpy(mean).to(device)
+        elif len(self._mean_values):
+            batch -= torch.from_numpy(self._mean_values).to(device)
         if self.scale != 1:
             batch *= float(self.scale)
         if any(mirror for _, mirror in places):
@@ -120,14 +122,14 @@ class DataTransformer:
             batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
         return batch
 
-    def _mean_of(self, shape):
+    def _mean_of(self, shape, part):
         if self._mean is not None:
             if self._mean.shape != tuple(shape):
                 raise CaffeError(
                     f"the mean file {self.param.mean_file} is {_by(self._mean.shape)} but an image is {_by(shape)}: "
-                    "the mean must have the images' size before cropping"
+                    "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
                 )
-            return self._mean
+            return self._mean[part]
         count = len(self._mean_values)
         if count not in (0, 1, shape[0]):
             raise CaffeError(f"Specify either 1 mean_value or as many as channels: {shape[0]} (there are {count})")

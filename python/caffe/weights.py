@@ -86,10 +86,10 @@ def write_weights(path, net, arrays, diffs=None):
 def read_state(path):
     """The solver state in a .solverstate file."""
     with _open(path, "solver state (.solverstate)") as reader:
-        state = SolverState(iter=None)
+        state, iteration = SolverState(), None
         for part in reader.fields():
             if part.number == 1:
-                state.iter = wire.integer(part)
+                iteration = wire.integer(part)
             elif part.number == 2:
                 state.learned_net = reader.text(part)
             elif part.number == 3:
@@ -98,8 +98,9 @@ def read_state(path):
                 state.history.append(array.data.reshape(array.shape))
             elif part.number == 4:
                 state.current_step = wire.integer(part)
-        if state.iter is None:
+        if iteration is None:
             raise Damaged("it has no iteration")
+        state.iter = iteration
         return state
 
 

@@ -33,7 +33,7 @@ class Field(NamedTuple):
     start: int  # of the content, in bytes from the start of the file
     stop: int
     value: int = 0  # of a varint
-    count: int = 1
+    count: int = 1  # type: ignore[assignment] # hides tuple.count, which nobody needs
     stride: int = 0  # bytes from one field of a run to the next
 
 
@@ -232,7 +232,7 @@ class _Chunk(NamedTuple):
     """Numbers that stand together: packed when ``stride`` is their width in bytes, else each behind its tag."""
 
     start: int
-    count: int
+    count: int  # type: ignore[assignment] # as above
     width: int
     stride: int
 
@@ -280,7 +280,7 @@ def blob(array, diff=None, legacy=False):
             parts.append(_encode(number << 3 | VARINT) + _encode(extent))
     for number, values in ((5, array), (6, diff)):
         if values is not None and np.size(values):
-            parts += message(number, memoryview(np.ascontiguousarray(values, "<f4").reshape(-1)).cast("B"))
+            parts += message(number, np.ascontiguousarray(values, "<f4").reshape(-1).data.cast("B"))
     if array.ndim and not legacy:
         parts += message(7, *message(1, b"".join(_encode(extent) for extent in array.shape)))
     return parts

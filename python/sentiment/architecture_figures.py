@@ -70,8 +70,8 @@ def figure4(prototxt=PROTOTXT):
 
 def figure5(prototxt=PROTOTXT):
     """The fine-tuned net beside the one with a layer added, learning and frozen; a PNG file as bytes."""
-    nets = {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"}
-    nets = {title: architectures.read(Path(prototxt) / folder) for title, folder in nets.items()}
+    folders = {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"}
+    nets = {title: architectures.read(Path(prototxt) / folder) for title, folder in folders.items()}
     classes = next(stage.shape[0] for stage in nets["fc9"] if stage.name == "fc8")
     subtitle = (
         f"fc9 keeps the source's own last layer, here of {classes} classes; in fc9-frozen only the new layer learns."

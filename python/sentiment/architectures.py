@@ -35,7 +35,7 @@ class Stage:
     rate: float | None
 
 
-def read(folder):
+def read(folder) -> list[Stage]:
     """The stages of an architecture, from input to output.
 
     Parameters

@@ -23,12 +23,14 @@
 """
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from sentiment import download
+from sentiment import download, verbose
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_text
 from sentiment.paper import IMAGENET_MEANS_BGR
@@ -59,7 +61,7 @@ class Card:
     title: str
     about: str
     file: download.Wanted
-    mean: object  # a download.Wanted, or three channel means (B, G, R)
+    mean: Any  # a download.Wanted, or three channel means (B, G, R)
     last_layer: dict = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
@@ -82,16 +84,16 @@ class Source:
 
     name: str
     path: Path | None
-    mean: object
+    mean: Any
     card: Card | None = None
 
 
-def names(models=MODELS):
+def names(models=MODELS) -> list[str]:
     """Names of the cards there are, sorted."""
     return sorted(path.stem for path in Path(models).glob("*.yaml"))
 
 
-def read(name, models=MODELS):
+def read(name, models=MODELS) -> Card:
     """Read one card.
 
     Raises
@@ -127,7 +129,7 @@ def read(name, models=MODELS):
     )
 
 
-def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
+def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> Source:
     """Find the weights and the mean an INIT stands for, fetching what a card's file lacks.
 
     Parameters
@@ -160,7 +162,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
         return Source(SCRATCH, None, mean or IMAGENET_MEANS_BGR)
     path = Path(init).expanduser().absolute()
     if path.is_file():
-        return Source(_folder_name(path.stem), path, mean or IMAGENET_MEANS_BGR)
+        return Source(run_name(path), path, mean_for(path, mean))
     if "/" in str(init) or path.suffix in (".caffemodel", ".h5", ".binaryproto"):
         raise UserError(f"INIT: no file {init}")
     # Absolute, for what computes with a source may do so in another folder.
@@ -169,10 +171,30 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None):
     weights = download.obtain(card.file, fetch=fetch, say=say)
     if mean is None:
         mean = download.obtain(card.mean, fetch=fetch, say=say) if isinstance(card.mean, download.Wanted) else card.mean
+    verbose.log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
     return Source(card.name, weights, mean, card)
 
 
-def parse_mean(mean):
+def run_name(init) -> str:
+    """What an INIT is called in runs' folders: a file by its stem, anything else as it was given."""
+    path = Path(init).expanduser()
+    return re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "weights" if path.is_file() else init
+
+
+def mean_for(weights, mean=None):
+    """The mean given for weights that no card describes; without one the ImageNet means, and a line that says so."""
+    if mean is not None and mean != "":
+        return parse_mean(mean)
+    shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
+    print(
+        f"{Path(weights).name}: no mean given, so the ImageNet means are taken (b,g,r {shown}); --mean names another",
+        file=sys.stderr,
+        flush=True,
+    )
+    return IMAGENET_MEANS_BGR
+
+
+def parse_mean(mean) -> Path | tuple[float, ...]:
     """A mean given by a user: an existing file as a Path, or ``b,g,r`` as three floats.
 
     Raises
@@ -229,7 +251,3 @@ def _link(link, path):
     if isinstance(link, dict) and isinstance(link.get("url"), str) and set(link) <= {"url", "member"}:
         return download.Link(**link)
     raise UserError(f"{path}: a link is an address, or a mapping of url and member, not {link!r}")
-
-
-def _folder_name(stem):
-    return re.sub(r"[^\w.-]+", "-", stem).strip(".-") or "weights"

@@ -6,6 +6,7 @@ chance is for the deviations beside the means and for McNemar's test to say.
 
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sentiment import paper
@@ -129,7 +130,7 @@ class Claim:
     title: str
     where: str
     means: str
-    test: object
+    test: Callable
 
     def verdict(self, evidence):
         """A `Verdict` and the numbers that decide."""

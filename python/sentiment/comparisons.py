@@ -13,12 +13,12 @@ from sentiment.tables import SUBSET_TITLES, Number, Table
 WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
 
 
-def right(label, positive):
+def right(label, positive) -> bool:
     """Whether P(positive) is on the label's side; even odds are negative."""
     return (positive > 0.5) == (label == paper.POSITIVE)
 
 
-def predictions(net):
+def predictions(net) -> dict[tuple[int, str], tuple[int, float, float]]:
     """A net's answers, pooled over its folds: those of its lowest seed that has most of them.
 
     Returns
@@ -44,7 +44,7 @@ def confusion(answers, way):
     return counts
 
 
-def mcnemar(only_first, only_second):
+def mcnemar(only_first, only_second) -> float:
     """Exact two-sided p-value of McNemar's test.
 
     Parameters
@@ -61,7 +61,7 @@ def mcnemar(only_first, only_second):
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
-def holm(p_values):
+def holm(p_values) -> list[float]:
     """p-values adjusted for how many tests there are (Holm's step-down), in the same order."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -70,7 +70,7 @@ def holm(p_values):
     return adjusted
 
 
-def classes_table(study):
+def classes_table(study) -> Table:
     """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
     rows = []
     for net in study.nets:
@@ -98,7 +98,7 @@ def classes_table(study):
     return Table("classes", "Accuracy by class and confusion", notes, header, rows, study.demo)
 
 
-def mcnemar_tables(study):
+def mcnemar_tables(study) -> list[Table]:
     """McNemar's test between any two nets of a subset, both ways of testing; no table where there are no two."""
     found = []
     for subset in paper.SUBSETS:
@@ -113,7 +113,7 @@ def mcnemar_tables(study):
                     for key in same
                 ]
                 if pairs:
-                    counts = [pairs.count(both) for both in itertools.product((True, False), repeat=2)]
+                    counts = [pairs.count(both) for both in itertools.product((True, False), (True, False))]
                     p = mcnemar(counts[1], counts[2])
                     found.append(([one, other, SUBSET_TITLES[subset], title, len(pairs), *counts], p))
     adjusted = holm([p for _, p in found])

@@ -4,6 +4,8 @@ import errno
 import sys
 from pathlib import Path
 
+from sentiment import verbose
+
 
 class UserError(Exception):
     """One sentence: what is wrong, where (file, line), what to do."""
@@ -30,6 +32,7 @@ def run(main, argv=None):
         refuses, printed on stderr as ``tool: error: sentence``; 130 after Ctrl-C.
     """
     tool = Path(sys.argv[0]).stem or "python"
+    verbose.disable()  # each command of a process for itself
     try:
         return main(argv) or 0
     except KeyboardInterrupt as stop:
@@ -41,13 +44,14 @@ def run(main, argv=None):
         return 141
     except (UserError, OSError, RuntimeError) as error:
         sentence = sentence_of(error)
+        verbose.log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
             raise
         print(f"{tool}: error: {sentence}", file=sys.stderr)
         return 2
 
 
-def sentence_of(error):
+def sentence_of(error) -> str | None:
     """The sentence a user should read of an exception, or None for a fault that is ours."""
     # Where the engine is a real Caffe build there is no caffe.errors, so ask only what is loaded already.
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_text
 from sentiment.paper import ANNOTATORS, SUBSETS
@@ -93,7 +94,7 @@ class Dataset:
         return [name for name in names if not (self.images / name).is_file()]
 
 
-def load(folder):
+def load(folder) -> Dataset:
     """Read a DATA folder.
 
     Parameters
@@ -142,7 +143,7 @@ def load(folder):
     )
 
 
-def read_labels(path, unique=False):
+def read_labels(path, unique=False) -> list[tuple[str, int]]:
     """Read ``name label`` lines, the form of label files and of fold lists.
 
     Parameters
@@ -171,16 +172,22 @@ def read_labels(path, unique=False):
         name = name.strip()
         if not name:
             raise UserError(
-                f"{where}: no label after the image name {line!r}; a line is `name label` with label 0 or 1"
+                f"{where}: no label after the image name {line!r}; a line is `name label`: a blank, then 0 or 1"
             )
         if label not in ("0", "1"):
-            raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive)")
+            hint = ""
+            if line[:2] in ("0 ", "1 "):
+                hint = f"; the name comes first, as `{line[2:]} {line[0]}`"
+            elif line[-2:-1] in ("\t", ",", ";"):
+                hint = "; a blank has to stand before the label"
+            raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive){hint}")
         if unique and name in seen:
             raise UserError(f"{where}: {name} is listed already in line {seen[name]}; keep one of them")
         seen[name] = number
         pairs.append((name, int(label)))
     if not pairs:
         raise UserError(f"{path} lists no image")
+    verbose.log.info("read %s: %d images, %d of them positive", path, len(pairs), sum(label for _, label in pairs))
     return pairs
 
 

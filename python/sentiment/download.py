@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from tempfile import TemporaryDirectory
 import pooch
 import requests
 
+from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.files import digest, read_json, replacing, write_json
+from sentiment.progress import SECONDS_BETWEEN_LINES
 
 TIMEOUT = 60  # seconds without an answer, or without its next bytes
 RECORD = "fetched.json"  # beside the files: where each came from, with its digest
@@ -40,7 +43,7 @@ class Wanted:
     where: str = ""
 
 
-def obtain(wanted, fetch=True, say=print):
+def obtain(wanted, fetch=True, say=print) -> Path:
     """The file's path, downloaded first when it is not there.
 
     Parameters
@@ -70,7 +73,7 @@ def obtain(wanted, fetch=True, say=print):
     raise UserError(f"{wanted.path.name} is missing and {tried}: get it elsewhere{where} and put it at {wanted.path}")
 
 
-def first_of(links, take, name, say=print):
+def first_of(links, take, name, say=print) -> str:
     """Try links in order until one gives what is wanted.
 
     Parameters
@@ -137,11 +140,34 @@ def _fetch(link, wanted):
 
 
 def download(link, path):
-    """Write what a link gives to ``path``, with a progress bar on a terminal."""
+    """Write what a link gives to ``path``, with its progress: a bar on a terminal, a line now and then elsewhere."""
     if "://" in link.url:
-        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)(link.url, str(path), None)
+        bar = True if sys.stderr.isatty() and not verbose.enabled() else _Lines()
+        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(link.url, str(path), None)
     else:
         shutil.copyfile(Path(link.url).expanduser(), path)
+
+
+class _Lines:
+    """What pooch takes for a progress bar: lines, of a download that takes long enough for one."""
+
+    total = 0  # bytes; pooch sets it, to 0 where the server does not say
+
+    def __init__(self):
+        self.done, self.said = 0, time.monotonic()
+
+    def update(self, count):
+        self.done += count
+        if time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
+            self.said = time.monotonic()
+            of = f" of {self.total / 1e6:.0f}" if self.total else ""
+            print(f"  {self.done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
+
+    def reset(self):
+        self.done = 0
+
+    def close(self):
+        pass
 
 
 def _trust(path, link, part):
@@ -155,7 +181,7 @@ def _trust(path, link, part):
     write_json(book, entries)
 
 
-def extract(archive, targets):
+def extract(archive, targets) -> list[str]:
     """Write files of a tar or zip archive, chosen by their base names, so that no path in it decides where they go.
 
     Parameters
@@ -192,8 +218,8 @@ def _members(archive):
                     yield Path(entry.name).name, partial(tar.extractfile, entry)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
-            for entry in packed.infolist():
-                yield Path(entry.filename).name, partial(packed.open, entry)
+            for name in packed.namelist():
+                yield Path(name).name, partial(packed.open, name)
     else:
         raise ValueError("not an archive")
 

@@ -100,7 +100,7 @@ class Concept:
         return _composition(rng, shown + extras)
 
 
-def scenes(seed=SEED):
+def scenes(seed=SEED) -> list[Scene]:
     """The demo's 1,269 pictures: 882 of which all annotators agree, 234 of which four do, 153 of which three do.
 
     Scenes are thought up and judged, and kept while pictures of their agreement are still wanted.
@@ -124,7 +124,7 @@ def scenes(seed=SEED):
     return found
 
 
-def concepts(count, seed=SEED):
+def concepts(count, seed=SEED) -> list[Concept]:
     """The first `count` pictures of the source task, classes in turn.
 
     Returns

@@ -6,7 +6,9 @@ import os
 import platform
 import sys
 
+from sentiment import verbose
 from sentiment.console import UserError
+from sentiment.progress import patience
 
 IMAGES = ".images"
 """In a folder of runs, the pictures trainings have decoded, for all of them (of a BVLC Caffe: none)."""
@@ -32,8 +34,9 @@ def start(gpu=None, images=None):
         There is no Caffe to import.
     """
     try:
-        import caffe
-        from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
+        with patience("starting the engine"):
+            import caffe
+            from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
     except ImportError as error:
         raise UserError(
             f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
@@ -45,10 +48,16 @@ def start(gpu=None, images=None):
     else:
         caffe.set_device(gpu)
         caffe.set_mode_gpu()
+    verbose.log.info(
+        "engine: %s %s in %s, on %s",
+        *describe().values(),
+        os.path.dirname(caffe.__file__),
+        f"{len(os.sched_getaffinity(0))} CPU cores" if gpu is None else f"CUDA card {gpu}",
+    )
     return caffe
 
 
-def describe():
+def describe() -> dict[str, str]:
     """Name and version of the Caffe in use, as result.json records them."""
     import caffe
 
@@ -56,12 +65,12 @@ def describe():
     return {"name": "BVLC Caffe" if compiled else "pixels-to-sentiment", "version": str(caffe.__version__)}
 
 
-def precision():
+def precision() -> str:
     """What products are computed in: float32, unless CAFFE_PRECISION names another to this project's own engine."""
     return os.environ.get("CAFFE_PRECISION") or "float32"
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Versions of what else the numbers depend on, and the precision of products."""
     found = {"python": platform.python_version(), "system": platform.platform(), "products": precision()}
     for name, distributions in {

@@ -13,6 +13,7 @@ import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
-def layers_of(net, end=None):
+def layers_of(net, end=None) -> list[str]:
     """The blobs whose activations are looked at, from the output to the input, as in the paper's table.
 
     Every blob after its in-place layers (so after ReLU) but the input and the probabilities. Of a SqueezeNet's fire
@@ -166,7 +167,7 @@ def activations(net, crops, count, widths, scratch, batch=testing.BATCH, end=Non
             net.forward(end=end)
             # Written, not mapped: a disk that fills up is an error then, and not the end of the process.
             for layer, file in files.items():
-                file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32))
+                file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
             done(size)
         for file in files.values():
             file.flush()
@@ -241,7 +242,7 @@ def write(path, about, pairs, folds, widths, matrices):
     matrices : dict of str to ndarray
     """
     rows = {image: row for row, (image, _) in enumerate(pairs)}
-    arrays = {"about": json.dumps({**about, "layers": widths, "folds": list(folds)})}
+    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": widths, "folds": list(folds)})}
     arrays["images"] = np.array([image for image, _ in pairs])
     arrays["labels"] = np.array([label for _, label in pairs], np.int8)
     for number, fold in folds.items():
@@ -252,7 +253,7 @@ def write(path, about, pairs, folds, widths, matrices):
         np.savez(part, **arrays)
 
 
-def read(path):
+def read(path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
         about = json.loads(str(arrays["about"]))

@@ -287,7 +287,6 @@ ASTONISHED = {name: _face(head, _open_mouth) for name, head in _HEADS.items()}
 """Faces with an open mouth, neither happy nor sad."""
 
 OBJECTS = {
-    figure.__name__: figure
-    for figure in (house, tree, ball, cloud, star, umbrella, boat, fish, mushroom, car, kite)
+    figure.__name__: figure for figure in (house, tree, ball, cloud, star, umbrella, boat, fish, mushroom, car, kite)
 }
 """Figures without a mood, by name."""

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from sentiment import verbose
 from sentiment.console import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,9 @@ def replacing(path):
         yield part
         with open(part, "rb") as written:
             os.fsync(written.fileno())
+        size = part.stat().st_size
         os.replace(part, path)
+        verbose.log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
         # Errors of the network have no errno; one about another file comes from what the block reads. Both speak for
         # themselves.
@@ -58,7 +61,7 @@ def write_whole(path, content):
         part.write_bytes(data)
 
 
-def write_if_changed(path, content):
+def write_if_changed(path, content) -> bool:
     """Like `write_whole`, but leave a file that already says the same untouched. Returns whether it was written."""
     data = content.encode() if isinstance(content, str) else content
     path = Path(path)
@@ -68,7 +71,7 @@ def write_if_changed(path, content):
     return True
 
 
-def is_newer(outputs, inputs):
+def is_newer(outputs, inputs) -> bool:
     """Whether all outputs are there and none is older than an input."""
     if not all(Path(path).is_file() for path in outputs):
         return False
@@ -83,7 +86,7 @@ def touch(paths):
             os.utime(path)
 
 
-def read_text(path):
+def read_text(path) -> str:
     """The text of a UTF-8 file; a missing, unreadable or binary one is a `UserError` naming it."""
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -93,7 +96,7 @@ def read_text(path):
         raise UserError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
 
 
-def digest(path, algorithm="sha256"):
+def digest(path, algorithm="sha256") -> str:
     """Hexadecimal digest of a file's content by any algorithm of `hashlib`."""
     state = hashlib.new(algorithm)
     try:
@@ -105,7 +108,7 @@ def digest(path, algorithm="sha256"):
     return state.hexdigest()
 
 
-def sha256(path):
+def sha256(path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     return digest(path, "sha256")
 

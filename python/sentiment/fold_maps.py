@@ -1,12 +1,14 @@
 """The maps of a fold's test images, kept in its run's folder."""
 
+from typing import Any
+
 import numpy as np
 
 from sentiment import engine, gallery, maps, results, surgery
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256, write_json
 from sentiment.logs import stderr_to
-from sentiment.progress import Progress
+from sentiment.progress import Progress, patience
 
 
 class FoldMaps:
@@ -57,7 +59,7 @@ class FoldMaps:
         self.loaded = None
 
     @property
-    def nets(self):
+    def nets(self) -> tuple[Any, Any]:
         """The fully convolutional net and the classifier, loaded when first asked for."""
         if self.loaded is None:
             if not self.weights.is_file():
@@ -65,7 +67,7 @@ class FoldMaps:
             if sha256(self.weights) != self.fingerprint["weights"]:
                 raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
             caffe = engine.start(self.gpu)
-            with stderr_to(self.run.folder / "test.log"):
+            with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {self.weights}", terminal):
                 classifier = surgery.load(caffe, self.run.deploy, self.weights)
                 self.loaded = surgery.build(caffe, self.conversion, classifier), classifier
         return self.loaded

@@ -31,7 +31,7 @@ class Fold(NamedTuple):
     test: list
 
 
-def make(labels, seed):
+def make(labels, seed) -> list[Fold]:
     """Shuffle once, cut into five equal blocks; test k is block k, train k the others in order.
 
     Not stratified, as in the paper. What a division by five leaves over is dropped (882 images make 880).
@@ -65,7 +65,7 @@ def make(labels, seed):
     ]
 
 
-def list_path(root, dataset, subset, fold, part):
+def list_path(root, dataset, subset, fold, part) -> Path:
     """``root/<dataset>/<subset>/test<fold>/<part>.txt``; part is ``train`` or ``test``."""
     return Path(root) / dataset / relative_path(subset, fold, part)
 
@@ -75,17 +75,17 @@ def relative_path(subset, fold, part):
     return f"{subset}/test{fold}/{part}.txt"
 
 
-def read_list(path):
+def read_list(path) -> list[tuple[str, int]]:
     """The (image, label) pairs of a fold list; what is wrong with a line is a `UserError` with file and line."""
     return read_labels(path)
 
 
-def list_text(pairs):
+def list_text(pairs) -> str:
     """A list as Caffe reads it: ``name label`` lines."""
     return "".join(f"{name} {label}\n" for name, label in pairs)
 
 
-def write(root, dataset, subset, folds):
+def write(root, dataset, subset, folds) -> int:
     """Write the lists of a subset's folds; unchanged files stay untouched. Returns how many were written."""
     written = 0
     for number, fold in zip(FOLDS, folds, strict=True):
@@ -94,7 +94,7 @@ def write(root, dataset, subset, folds):
     return written
 
 
-def read(root, dataset, subset, fold):
+def read(root, dataset, subset, fold) -> Fold:
     """One fold's `Fold` from its lists; a `UserError` when `tools/split_folds.py` has not written them."""
     paths = [list_path(root, dataset, subset, fold, part) for part in PARTS]
     for path in paths:
@@ -159,7 +159,7 @@ def twins(fold, digests):
     return sum(digests[name] in seen for name, _ in fold.test)
 
 
-def without_twins(fold, digests):
+def without_twins(fold, digests) -> Fold:
     """The fold without the training images that are byte-identical to a test image.
 
     Returns

@@ -41,7 +41,7 @@ class Exhibit:
     fold: int
 
 
-def sheet(exhibits, title, notes):
+def sheet(exhibits, title, notes) -> bytes:
     """Draw the sheet.
 
     Parameters
@@ -68,10 +68,9 @@ def sheet(exhibits, title, notes):
     height = _HEAD + 2 * _ROW + _GAP + _CAPTIONS + foot
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    inches = (width, height, width, height)
 
     def place(x, y, w, h):
-        axes = figure.add_axes([n / of for n, of in zip((x, y, w, h), inches, strict=True)])
+        axes = figure.add_axes((x / width, y / height, w / width, h / height))
         axes.set_axis_off()
         return axes
 

@@ -220,7 +220,8 @@ class Analysis:
 
     def _one(self, fold, layer):
         grams = self.grams[fold]
-        return analyse(grams.gram(layer), grams.labels, *grams.folds[fold], self.nested)
+        train, test = grams.folds[fold]
+        return analyse(grams.gram(layer), grams.labels, train, test, self.nested)
 
     def _has(self, entry):
         return entry is not None and (not self.nested or all(entry[name]["inner"] is not None for name in CLASSIFIERS))

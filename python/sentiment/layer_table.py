@@ -20,7 +20,7 @@ _FINE_TUNED = "(The fold's net was fine-tuned on all of these, so they look easi
 _MEANS = {"image": "the mean image resized to the crop", "channels": "the channels' means"}
 
 
-def table(summary, selection, sample=False):
+def table(summary, selection, sample=False) -> Table:
     """Table 3 for one net: accuracy of both classifiers on every layer, the paper's rows beside them.
 
     Parameters

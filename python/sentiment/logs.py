@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+from sentiment import verbose
 from sentiment.console import UserError
 
 
@@ -27,6 +28,9 @@ def stderr_to(path):
     UserError
         The file cannot be written.
     """
+    if verbose.enabled() and path == os.devnull:
+        yield sys.stderr
+        return
     try:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
@@ -40,6 +44,7 @@ def stderr_to(path):
             open(before, "w", buffering=1, closefd=False) as terminal,
             open(2, "w", buffering=1, closefd=False) as to_log,
             contextlib.redirect_stderr(to_log),
+            verbose.following(path, terminal),
         ):
             yield terminal
     finally:

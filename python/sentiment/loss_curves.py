@@ -81,7 +81,7 @@ class Curve:
         return int(self.iterations[np.argmax(low)]) if low.any() else None
 
 
-def read(path):
+def read(path) -> Curve:
     """Read a Caffe log.
 
     A training that was stopped and went on has some iterations twice; the later ones count.
@@ -132,7 +132,7 @@ def definition():
     )
 
 
-def table(curves, title, demo=False, notes=()):
+def table(curves, title, demo=False, notes=()) -> Table:
     """Iterations to convergence, final loss and noise, a row a training.
 
     Parameters

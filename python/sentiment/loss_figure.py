@@ -16,7 +16,7 @@ _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
-def draw(curves, title, notes="", tests=False):
+def draw(curves, title, notes="", tests=False) -> bytes:
     """Draw the curves: all smoothed ones in one panel, then each alone, raw and smoothed, where there are several.
 
     Parameters
@@ -122,7 +122,7 @@ def _one_loss(axes, curves, name, curve, colour):
     if converged is None:
         words = "does not converge"
     else:
-        axes.axvline(converged, color=colour, lw=0.8, ls="--")
+        axes.axvline(converged, ymax=0.82, color=colour, lw=0.8, ls="--")  # the words stand above its end
         words = f"converged at {converged}"
     axes.set_title(name, size=9, loc="left", weight="bold")
     axes.text(0.98, 0.95, words, transform=axes.transAxes, size=8.5, ha="right", va="top", color="0.25")

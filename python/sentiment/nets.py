@@ -232,7 +232,7 @@ def _template(arch, last, scratch=False):
     return squeezenet if arch == "squeezenet" else caffenet
 
 
-def folder_name(arch, init=EXAMPLE_INIT):
+def folder_name(arch, init=EXAMPLE_INIT) -> str:
     """What an architecture's folder in prototxt/ is called."""
     return f"{arch}-{init}" if arch in ON_LAST_LAYER else arch
 
@@ -350,7 +350,7 @@ def deploy(arch, divisor=1, last=None, choices=None):
     return _net(_name(arch), n.to_proto().layer)
 
 
-def parameters(arch, divisor=1, last=None):
+def parameters(arch, divisor=1, last=None) -> int:
     """How many numbers an architecture learns or keeps: all weights and biases (Table 4).
 
     Returns

@@ -78,9 +78,9 @@ def export(net, where, metadata=None):
         shape = net.blobs[blob].data.shape
         return helper.make_tensor_value_info(blob, TensorProto.FLOAT, [BATCH, *shape[1:]])
 
-    ends = [[described(blob) for blob in blobs] for blobs in (net.inputs, net.outputs)]
+    inputs, outputs = ([described(blob) for blob in blobs] for blobs in (net.inputs, net.outputs))
     model = helper.make_model(
-        helper.make_graph(graph.nodes, proto.name or "net", *ends, initializer=graph.constants),
+        helper.make_graph(graph.nodes, proto.name or "net", inputs, outputs, initializer=graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="pixels-to-sentiment",
@@ -90,7 +90,7 @@ def export(net, where, metadata=None):
     return model, graph.tensors
 
 
-def largest_difference(net, model, tensors, images=2):
+def largest_difference(net, model, tensors, images=2) -> float:
     """How far any blob is from Caffe's when onnxruntime runs the model, for random images.
 
     All blobs are looked at, since probabilities hide much.

@@ -82,7 +82,7 @@ TABLE1 = {  # K: layer of the fully convolutional net -> (filters, filter shape 
     "fc8_twitter-conv": (2, (1, 1, 4096)),
 }
 
-TABLE2 = {  # K: row -> subset -> way of testing
+TABLE2: dict[str, dict[str, dict[str, tuple]]] = {  # K: row -> subset -> way of testing
     "PCNN": {
         "five_agrees": {"center": (0.783, None)},
         "four_agrees": {"center": (0.714, None)},

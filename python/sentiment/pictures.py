@@ -28,7 +28,7 @@ _UPRIGHT = {  # its value -> what brings stored pixels upright (EXIF 2.3, 4.6.4 
 }
 
 
-def read(path):
+def read(path) -> np.ndarray:
     """The picture in a file; see `decode`."""
     try:
         with open(path, "rb") as file:

@@ -23,7 +23,7 @@ SECONDS_PER_IMAGE = {
 digest = functools.cache(sha256)  # a source of 240 MB is read once for all folds
 
 
-def settings(pairs):
+def settings(pairs) -> dict[str, bool | int | float]:
     """What ``--set NAME=VALUE ...`` says: values of the schedule and of `nets.Choices` by name.
 
     Raises
@@ -40,7 +40,8 @@ def settings(pairs):
         yes_or_no = isinstance(getattr(nets.Choices, name, None), bool)
         try:
             number = float(value)
-            found[name] = {0: False, 1: True}[number] if yes_or_no else int(number) if number.is_integer() else number
+            plain = int(number) if number.is_integer() else number
+            found[name] = {0.0: False, 1.0: True}[number] if yes_or_no else plain
         except (ValueError, KeyError):
             wanted = "0 (no) or 1 (yes)" if yes_or_no else "a number"
             raise UserError(f"SET: {pair!r} needs {wanted} after the =") from None
@@ -147,10 +148,11 @@ class Plan:
 
     def train_val(self):
         """The training definition, with this fold's lists (a NetParameter)."""
-        mean = self.source.mean
+        mean, (train_list, test_list) = self.source.mean, self.paths
         return nets.train_val(
             self.run.arch,
-            *map(str, self.paths),
+            str(train_list),
+            str(test_list),
             images=self.data.images.resolve(),
             mean=str(mean.resolve()) if isinstance(mean, Path) else mean,
             batch_size=self.schedule.batch_size,

@@ -9,6 +9,7 @@ import numpy as np
 from sentiment import engine, maps, paper, surgery, testing
 from sentiment.console import UserError
 from sentiment.logs import stderr_to
+from sentiment.progress import patience
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Predictor:
     def __init__(self, trained, gpu=None):
         self.trained = trained
         self._caffe = engine.start(gpu)
-        with stderr_to(os.devnull):
+        with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
             self._net = surgery.load(self._caffe, trained.deploy, trained.weights)
         shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
         if np.prod(shape) != paper.CLASSES:

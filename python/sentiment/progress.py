@@ -1,12 +1,17 @@
 """How far a long step is: a bar on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import os
 import sys
+import threading
 import time
 
 from tqdm import tqdm
 
+from sentiment import verbose
+
 SECONDS_BETWEEN_LINES = 30
+SECONDS_UNTOLD = 2  # what is done sooner needs no word
 
 
 class Progress:
@@ -28,7 +33,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
         self.bar = None
-        if self.stream.isatty():
+        if self.stream.isatty() and not verbose.enabled():  # lines between would tear a bar apart
             columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
             self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
 
@@ -58,7 +63,28 @@ class Progress:
             print(", ".join(part for part in parts if part), file=self.stream, flush=True)
 
 
-def duration(seconds):
+@contextlib.contextmanager
+def patience(what, stream=None):
+    """Say what is going on when a block that nothing can be counted of takes more than a moment.
+
+    Parameters
+    ----------
+    what : str
+        As ``reading weights.caffemodel``.
+    stream : text stream, optional
+        Standard error by default.
+    """
+    line = {"sep": "", "end": "", "file": stream or sys.stderr, "flush": True}  # at once: another thread may write too
+    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …\n",), line)
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+def duration(seconds) -> str:
     """A time in words a person uses: ``40 s``, ``25 min``, ``2 h 5 min``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"

@@ -23,9 +23,9 @@ class Field:
     """
 
     channels: int
-    size: tuple
-    step: tuple = (1, 1)
-    reach: tuple = (1, 1)
+    size: tuple[int, int]
+    step: tuple[int, int] = (1, 1)
+    reach: tuple[int, int] = (1, 1)
     vector: bool = False
 
 

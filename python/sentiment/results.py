@@ -4,7 +4,9 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
+from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.files import read_json, read_text, write_json, write_whole
 
@@ -42,12 +44,12 @@ def write(path, result):
     write_json(path, _checked(path, result))
 
 
-def read(path):
+def read(path) -> dict[str, Any]:
     """Read one result.json; a `UserError` says what is wrong with it."""
     return _checked(path, read_json(path))
 
 
-def collect(root, **wanted):
+def collect(root, **wanted) -> list[dict[str, Any]]:
     """Every result under a folder of runs.
 
     Parameters
@@ -62,11 +64,12 @@ def collect(root, **wanted):
         Sorted by dataset, subset, arch, init, seed, fold; each has its file's ``path`` too.
     """
     rows = [{**read(path), "path": path} for path in Path(root).glob("**/result.json")]
+    verbose.log.info("read %d results in %s", len(rows), root)
     rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return sorted(rows, key=lambda row: [row[key] for key in ("dataset", "subset", "arch", "init", "seed", "fold")])
 
 
-def mean_std(values, sample=False):
+def mean_std(values, sample=False) -> tuple[float, float | None]:
     """Mean and standard deviation of some numbers.
 
     The paper does not say which deviation it prints; the population's (dividing by n) is the default here.
@@ -91,7 +94,7 @@ def mean_std(values, sample=False):
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / divisor)
 
 
-def score(mean, std=None):
+def score(mean, std=None) -> str:
     """A score as the paper prints it: ``.817±.038``, or ``.783`` without a deviation."""
     return _three(mean) if std is None else f"{_three(mean)}±{_three(std)}"
 

@@ -9,7 +9,7 @@ from sentiment.files import read_json, write_json
 from sentiment.solvers import DEFAULT_SEED
 
 
-def variant(word="", seed=DEFAULT_SEED):
+def variant(word="", seed=DEFAULT_SEED) -> str:
     """The variant of a run that differs from the usual one by what a user's word says, or by its seed, or both.
 
     Raises

@@ -1,6 +1,7 @@
 """Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from sentiment import paper
 from sentiment.console import UserError
@@ -32,7 +33,7 @@ class Schedule:
 NAMES = tuple(field.name for field in fields(Schedule))
 
 
-def schedule(arch, train_images, data_set=None, given=None):
+def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     """The schedule of an architecture over a training list of a given length.
 
     Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
@@ -52,8 +53,8 @@ def schedule(arch, train_images, data_set=None, given=None):
     UserError
         A value nothing can be trained with.
     """
-    values = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR, **ARCHITECTURE_VALUES.get(arch, {})}
-    values.update(_values(data_set))
+    values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
+    values |= ARCHITECTURE_VALUES.get(arch, {}) | _values(data_set)
     # Rounded, for 0.0001 is meant where the product is 0.00010000000000000002.
     values["base_lr"] = float(f"{values['base_lr'] * RATE_FACTORS.get(arch, 1):.6g}")
     values.update(_values(given))
@@ -75,7 +76,7 @@ def _nearest(number):
     return int(number + 0.5)
 
 
-def covering_batches(test_images, largest):
+def covering_batches(test_images, largest) -> tuple[int, int]:
     """How to pass over a test list: (batch size, batches), each image once where the list's length has a fit divisor.
 
     A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny

@@ -96,30 +96,30 @@ def in_form(model, stand_in):
         name = stand_in.last if layer is learned[-1] else layer.name
         if stand_in.v1:
             kind = caffe_pb2.V1LayerParameter.LayerType.Value(_V1_TYPES[layer.type])
-            new = written.layers.add(name=name, type=kind)
+            blobs = written.layers.add(name=name, type=kind).blobs
         else:
-            new = written.layer.add(name=name, type=layer.type)
-        new.blobs.extend(layer.blobs)
-        for blob in new.blobs if stand_in.legacy else ():
+            blobs = written.layer.add(name=name, type=layer.type).blobs
+        blobs.extend(layer.blobs)
+        for blob in blobs if stand_in.legacy else ():
             shape = list(blob.shape.dim)
             blob.num, blob.channels, blob.height, blob.width = [1] * (4 - len(shape)) + shape
             blob.ClearField("shape")
     return written
 
 
-def mean_image(paths):
+def mean_image(paths) -> np.ndarray:
     """The mean of pictures of one size: (3, height, width) float32, BGR, 0 to 255."""
-    total = sum(cv2.imread(str(path)).astype(np.float64) for path in paths)
+    total = sum((np.asarray(cv2.imread(str(path)), np.float64) for path in paths), np.zeros(()))
     return (total / len(paths)).transpose(2, 0, 1).astype(np.float32)
 
 
-def even_image(means):
+def even_image(means) -> np.ndarray:
     """A mean image of the same three channel means, BGR, everywhere."""
     size = (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE)
     return np.broadcast_to(np.array(means, np.float32)[:, None, None], size)
 
 
-def binaryproto(image):
+def binaryproto(image) -> bytes:
     """A (3, height, width) mean image as the bytes of a .binaryproto file."""
     from caffe.proto import caffe_pb2
 

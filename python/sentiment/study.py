@@ -118,7 +118,7 @@ class Study:
         return net and net.score(way, self.sample)
 
 
-def read(root, sample=False, **wanted):
+def read(root, sample=False, **wanted) -> list[Study]:
     """The studies under a folder of runs, one a data set.
 
     Parameters

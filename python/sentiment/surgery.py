@@ -98,7 +98,7 @@ def read_definition(path):
         raise UserError(f"{path} is no net definition: {error}") from error
 
 
-def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net"):
+def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net") -> Conversion:
     """Make a classifier's definition fully convolutional; weights follow by `build`.
 
     Parameters
@@ -221,7 +221,7 @@ def multiply_adds(net):
     )
 
 
-def table1(conversion):
+def table1(conversion) -> Table:
     """Table 1: the converted layers beside the paper's.
 
     Parameters
@@ -234,18 +234,18 @@ def table1(conversion):
     """
     rows = []
     for kernel in conversion.kernels:
-        number, of_paper = NOTHING, NOTHING
+        published, of_paper = None, NOTHING
         if kernel.layer in TABLE1:
-            number, (width, height, depth) = TABLE1[kernel.layer]
+            published, (width, height, depth) = TABLE1[kernel.layer]
             of_paper = _shape(height, width, depth)
         shape = _shape(kernel.height, kernel.width, kernel.depth)
-        rows.append([kernel.layer, kernel.number, number, shape, of_paper, kernel.stride])
+        rows.append([kernel.layer, kernel.number, published or NOTHING, shape, of_paper, kernel.stride])
     columns = [(name, where) for name in ("kernels", "height × width × depth") for where in ("here", "paper")]
     title = "Table 1: fully connected layers as convolutions"
     return Table("table1", title, [describe(conversion)], ["layer", *columns, "stride"], rows)
 
 
-def describe(conversion):
+def describe(conversion) -> str:
     """A sentence or two on the map."""
     rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
     beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""
@@ -266,8 +266,8 @@ def _shape(*numbers):
 
 def _input(net, where):
     """Name, channels and (height, width) of a definition's one input, in any of the three ways to write it."""
-    shapes = {top: list(layer.input_param.shape) for layer in net.layer if layer.type == "Input" for top in layer.top}
-    shapes = {name: tuple(shape[0].dim) for name, shape in shapes.items() if shape}
+    given = {top: list(layer.input_param.shape) for layer in net.layer if layer.type == "Input" for top in layer.top}
+    shapes = {name: tuple(shape[0].dim) for name, shape in given.items() if shape}
     for index, name in enumerate(net.input):
         old = net.input_dim[4 * index : 4 * index + 4]
         shapes[name] = tuple(net.input_shape[index].dim) if index < len(net.input_shape) else tuple(old)

@@ -282,7 +282,7 @@ class Table:
         return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
 
 
-def net_title(arch, init):
+def net_title(arch, init) -> str:
     """What a row is called: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``."""
     if init not in paper.INITIALISATIONS or arch == "squeezenet":
         return f"{arch} from {init}"

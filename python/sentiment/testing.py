@@ -4,6 +4,8 @@ An image is warped to 256×256, its channels' means are subtracted, and ten crop
 centre, and their mirrors. The fifth is what Classifier takes without oversampling, so one pass serves both.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from sentiment.console import UserError
@@ -14,7 +16,7 @@ CENTER = 4
 BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
 
 
-def mean_image(path):
+def mean_image(path) -> np.ndarray:
     """The mean image in a .binaryproto file.
 
     Returns
@@ -38,11 +40,22 @@ def mean_image(path):
     except OSError as error:
         raise UserError(f"cannot read the mean {path}: {error.strerror}") from error
     except (DecodeError, ValueError, IndexError) as error:
+        if Path(path).suffix == ".npy":
+            raise UserError(f"{path} is numpy's; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}") from error
         raise UserError(f"{path} is no mean image of three channels in binaryproto form ({error})") from error
     return image.astype(float)
 
 
-def channel_means(mean):
+def _npy_means(path):
+    """The channel means of a mean image as numpy saved it, as an option takes them."""
+    try:
+        means = np.load(path, allow_pickle=False).reshape(3, -1).mean(1)
+    except (OSError, ValueError):
+        return "but this one is no image of three channels"
+    return "here " + ",".join(f"{mean:.8g}" for mean in means)
+
+
+def channel_means(mean) -> np.ndarray:
     """The channels' means, BGR on the 0 to 255 scale, of a mean file's path; three numbers stay as they are.
 
     Returns
@@ -103,7 +116,7 @@ def _loaded(paths, where):
             raise UserError(f"{where(path)}: {error}") from error
 
 
-def probabilities(net, images, batch=BATCH, done=lambda count: None):
+def probabilities(net, images, batch=BATCH, done=lambda count: None) -> np.ndarray:
     """What the net says of each image's ten crops.
 
     Parameters

@@ -39,15 +39,16 @@ class Trained:
     @property
     def accuracy(self):
         """The accuracy of ten crops on the run's test images, or None where it is not tested."""
-        tested = self.run and self.run.result.is_file()
-        return results.read(self.run.result)["accuracy"]["oversampled"] if tested else None
+        if self.run is None or not self.run.result.is_file():
+            return None
+        return results.read(self.run.result)["accuracy"]["oversampled"]
 
     def summary(self):
         """What someone who chooses among nets needs, as a dict of plain values."""
         return {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
 
 
-def of_run(run, key=""):
+def of_run(run, key="") -> Trained:
     """The net that a run of tools/train.py ended with.
 
     Raises
@@ -56,8 +57,8 @@ def of_run(run, key=""):
         The run is not there, or not finished.
     """
     identity = read_json(run.identity) if run.identity.is_file() else None
-    weights = identity and run.weights(identity["iterations"])
-    if not identity or not weights.is_file():
+    weights = run.weights(identity["iterations"]) if identity else None
+    if identity is None or weights is None or not weights.is_file():
         raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
     demo = ", drawn demo data" if identity["demo"] else ""
     words = f" ({run.variant})" if run.variant else ""
@@ -73,7 +74,7 @@ def of_run(run, key=""):
     )
 
 
-def of_files(model, weights, mean):
+def of_files(model, weights, mean) -> Trained:
     """Any deploy definition and its weights.
 
     Parameters
@@ -89,7 +90,7 @@ def of_files(model, weights, mean):
     return Trained(str(weights), f"{weights.name}, {model}", "given by --model", model, weights, means)
 
 
-def find(root):
+def find(root) -> list[Trained]:
     """Every finished run below a folder, runs of the demo too, by subset, architecture, initialisation and fold.
 
     Parameters

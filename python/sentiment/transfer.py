@@ -7,7 +7,7 @@ from sentiment.console import UserError
 from sentiment.nets import LastLayer
 
 
-def take_over(net, source, filled):
+def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     """Copy a source's layers into a net that was just built.
 
     Parameters
@@ -45,7 +45,7 @@ def take_over(net, source, filled):
 
 
 @functools.cache
-def last_layer(source):
+def last_layer(source) -> LastLayer:
     """A source model's own last layer, as its file has it: the last one with weights, of any generation of the format.
 
     Parameters
@@ -71,7 +71,7 @@ def last_layer(source):
     except DecodeError as error:
         raise UserError(f"{source}: its last layer cannot be told, for it is no whole .caffemodel ({error})") from error
     # The first generation put a layer's name and weights into a message inside the layer.
-    layers = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
+    layers: list = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
     learned = [layer for layer in layers if layer.blobs]
     if not learned:
         raise UserError(f"{source} has no layer with weights")

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from sentiment.files import PROJECT
+
 
 def refused(tool, capfd, *command):
     """Run a command that has to fail; its one sentence."""
@@ -162,9 +164,11 @@ def test_a_missing_mean(tool, tiny, capfd):
     assert "nowhere" in refused(tool, capfd, "train", *tiny.options, "--mean", "nowhere.binaryproto")
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "make_prototxt", "make_solver", "make_tables"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "tools").glob("*.py")))
 def test_help(tool, name, capfd):
     with pytest.raises(SystemExit) as stop:
         tool(name, "--help")
     assert stop.value.code == 0
-    assert "usage:" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    for words in ("usage:", "--verbose", "exit status: 0 done; 2 "):
+        assert words in said

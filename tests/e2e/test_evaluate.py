@@ -92,6 +92,20 @@ def test_tables(tool, trained, capfd, tmp_path):
     assert tool("make_tables", "--runs", tmp_path / "nothing") == 2
 
 
+def test_labels_the_other_way_round_are_suspected(tool, trained, capfd, tmp_path):
+    folder = trained.folder()
+    assert tool("evaluate", *trained.options) == 0
+    said = {row["image"]: float(row["positive_10crop"]) > 0.5 for row in predictions(folder)}
+    command = ["evaluate", "--model", folder / "deploy.prototxt", "--weights", folder / "snapshot_iter_6.caffemodel"]
+    command += ["--images", trained.data / "images", "--out", tmp_path / "out"]
+    for wrong in (True, False):
+        labels = "".join(f"{name} {int(positive != wrong)}\n" for name, positive in said.items())
+        (tmp_path / "list.txt").write_text(labels * 3)
+        capfd.readouterr()
+        assert tool(*command, "--list", tmp_path / "list.txt") == 0
+        assert ("worse than guessing: are classes or labels the other way round?" in capfd.readouterr().out) is wrong
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["squeezenet", "caffenet_conv-fc6-2"])
 @pytest.mark.parametrize("fold", [1, 2])

@@ -17,6 +17,12 @@ def archive(shared, tmp_path):
     return path
 
 
+def test_an_archive_that_is_not_there(tool, tmp_path, capsys):
+    assert tool("fetch", "data", "--archive", tmp_path / "nowhere.zip", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith(f": error: ARCHIVE: no file {tmp_path / 'nowhere.zip'}\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_data_from_an_archive(tool, archive, tmp_path, capsys):
     out = tmp_path / "data" / "deepsent"
     assert tool("fetch", "data", "--archive", archive, "--out", out) == 0

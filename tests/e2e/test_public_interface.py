@@ -75,3 +75,10 @@ def test_make_puts_another_caffe_under_the_tools(root, environment, tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("(unchanged)") == len(process.stdout.splitlines())
     assert "caffe.NetSpec" in (tmp_path / "record.txt").read_text()
+
+
+def test_make_refuses_a_folder_without_a_caffe(root, environment, tmp_path):
+    command = ["make", "help", f"CAFFE={tmp_path}"]
+    process = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert f"CAFFE: {tmp_path} is not the python folder of a Caffe" in process.stderr

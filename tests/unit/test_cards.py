@@ -68,11 +68,16 @@ def test_a_cards_mean_may_be_another_cards(models):
     assert cards.read("child", models).mean == (1.0, 2.0, 3.0)
 
 
-def test_a_path_takes_the_imagenet_means(tmp_path):
+def test_a_path_takes_the_imagenet_means_and_says_so(tmp_path, capsys):
     path = tmp_path / "my net.caffemodel"
     path.touch()
     source = cards.resolve(str(path))
     assert (source.name, source.path, source.mean, source.card) == ("my-net", path, paper.IMAGENET_MEANS_BGR, None)
+    assert "no mean given, so the ImageNet means are taken (b,g,r 104.007,116.669,122.679)" in capsys.readouterr().err
+    assert cards.resolve(str(path), "1,2,3").mean == (1, 2, 3)
+    assert cards.run_name(str(path)) == "my-net"
+    assert cards.run_name("my-net-seed7") == "my-net-seed7"
+    assert capsys.readouterr().err == ""
 
 
 def test_paths_are_absolute_for_whoever_changes_folder(tmp_path, monkeypatch):

@@ -131,6 +131,8 @@ def test_blanks_at_line_ends_and_empty_lines_do_not_matter(tmp_path):
         ("b.jpg -1", "line 2: label '-1' is neither"),
         ("b.jpg 1.0", "line 2: label '1.0' is neither"),
         ("my cat.jpg", "line 2: label 'cat.jpg' is neither"),
+        ("1 my cat.jpg", "line 2: .* the name comes first, as `my cat.jpg 1`"),
+        ("my cat.jpg\t1", "line 2: .* a blank has to stand before the label"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, line, sentence):

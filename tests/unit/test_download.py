@@ -105,6 +105,19 @@ def test_a_silent_host_is_given_up(server, path, monkeypatch):
     release.set()
 
 
+def test_a_long_download_says_how_far_it_is(server, path, monkeypatch, capsys):
+    download.obtain(Wanted(path, (Link(f"{server}/weights"),)), say=quiet)
+    assert capsys.readouterr().err == ""
+    path.unlink()
+    monkeypatch.setattr(download, "SECONDS_BETWEEN_LINES", 0)
+    Server.pages["/large"] = bytes(5_000_000)
+    download.obtain(Wanted(path, (Link(f"{server}/large"),)), say=quiet)
+    said = capsys.readouterr().err.splitlines()
+    assert "  1 of 5 MB" in said
+    assert said[-1] == "  5 of 5 MB"
+    assert path.stat().st_size == 5_000_000
+
+
 def test_what_is_there_is_not_fetched(path):
     path.parent.mkdir()
     path.write_text("put there by hand")

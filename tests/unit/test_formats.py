@@ -1,4 +1,5 @@
 """Caffe's files: BVLC's are read to their numbers, ours are what BVLC writes, and bad ones are errors."""
+
 import os
 import stat
 import tracemalloc
@@ -402,8 +403,8 @@ def samples(tmp_path_factory):
     (folder / "n.prototxt").write_text(str(small_net()) + v1)
     (folder / "o.prototxt").write_text("input: 'x' input_dim: [1, 1, 2, 2] " + v0)
     (folder / "r.prototxt").write_text("net: 'n.prototxt' base_lr: 0.1 # rate\nsolver_type: ADAM test_iter: [1, 2]")
-    readers = dict(zip("wsmvnor", (formats.read_weights, formats.read_state, formats.read_blob, formats.read_weights,
-                                   formats.read_net, formats.read_net, formats.read_solver)))
+    names = ("weights", "state", "blob", "weights", "net", "net", "solver")
+    readers = {letter: getattr(formats, f"read_{name}") for letter, name in zip("wsmvnor", names)}
     return [(path, readers[path.name[0]]) for path in sorted(folder.iterdir())]
 
 

@@ -132,6 +132,31 @@ def test_forward_all_takes_any_number(write):
     np.testing.assert_allclose(net.forward_all(x=values)["y"], 2 * values)
 
 
+SQUARED = """
+layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 4 dim: 3 } } }
+layer { name: 'y' type: 'Power' bottom: 'x' top: 'y' power_param { power: 2 } }
+force_backward: true
+"""
+
+
+def test_forward_backward_all_takes_any_number(write):
+    net = caffe.Net(write(SQUARED), caffe.TRAIN)
+    x, dy = np.random.RandomState(1).rand(2, 10, 3).astype(np.float32)
+    outputs, gradients = net.forward_backward_all(diffs=["x"], x=x, y=dy)
+    np.testing.assert_allclose(outputs["y"], x**2, rtol=1e-5)
+    np.testing.assert_allclose(gradients["x"], 2 * x * dy, rtol=1e-5)
+    with pytest.raises(Exception, match="neither inputs"):
+        net.forward_backward_all(x=x, z=dy)
+
+
+def test_forward_backward_all_of_a_loss_needs_no_diffs_of_outputs(write):
+    loss = "layer { name: 'l' type: 'Reduction' bottom: 'y' top: 'l' loss_weight: 1 reduction_param { axis: 1 } }"
+    net = caffe.Net(write(SQUARED + loss), caffe.TRAIN)
+    x = np.random.RandomState(1).rand(8, 3).astype(np.float32)
+    _, gradients = net.forward_backward_all(diffs=["x"], x=x)
+    np.testing.assert_allclose(gradients["x"], 2 * x, rtol=1e-5)
+
+
 @pytest.mark.parametrize("hdf5", [False, True])
 def test_save_and_load(net, write, tmp_path, hdf5):
     path = str(tmp_path / ("w.caffemodel.h5" if hdf5 else "w.caffemodel"))
@@ -230,11 +255,12 @@ def test_levels_and_stages(write, kwargs, layers):
 
 def test_hooks_see_every_layer(net):
     seen = []
-    net.before_forward(lambda i: seen.append(("f", i)))
-    net.after_backward(lambda i: seen.append(("b", i)))
+    for when in ("before_forward", "after_forward", "before_backward", "after_backward"):
+        getattr(net, when)(lambda i, when=when: seen.append((when, i)))
     net.forward()
     net.backward()
-    assert seen == [("f", i) for i in range(4)] + [("b", i) for i in (3, 2, 1, 0)]
+    ways = {"forward": range(4), "backward": (3, 2, 1, 0)}
+    assert seen == [(f"{when}_{way}", i) for way, order in ways.items() for i in order for when in ("before", "after")]
 
 
 def test_a_split_joins_the_uses_of_a_blob(write):

@@ -1,4 +1,5 @@
 """The committed schema and its generated module."""
+
 import math
 import pickle
 

@@ -5,10 +5,11 @@ import os
 import pty
 import signal
 import sys
+import time
 
 import pytest
 
-from sentiment import logs, progress
+from sentiment import logs, progress, verbose
 from sentiment.console import UserError
 from sentiment.interrupt import postponed
 
@@ -66,11 +67,35 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
     assert len(said) == 40
 
 
+def test_what_takes_a_moment_says_nothing_and_what_takes_longer_one_line(monkeypatch):
+    stream = io.StringIO()
+    with progress.patience("reading", stream):
+        pass
+    monkeypatch.setattr(progress, "SECONDS_UNTOLD", 0)
+    with progress.patience("computing", stream):
+        while not stream.getvalue():
+            time.sleep(0.001)
+    assert stream.getvalue() == "computing …\n"
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.1, "1 s"), (89, "89 s"), (1500, "25 min"), (7500, "2 h 5 min"), (7200, "2 h 0 min")]
 )
 def test_durations(seconds, words):
     assert progress.duration(seconds) == words
+
+
+def test_a_bar_gives_way_to_lines_where_more_is_said():
+    master, slave = pty.openpty()
+    verbose.enable()
+    try:
+        with open(slave, "w") as terminal, progress.Progress("fold 1", 10, stream=terminal) as bar:
+            bar.advance(10)
+            shown = os.read(master, 4096).decode()
+    finally:
+        verbose.disable()
+        os.close(master)
+    assert shown == "fold 1: 10/10 it\r\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,6 +8,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
+from caffe.solver import NONE, SNAPSHOT, STOP
 
 NET = """
 name: 'testnet'
@@ -123,11 +124,27 @@ def test_callbacks_surround_the_gradient(solver_file):
         ("lr_policy: 'nonsense'", "Unknown learning rate policy: nonsense"),
         ("regularization_type: 'L3'", "Unknown regularization type: L3"),
         ("type: 'AdaGrad'", "Momentum cannot be used with AdaGrad"),
+        ("net_param { }", "net_param"),
+        ("test_net: 'a' test_net: 'b'", "test_iter must be specified for each test network"),
+        ("test_state { } test_state { }", "test_state must be unspecified or specified once per test net"),
+        ("test_interval: 0", "test_interval must be positive"),
     ],
 )
 def test_wrong_definitions_are_one_sentence(solver_file, more, said):
     with pytest.raises(caffe.CaffeError, match=said):
         caffe.get_solver(solver_file(more)).step(1)
+
+
+def test_a_test_can_be_interrupted_and_a_snapshot_asked_for_in_it(solver_file, tmp_path, capfd):
+    solver = caffe.get_solver(solver_file("test_interval: 2"))
+    before_it = [NONE] * (2 + 2)  # two batches of the first test, two iterations
+    requests = iter([*before_it, SNAPSHOT, STOP])
+    solver.action = lambda: next(requests)
+    solver.solve()
+    assert solver.stopped_early
+    assert solver.iter == 2
+    assert (tmp_path / "snap_iter_2.solverstate").is_file()
+    assert "Test interrupted." in capfd.readouterr().err
 
 
 def test_display_averages_the_last_losses(solver_file, capfd):

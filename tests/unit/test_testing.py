@@ -91,6 +91,16 @@ def test_means_of_channels(tmp_path):
         testing.channel_means(tmp_path / "nowhere")
 
 
+def test_a_mean_of_numpy_is_told_as_numbers(tmp_path):
+    path = tmp_path / "mean.npy"
+    np.save(path, np.ones((3, 4, 4)) * [[[1.5]], [[2]], [[250.25]]])
+    with pytest.raises(UserError, match=r"mean.npy is numpy's; .* here 1\.5,2,250\.25"):
+        testing.channel_means(path)
+    np.save(path, np.ones(4))
+    with pytest.raises(UserError, match="no image of three channels"):
+        testing.channel_means(path)
+
+
 def test_published_imagenet_means(shared):
     means = testing.channel_means(shared / "data" / "weights" / "ilsvrc_2012_mean.binaryproto")
     np.testing.assert_allclose(means, MEANS, atol=1e-5)

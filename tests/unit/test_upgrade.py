@@ -1,4 +1,5 @@
 """Old definitions in today's terms, against BVLC Caffe's own upgrades and rules."""
+
 import pytest
 from google.protobuf import text_format
 
@@ -53,20 +54,22 @@ def test_v1_lists_become_params():
         "layers { name: 'a' type: CONVOLUTION param: 'w' blobs_lr: 1 blobs_lr: 2 weight_decay: 0.5"
         " blob_share_mode: STRICT blob_share_mode: PERMISSIVE loss_weight: 3 include { phase: TEST } }"
     ).layer[0]
-    assert layer == net(
+    today = net(
         "layer { name: 'a' type: 'Convolution' param { name: 'w' lr_mult: 1 decay_mult: 0.5 share_mode: STRICT }"
         " param { lr_mult: 2 share_mode: PERMISSIVE } loss_weight: 3 include { phase: TEST } }"
-    ).layer[0]
+    )
+    assert layer == today.layer[0]
 
 
 def test_v1_transformation_moves_out_of_the_data_parameters():
     layer = upgraded(
         "layers { name: 'd' type: DATA data_param { source: 's' scale: 2 mean_file: 'm' crop_size: 4 mirror: true } }"
     ).layer[0]
-    assert layer == net(
+    today = net(
         "layer { name: 'd' type: 'Data' data_param { source: 's' }"
         " transform_param { scale: 2 mean_file: 'm' crop_size: 4 mirror: true } }"
-    ).layer[0]
+    )
+    assert layer == today.layer[0]
 
 
 @pytest.mark.parametrize("param", ["data_param", "image_data_param", "window_data_param"])
@@ -163,8 +166,14 @@ def test_batch_norm_with_three_params_learns_none_of_them():
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("SGD", "SGD"), ("NESTEROV", "Nesterov"), ("ADAGRAD", "AdaGrad"), ("RMSPROP", "RMSProp"), ("ADADELTA", "AdaDelta"),
-     ("ADAM", "Adam")],
+    [
+        ("SGD", "SGD"),
+        ("NESTEROV", "Nesterov"),
+        ("ADAGRAD", "AdaGrad"),
+        ("RMSPROP", "RMSProp"),
+        ("ADADELTA", "AdaDelta"),
+        ("ADAM", "Adam"),
+    ],
 )
 def test_solver_type_becomes_type(old, new):
     solver = text_format.Parse(f"solver_type: {old}", caffe_pb2.SolverParameter())

@@ -69,7 +69,7 @@ class MemoryData(_ArrayLayer):
         self._position = 0
 
     def forward(self, bottom, top, record):
-        if self._data is None:
+        if self._data is None or self._labels is None:
             self.fail("MemoryDataLayer needs to be initialized by calling Reset, as net.set_input_arrays does")
         batch = slice(self._position, self._position + self._shape[0])
         _put(top[0], self._data[batch])

@@ -1,5 +1,8 @@
 """What a layer is: its shapes and its torch forward; backward is autograd over it (layer.hpp, layer_factory.cpp)."""
 
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
 import numpy as np
 import torch
 
@@ -47,8 +50,12 @@ class Layer:
     idea of backward (Python layers, data) override ``forward`` and ``backward`` themselves.
     """
 
-    exact_bottom = min_bottom = max_bottom = None
-    exact_top = min_top = max_top = None
+    exact_bottom: int | None = None
+    min_bottom: int | None = None
+    max_bottom: int | None = None
+    exact_top: int | None = None
+    min_top: int | None = None
+    max_top: int | None = None
     equal_bottom_top = False
     auto_top = False  # missing required tops are made up, as "(automatic)"
     is_loss = False
@@ -61,7 +68,7 @@ class Layer:
         self.phase = param.phase
         self.blobs = []
         self.param_propagate_down = []
-        self._graph = None
+        self._graph: Any = None  # leaves, parameters, outputs of the last recorded forward
 
     # what a family of layers writes
 
@@ -134,7 +141,7 @@ class Layer:
         tops = [(y, blob) for y, blob in zip(outputs, top) if y.requires_grad]
         if not needed:
             return
-        grads = [None] * len(needed)
+        grads: Sequence[torch.Tensor | None] = [None] * len(needed)
         if tops:
             grads = torch.autograd.grad(
                 [y for y, _ in tops],
@@ -203,7 +210,7 @@ class Layer:
         if self.equal_bottom_top and len(bottom) != len(top):
             self.fail(f"{self.type} Layer produces one top blob as output for each bottom blob input")
 
-    def fail(self, message):
+    def fail(self, message) -> NoReturn:
         """Raise CaffeError naming this layer."""
         raise CaffeError(f"{message} (layer '{self.name}').")
 

@@ -1,5 +1,7 @@
 """Convolution and Deconvolution (base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp)."""
 
+from collections.abc import Callable
+
 import torch
 
 from ..mode import precision, products
@@ -35,6 +37,11 @@ class _LongSums(torch.autograd.Function):
 class _BaseConvolution(Layer):
     min_bottom = min_top = 1
     equal_bottom_top = True
+
+    # what the two ways give
+    weight_shape: Callable[[], tuple]
+    output_size: Callable[[int, int, int, int, int], int]
+    transposed: bool
 
     def setup(self, bottom, top):
         p = self.param.convolution_param
@@ -122,7 +129,7 @@ class _BaseConvolution(Layer):
         if on_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16":
             y = _LongSums.apply(x, weight, bias, options)
         else:
-            y = products(lambda *operands: torch.convolution(*operands, *options), x, weight, bias)
+            y = products(lambda x, weight, bias: torch.convolution(x, weight, bias, *options), x, weight, bias)
         if not self.num_spatial:
             y = y[..., 0]
         return y if self.axis == 1 else y.reshape(*lead, *y.shape[1:])

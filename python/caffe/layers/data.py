@@ -11,6 +11,8 @@ import os
 import re
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -70,6 +72,14 @@ class PictureLayer(Layer):
     exact_bottom = 0
     differentiable = False
     kept = False  # whether the arrays of pictures are the same ones in each epoch
+    log_name: str  # of Caffe's source file
+    open_source: Callable[[], int]
+    first: Callable[[], tuple]
+    items: Callable[[int], Iterator[tuple]]
+    position: Callable[[], Any]
+    seek: Callable[[Any], None]
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
 
     def setup(self, bottom, top):
         if self.param.transform_param.HasField("mean_file"):

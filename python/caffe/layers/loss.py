@@ -1,6 +1,7 @@
 """Softmax and the losses (softmax_layer.cpp, loss_layer.cpp and its family). Gradients are scaled by the top's diff."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ class Loss(Layer):
     """A scalar from predictions and labels (loss_layer.cpp)."""
 
     exact_bottom = 2
-    exact_top = 1
+    exact_top: int | None = 1
     auto_top = is_loss = True
 
     def reshape(self, bottom, top):
@@ -71,7 +72,7 @@ class SoftmaxWithLoss(Loss):
 
     exact_top = None
     min_top, max_top = 1, 2
-    prob = None
+    prob: Any = None  # (outer, classes, inner) once computed
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

@@ -218,7 +218,7 @@ class Dropout(Neuron):
     On the CPU the mask is Caffe's, word for word; on a GPU it comes from torch's generator there.
     """
 
-    mask = 0  # nothing passes back before the first forward
+    mask: torch.Tensor | int = 0  # nothing passes back before the first forward
 
     def setup(self, bottom, top):
         self.ratio = self.param.dropout_param.dropout_ratio

@@ -16,9 +16,9 @@ class Pooling(Layer):
     exact_bottom = 1
     min_top = 1
 
-    @property
-    def max_top(self):
-        return 2 if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.MAX else 1
+    def __init__(self, param):
+        super().__init__(param)
+        self.max_top = 2 if param.pooling_param.pool == caffe_pb2.PoolingParameter.MAX else 1
 
     def setup(self, bottom, top):
         p = self.param.pooling_param
@@ -33,12 +33,14 @@ class Pooling(Layer):
         self.stride = self._pair("stride")
         if p.global_pooling and (self.pad != (0, 0) or self.stride != (1, 1)):
             self.fail("With Global_pooling: true; only pad = 0 and stride = 1")
-        self.kernel = None if p.global_pooling else self._pair("kernel_size", "kernel")
         if min(self.stride) < 1:
             self.fail("Stride dimensions must be nonzero")
-        if self.kernel and min(self.kernel) < 1:
+        if p.global_pooling:
+            return  # the kernel is the input's size
+        self.kernel = self._pair("kernel_size", "kernel")
+        if min(self.kernel) < 1:
             self.fail("Filter dimensions cannot be zero")
-        if self.kernel and any(pad >= k for pad, k in zip(self.pad, self.kernel)):
+        if any(pad >= k for pad, k in zip(self.pad, self.kernel)):
             self.fail(f"Padding {self.pad} must be smaller than the kernel {self.kernel}")
 
     def _pair(self, name, stem=None):

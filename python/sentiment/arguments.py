@@ -1,0 +1,87 @@
+"""What the commands' arguments have in common: how help looks, -v, and which run of tools/train.py is meant."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from sentiment import cards, engine, nets, paper, solvers, verbose
+from sentiment.runs import Run, variant
+
+STATUS = """exit status: 0 done; 2 something given is wrong or missing, said in one sentence; 130 stopped by Ctrl-C
+(128 and its number by any other signal); the same command then goes on. See docs/howto/troubleshooting.md."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser, made from its docstring, and those of its subcommands.
+
+    Parameters
+    ----------
+    description : str, optional
+        Shown as it stands.
+    **more
+        As ArgumentParser takes them.
+    """
+
+    def __init__(self, description=None, **more):
+        look = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, epilog=STATUS, formatter_class=look, **more)
+        self.add_argument(
+            "-v",
+            "--verbose",
+            action=_Verbose,
+            help="say more, on stderr: versions, files read and written, Caffe's log as it grows, an error's traceback",
+        )
+
+
+class _Verbose(argparse.Action):
+    """Takes effect when met, and leaves nothing among the arguments: they are what a run is made from."""
+
+    def __init__(self, option_strings, dest, **more):
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **more)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        verbose.enable()
+        verbose.log.info("%s", shlex.join(sys.argv))
+        verbose.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
+
+
+def run_options(option):
+    """Add the options that name one run.
+
+    Parameters
+    ----------
+    option : callable
+        The ``add_argument`` of a parser or group.
+    """
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", choices=paper.SUBSETS, default="five_agrees")
+    option("--fold", type=int, choices=paper.FOLDS, default=1)
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
+    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option("--variant", default="", metavar="WORD", help="as for train.py")
+    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+
+
+def run_of(args) -> Run:
+    """The run that `run_options` name."""
+    word = variant(args.variant, args.seed)
+    return Run(args.runs, args.subset, args.arch, cards.run_name(args.init), args.fold, word)
+
+
+def runs_options(option, fold="1"):
+    """Add the options that name any number of runs; see `run_options`."""
+    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
+    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=[fold])
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
+    own = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)"
+    option("--init", default="caffenet", help=own)
+
+
+def runs_of(args):
+    """The runs that `runs_options` name, by subset, then fold."""
+    init = cards.run_name(args.init)
+    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
+            yield Run(args.runs, subset, args.arch, init, fold)
