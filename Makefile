@@ -46,7 +46,7 @@ paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-paper test test-all coverage check conformance data models splits prototxt solvers fold \
         fold-all table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report \
-        serve bench lock clean
+        serve bench growth lock clean
 
 help: ## this list
 	echo 'Targets'
@@ -182,6 +182,9 @@ serve: $(READY) ## a web page that tells the sentiment of pictures
 
 bench: $(READY) ## speed, as ratios measured in one run (about ten minutes)
 	$(PY) benchmarks/run.py $(gpu)
+
+growth: $(READY) ## time and memory against images, batch, folds, features (about ten minutes)
+	$(PY) benchmarks/growth.py
 
 lock: $(READY) ## pin the newest versions pyproject.toml allows in requirements.lock
 	$(PY) -m pip install -q uv
