@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, engine, nets, paper, surgery
+from sentiment import cards, console, engine, locks, nets, paper, surgery
 from sentiment.console import UserError
-from sentiment.files import read_json, replacing
+from sentiment.files import replacing
 from sentiment.logs import stderr_to
 from sentiment.runs import Run
 
@@ -67,7 +67,7 @@ def trained(args):
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
             run = Run(args.runs, subset, args.arch, init, fold)
-            weights = run.weights(read_json(run.identity)["iterations"]) if run.identity.is_file() else None
+            weights = run.weights(run.made_from()["iterations"]) if run.identity.is_file() else None
             if weights is None or not weights.is_file():
                 raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
             yield run.deploy, weights
@@ -82,7 +82,7 @@ def write(conversion, model, weights, out):
     with stderr_to(os.devnull):
         classifier = surgery.load(caffe, model, weights)
         net = surgery.build(caffe, conversion, classifier)
-    with replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
+    with locks.held(out, "net surgery"), replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
         net.save(str(new_weights))
         new_model.write_text(HEADER + str(conversion.net))
     return paths

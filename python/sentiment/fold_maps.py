@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sentiment import engine, gallery, maps, results, surgery
+from sentiment import engine, gallery, locks, maps, results, surgery
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256, write_json
 from sentiment.logs import stderr_to
@@ -40,7 +40,7 @@ class FoldMaps:
         self.run, self.data, self.gpu = run, data, gpu
         if not (run.result.is_file() and run.predictions.is_file()):
             raise UserError(f"{run.folder} holds no predictions; run tools/train.py and tools/evaluate.py first")
-        self.identity = read_json(run.identity)
+        self.identity = run.made_from("mean")
         self.weights = run.weights(self.identity["iterations"])
         column = 2 + results.WAYS.index(prediction)
         self.predicted = {row[0]: (row[1], row[column]) for row in results.read_predictions(run.predictions)}
@@ -81,6 +81,17 @@ class FoldMaps:
 
     def make(self, images, batch):
         """Map those of the images that have no whole map of this net and input yet."""
+        if self._is_made(images):
+            return
+        with locks.held(self.folder, "mapping"):
+            self._make(images, batch)
+
+    def _is_made(self, images):
+        identity = self.folder / "maps.json"
+        same = identity.is_file() and read_json(identity) == self.fingerprint
+        return same and all(maps.read(self.files(image)[0], self.conversion.map) is not None for image in images)
+
+    def _make(self, images, batch):
         identity = self.folder / "maps.json"
         if not identity.is_file() or read_json(identity) != self.fingerprint:
             for image in self.predicted:

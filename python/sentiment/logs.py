@@ -1,6 +1,7 @@
 """Caffe's log, which is whatever the engine writes to standard error: glog knows no other way in pycaffe."""
 
 import contextlib
+import io
 import os
 import sys
 
@@ -25,7 +26,7 @@ def stderr_to(path):
     Raises
     ------
     UserError
-        The file cannot be written.
+        The file cannot be written, now or, where the disk fills up, while the block runs.
     """
     try:
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -38,13 +39,34 @@ def stderr_to(path):
     try:
         with (
             open(before, "w", buffering=1, closefd=False) as terminal,
-            open(2, "w", buffering=1, closefd=False) as to_log,
-            contextlib.redirect_stderr(to_log),
+            contextlib.redirect_stderr(_Log(os.path.abspath(path))),
         ):
             yield terminal
     finally:
         os.dup2(before, 2)
         os.close(before)
+
+
+class _Log(io.TextIOBase):
+    """Text for file descriptor 2, unbuffered: a line that a full disk does not take is not tried again at the end."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+    def write(self, text):
+        data = text.encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(2, data) :]
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+        return len(text)
 
 
 def ignored_layers(path, start=0):

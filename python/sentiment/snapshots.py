@@ -35,6 +35,12 @@ def keep_only(run, iteration, state=True):
             path.unlink()
 
 
+def discard(run, iteration):
+    """Delete the snapshot of an iteration, if there is one."""
+    for path in run.folder.glob(f"{run.snapshot_prefix.name}_iter_{iteration}.*"):
+        path.unlink()
+
+
 def _parsed(message, path):
     """The protobuf message in a file, or None where there is no file or it holds only a part."""
     from google.protobuf.message import DecodeError
