@@ -12,10 +12,8 @@ import argparse
 import contextlib
 import math
 import multiprocessing
-import os
 import shutil
 import sys
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,7 @@ import yaml
 from sentiment import console, drawn, engine, folds, locks, nets, paper
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
-from sentiment.interrupt import kept_from_children
+from sentiment.interrupt import end_with_parent, kept_from_children
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress
 
@@ -122,16 +120,6 @@ def draw(folder, pictures):
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def end_with_parent():
-    """Let this process end when the one that started it was killed, instead of waiting for work for ever."""
-
-    def wait():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def source_net(folder):

@@ -153,7 +153,8 @@ def extract_anew(title, path, about, by_fold, lists, data, mean, load, args):
     scratch, size = args.scratch or path.parent, features.scratch_bytes(widths, len(images))
     what = f"{len(images)} images, {len(widths)} layers, {size / 1e9:.1f} GB in {scratch} meanwhile"
     print(f"{title}: {what}", flush=True)
-    listed = {data.images / image: where for image, where in reversed(lines(by_fold, lists))}
+    where = dict(reversed(lines(by_fold, lists)))
+    listed = {data.images / image: where[image] for image in images}
     crops = features.centre_crops(net, list(listed), subtracted, listed.get)
     with Progress(f"extracting {title}", len(images), unit="images") as bar:
         stored = features.activations(net, crops, len(images), widths, scratch, args.batch_size, end, bar.advance)

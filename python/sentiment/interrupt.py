@@ -1,6 +1,7 @@
 """Signals that end a command: at once, or where a long step can go on from."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -73,6 +74,16 @@ def kept_from_children():
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with_parent():
+    """For a process that was started to work for another: end when that one is killed, instead of waiting for ever."""
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextlib.contextmanager
