@@ -19,6 +19,7 @@ import numpy as np
 
 from sentiment import cards, console, dataset, engine, folds, locks, nets, paper, snapshots, solvers
 from sentiment.console import UserError
+from sentiment.files import half_written
 from sentiment.interrupt import Interrupted, postponed
 from sentiment.logs import ignored_layers, stderr_to
 from sentiment.plans import Plan, settings
@@ -66,6 +67,7 @@ def main(argv=None):
     due = [plan for plan in plans if not plan.done()]
     for plan in plans:
         if plan not in due:
+            tidy(plan)
             say_done(plan)
     if due:
         seconds = [plan.estimate() for plan in due]
@@ -80,6 +82,14 @@ def main(argv=None):
                     plan.write(gpu=args.gpu is not None)
                     train(caffe, plan, args.keep_diverged)
     return 0
+
+
+def tidy(plan):
+    """Remove what a process killed in its last moments left beside the last weights."""
+    run, last = plan.run, plan.schedule.iterations
+    if snapshots.others(run, last, state=False) or half_written(run.folder):
+        with locks.held(run.folder, "tidying"):
+            snapshots.keep_only(run, last, state=False)
 
 
 def say_done(plan):

@@ -24,12 +24,16 @@ def temporary(path):
     return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
 
 
+def half_written(folder):
+    """What is being written into a folder, or was by a process that was killed."""
+    return [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
+
+
 def sweep(folder):
     """Remove what killed processes left in a folder half-written. Only for one who works there alone (`locks.held`)."""
-    for path in Path(folder).glob(".*"):
-        if _TEMPORARY.fullmatch(path.name):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in half_written(folder):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """One process at a time in a folder: the second one says so and waits.
 
 The lock is the system's own (``flock``) on a file ``.lock`` in the folder. It ends with the process that holds it,
-however that ends, so a ``.lock`` that a killed process left is in nobody's way. A thread that holds a folder must not ask for it again.
+however that ends, so a ``.lock`` that a killed process left is in nobody's way. Who holds a folder must not ask for it
+again, or waits for itself.
 """
 
 import contextlib
