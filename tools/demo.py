@@ -109,11 +109,10 @@ def draw(folder, pictures):
     part.mkdir()
     try:
         # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
-        with (
-            ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent) as pool,
-            Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar,
-        ):
-            with kept_from_children():
+        with kept_from_children():
+            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent)
+        with pool, Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar:
+            with kept_from_children():  # once more: the pool's helper process has let the signals through
                 drawing = pool.map(partial(drawn.save, part), pictures, chunksize=50)
             for _ in drawing:
                 bar.advance(1)

@@ -42,7 +42,7 @@ def held(folder, doing):
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(path, "a+", encoding="utf-8"))
+                file = stack.enter_context(open(path, "ab+", buffering=0))
             except OSError as error:
                 raise UserError(f"cannot write {path}: {error.strerror}") from error
             alone = _lock(file, path)
@@ -52,7 +52,7 @@ def held(folder, doing):
         if alone:
             with contextlib.suppress(OSError):  # a full disk takes no name, and the lock holds without one
                 file.truncate(0)
-                print(f"process {os.getpid()} on {platform.node()}, {doing}", file=file, flush=True)
+                file.write(f"process {os.getpid()} on {platform.node()}, {doing}\n".encode())
             sweep(path.parent)
         try:
             yield
@@ -67,7 +67,8 @@ def _lock(file, path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        _say(f"{path.parent} is in use ({file.read().strip() or 'another process'}); waiting for it to end")
+        holder = file.read().decode(errors="replace").strip() or "another process"
+        _say(f"{path.parent} is in use ({holder}); waiting for it to end")
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
         _say(f"warning: no lock on {path} ({error.strerror}); let no other process work in that folder meanwhile")

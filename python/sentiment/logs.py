@@ -38,34 +38,42 @@ def stderr_to(path):
     os.close(log)
     try:
         with (
-            open(before, "w", buffering=1, closefd=False) as terminal,
-            contextlib.redirect_stderr(_Log(os.path.abspath(path))),
+            contextlib.redirect_stderr(_Unbuffered(2, os.path.abspath(path))),
         ):
-            yield terminal
+            yield _Unbuffered(before)
     finally:
         os.dup2(before, 2)
         os.close(before)
 
 
-class _Log(io.TextIOBase):
-    """Text for file descriptor 2, unbuffered: a line that a full disk does not take is not tried again at the end."""
+class _Unbuffered(io.TextIOBase):
+    """Text for a file descriptor at once, so that what a full disk or a closed terminal refuses is not tried again.
 
-    def __init__(self, path):
-        self.path = path
+    That is a `UserError` where there is a path to name; without one nobody is there to read.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, descriptor, path=None):
+        self.descriptor, self.path = descriptor, path
 
     def writable(self):
         return True
 
     def fileno(self):
-        return 2
+        return self.descriptor
+
+    def isatty(self):
+        return os.isatty(self.descriptor)
 
     def write(self, text):
         data = text.encode(errors="backslashreplace")
         try:
             while data:
-                data = data[os.write(2, data) :]
+                data = data[os.write(self.descriptor, data) :]
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+            if self.path:
+                raise UserError(f"cannot write {self.path}: {error.strerror}") from error
         return len(text)
 
 
