@@ -1,7 +1,7 @@
 """One process at a time in a folder: the second one says so and waits.
 
-The lock is the system's own (``flock``) on a file ``.lock`` in the folder. It ends with the process that holds it,
-however that ends, so a ``.lock`` that a killed process left is in nobody's way. Who holds a folder must not ask for it
+The lock is the system's own (``flock``) on a file ``.sentiment.lock`` in the folder. It ends with the process that holds
+it, however that ends, so a file that a killed process left is in nobody's way. Who holds a folder must not ask for it
 again, or waits for itself.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment.console import UserError
 from sentiment.files import sweep
 
-NAME = ".lock"
+NAME = ".sentiment.lock"
 
 
 @contextlib.contextmanager

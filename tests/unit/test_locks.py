@@ -87,14 +87,14 @@ def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capsys)
     with locks.held(tmp_path, "training"):
         assert half.is_file()
     assert capsys.readouterr().err == (
-        f"warning: no lock on {tmp_path / '.lock'} (No locks available); let no other process work in that folder "
-        "meanwhile\n"
+        f"warning: no lock on {tmp_path / '.sentiment.lock'} (No locks available); let no other process work in that "
+        "folder meanwhile\n"
     )
 
 
 def test_a_folder_under_a_file_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    refused = pytest.raises(UserError, match=r"cannot write .*file/fold1/\.lock: Not a directory")
+    refused = pytest.raises(UserError, match=r"cannot write .*file/fold1/\.sentiment\.lock: Not a directory")
     with refused, locks.held(tmp_path / "file" / "fold1", "training"):
         pass
 
@@ -103,4 +103,4 @@ def test_an_error_in_the_block_lets_go(tmp_path):
     with pytest.raises(ZeroDivisionError), locks.held(tmp_path, "training"):
         raise ZeroDivisionError
     with locks.held(tmp_path, "testing"):
-        assert "testing" in (tmp_path / ".lock").read_text()
+        assert "testing" in (tmp_path / ".sentiment.lock").read_text()
