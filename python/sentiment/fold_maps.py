@@ -97,7 +97,10 @@ class FoldMaps:
             for image in self.predicted:
                 self.files(image)[0].unlink(missing_ok=True)
             write_json(identity, self.fingerprint)
-        due = [image for image in images if maps.read(self.files(image)[0], self.conversion.map) is None]
+        # Whole batches, for a map's last digits depend on what is in a batch with it: an interrupt is not to be seen.
+        batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+        mapped = {image for image in images if maps.read(self.files(image)[0], self.conversion.map) is not None}
+        due = [image for together in batches if not mapped.issuperset(together) for image in together]
         if not due:
             return
         title = f"mapping {self.run.folder}"

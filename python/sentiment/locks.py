@@ -1,8 +1,8 @@
 """One process at a time in a folder: the second one says so and waits.
 
-The lock is the system's own (``flock``) on a file ``.sentiment.lock`` in the folder. It ends with the process that holds
-it, however that ends, so a file that a killed process left is in nobody's way. Who holds a folder must not ask for it
-again, or waits for itself.
+The lock is the system's own (``flock``) on a file ``.sentiment.lock`` in the folder. It ends with the process that
+holds it, however that ends, so a file that a killed process left is in nobody's way. Who holds a folder must not ask
+for it again, or waits for itself.
 """
 
 import contextlib

@@ -229,6 +229,7 @@ def test_a_killed_training_goes_on_from_its_newest_whole_snapshot(root, tool, ti
     # As if it had been killed in the middle of a later snapshot.
     (tiny.folder() / f"snapshot_iter_{iteration + 30}.caffemodel").write_bytes(newest.read_bytes()[:100])
     (tiny.folder() / f"snapshot_iter_{iteration + 30}.solverstate").write_bytes(newest.read_bytes()[:100])
+    (tiny.folder() / "train.log").unlink()  # which may show that iteration already
     process = start(root, tiny, "--iterations", 10000)
     wait_for_iteration(tiny.folder(), iteration + 2, process)
     process.send_signal(signal.SIGINT)
