@@ -17,10 +17,11 @@ the input. Of each layer, its number of features and, by classifier (svm, softma
     flat_from            fold -> the N from which on the SVM stays the same
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, layer_analysis, layer_table, nets, paper
+from sentiment import cards, console, layer_analysis, layer_table, locks, nets, paper
 from sentiment.arguments import Parser
 from sentiment.progress import Progress
 
@@ -61,17 +62,28 @@ def main(argv=None):
     folds = paper.FOLDS if "all" in args.fold else sorted(set(map(int, args.fold)))
     for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
         title = f"{subset}, {args.arch} from {init}"
-        analysis = layer_analysis.Analysis(args.runs, subset, args.arch, init, folds, "nested" in args.selection)
-        if analysis.todo:
-            print(f"{title}: {len(analysis.todo)} layers of folds to analyse", flush=True)
-            with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:
-                analysis.run(args.jobs, bar.advance)
-        else:
+        which = args.runs, subset, args.arch, init, folds, "nested" in args.selection
+        analysis = layer_analysis.Analysis(*which)
+        if not analysis.todo and analysis.is_written():
             print(f"{title}: done already, {analysis.path}", flush=True)
-        summary = analysis.write()
+            summary = analysis.summary()
+        else:
+            summary = analyse(title, analysis, which, args.jobs)
         for selection in dict.fromkeys(args.selection):
             print(f"\n{layer_table.table(summary, selection, args.sample).markdown()}", flush=True)
     return 0
+
+
+def analyse(title, analysis, which, jobs):
+    """Do what is to do; returns the summary."""
+    with contextlib.ExitStack() as stack:
+        for folder in (analysis.path.parent, *(run.folder for run in analysis.runs.values())):
+            stack.enter_context(locks.held(folder, "analysing layers"))
+        analysis = layer_analysis.Analysis(*which)  # anew, for what another process did while this one waited
+        print(f"{title}: {len(analysis.todo)} layers of folds to analyse", flush=True)
+        with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:
+            analysis.run(jobs, bar.advance)
+        return analysis.write()
 
 
 if __name__ == "__main__":

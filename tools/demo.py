@@ -8,6 +8,7 @@ dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the c
 pictures show. What is there already is left alone; training that was stopped goes on from its last snapshot.
 """
 
+import contextlib
 import math
 import multiprocessing
 import shutil
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from sentiment import console, drawn, engine, folds, nets, paper
+from sentiment import console, drawn, engine, folds, locks, nets, paper
 from sentiment.arguments import Parser
 from sentiment.console import UserError
-from sentiment.files import PROJECT, read_json, replacing, write_if_changed, write_json
+from sentiment.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
+from sentiment.interrupt import end_with_parent, kept_from_children
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress
 
@@ -55,6 +57,15 @@ def main(argv=None):
     option("--iterations", type=int, default=ITERATIONS, help="of pre-training (default: %(default)s)")
     args = parser.parse_args(argv)
 
+    with contextlib.ExitStack() as stack:
+        for folder in (args.out, args.out / "source", args.out / "models"):
+            stack.enter_context(locks.held(folder, "making the demo"))
+        make(args)
+    return 0
+
+
+def make(args):
+    """Make what is missing."""
     out, source = args.out, args.out / "source"
     weights = out / "models" / f"{MODEL}.caffemodel"
     claim(out / "demo.json", {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations})
@@ -78,7 +89,6 @@ def main(argv=None):
         write_if_changed(source / "classes.txt", "".join(f"{name}\n" for name in drawn.CONCEPTS))
         pretrain(engine.start(args.gpu), source, weights, args)
     print(f"{out}: {len(scenes)} pictures, {weights}")
-    return 0
 
 
 def claim(path, recipe):
@@ -96,17 +106,20 @@ def list_of(pictures):
 
 def draw(folder, pictures):
     """Draw pictures into a folder that appears when all are there."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
-    with (
-        ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool,
-        Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar,
-    ):
-        for _ in pool.map(partial(drawn.save, part), pictures, chunksize=50):
-            bar.advance(1)
-    part.rename(folder)
+    part = temporary(folder)
+    part.mkdir()
+    try:
+        # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
+        with kept_from_children():
+            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent)
+        with pool, Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar:
+            with kept_from_children():  # once more: the pool's helper process has let the signals through
+                drawing = pool.map(partial(drawn.save, part), pictures, chunksize=50)
+            for _ in drawing:
+                bar.advance(1)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def source_net(folder):

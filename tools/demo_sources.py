@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from sentiment import cards, console, dataset, engine, files, folds, nets, paper, stand_ins
+from sentiment import cards, console, dataset, engine, files, folds, locks, nets, paper, stand_ins
 from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.logs import stderr_to
@@ -53,8 +53,10 @@ def main(argv=None):
     if due:
         print(f"about {duration(SECONDS * len(due))} on two CPU cores", flush=True)
     for name in due:
-        make(name, data, args)
-        files.write_json(models / f"{name}.json", recipes[name])  # last: it says that all is there
+        with locks.held(args.data / "source" / name, "training a stand-in"), locks.held(models, "training stand-ins"):
+            if not is_there(models / f"{name}.json", recipes[name]):  # made by another process, while this one waited
+                make(name, data, args)
+                files.write_json(models / f"{name}.json", recipes[name])  # last: it says that all is there
     return 0
 
 

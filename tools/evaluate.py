@@ -16,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, comparisons, console, dataset, engine, folds, nets, paper, results, solvers, testing
+from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
 from sentiment.arguments import Parser
 from sentiment.console import UserError
-from sentiment.files import read_json, sha256
+from sentiment.files import sha256
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
 from sentiment.runs import Run, variant
 
+OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed")
+HASHES = ("source", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
 CHOICES = ("variant", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
 
@@ -74,18 +76,29 @@ def main(argv=None):
 
 def evaluate(run, data, args):
     """Test one run and write its result, unless it is there."""
-    title = run.title
-    if not run.identity.is_file():
-        raise UserError(f"{run.folder} holds no training; run tools/train.py with the same options first")
-    identity = read_json(run.identity)
-    weights = run.weights(identity["iterations"])
+    if is_tested(run):
+        return
+    with locks.held(run.folder, "testing"):
+        if not is_tested(run):  # by another process, while this one waited
+            test(run, data, args)
+
+
+def is_tested(run):
+    """Whether the run's result is there and of its weights; prints it if so."""
+    weights = run.weights(run.made_from()["iterations"])
     result = results.read(run.result) if run.result.is_file() and run.predictions.is_file() else None
     if not weights.is_file() and result is None:
         raise UserError(f"{run.folder}: its training is not done; run tools/train.py with the same options, it goes on")
-    if result and (not weights.is_file() or result["hashes"]["weights"] == sha256(weights)):
-        print_accuracy(f"{title} (done already)", result["accuracy"], result["test_images"])
-        return
+    if result is None or (weights.is_file() and result["hashes"]["weights"] != sha256(weights)):
+        return False
+    print_accuracy(f"{run.title} (done already)", result["accuracy"], result["test_images"])
+    return True
 
+
+def test(run, data, args):
+    """Test one run and write its result."""
+    identity = run.made_from(*OF_RUN, *HASHES, *CHOICES)
+    weights = run.weights(identity["iterations"])
     test_list = folds.list_path(args.splits, data.name, run.subset, run.fold, "test")
     pairs = folds.read(args.splits, data.name, run.subset, run.fold).test
     if sha256(test_list) != identity["test_list"]:
@@ -94,18 +107,18 @@ def evaluate(run, data, args):
     means = np.array(identity["mean"])
     rows = predict(caffe, run.deploy, weights, test_list, pairs, data.images, means, args.batch_size, run.folder)
     result = {
-        **{key: identity[key] for key in ("dataset", "demo", "subset", "arch", "init", "fold", "seed")},
+        **{key: identity[key] for key in OF_RUN},
         "accuracy": accuracy(rows),
         "test_images": len(rows),
         "iterations": identity["iterations"],
         "engine": engine.describe(),
         "versions": engine.versions(),
-        "hashes": {"weights": sha256(weights), **{key: identity[key] for key in ("source", "train_list", "test_list")}},
+        "hashes": {"weights": sha256(weights), **{key: identity[key] for key in HASHES}},
         "choices": {key: identity[key] for key in CHOICES if key != "iterations"},
     }
     results.write_predictions(run.predictions, rows)
     results.write(run.result, result)  # last: it says that all else is there
-    print_accuracy(title, result["accuracy"], len(rows))
+    print_accuracy(run.title, result["accuracy"], len(rows))
 
 
 def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):

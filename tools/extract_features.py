@@ -12,14 +12,16 @@ alone; tools/analyze_layers.py goes on from there.
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, dataset, engine, features, folds, nets, paper, testing
+from sentiment import cards, console, dataset, engine, features, folds, locks, nets, paper, testing
 from sentiment.arguments import Parser, runs_of, runs_options
 from sentiment.console import UserError
-from sentiment.files import read_json, read_text, sha256, write_if_changed
+from sentiment.files import read_text, sha256, write_if_changed
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
 from sentiment.runs import Run
 from sentiment.transfer import take_over
+
+LISTS = tuple(f"{part}_list" for part in folds.PARTS)  # as run.json calls their digests
 
 
 def main(argv=None):
@@ -66,9 +68,7 @@ def main(argv=None):
 def extract_run(run, data, args):
     """Extract from one fold's own net, unless that is done."""
     title = f"{run.subset} fold {run.fold}, {run.arch} from {run.init}"
-    if not run.identity.is_file():
-        raise UserError(f"{run.folder} holds no training; run tools/train.py with the same options first")
-    identity = read_json(run.identity)
+    identity = run.made_from("dataset", "demo", "subset", "arch", "init", "mean", "mean_image", *LISTS)
     weights, path = run.weights(identity["iterations"]), run.folder / features.FILE
     if not weights.is_file():
         if path.is_file():
@@ -77,20 +77,18 @@ def extract_run(run, data, args):
     lists = [folds.list_path(args.splits, data.name, run.subset, run.fold, part) for part in folds.PARTS]
     fold = folds.read(args.splits, data.name, run.subset, run.fold)
     for part, listed in zip(folds.PARTS, lists, strict=True):
-        if sha256(listed) != identity[f"{part}_list"]:
+        if sha256(listed) != identity[LISTS[folds.PARTS.index(part)]]:
             raise UserError(f"{listed} is not the list {run.folder} was trained with")
     mean, way = mean_of_run(run, identity, args)
     about = {
         **{key: identity[key] for key in ("dataset", "demo", "subset", "arch", "init")},
         **described(run.deploy, weights, mean, way, lists),
     }
-    if is_done(path, about, title):
-        return None
 
     def load(caffe):
         return caffe.Net(str(run.deploy), str(weights), caffe.TEST), None
 
-    return extract(title, path, about, {run.fold: fold}, data, mean, load, args)
+    return extract(title, path, about, {run.fold: fold}, lists, data, mean, load, args)
 
 
 def extract_source(subset, source, data, args):
@@ -106,8 +104,6 @@ def extract_source(subset, source, data, args):
     write_if_changed(model, read_text(args.model) if args.model else str(nets.deploy(args.arch, divisor)))
     about = {"dataset": data.name, "demo": data.demo, "subset": subset, "arch": "source", "init": source.name}
     about |= described(model, source.path, source.mean, way, lists)
-    if is_done(path, about, title):
-        return
 
     def load(caffe):
         net = caffe.Net(str(model), caffe.TEST)
@@ -117,11 +113,23 @@ def extract_source(subset, source, data, args):
         names = list(net._layer_names)
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
-    extract(title, path, about, by_fold, data, source.mean, load, args)
+    extract(title, path, about, by_fold, lists, data, source.mean, load, args)
 
 
-def extract(title, path, about, by_fold, data, mean, load, args):
-    """Run the images of some folds through the net that ``load(caffe)`` gives, with its last layer to run; write."""
+def extract(title, path, about, by_fold, lists, data, mean, load, args):
+    """Run the images of some folds through the net that ``load(caffe)`` gives, with its last layer to run; write.
+
+    What is there already, made from the same, is left alone.
+    """
+    if is_done(path, about, title):
+        return
+    with locks.held(path.parent, "extracting features"):
+        if not is_done(path, about, title):  # by another process, while this one waited
+            extract_anew(title, path, about, by_fold, lists, data, mean, load, args)
+
+
+def extract_anew(title, path, about, by_fold, lists, data, mean, load, args):
+    """Like `extract`, whatever is there."""
     pairs = features.listed_images(by_fold.values())
     images = [image for image, _ in pairs]
     if missing := data.missing(images):
@@ -134,7 +142,8 @@ def extract(title, path, about, by_fold, data, mean, load, args):
     scratch, size = args.scratch or path.parent, features.scratch_bytes(widths, len(images))
     what = f"{len(images)} images, {len(widths)} layers, {size / 1e9:.1f} GB in {scratch} meanwhile"
     print(f"{title}: {what}", flush=True)
-    listed = {data.images / image: f"{image} of the fold lists" for image in images}
+    where = dict(reversed(lines(by_fold, lists)))
+    listed = {data.images / image: where[image] for image in images}
     crops = features.centre_crops(net, list(listed), subtracted, listed.get)
     with Progress(f"extracting {title}", len(images), unit="images") as bar:
         stored = features.activations(net, crops, len(images), widths, scratch, args.batch_size, end, bar.advance)
@@ -143,6 +152,13 @@ def extract(title, path, about, by_fold, data, mean, load, args):
     about = {**about, "engine": engine.describe(), "versions": engine.versions()}
     features.write(path, about, pairs, by_fold, widths, matrices)
     print(f"{title}: {path}", flush=True)
+
+
+def lines(by_fold, lists):
+    """(image, where it stands) of every line of the folds' lists, in their order."""
+    parts = [pairs for fold in by_fold.values() for pairs in fold]
+    numbered = zip(lists, parts, strict=True)
+    return [(pair[0], f"{path}, line {n}") for path, pairs in numbered for n, pair in enumerate(pairs, start=1)]
 
 
 def mean_of_run(run, identity, args):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sentiment import cards, console, dataset, download, files, folds, paper
+from sentiment import cards, console, dataset, download, files, folds, locks, paper
 from sentiment.arguments import Parser
 
 DATA = files.PROJECT / "data" / "deepsent"
@@ -62,16 +62,28 @@ def fetch_models(names, models):
 def fetch_data(out, archive):
     """Make a DATA folder of the DeepSent images and the labels this project knows."""
     images = dataset.manifest()
-    if (out / "images").is_dir() and not dataset.load(out).missing(images):
-        print(f"{out} has all {len(images):,} images")
-        return 0
+    if not is_whole(out, images):
+        with locks.held(out.parent, "fetching the DeepSent images"):
+            if not is_whole(out, images):  # by another process, while this one waited
+                bring(out, images, archive)
+                return 0
+    print(f"{out} has all {len(images):,} images")
+    return 0
+
+
+def is_whole(out, images):
+    """Whether a DATA folder has all images."""
+    return (out / "images").is_dir() and not dataset.load(out).missing(images)
+
+
+def bring(out, images, archive):
+    """Like `fetch_data`, where they are not there."""
     if out.exists() and any(out.iterdir()):
         raise console.UserError(f"{out} is there and is not the DeepSent data; move it away or give another --out")
     if archive and not archive.is_file():
         raise console.UserError(f"ARCHIVE: no file {archive}")
     links = (download.Link(str(archive)),) if archive else DATA_LINKS
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".deepsent-", dir=out.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=out.parent) as temporary:
         part = Path(temporary) / "deepsent"
         (part / "images").mkdir(parents=True)
         reasons = download.first_of(links, lambda link: unpack(link, images, part / "images"), "the DeepSent images")
@@ -90,7 +102,6 @@ def fetch_data(out, archive):
     print(
         f"{out}: {len(images):,} images" + (f", {differing} of them not byte for byte those known" if differing else "")
     )
-    return 0
 
 
 def unpack(link, images, folder):

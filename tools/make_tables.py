@@ -11,7 +11,7 @@ what was not run is shown as –. --report adds report.html: all of it in one fi
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, console, paper, report, study
+from sentiment import catalogue, console, locks, paper, report, study
 from sentiment.arguments import Parser
 from sentiment.progress import patience
 
@@ -46,18 +46,24 @@ def main(argv=None):
         wanted["subset"] = args.subset
     for found in study.read(args.runs, args.sample, **wanted):
         folder = args.out / found.dataset
-        made = {name: make(found) for name, make in catalogue.TABLES.items() if {name, "all"} & set(args.table)}
-        for tables in made.values():
-            for table in tables:
-                paths = ", ".join(map(str, table.write(folder)))
-                text = table.markdown() if len(table.rows) <= LONGEST else f"{table.title}: {len(table.rows)} rows"
-                print(f"{text}\n({paths})\n")
-        if args.report:
-            made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}
-            with patience(f"writing {folder / 'report.html'}"):
-                path = report.write(folder, found, made)
-            print(path)
+        with locks.held(folder, "making tables"):
+            write(found, folder, args)
     return 0
+
+
+def write(found, folder, args):
+    """Write the tables of one data set, and the report."""
+    made = {name: make(found) for name, make in catalogue.TABLES.items() if {name, "all"} & set(args.table)}
+    for tables in made.values():
+        for table in tables:
+            paths = ", ".join(map(str, table.write(folder)))
+            text = table.markdown() if len(table.rows) <= LONGEST else f"{table.title}: {len(table.rows)} rows"
+            print(f"{text}\n({paths})\n")
+    if args.report:
+        made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}
+        with patience(f"writing {folder / 'report.html'}"):
+            path = report.write(folder, found, made)
+        print(path)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from sentiment import console, engine, paper, surgery, trained
+from sentiment import console, engine, locks, paper, surgery, trained
 from sentiment.arguments import Parser, runs_of, runs_options
 from sentiment.console import UserError
 from sentiment.files import replacing
@@ -61,7 +61,7 @@ def write(conversion, model, weights, out):
     with stderr_to(os.devnull) as terminal, patience(f"converting {weights}", terminal):
         classifier = surgery.load(caffe, model, weights)
         net = surgery.build(caffe, conversion, classifier)
-    with replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
+    with locks.held(out, "net surgery"), replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
         net.save(str(new_weights))
         new_model.write_text(HEADER + str(conversion.net))
     return paths

@@ -133,7 +133,8 @@ def train_and_test(training, plans, args):
         given["--base-lr"] = first.schedule.base_lr
     more = [word for name, value in given.items() if value is not None for word in (name, value)]
     more += ["--set", *args.set] if args.set else []
-    call("train", *which, *more)
+    # A training that diverges is a result too, as that of fc6-2 at the usual rate, and no reason to end the others.
+    call("train", *which, *more, "--keep-diverged")
     call("evaluate", *which)
 
 

@@ -11,7 +11,7 @@ table of iterations to convergence beside it. With logs it draws those and print
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, claims, console, loss_curves, loss_figure, paper, study
+from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, study
 from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import write_if_changed
@@ -59,10 +59,11 @@ def main(argv=None):
         folder = (args.out or Path("results")) / found.dataset
         demo = "Demo data. " if found.demo else ""
         title = f"{demo}Training loss by initialisation, five-agree, fold {args.fold}"
-        write(folder / "figure6.png", there, args.title or title, args.tests)
-        for table in catalogue.convergence(found, args.fold):
-            table.write(folder)
-            print(table.markdown())
+        with locks.held(folder, "drawing losses"):
+            write(folder / "figure6.png", there, args.title or title, args.tests)
+            for table in catalogue.convergence(found, args.fold):
+                table.write(folder)
+                print(table.markdown())
     return 0
 
 

@@ -45,6 +45,9 @@ def main(argv=None):
         parser.error("--port must be below 65536")
 
     given = [trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
+    for folder in args.data:
+        if not folder.is_dir():
+            print(f"DATA: no folder {folder}, so no gallery of its pictures", file=sys.stderr)
     data = [dataset.load(folder) for folder in args.data if folder.is_dir()]
     models = server.Models(args.runs, given, data, args.gpu)
     if not models.all():

@@ -15,7 +15,7 @@ of each training list what is byte-identical to a test image; those lists go to 
 import sys
 from pathlib import Path
 
-from sentiment import console, dataset, download, files, folds, paper
+from sentiment import console, dataset, download, files, folds, locks, paper
 from sentiment.arguments import Parser
 from sentiment.progress import patience
 
@@ -59,7 +59,8 @@ def main(argv=None):
             out, origin = args.out / folds.NO_TWINS, f"{origin}, without twins"
             digest_images(data, made, digests)
             made = [folds.without_twins(fold, digests) for fold in made]
-        written = folds.write(out, data.name, subset, made)
+        with locks.held(out / data.name, "writing fold lists"):
+            written = folds.write(out, data.name, subset, made)
         used, labelled = sum(len(fold.test) for fold in made), len(data.subset(subset))
         state = f"{written} of {len(made) * len(folds.PARTS)} lists written" if written else "lists unchanged"
         print(f"{data.name} {subset}: {used} of {labelled} images, {origin}; {state} ({out / data.name / subset})")

@@ -5,16 +5,21 @@
 
 A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, gets all that was used and Caffe's log; with a seed other than the
 usual one it is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C ends with a snapshot; the same command goes on from the
-newest whole one, and a run that is done is left alone.
+newest whole one, and a run that is done is left alone. SIGTERM and SIGHUP do as Ctrl-C. A loss that is no number stops
+a training, unless --keep-diverged.
 """
 
 import math
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, dataset, engine, folds, nets, paper, snapshots, solvers
+import numpy as np
+
+from sentiment import cards, console, dataset, engine, folds, locks, nets, paper, snapshots, solvers
 from sentiment.arguments import Parser
-from sentiment.interrupt import postponed
+from sentiment.console import UserError
+from sentiment.files import half_written
+from sentiment.interrupt import Interrupted, postponed
 from sentiment.logs import ignored_layers, stderr_to
 from sentiment.plans import Plan, settings
 from sentiment.progress import Progress, duration, patience
@@ -47,6 +52,7 @@ def main(argv=None):
         help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *nets.CHOICES)),
     )
     option("--variant", default="", metavar="WORD", help="keep the run apart, in <arch>-<init>-WORD")
+    option("--keep-diverged", action="store_true", help="train to the end though the loss is no number, as Caffe does")
     args = parser.parse_args(argv)
 
     data = dataset.load(args.data)
@@ -60,20 +66,38 @@ def main(argv=None):
     due = [plan for plan in plans if not plan.done()]
     for plan in plans:
         if plan not in due:
-            print(f"{plan.title}: done already, {plan.run.weights(plan.schedule.iterations)}")
+            tidy(plan)
+            say_done(plan)
     if due:
         seconds = [plan.estimate() for plan in due]
         each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
         print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
         caffe = engine.start(args.gpu, images=args.runs)
         for plan in due:
-            plan.write(gpu=args.gpu is not None)
-            train(caffe, plan)
+            with locks.held(plan.run.folder, "training"):
+                if plan.done():  # by another process, while this one waited
+                    say_done(plan)
+                else:
+                    plan.write(gpu=args.gpu is not None)
+                    train(caffe, plan, args.keep_diverged)
     return 0
 
 
-def train(caffe, plan):
-    """Run one plan to its end; an interrupt ends it with a snapshot and a KeyboardInterrupt that says how to go on."""
+def tidy(plan):
+    """Remove what a process killed in its last moments left beside the last weights."""
+    run, last = plan.run, plan.schedule.iterations
+    if snapshots.others(run, last, state=False) or half_written(run.folder):
+        with locks.held(run.folder, "tidying"):
+            snapshots.keep_only(run, last, state=False)
+
+
+def say_done(plan):
+    """One line."""
+    print(f"{plan.title}: done already, {plan.run.weights(plan.schedule.iterations)}", flush=True)
+
+
+def train(caffe, plan, keep_diverged):
+    """Run one plan to its end; a signal ends it with a snapshot and an `Interrupted` that says how to go on."""
     run, total = plan.run, plan.schedule.iterations
     resumed = snapshots.newest(run)
     with engine.working_in(run.folder), stderr_to(run.log) as terminal:
@@ -98,16 +122,40 @@ def train(caffe, plan):
             while solver.iter < total and not stopped:
                 solver.step(1)
                 loss = float(solver.net.blobs["loss"].data)
+                snapshot = solver.iter % solvers.SNAPSHOT_EVERY == 0
+                if not (keep_diverged or is_finite(solver.net, loss, snapshot)):
+                    raise diverged(plan, solver, loss)
                 bar.advance(1, f"loss {loss:.3f}")
-                if solver.iter % solvers.SNAPSHOT_EVERY == 0:
+                if snapshot:
                     snapshots.keep_only(run, solver.iter)
             if solver.iter % solvers.SNAPSHOT_EVERY:
                 solver.snapshot()
     snapshots.keep_only(run, solver.iter, state=solver.iter < total)
     if solver.iter < total:
-        raise KeyboardInterrupt(f"stopped at iteration {solver.iter} of {total}; the same command goes on from there")
+        sentence = f"stopped at iteration {solver.iter} of {total}; the same command goes on from there"
+        raise Interrupted(stopped[0], sentence)
     if not math.isfinite(loss):
-        print(f"{plan.title}: the loss is {loss}: this rate does not converge here", file=sys.stderr)
+        print(f"{plan.title}: diverged, the loss is {loss}; kept as a result", file=sys.stderr)
+
+
+def is_finite(net, loss, weights):
+    """Whether the loss is a number, and with ``weights`` those of the net too: a loss may be the last good one."""
+    blobs = [blob.data for of_layer in net.params.values() for blob in of_layer] if weights else []
+    return math.isfinite(loss) and all(np.isfinite(values).all() for values in blobs)
+
+
+def diverged(plan, solver, loss):
+    """The `UserError` of a training that came to no number; of its snapshots only a good one stays."""
+    snapshots.discard(plan.run, solver.iter)
+    good = snapshots.newest(plan.run)
+    kept = f"the snapshot of iteration {good} stays" if good is not None else "there is no snapshot yet"
+    iteration, schedule = solver.iter - 1, plan.schedule  # as the log counts
+    rate, tenth = schedule.base_lr * schedule.gamma ** (iteration // schedule.stepsize), f"{schedule.base_lr / 10:g}"
+    what = "some weights are no numbers" if math.isfinite(loss) else f"the loss is {loss:g}"
+    return UserError(
+        f"{plan.title}: {what} at iteration {iteration}, at a learning rate of {rate:g} ({kept}); try a lower rate, as "
+        f"SET='base_lr={tenth}' VARIANT=lr{tenth}, and see that the mean is the one of these weights"
+    )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def main(argv=None):
     try:
         return args.run(args) or 0
     except CaffeError as error:
-        print(f"caffe {args.command}: error: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"caffe {args.command}: error: {error}", file=sys.stderr)
         return 2
 
 

@@ -4,6 +4,7 @@
 significant digits, as C++ streams print floats. ``CAFFE_LOG=2015`` writes the lines of Caffe's 2015 versions.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -39,8 +40,9 @@ def log(where, message, level=0):
     now = time.time()
     date = time.strftime("%m%d %H:%M:%S" if OLD_STYLE else "%Y%m%d %H:%M:%S", time.localtime(now))
     micro = int(now % 1 * 1e6)
-    sys.stderr.write(f"{_LEVELS[level]}{date}.{micro:06d} {threading.get_native_id():5d} {where}] {message}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a log nothing can be written to ends no training in glog either
+        sys.stderr.write(f"{_LEVELS[level]}{date}.{micro:06d} {threading.get_native_id():5d} {where}] {message}\n")
+        sys.stderr.flush()
 
 
 def warn(where, message):

@@ -75,7 +75,7 @@ def replacing(path):
         with contextlib.suppress(OSError):  # not every file system can flush a folder
             _flush(folder, os.O_RDONLY)
     except OSError as error:
-        raise _refusal("Could not write", path, error) from error
+        raise _refusal("Could not write", os.path.abspath(path), error) from error
 
 
 def write_whole(path, *parts):

@@ -1,10 +1,12 @@
 """How a command ends: a user's mistake is one sentence and status 2, never a traceback."""
 
+import contextlib
 import errno
+import signal
 import sys
 from pathlib import Path
 
-from sentiment import verbose
+from sentiment import interrupt, verbose
 
 
 class UserError(Exception):
@@ -14,6 +16,12 @@ class UserError(Exception):
 # What the machine or the user's paths did wrong. Any other OSError is a fault of ours and keeps its traceback.
 _OUTSIDE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS}
 _OUTSIDE |= {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.EIO, errno.EMFILE}
+
+FULL = {  # what a full disk says, in a user's words
+    errno.ENOSPC: "the disk is full: make room, then the same command goes on",
+    errno.EDQUOT: "your share of the disk is used up: make room, then the same command goes on",
+    errno.EFBIG: "no file may be so large here (see `ulimit -f`): raise that, then the same command goes on",
+}
 
 
 def run(main, argv=None):
@@ -29,15 +37,22 @@ def run(main, argv=None):
     -------
     int
         What ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
-        refuses, printed on stderr as ``tool: error: sentence``; 130 after Ctrl-C.
+        refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
+        (143) or SIGHUP (129); 141 where the reader of the output went away.
     """
     tool = Path(sys.argv[0]).stem or "python"
     verbose.disable()  # each command of a process for itself
     try:
-        return main(argv) or 0
+        with interrupt.raised():
+            status = main(argv) or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
     except KeyboardInterrupt as stop:
-        print(f"{tool}: {stop}" if str(stop) else f"{tool}: interrupted", file=sys.stderr)
-        return 130
+        number = getattr(stop, "number", signal.SIGINT)
+        name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        _say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
+        return 128 + number
     except BrokenPipeError:
         # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
         sys.stdout = None
@@ -47,16 +62,37 @@ def run(main, argv=None):
         verbose.log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
             raise
-        print(f"{tool}: error: {sentence}", file=sys.stderr)
+        _say(f"{tool}: error: {sentence}")
         return 2
+    finally:
+        _drop_a_dead_stdout()
+
+
+def _say(sentence):
+    """Print on stderr, which may be a terminal that was closed or on the very disk that is full."""
+    with contextlib.suppress(OSError, ValueError):
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def _drop_a_dead_stdout():
+    """What cannot be written now cannot at interpreter exit either, where it would be a second complaint."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        sys.stdout = None
 
 
 def sentence_of(error) -> str | None:
     """The sentence a user should read of an exception, or None for a fault that is ours."""
     # Where the engine is a real Caffe build there is no caffe.errors, so ask only what is loaded already.
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)
+    cause = error if isinstance(error, OSError) else error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
     if isinstance(error, (UserError, engine)):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in _OUTSIDE:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    return None
+        sentence = str(error)
+    elif error is cause and number in _OUTSIDE:
+        sentence = f"{error.filename or 'writing the output'}: {error.strerror}"
+    else:
+        return None
+    return f"{sentence.rstrip('.')}; {FULL[number]}" if number in FULL else sentence

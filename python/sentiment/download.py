@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 import pooch
 import requests
 
-from sentiment import verbose
-from sentiment.console import UserError
+from sentiment import locks, verbose
+from sentiment.console import FULL, UserError
 from sentiment.files import digest, read_json, replacing, write_json
 from sentiment.progress import SECONDS_BETWEEN_LINES
 
@@ -96,6 +96,8 @@ def first_of(links, take, name, say=print) -> str:
         try:
             take(link)
         except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:  # no link helps there
+                raise UserError(f"cannot write {error.filename or name}: {error.strerror}") from error
             failures.append(_reason(error))
             say(f"  not from there: {failures[-1]}")
         else:
@@ -126,11 +128,13 @@ def check(path, wanted):
 
 def _fetch(link, wanted):
     """Bring one link's file to its place, checked, and note its digest."""
-    with replacing(wanted.path) as part:
-        if link.member is None:
+    with locks.held(wanted.path.parent, f"fetching {wanted.path.name}"), replacing(wanted.path) as part:
+        if wanted.path.is_file():  # by another process, while this one waited
+            shutil.copyfile(wanted.path, part)
+        elif link.member is None:
             download(link, part)
         else:
-            with TemporaryDirectory(prefix=".fetch-", dir=wanted.path.parent) as folder:
+            with TemporaryDirectory(prefix=".fetch.", suffix=".part", dir=wanted.path.parent) as folder:
                 archive = Path(folder) / "archive"
                 download(link, archive)
                 if extract(archive, {link.member: part}):

@@ -166,11 +166,13 @@ def activations(net, crops, count, widths, scratch, batch=testing.BATCH, end=Non
                 net.blobs[name].data[index] = next(crops)
             net.forward(end=end)
             # Written, not mapped: a disk that fills up is an error then, and not the end of the process.
-            for layer, file in files.items():
-                file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
+            try:
+                for layer, file in files.items():
+                    file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
+                    file.flush()
+            except OSError as error:
+                raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
             done(size)
-        for file in files.values():
-            file.flush()
         yield {layer: np.memmap(files[layer], np.float32, "r", shape=(count, widths[layer])) for layer in widths}
 
 

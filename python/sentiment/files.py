@@ -4,6 +4,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import secrets
+import shutil
 from pathlib import Path
 
 from sentiment import verbose
@@ -11,6 +14,27 @@ from sentiment.console import UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The repository's root, where models/, splits/ and prototxt/ lie."""
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")  # the engine's end in tmp
+
+
+def temporary(path):
+    """A path beside ``path`` that no other process or thread has, for what is to become it; keeps the suffix."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
+
+
+def half_written(folder):
+    """What is being written into a folder, or was by a process that was killed."""
+    return [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
+
+
+def sweep(folder):
+    """Remove what killed processes left in a folder half-written. Only for one who works there alone (`locks.held`)."""
+    for path in half_written(folder):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -34,7 +58,7 @@ def replacing(path):
         The folder or file cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment import engine, gallery, maps, results, surgery
+from sentiment import engine, gallery, locks, maps, results, surgery
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256, write_json
 from sentiment.logs import stderr_to
@@ -42,7 +42,7 @@ class FoldMaps:
         self.run, self.data, self.gpu = run, data, gpu
         if not (run.result.is_file() and run.predictions.is_file()):
             raise UserError(f"{run.folder} holds no predictions; run tools/train.py and tools/evaluate.py first")
-        self.identity = read_json(run.identity)
+        self.identity = run.made_from("mean")
         self.weights = run.weights(self.identity["iterations"])
         column = 2 + results.WAYS.index(prediction)
         self.predicted = {row[0]: (row[1], row[column]) for row in results.read_predictions(run.predictions)}
@@ -83,12 +83,26 @@ class FoldMaps:
 
     def make(self, images, batch):
         """Map those of the images that have no whole map of this net and input yet."""
+        if self._is_made(images):
+            return
+        with locks.held(self.folder, "mapping"):
+            self._make(images, batch)
+
+    def _is_made(self, images):
+        identity = self.folder / "maps.json"
+        same = identity.is_file() and read_json(identity) == self.fingerprint
+        return same and all(maps.read(self.files(image)[0], self.conversion.map) is not None for image in images)
+
+    def _make(self, images, batch):
         identity = self.folder / "maps.json"
         if not identity.is_file() or read_json(identity) != self.fingerprint:
             for image in self.predicted:
                 self.files(image)[0].unlink(missing_ok=True)
             write_json(identity, self.fingerprint)
-        due = [image for image in images if maps.read(self.files(image)[0], self.conversion.map) is None]
+        # Whole batches, for a map's last digits depend on what is in a batch with it: an interrupt is not to be seen.
+        batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+        mapped = {image for image in images if maps.read(self.files(image)[0], self.conversion.map) is not None}
+        due = [image for together in batches if not mapped.issuperset(together) for image in together]
         if not due:
             return
         title = f"mapping {self.run.folder}"

@@ -211,12 +211,15 @@ class Analysis:
             }
         return summary
 
+    def is_written(self):
+        """Whether ``FILE`` holds the summary."""
+        return self.path.is_file() and read_json(self.path) == self.summary()
+
     def write(self):
         """Write ``FILE``; returns what it holds."""
-        summary = self.summary()
-        if not self.path.is_file() or read_json(self.path) != summary:
-            write_json(self.path, summary)
-        return summary
+        if not self.is_written():
+            write_json(self.path, self.summary())
+        return self.summary()
 
     def _one(self, fold, layer):
         grams = self.grams[fold]

@@ -1,6 +1,7 @@
 """Caffe's log, which is whatever the engine writes to standard error: glog knows no other way in pycaffe."""
 
 import contextlib
+import io
 import os
 import sys
 
@@ -26,7 +27,7 @@ def stderr_to(path):
     Raises
     ------
     UserError
-        The file cannot be written.
+        The file cannot be written, now or, where the disk fills up, while the block runs.
     """
     if verbose.enabled() and path == os.devnull:
         yield sys.stderr
@@ -39,17 +40,47 @@ def stderr_to(path):
     before = os.dup(2)
     os.dup2(log, 2)
     os.close(log)
+    terminal = _Unbuffered(before)
     try:
         with (
-            open(before, "w", buffering=1, closefd=False) as terminal,
-            open(2, "w", buffering=1, closefd=False) as to_log,
-            contextlib.redirect_stderr(to_log),
+            contextlib.redirect_stderr(_Unbuffered(2, os.path.abspath(path))),
             verbose.following(path, terminal),
         ):
             yield terminal
     finally:
         os.dup2(before, 2)
         os.close(before)
+
+
+class _Unbuffered(io.TextIOBase):
+    """Text for a file descriptor at once, so that what a full disk or a closed terminal refuses is not tried again.
+
+    That is a `UserError` where there is a path to name; without one nobody is there to read.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, descriptor, path=None):
+        self.descriptor, self.path = descriptor, path
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.descriptor
+
+    def isatty(self):
+        return os.isatty(self.descriptor)
+
+    def write(self, text):
+        data = text.encode(errors="backslashreplace")
+        try:
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+        except OSError as error:
+            if self.path:
+                raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+        return len(text)
 
 
 def ignored_layers(path, start=0):

@@ -112,6 +112,29 @@ class Run:
         whole = (int(match[1]) for match in iterations if match)
         return sorted((iteration for iteration in whole if self.weights(iteration).is_file()), reverse=True)
 
+    def made_from(self, *needed):
+        """What run.json says the run is made from, a dict.
+
+        Parameters
+        ----------
+        *needed : str
+            Keys the caller is about to use.
+
+        Raises
+        ------
+        UserError
+            The folder holds no training, or one of an older form of this project that kept less.
+        """
+        if not self.identity.is_file():
+            raise UserError(f"{self.folder} holds no training; run tools/train.py with the same options first")
+        identity = read_json(self.identity)
+        if lacking := [key for key in ("iterations", *needed) if key not in identity]:
+            raise UserError(
+                f"{self.identity} is of an older form of this project and does not say {', '.join(lacking)}; "
+                "remove that folder and run tools/train.py with the same options again, or give another RUNS=<folder>"
+            )
+        return identity
+
     def claim(self, fingerprint):
         """Bind the folder to what this run is made from; a second call with the same fingerprint is fine.
 

@@ -26,13 +26,27 @@ def is_whole(weights):
     return net is not None and len(net.layer) + len(net.layers) > 0
 
 
-def keep_only(run, iteration, state=True):
-    """Delete a run's other snapshots, and with ``state=False`` this one's solver state too (CaffeNet's: 240 MB)."""
+def others(run, iteration, state=True):
+    """Paths of a run's snapshots but for one iteration's, and with ``state=False`` its solver state too."""
+    found = []
     for path in run.folder.glob(f"{run.snapshot_prefix.name}_iter_*"):
         # The engine may keep more beside a state, as .solverstate.streams.
         match = re.fullmatch(r".*_iter_(\d+)\.(caffemodel|solverstate)(\..*)?", path.name)
         if match and (int(match[1]) != iteration or (match[2] == "solverstate" and not state)):
-            path.unlink()
+            found.append(path)
+    return found
+
+
+def keep_only(run, iteration, state=True):
+    """Delete a run's other snapshots, and with ``state=False`` this one's solver state too (CaffeNet's: 240 MB)."""
+    for path in others(run, iteration, state):
+        path.unlink(missing_ok=True)
+
+
+def discard(run, iteration):
+    """Delete the snapshot of an iteration, if there is one."""
+    for path in run.folder.glob(f"{run.snapshot_prefix.name}_iter_{iteration}.*"):
+        path.unlink()
 
 
 def _parsed(message, path):

@@ -1,6 +1,9 @@
 """What runs found on one data set, as tables, claims and the report ask for it."""
 
+import contextlib
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sentiment import layer_analysis, loss_curves, paper, results
@@ -63,14 +66,29 @@ class Net:
         logs = (Path(row["path"]).with_name("train.log") for row in rows)
         return next((loss_curves.read(log) for log in logs if log.is_file()), None)
 
+    @cached_property
+    def diverged(self):
+        """Folds a training of which ended with a loss that is no number, ascending."""
+        found = set()
+        for row in self.rows:
+            with contextlib.suppress(UserError):  # a log that is not there or shows no loss
+                if not math.isfinite(loss_curves.read(Path(row["path"]).with_name("train.log")).losses[-1]):
+                    found.add(row["fold"])
+        return sorted(found)
+
     def score(self, way, sample=False):
-        """Mean and deviation over folds (and seeds) as a cell that says which folds or seeds it is of."""
+        """Mean and deviation over folds (and seeds) as a cell that says which folds or seeds it is of.
+
+        A training that diverged counts with the accuracy its net has, and is named.
+        """
         values = [row["accuracy"][way] for row in self.rows]
         mean, std = results.mean_std(values, sample)
         notes = []
         if self.missing_folds:
             there = sorted({row["fold"] for row in self.rows})
             notes.append(f"fold{'s' * (len(there) > 1)} {' '.join(map(str, there))} only")
+        if self.diverged:
+            notes.append(f"fold{'s' * (len(self.diverged) > 1)} {' '.join(map(str, self.diverged))} diverged")
         if len(self.seeds) > 1:
             notes.append(f"{len(self.seeds)} seeds")
         return Score(mean, std if len(values) > 1 else None, len(values), ", ".join(notes))

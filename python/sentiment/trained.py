@@ -8,6 +8,8 @@ from sentiment.console import UserError
 from sentiment.files import read_json
 from sentiment.runs import Run
 
+USED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # of run.json
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -56,7 +58,7 @@ def of_run(run, key="") -> Trained:
     UserError
         The run is not there, or not finished.
     """
-    identity = read_json(run.identity) if run.identity.is_file() else None
+    identity = run.made_from(*USED) if run.identity.is_file() else None
     weights = run.weights(identity["iterations"]) if identity else None
     if identity is None or weights is None or not weights.is_file():
         raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
@@ -105,6 +107,8 @@ def find(root) -> list[Trained]:
     root, found = Path(root), []
     for path in sorted(root.rglob("run.json")):
         folder, identity = path.parent, read_json(path)
+        if not identity.keys() >= set(USED):  # of an older form, as the tools say that are asked for this run
+            continue
         arch, init = identity["arch"], identity["init"]
         of_name = folder.parent.name.removeprefix(f"{arch}-{init}").removeprefix("-")
         run = Run(folder.parents[2], identity["subset"], arch, init, identity["fold"], of_name)

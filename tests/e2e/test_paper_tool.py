@@ -39,6 +39,22 @@ def steps(said):
     return [line.split()[2].removeprefix("tools/") for line in said.out.splitlines() if line.startswith("$ ")]
 
 
+def test_trainings_that_diverge_are_results_and_no_end(paper, tool, tiny, tmp_path, capfd):
+    settings = tiny.data / "dataset.yaml"
+    settings.write_text(settings.read_text().replace("base_lr: 0.00001", "base_lr: 100000"))
+    status, said = paper("table4")
+    assert status == 0
+    assert said.err.count("diverged, the loss is nan; kept as a result") == 16
+    assert len(results.collect(tiny.runs)) == 16
+    assert "(folds 1 2 3 4 5 diverged)" in (tmp_path / "results" / "tiny" / "table4.md").read_text()
+    assert tool("make_tables", "--runs", tiny.runs, "--out", tmp_path / "results", "--table", "claims") == 0
+    claims = (tmp_path / "results" / "tiny" / "claims.md").read_text()
+    claim = next(line for line in claims.splitlines() if "fc6-2 does not converge" in line)
+    assert "| held" in claim
+    assert "nan" in claim
+    assert paper("table4")[1].out.count("$ python") == 0
+
+
 def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     status, said = paper("table4")
     assert status == 0

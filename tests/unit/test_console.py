@@ -1,7 +1,11 @@
 """How commands end."""
 
 import errno
+import os
+import signal
+import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -37,7 +41,11 @@ def test_arguments_reach_main():
     [
         (UserError("no such fold"), "no such fold"),
         (PermissionError(errno.EACCES, "Permission denied", "/out"), "/out: Permission denied"),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/a.csv"),
+            "/out/a.csv: No space left on device; the disk is full: make room, then the same command goes on",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "writing the output: Input/output error"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_status_2(error, sentence, capsys):
@@ -63,7 +71,48 @@ def test_our_own_faults_keep_their_traceback(error):
 
 def test_interrupt_is_130(capsys):
     assert run(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "train: interrupted\n"
+    assert capsys.readouterr().err == "train: interrupted; what is done is kept, the same command does the rest\n"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_other_signals_end_it_with_their_status(number, status, capsys):
+    before = signal.getsignal(number)
+    assert run(lambda argv: os.kill(os.getpid(), number) or time.sleep(60)) == status
+    said = capsys.readouterr().err
+    assert said == f"train: interrupted by {number.name}; what is done is kept, the same command does the rest\n"
+    assert signal.getsignal(number) is before
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(lambda argv: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EFBIG, "ulimit -f")])
+def test_advice_follows_what_another_error_was_raised_from(number, words, capsys):
+    def main(argv):
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as error:
+            raise UserError(f"cannot write a.csv: {error.strerror}.") from error
+
+    assert run(main) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"train: error: cannot write a.csv: {os.strerror(number)}; ")
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_a_full_standard_output_is_a_sentence(tmp_path):
+    program = "import sys; from sentiment import console; sys.exit(console.run(lambda argv: print('table')))"
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    assert ": error: writing the output: No space left on device; the disk is full: make room" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def test_an_interrupt_may_say_how_to_go_on(capsys):
