@@ -102,13 +102,15 @@ class FoldMaps:
         # Whole batches, for a map's last digits depend on what is in a batch with it: an interrupt is not to be seen.
         batches = [images[start : start + batch] for start in range(0, len(images), batch)]
         mapped = {image for image in images if maps.read(self.files(image)[0], self.conversion.map) is not None}
-        due = [image for together in batches if not mapped.issuperset(together) for image in together]
-        if not due:
+        again = [image for together in batches if not mapped.issuperset(together) for image in together]
+        if not again:
             return
         title = f"mapping {self.run.folder}"
-        with Progress(title, len(images), len(images) - len(due), unit="images") as bar:
-            answers = maps.forward(self.nets[0], self.inputs(due), batch)
-            for image, answer in zip(due, answers, strict=True):
+        with Progress(title, len(images), len(mapped), unit="images") as bar:
+            answers = maps.forward(self.nets[0], self.inputs(again), batch)
+            for image, answer in zip(again, answers, strict=True):
+                if image in mapped:
+                    continue
                 pixels = maps.overlay(maps.picture(self.data.images / image), answer)
                 of_map, of_overlay = self.files(image)
                 maps.save_picture(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
