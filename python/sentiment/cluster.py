@@ -162,13 +162,12 @@ def _connected(cpus):
         try:
             with _at_most(SECONDS_TO_CONNECT):
                 ray.init(address=address, **options)
-        except TimeoutError as error:
-            refused = "Unauthenticated" in said.read()
-            reason = "the cluster there has another token" if refused else "no Ray cluster answers there"
+        except (ValueError, RuntimeError, OSError) as error:  # TimeoutError is an OSError
+            # Ray's own words tell of another version of Ray or Python on the cluster; of a token, only its log does.
+            reason = " ".join(str(error).split()) or "no Ray cluster answers there"
+            if "Unauthenticated" in said.read():
+                reason = "the cluster there has another token"
             raise UserError(f"{where}: {reason}; see {HOWTO}") from error
-        except (ValueError, RuntimeError, OSError) as error:
-            # Ray's own words, such as another version of Ray or Python on the cluster, in one line.
-            raise UserError(f"{where}: {' '.join(str(error).split())}") from error
     return ray
 
 
