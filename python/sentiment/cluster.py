@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ SECONDS_BETWEEN_LOOKS = 1
 SECONDS_TO_CONNECT = 60
 SECONDS_UNTIL_SHARED = 90  # a network file system may show a new file only after a minute
 HOWTO = "docs/howto/cluster.md"
+LOG = "ray.log"  # in RUNS
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,19 @@ def run_jobs(jobs, cpus=CPUS_PER_RUN, gpus=0.0):
     """
     if not jobs:
         return
-    ray = _connected(cpus)
-    try:
+    ray = _ray()
+    table = TaskTable([job.run.title for job in jobs])
+    log = jobs[0].run.root / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # Ray reports on both, at length and in the middle of the table, which has the stream from before.
+    with stderr_to(log), contextlib.redirect_stdout(sys.stderr):
+        _connect(ray, cpus, log)
         _require_room(ray.nodes(), cpus, gpus)
-        table = TaskTable([job.run.title for job in jobs])
         try:
             faults = _Watch(ray, jobs, table, *_submit(ray, jobs, cpus, gpus)).until_all_ended()
         finally:
             table.draw(last=True)
-    finally:
-        ray.shutdown()
+            ray.shutdown()
     for fault in faults:
         print(fault, file=sys.stderr)
     if failed := table.of(FAILED):
@@ -137,12 +140,11 @@ class _Board:
         return self.nodes
 
 
-def _connected(cpus):
-    """Ray, connected: to the cluster of RAY_ADDRESS, else to one of this machine's own that ends with this process."""
-    address = os.environ.get("RAY_ADDRESS")
+def _ray():
+    """The module, which reads some of its settings when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray would warn of otherwise
-    if address and (Path.home() / ".ray" / "auth_token").is_file():
+    if os.environ.get("RAY_ADDRESS") and (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a head that finds a token demands it
     try:
         import ray
@@ -150,25 +152,29 @@ def _connected(cpus):
         raise UserError(
             f"EXECUTOR=ray needs Ray ({error}); install it with: pip install 'pixels-to-sentiment[cluster]'"
         ) from error
+    return ray
+
+
+def _connect(ray, cpus, log):
+    """Connect to the cluster of RAY_ADDRESS, else to one of this machine's own that ends with this process."""
     # Before Python starts on a worker, for torch and BLAS read it then; PYTHONPATH may name a real Caffe.
     environment = {"OMP_NUM_THREADS": str(cpus)}
     environment |= {name: os.environ[name] for name in ("PYTHONPATH",) if os.environ.get(name)}
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": environment}}
+    address = os.environ.get("RAY_ADDRESS")
     if not address:
         ray.init(address="local", include_dashboard=False, **options)
-        return ray
-    where = f"RAY_ADDRESS={address}"
-    with tempfile.NamedTemporaryFile("r", errors="replace") as said, stderr_to(said.name):
-        try:
-            with _at_most(SECONDS_TO_CONNECT):
-                ray.init(address=address, **options)
-        except (ValueError, RuntimeError, OSError) as error:  # TimeoutError is an OSError
-            # Ray's own words tell of another version of Ray or Python on the cluster; of a token, only its log does.
-            reason = " ".join(str(error).split()) or "no Ray cluster answers there"
-            if "Unauthenticated" in said.read():
-                reason = "the cluster there has another token"
-            raise UserError(f"{where}: {reason}; see {HOWTO}") from error
-    return ray
+        return
+    before = log.stat().st_size
+    try:
+        with _at_most(SECONDS_TO_CONNECT):
+            ray.init(address=address, **options)
+    except (ValueError, RuntimeError, OSError) as error:  # TimeoutError is an OSError
+        # Ray's own words tell of another version of Ray or Python on the cluster; of a token, only its log does.
+        reason = " ".join(str(error).split()) or "no Ray cluster answers there"
+        if b"Unauthenticated" in log.read_bytes()[before:]:
+            reason = "the cluster there has another token"
+        raise UserError(f"RAY_ADDRESS={address}: {reason}; see {HOWTO}") from error
 
 
 @contextlib.contextmanager

@@ -160,6 +160,7 @@ def test_a_node_killed_in_the_middle_costs_no_result_and_no_bit(paper, cluster, 
     assert "Random streams and data positions restored" in log(tmp_path, "shared", fold)
     assert "] Iteration 0 (" in log(tmp_path, "shared", fold).split("Random streams and data positions restored")[0]
     assert said.read_text().count(": done with loss ") == 5
+    assert "raylet" not in said.read_text() and "Error" not in said.read_text()
     assert "0 running, 0 waiting, 5 done, 0 failed" in said.read_text()
     for one in FOLDS:
         assert set(re.findall(r"Computing with (\d+) CPU threads", log(tmp_path, "shared", one))) == {THREADS}
