@@ -39,8 +39,10 @@ which    = $(data) --runs '$(RUNS)' $(lists) --subset $(SUBSET) --arch $(ARCH) -
 split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
 training = $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
 given    = $(if $(filter-out file,$(origin $1)),--$2 '$($1)')
+where    = $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(GPUS_PER_RUN),--gpus-per-run $(GPUS_PER_RUN)) \
+           $(if $(CPUS_PER_RUN),--cpus-per-run $(CPUS_PER_RUN))
 paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' --out '$(RESULTS)' $(lists) $(call given,ARCH,arch) \
-           $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training) $(if $(SET),--set $(SET))
+           $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training) $(if $(SET),--set $(SET)) $(where)
 
 .SILENT:
 .DEFAULT_GOAL := help
@@ -64,6 +66,9 @@ help: ## this list
 #: RUNS          ## folder for everything a run makes (runs)
 #: GPU           ## number of the CUDA card (the CPU)
 #: PRECISION     ## of products: float32, tf32 (on a GPU) or bf16 (float32)
+#: EXECUTOR      ## ray: trainings of the paper's targets over GPUs and machines, docs/howto/cluster.md (here, in turn)
+#: GPUS_PER_RUN  ## with EXECUTOR=ray, of a GPU a training's part, 0.5 for two on a card (the CPU)
+#: CPUS_PER_RUN  ## with EXECUTOR=ray, CPU cores and threads of a training (2)
 #: RESULTS       ## folder for tables, figures and the report (results)
 #: SEED          ## of shuffles, fillers, crops and masks; another than the usual has run folders of its own
 #: SEEDS         ## how many seeds the paper's trainings are repeated with (1)

@@ -3,6 +3,7 @@
     python tools/paper.py                        all of it, and the report
     python tools/paper.py table4 figure6         parts of it
     python tools/paper.py table2 --arch squeezenet --init squeezenet_v1.0.caffemodel
+    python tools/paper.py --executor ray         its trainings over GPUs and machines, see docs/howto/cluster.md
 
 What each part needs stands in python/sentiment/experiments.py; a training that several need is done once. It says first
 what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
 from sentiment.arguments import Parser
+from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.console import UserError
 from sentiment.experiments import PARTS
 from sentiment.plans import settings
@@ -46,11 +48,18 @@ def main(argv=None):
     option("--iterations", type=int, metavar="N", help="as for train.py")
     option("--mean", help="as for train.py")
     option("--set", nargs="+", default=[], metavar="NAME=VALUE", help="as for train.py; with --runs of its own")
+    option("--executor", choices=("local", "ray"), default="local", help="of trainings (default: %(default)s)")
+    option("--gpus-per-run", type=float, default=0, metavar="X", help="of a GPU, a training's part (default: the CPU)")
+    option("--cpus-per-run", type=int, default=CPUS_PER_RUN, metavar="N", help="threads (default: %(default)s)")
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - {*PARTS, REPORT}:
         parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
     if args.seeds < 1:
         parser.error("--seeds must be above zero")
+    if not 0 <= args.gpus_per_run <= 1:
+        parser.error("--gpus-per-run: a training computes on one GPU or a part of it, so give 0 to 1")
+    if args.cpus_per_run < 1:
+        parser.error("--cpus-per-run must be above zero")
     args.parts = [part for part in (*PARTS, REPORT) if part in (args.parts or (*PARTS, REPORT))]
 
     data = dataset.load(args.data)
@@ -64,9 +73,7 @@ def main(argv=None):
     }
     due = {training: untested(of_seeds) for training, of_seeds in planned.items()}
     announce(due, args)
-    for training, of_seeds in due.items():
-        for plans in filter(None, of_seeds):
-            train_and_test(training, plans, args)
+    train_and_test(due, args)
     make(data, planned, args)
     if lacking:
         raise UserError(f"left out: {'; '.join(lacking)}")
@@ -118,15 +125,32 @@ def announce(due, args):
     )
 
 
-def train_and_test(training, plans, args):
-    """Train and test one net's plans."""
+def train_and_test(due, args):
+    """Train and test what is due: here, a net after the other, or a fold a task of a Ray cluster."""
+    batches = [(training, plans) for training, of_seeds in due.items() for plans in filter(None, of_seeds)]
+    if args.executor == "local":
+        for training, plans in batches:
+            for step in steps(training, plans, args, args.gpu):
+                call(*step)
+        return
+    gpu = 0 if args.gpus_per_run else None  # a task sees the card that it was given and no other
+    jobs = [
+        Job(plan.run, plan.schedule.iterations, steps(training, [plan], args, gpu))
+        for training, plans in batches
+        for plan in plans
+    ]
+    run_jobs(jobs, args.cpus_per_run, args.gpus_per_run)
+
+
+def steps(training, plans, args, gpu):
+    """The commands that train and test one net's plans: each a tool and its words."""
     first = plans[0]
     which = [
         *("--data", args.data, "--splits", args.splits, "--runs", args.runs, "--subset", training.subset),
         *("--arch", training.arch, "--init", training.init, "--fold", *(plan.run.fold for plan in plans)),
         *(("--seed", first.seed) if first.seed != solvers.DEFAULT_SEED else ()),
         *(("--variant", first.word) if first.word else ()),
-        *(("--gpu", args.gpu) if args.gpu is not None else ()),
+        *(("--gpu", gpu) if gpu is not None else ()),
     ]
     given = {"--batch-size": args.batch_size, "--iterations": args.iterations, "--mean": args.mean}
     if training.usual_rate:
@@ -134,8 +158,8 @@ def train_and_test(training, plans, args):
     more = [word for name, value in given.items() if value is not None for word in (name, value)]
     more += ["--set", *args.set] if args.set else []
     # A training that diverges is a result too, as that of fc6-2 at the usual rate, and no reason to end the others.
-    call("train", *which, *more, "--keep-diverged")
-    call("evaluate", *which)
+    more += ["--keep-diverged"]
+    return [("train", *map(str, [*which, *more])), ("evaluate", *map(str, which))]
 
 
 def make(data, planned, args):

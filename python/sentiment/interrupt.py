@@ -78,7 +78,6 @@ def kept_from_children():
 
 def end_with_parent():
     """For a process that was started to work for another: end when that one is killed, instead of waiting for ever."""
-
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -5,6 +5,7 @@ iters), loss = 0.6`` of later versions, whatever stands before them.
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from sentiment.tables import NOTHING, Number, Table
 GUESSING = math.log(2)
 """The loss of a two-way classifier that knows nothing."""
 PART_OF_WAY = 0.9  # of the way from GUESSING to the final loss, where a training counts as converged
+LAST_BYTES = 1 << 14  # of a log, in which there is an iteration if there is one at all
 LAST_PART = 0.1  # of the iterations, whose mean is the final loss
 
 _LOSS = re.compile(r"\bIteration (\d+)(?: \([^)]*\))?, loss = (\S+)")
@@ -157,6 +159,19 @@ def table(curves, title, demo=False, notes=()) -> Table:
         )
     header = ["training", "last iteration", "converged at", "final loss", "noise"]
     return Table("convergence", title, [*notes, definition()], header, rows, demo)
+
+
+def latest(path):
+    """The last iteration in a Caffe log and its loss, from the log's last lines; None where there is none yet."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = log.read().decode(errors="replace").splitlines(keepends=True)
+    except OSError:
+        return None
+    found = [match for line in lines if line.endswith("\n") and (match := _LOSS.search(line))]
+    loss = _number(found[-1][2]) if found else None
+    return None if loss is None else (int(found[-1][1]), loss)
 
 
 def _number(text):
