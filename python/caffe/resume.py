@@ -63,7 +63,7 @@ def restore(solver, state_file):
         return
     text = read_text(path, _MOST_BYTES)
     try:
-        saved = json.loads(text)
+        saved = {"precision": "float32", **json.loads(text)}
         _restore(solver, saved)
         differences = [
             (name, saved[name], now)
@@ -72,7 +72,7 @@ def restore(solver, state_file):
                 ("torch", torch.__version__),
                 ("precision", mode.precision()),
             )
-            if saved.get(name, now) != now
+            if saved[name] != now
         ]
     except CaffeError as error:
         raise CaffeError(f"{error} Remove {path} to resume without exact streams.") from None

@@ -322,6 +322,18 @@ def test_another_number_of_threads_is_said(stopped, capfd):
     assert f"made with threads 77, this run has {torch.get_num_threads()}" in said and said.count("may differ") == 1
 
 
+def test_another_precision_is_said(stopped, capfd):
+    path = stopped / "snap_iter_2.solverstate.streams"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps({**saved, "precision": "bf16"}))
+    resumed()
+    assert "made with precision bf16, this run has float32" in capfd.readouterr().err
+    del saved["precision"]  # of a version that had no other
+    path.write_text(json.dumps(saved))
+    resumed()
+    assert "may differ" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
