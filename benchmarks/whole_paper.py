@@ -1,0 +1,101 @@
+"""How long the paper's trainings and their tests take, all of them, at full size: for a machine with a GPU.
+
+    python benchmarks/whole_paper.py /scratch/whole --gpu 0
+    python benchmarks/whole_paper.py /scratch/whole --gpu 0 --executor ray --gpus-per-run 0.5
+    CAFFE_PRECISION=tf32 python benchmarks/whole_paper.py /scratch/whole-tf32 --gpu 0
+
+Numbers of images, sizes, schedules and files are those of the paper; pictures and weights are noise, so that nothing
+needs to be downloaded. The folder takes 20 GB. What is after `--` and unknown options go to tools/paper.py; the same
+call goes on where it was stopped, and tells the time of what was left.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from sentiment import engine, nets, paper, stand_ins
+from sentiment.files import PROJECT
+from sentiment.logs import stderr_to
+
+PARTS = ("table2", "table4", "table5", "table6")
+WEIGHTS = "noise.caffemodel"
+
+
+def main(argv=None):
+    """Make what is missing, train and test; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, help="of each subset (default: the paper's)")
+    parser.add_argument("--divisor", type=int, default=1, help="of all channels, to try this script (default: 1)")
+    args, more = parser.parse_known_args(argv)
+
+    data = args.folder / "data"
+    prepare(data, args.images, args.divisor)
+    places = ("--data", data, "--splits", args.folder / "splits", "--runs", args.folder / "runs")
+    call("split_folds", "--data", data, "--out", args.folder / "splits")
+    start = time.perf_counter()
+    call("paper", *PARTS, *places, "--out", args.folder / "results", *more)
+    print(f"{time.perf_counter() - start:.0f} s for all trainings, tests and tables ({engine.precision()})")
+    return 0
+
+
+def prepare(data, images, divisor):
+    """A DATA folder with as many images a subset as DeepSent has, and a source for each of the nine cards."""
+    counts = {subset: images or count for subset, count in zip(paper.SUBSETS, (880, 1113, 1269), strict=True)}
+    (data / "images").mkdir(parents=True, exist_ok=True)
+    (data / "models").mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    names = [f"{number}.jpg" for number in range(max(counts.values()))]
+    for name in names:
+        if not (path := data / "images" / name).is_file():
+            small = rng.integers(0, 255, (30, 40, 3), np.uint8)
+            cv2.imwrite(str(path), cv2.resize(small, (500, 375), interpolation=cv2.INTER_CUBIC))
+    for subset, count in counts.items():
+        lines = [f"{name} {number % 2}\n" for number, name in enumerate(names[:count])]
+        (data / f"twitter_{subset}.txt").write_text("".join(lines))
+    description = {"name": "noise", "demo": True, "note": "noise, for timing only", "channels_divisor": divisor}
+    (data / "dataset.yaml").write_text(yaml.safe_dump(description))
+    if not (data / "models" / WEIGHTS).is_file():
+        weights(data / "models" / WEIGHTS, divisor)
+    for init in stand_ins.STAND_INS:
+        card = {
+            "title": f"noise for {init}",
+            "about": "Noise.",
+            "file": WEIGHTS,
+            "mean": list(paper.IMAGENET_MEANS_BGR),
+            "last_layer": {"name": paper.NEW_LAYERS["finetune"], "classes": paper.CLASSES},
+        }
+        (data / "models" / f"{init}.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
+
+
+def weights(path, divisor):
+    """A CaffeNet of Gaussian weights."""
+    caffe = engine.start()
+    model = path.with_suffix(".prototxt")
+    model.write_text(str(nets.deploy("finetune", divisor)))
+    rng = np.random.default_rng(1)
+    with stderr_to(os.devnull):
+        net = caffe.Net(str(model), caffe.TEST)
+    for blobs in net.params.values():
+        shape = blobs[0].data.shape
+        blobs[0].data[...] = rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+    net.params["conv1"][0].data[...] /= 100
+    net.save(str(path))
+
+
+def call(tool, *words):
+    """Run one of the tools; its failure is this script's."""
+    status = subprocess.run([sys.executable, PROJECT / "tools" / f"{tool}.py", *map(str, words)]).returncode
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
