@@ -27,7 +27,7 @@ from sentiment.task_table import DONE, FAILED, RUNNING, WAITING, TaskTable
 CPUS_PER_RUN = 2  # what the estimates of time are for
 RETRIES = 5  # of a task whose worker is lost; a training that kills its worker by itself is not tried for ever
 SECONDS_BETWEEN_LOOKS = 1
-SECONDS_TO_CONNECT = 60
+SECONDS_TO_CONNECT = 30
 SECONDS_UNTIL_SHARED = 90  # a network file system may show a new file only after a minute
 HOWTO = "docs/howto/cluster.md"
 LOG = "ray.log"  # in RUNS
@@ -90,7 +90,7 @@ def run_jobs(jobs, cpus=CPUS_PER_RUN, gpus=0.0):
     if failed := table.of(FAILED):
         first = f"{failed[0].title}: {failed[0].about}"
         many = f"{len(failed)} of {len(jobs)} trainings failed; the first, {first}" if len(failed) > 1 else first
-        raise UserError(f"{many} (the others are done, and the same command goes on with what is left)")
+        raise UserError(f"{many} (the same command goes on with what is left)")
 
 
 def carry_out(job, folder):
@@ -169,7 +169,7 @@ def _connect(ray, cpus, log):
     try:
         with _at_most(SECONDS_TO_CONNECT):
             ray.init(address=address, **options)
-    except (ValueError, RuntimeError, OSError) as error:  # TimeoutError is an OSError
+    except (ValueError, RuntimeError, OSError, _LateError) as error:
         # Ray's own words tell of another version of Ray or Python on the cluster; of a token, only its log does.
         reason = " ".join(str(error).split()) or "no Ray cluster answers there"
         if b"Unauthenticated" in log.read_bytes()[before:]:
@@ -177,12 +177,16 @@ def _connect(ray, cpus, log):
         raise UserError(f"RAY_ADDRESS={address}: {reason}; see {HOWTO}") from error
 
 
+class _LateError(BaseException):
+    """No Exception, for Ray catches those and tries again."""
+
+
 @contextlib.contextmanager
 def _at_most(seconds):
-    """Raise TimeoutError in a block that takes longer: Ray itself knocks for minutes where nobody answers."""
+    """Raise `_LateError` in a block that takes longer: Ray itself knocks for many minutes where nobody answers."""
 
     def late(number, frame):
-        raise TimeoutError
+        raise _LateError
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)

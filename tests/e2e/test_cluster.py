@@ -68,10 +68,14 @@ class Cluster:
         top.wait()
 
     def stop(self):
+        under = [process for node in self.nodes.values() for process in descendants(node.pid)]
         for node in self.nodes.values():
             node.terminate()
         for node in self.nodes.values():
             node.wait(timeout=60)
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{process}").exists() for process in under) and time.monotonic() < deadline:
+            time.sleep(0.1)
         shutil.rmtree(self.home)
 
 

@@ -3,7 +3,9 @@
 import io
 import os
 import pty
+import signal
 import sys
+import time
 from pathlib import Path
 
 import made_up
@@ -56,6 +58,17 @@ def test_an_address_that_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
     with pytest.raises(UserError, match=r"RAY_ADDRESS=nonsense: .*see docs/howto/cluster.md"):
         cluster.run_jobs([job(tmp_path)])
+
+
+def test_knocking_ends_though_ray_tries_again_after_any_error():
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(cluster._LateError), cluster._at_most(1):
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:
+                continue
+    assert signal.getsignal(signal.SIGALRM) is before
 
 
 def test_a_task_needs_one_node_with_room_for_all_of_it():
