@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import math
 import os
-import secrets
 import threading
 from collections import OrderedDict
 
@@ -129,10 +128,10 @@ def _shared(path, data, height, width, color):
         if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
             return np.frombuffer(content, np.uint8, size).reshape(shape)
     planes = _decoded(path, data, height, width, color)
-    temporary = f"{file}.{secrets.token_hex(6)}.tmp"
+    temporary = f"{file}.tmp"  # of two processes one may spoil the other's file, which its digest then tells
     try:
         os.makedirs(os.environ[FOLDER], exist_ok=True)
-        with open(temporary, "xb") as stored:
+        with open(temporary, "wb") as stored:
             stored.write(planes)
             stored.write(_digest(planes))
         os.replace(temporary, file)
