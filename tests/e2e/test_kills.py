@@ -138,14 +138,15 @@ def test_killed_at_random_moments(command, root, tmp_path):
         for path, values in losses.items():
             np.testing.assert_array_equal(loss_curves.read(path).losses, values)
 
-    stages, kills = [], 0
+    stages, kills, parts = [], 0, KILLS[name] // 2
     for attempt in range(4 * KILLS[name]):
         if kills == KILLS[name]:
             break
         if attempt % 2:
             lived = run(seconds=chance.uniform(0.2, 1) * seconds)
         else:
-            lived = run(chance.randint(1, moments), chance.choice([0, chance.uniform(0, 0.003)]))
+            part = (attempt // 2 % parts + chance.random()) / parts  # early ones and late ones, in turn
+            lived = run(1 + int(part * moments), chance.choice([0, chance.uniform(0, 0.003)]))
         assert_no_process_in(place)
         if lived:
             check_result()

@@ -53,6 +53,16 @@ def published(tmp_path_factory):
     return path
 
 
+# Runs a script and writes its own peak memory in kB; rusage would count that of the process it was forked from.
+PEAK = """
+import atexit, pathlib, re, runpy, sys
+_, peak, *sys.argv = sys.argv
+status = pathlib.Path("/proc/self/status")
+atexit.register(lambda: pathlib.Path(peak).write_text(re.search(r"VmHWM:\\s*(\\d+)", status.read_text())[1]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.fixture
 def run(root, tmp_path, published):
     """Call a tool as a user does, in a process of its own that stays below 3 GB: ``run("train", "--fold", "1")``."""
@@ -60,17 +70,16 @@ def run(root, tmp_path, published):
     options = {"train": where, "evaluate": where, "extract_features": where, "sentiment_maps": where[:2]}
 
     def call(tool, *arguments):
-        command = [sys.executable, root / "tools" / f"{tool}.py", *options.get(tool, []), *arguments]
+        peak = tmp_path / "peak"
+        script = root / "tools" / f"{tool}.py"
+        command = [sys.executable, "-c", PEAK, peak, script, *options.get(tool, []), *arguments]
         if tool != "make_tables":
             command += ["--init", published]
         environment = {**os.environ, "PYTHONPATH": str(root / "python")}
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-        said = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, said
-        assert usage.ru_maxrss * 1024 < 3 * GIB
-        return said
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0, done.stdout
+        assert 0 < int(peak.read_text()) * 1024 < 3 * GIB
+        return done.stdout
 
     return call
 
