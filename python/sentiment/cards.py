@@ -187,7 +187,8 @@ def mean_for(weights, mean=None):
         return parse_mean(mean)
     shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
     print(
-        f"{Path(weights).name}: no mean given, so the ImageNet means are taken (b,g,r {shown}); --mean names another",
+        f"{Path(weights).name}: no mean given, so the ImageNet means are taken (b,g,r {shown}); "
+        "MEAN= or --mean names another",
         file=sys.stderr,
         flush=True,
     )
