@@ -77,7 +77,7 @@ def page(folder, study, tables):
         if not shown and not numbers:
             continue
         body = "".join(_mcnemar(table) if table.file == "mcnemar" else table.html() for table in shown)
-        body += "".join(_figure(folder, number) for number in numbers)
+        body += "".join(_figure(folder, number, study.demo) for number in numbers)
         body += _maps(Path(folder) / "figure7.json") if "7" in numbers else ""
         sections.append((anchor, title, body))
     sections.append(("how", "How it was run", _how(study)))
@@ -123,13 +123,14 @@ def _glance(study, tables):
     return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
 
 
-def _figure(folder, number):
+def _figure(folder, number, demo):
     """A figure's file within the page, or a word on how to make it."""
     caption, alternative = FIGURES[number]
     path = Path(folder) / f"figure{number}.png"
     title = f"Figure {number}. {caption}"
     if not path.is_file():
-        return f'<p class="note">{escape(title)} Not made yet: make figure{number} draws it.</p>\n'
+        target = "demo-paper" if demo else f"figure{number}"
+        return f'<p class="note">{escape(title)} Not made yet: make {target} draws it.</p>\n'
     data = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure>\n<div class="scroll" tabindex="0" role="region" aria-label="Figure {number}">'

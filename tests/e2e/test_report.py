@@ -63,7 +63,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(report):
     assert {link["href"][1:] for link in page.all("a")} <= anchors
     words = " ".join(page.words)
     assert "means in Tables 2 to 6" not in words
-    assert "DEMO DATA" in words and "Figure 7" in words and "Not made yet" in words
+    assert "DEMO DATA" in words and "Figure 7" in words and "Not made yet: make demo-paper" in words
     assert "A map cost 3.0 times one prediction" in words and "8.7 times in arithmetic" in words
     assert "6 maps against the classifier's word on each of their 64 patches" in words
     assert "finetune from <b onload=alert(1)>&" in words and not page.all("b")
