@@ -15,6 +15,15 @@ READY  := $(VENV)/.set-up
 PYTEST := $(PY) -m pytest -q
 SLOWEST := --durations=10
 
+# A misspelt variable would be one that was never given.
+GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+ifneq ($(GIVEN),)
+UNKNOWN := $(filter-out $(shell sed -n 's/^.: \([A-Z_ ]*\)##.*/\1/p' '$(firstword $(MAKEFILE_LIST))'),$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error no variable is called $(UNKNOWN); `make` alone lists those there are)
+endif
+endif
+
 # A real Caffe's python folder, put in front of this project's own `caffe`.
 ifdef CAFFE
 ifneq ($(shell test -f '$(CAFFE)/caffe/__init__.py' || echo missing),)
@@ -93,7 +102,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 2; }
 	start=$$(date +%s); set -e; \
-	echo 'Setting up $(VENV)'; \
+	echo 'Setting up $(VENV): once, some minutes and about 2 GB (more with CUDA)'; \
 	if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear $(VENV); fi; \
 	sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt; \
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/hashed.txt; \

@@ -84,7 +84,7 @@ def available(data, args):
     """Trainings whose labels and source are there, with source and seeds of each; and a sentence for each other one."""
 
     def source(init):
-        return cards.resolve(init, args.mean, own=data.folder / "models")
+        return cards.of_data_set(init, args.mean, data)
 
     wanted, found, lacking = {}, {}, {}
     for training in experiments.trainings(args.parts, args.arch, args.init):

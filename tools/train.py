@@ -56,7 +56,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     data = dataset.load(args.data)
-    source = cards.resolve(args.init, args.mean, own=data.folder / "models")
+    source = cards.of_data_set(args.init, args.mean, data)
     given = {**vars(args), **settings(args.set)}
     plans = [
         Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)

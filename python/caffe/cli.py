@@ -22,7 +22,7 @@ _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 
 def _parser():
     parser = argparse.ArgumentParser(prog="caffe", description="Train, test and time networks as BVLC Caffe does.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name, run, text):
         sub = commands.add_parser(name, help=text, description=text)
@@ -75,7 +75,11 @@ def _count(text):
 
 def main(argv=None):
     """Run one command; the exit status: 0, 2 for what the user got wrong."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         return args.run(args) or 0
     except CaffeError as error:

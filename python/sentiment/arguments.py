@@ -33,6 +33,10 @@ class Parser(argparse.ArgumentParser):
             help="say more, on stderr: versions, files read and written, Caffe's log as it grows, an error's traceback",
         )
 
+    def error(self, message):
+        """End with the sentence alone, as `console.run` does: the whole usage would bury it."""
+        self.exit(2, f"{Path(self.prog).stem}: error: {message}; --help tells all options\n")
+
 
 class _Verbose(argparse.Action):
     """Takes effect when met, and leaves nothing among the arguments: they are what a run is made from."""

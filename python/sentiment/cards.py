@@ -175,6 +175,25 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     return Source(card.name, weights, mean, card)
 
 
+def of_data_set(init, mean, data) -> Source:
+    """`resolve` for a training on a data set, whose own cards come first.
+
+    Raises
+    ------
+    UserError
+        As `resolve`; on drawn pictures also a card without a stand-in: published weights do not fit their small nets.
+    """
+    own = data.folder / "models"
+    drawn = data.demo and (MODELS / f"{init}.yaml").is_file() and not Path(init).is_file()
+    if drawn and not (own / f"{init}.yaml").is_file():
+        raise UserError(
+            f"INIT {init!r}: no stand-in for it in {own}; "
+            f"`.venv/bin/python tools/demo_sources.py --init {init}` makes it, "
+            "`make demo-paper` all of them"
+        )
+    return resolve(init, mean, own=own)
+
+
 def run_name(init) -> str:
     """What an INIT is called in runs' folders: a file by its stem, anything else as it was given."""
     path = Path(init).expanduser()
@@ -187,7 +206,8 @@ def mean_for(weights, mean=None):
         return parse_mean(mean)
     shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
     print(
-        f"{Path(weights).name}: no mean given, so the ImageNet means are taken (b,g,r {shown}); --mean names another",
+        f"{Path(weights).name}: no mean given, so the ImageNet means are taken (b,g,r {shown}); "
+        "MEAN= or --mean names another",
         file=sys.stderr,
         flush=True,
     )

@@ -180,6 +180,8 @@ def read_labels(path, unique=False) -> list[tuple[str, int]]:
                 hint = f"; the name comes first, as `{line[2:]} {line[0]}`"
             elif line[-2:-1] in ("\t", ",", ";"):
                 hint = "; a blank has to stand before the label"
+            elif Path(label).suffix[1:].isalpha():
+                hint = "; is the label missing? a line is `name label`: a blank, then 0 or 1"
             raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive){hint}")
         if unique and name in seen:
             raise UserError(f"{where}: {name} is listed already in line {seen[name]}; keep one of them")
@@ -226,7 +228,7 @@ def _images_folder(folder):
     for name in ("images", "Agg_AMT_Candidates"):
         if (folder / name).is_dir():
             return folder / name
-    raise UserError(f"{folder} has neither a folder images nor Agg_AMT_Candidates")
+    raise UserError(f"{folder} has neither a folder images nor Agg_AMT_Candidates; give the folder that holds one")
 
 
 def _label_file(images, subset):

@@ -252,7 +252,8 @@ def _instead(path, head, caffe_pb2):
         return "it is a tar archive; unpack it"
     if b"\0" not in head and head.isascii():
         return "it is a text, as definitions (.prototxt) are" if b"layer" in head else "it is a text"
-    for message, field, words in (("SolverState", "history", "a solver state"), ("BlobProto", "data", "a mean image")):
+    others = ("SolverState", "history", "a solver state"), ("BlobProto", "data", "a mean image, for MEAN=")
+    for message, field, words in others:
         try:
             if len(getattr(getattr(caffe_pb2, message).FromString(path.read_bytes()), field)):
                 return f"it is {words}"

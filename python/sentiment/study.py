@@ -216,6 +216,7 @@ def _check_once(rows):
         key = row["fold"], row["seed"]
         if key in seen:
             raise UserError(
-                f"{Path(row['path'])} and {Path(seen[key])} are of the same net, fold and seed; remove one of them"
+                f"{Path(row['path'])} and {Path(seen[key])} are of the same net, fold and seed; remove one "
+                "of them, or name the folder of one by RUNS= or --runs"
             )
         seen[key] = row["path"]

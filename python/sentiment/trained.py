@@ -61,7 +61,10 @@ def of_run(run, key="") -> Trained:
     identity = run.made_from(*USED) if run.identity.is_file() else None
     weights = run.weights(identity["iterations"]) if identity else None
     if identity is None or weights is None or not weights.is_file():
-        raise UserError(f"{run.folder} holds no finished training; run tools/train.py with the same options")
+        raise UserError(
+            f"{run.folder} holds no finished training; run tools/train.py with the same options, "
+            "or name another by --runs, --init, --arch, --subset and --fold (those of `make demo`: --runs runs/demo)"
+        )
     demo = ", drawn demo data" if identity["demo"] else ""
     words = f" ({run.variant})" if run.variant else ""
     return Trained(

@@ -3,7 +3,7 @@
 import functools
 import math
 
-from sentiment.console import UserError
+from sentiment.console import UserError, sentence_of
 from sentiment.nets import LastLayer
 
 
@@ -26,13 +26,19 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     Raises
     ------
     UserError
-        A layer would stay all zeros: the source has none of its name, and the definition does not fill it.
+        The file or a layer's shape does not fit, or a layer would stay all zeros: the source has none of its
+        name, and the definition does not fill it.
     """
     # Caffe does not say what it copied, so each layer's first weight is marked before and looked at after.
     before = {name: float(blobs[0].data.flat[0]) for name, blobs in net.params.items()}
     for name in before:
         net.params[name][0].data.flat[0] = math.nan
-    net.copy_from(source)
+    try:
+        net.copy_from(source)
+    except RuntimeError as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        raise UserError(f"{sentence.rstrip('.')}; `make models FILE={source}` tells which ARCH it fits") from error
     new = [name for name in before if math.isnan(net.params[name][0].data.flat[0])]
     for name in new:
         net.params[name][0].data.flat[0] = before[name]

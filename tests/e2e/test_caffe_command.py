@@ -252,3 +252,9 @@ def test_an_error_is_the_commands_exit_status(folder):
     done = caffe(folder, "train", "-solver", "absent.prototxt")
     assert done.returncode == 2
     assert "error:" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_without_a_command_it_lists_them(folder):
+    done = caffe(folder)
+    assert done.returncode == 2
+    assert all(name in done.stderr for name in ("train", "test", "time", "device_query", "compute_image_mean"))

@@ -1,6 +1,7 @@
 """Bad input: one sentence that names what and where, exit status 2, nothing half-written."""
 
 import os
+import subprocess
 
 import pytest
 
@@ -172,3 +173,31 @@ def test_help(tool, name, capfd):
     said = capfd.readouterr().out
     for words in ("usage:", "--verbose", "exit status: 0 done; 2 "):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [(("--arch", "fintune"), "'fintune' (choose from"), (("--iterations", "many"), "'many'")]
+)
+def test_a_mistyped_option_is_a_sentence_without_the_usage(tool, capfd, given, words):
+    with pytest.raises(SystemExit) as stop:
+        tool("train", *given)
+    assert stop.value.code == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert f": error: argument {given[0]}: " in said and words in said and said.endswith("--help tells all options")
+
+
+@pytest.mark.parametrize(
+    ("given", "unknown"), [("ITER=3", True), ("fold=3", True), ("ITERS=3", False), ("PORT=80", False)]
+)
+def test_make_refuses_a_variable_it_does_not_know(given, unknown):
+    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of `make test`
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    process = subprocess.run(["make", "help", given], cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert process.returncode == (2 if unknown else 0)
+    assert (f"no variable is called {given.partition('=')[0]};" in process.stderr) == unknown
+
+
+def test_a_source_of_another_net_points_at_what_it_is(tool, tiny, capfd):
+    said = refused(tool, capfd, "train", *with_init(tiny, tiny.source), "--arch", "squeezenet")
+    assert f"`make models FILE={tiny.source.resolve()}` tells which ARCH it fits" in said
+    assert nothing_trained(tiny)

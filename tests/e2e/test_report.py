@@ -62,10 +62,19 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(report):
     anchors = {tag["id"] for _, tag in page.tags if "id" in tag}
     assert {link["href"][1:] for link in page.all("a")} <= anchors
     words = " ".join(page.words)
-    assert "DEMO DATA" in words and "Figure 7" in words and "Not made yet" in words
+    assert "means in Tables 2 to 6" not in words
+    assert "DEMO DATA" in words and "Figure 7" in words and "Not made yet: make demo-paper" in words
     assert "A map cost 3.0 times one prediction" in words and "8.7 times in arithmetic" in words
     assert "6 maps against the classifier's word on each of their 64 patches" in words
     assert "finetune from <b onload=alert(1)>&" in words and not page.all("b")
+
+
+def test_a_mean_that_stands_in_several_tables_counts_once(tool, tmp_path):
+    for fold in paper.FOLDS:
+        made_up.run(tmp_path / "runs", fold)
+    assert tool("make_tables", "--runs", tmp_path / "runs", "--out", tmp_path / "results", "--report") == 0
+    (page,) = (tmp_path / "results").rglob("report.html")
+    assert " of 2</strong> means in Tables 2 to 6" in page.read_text()  # by centre crop, and by ten
 
 
 def test_the_page_names_engine_versions_seeds_hashes_and_choices(report):

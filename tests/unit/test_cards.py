@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment import cards, download, paper
+from sentiment import cards, dataset, download, paper
 from sentiment.console import UserError
 
 CARD = """
@@ -61,6 +61,17 @@ def test_a_data_set_s_own_card_comes_first(models, tmp_path):
     (own / "mine.yaml").unlink()
     assert cards.resolve("mine", models=models, own=own).path == models / "mine.caffemodel"
     assert cards.resolve("mine", models=models, own=tmp_path / "absent").card.title == "Mine"
+
+
+def test_drawn_pictures_take_stand_ins_only(tmp_path):
+    data = dataset.Dataset(tmp_path, tmp_path / "images", "drawn", {}, demo=True)
+    with pytest.raises(UserError, match=r"'places': no stand-in for it in .*demo_sources\.py --init places"):
+        cards.of_data_set("places", None, data)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "places.yaml").write_text(CARD)
+    (tmp_path / "models" / "mine.caffemodel").touch()
+    assert cards.of_data_set("places", None, data).path == tmp_path / "models" / "mine.caffemodel"
+    assert cards.of_data_set("scratch", None, data).path is None
 
 
 def test_a_cards_mean_may_be_another_cards(models):

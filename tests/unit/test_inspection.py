@@ -118,7 +118,7 @@ def test_what_is_no_model_is_told_apart(tmp_path, content, words):
 
 
 def test_caffes_other_files_are_told_apart(files, tmp_path):
-    for name, words in (("mean.binaryproto", "a mean image"), ("tiny_iter_6.solverstate", "a solver state")):
+    for name, words in (("mean.binaryproto", "a mean image, for MEAN="), ("tiny_iter_6.solverstate", "a solver state")):
         with pytest.raises(UserError, match=words):
             inspection.read(files / name)
     whole = (files / "tiny_iter_6.caffemodel").read_bytes()
