@@ -73,7 +73,7 @@ def run(root, tmp_path, published):
         peak = tmp_path / "peak"
         script = root / "tools" / f"{tool}.py"
         command = [sys.executable, "-c", PEAK, peak, script, *options.get(tool, []), *arguments]
-        if tool != "make_tables":
+        if tool not in ("make_tables", "plot_loss", "inspect_model"):
             command += ["--init", published]
         environment = {**os.environ, "PYTHONPATH": str(root / "python")}
         done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
@@ -121,6 +121,13 @@ def test_the_whole_way(run, tmp_path, published):
         assert np.load(folder / "maps" / f"{entry['image']}.npy").shape == (2, 8, 8)
     run("make_tables")
     assert "bvlc_reference_caffenet" in (tmp_path / "results" / "data" / "runs.md").read_text()
+
+    run("plot_loss", folder / "train.log", "--out", tmp_path / "losses.png")
+    assert cv2.imread(str(tmp_path / "losses.png")) is not None
+    assert "fc8" in run("inspect_model", published)
+    assert "0.jpg" in run("predict", tmp_path / "data" / "images" / "0.jpg", "--map", "--out", tmp_path / "told")
+    run("export", "--out", tmp_path / "exported")
+    assert min(path.stat().st_size for path in (tmp_path / "exported").rglob("*.safetensors")) > 220e6
 
     net = caffe.Net(str(folder / "deploy.prototxt"), str(weights), caffe.TEST)
     before = caffe_pb2.NetParameter.FromString(published.read_bytes())
