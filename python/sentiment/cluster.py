@@ -157,9 +157,10 @@ def _ray():
 
 def _connect(ray, cpus, log):
     """Connect to the cluster of RAY_ADDRESS, else to one of this machine's own that ends with this process."""
-    # Before Python starts on a worker, for torch and BLAS read it then; PYTHONPATH may name a real Caffe.
+    # Before Python starts on a worker, for torch and BLAS read it then; PYTHONPATH may name a real Caffe, and a run is
+    # of one precision.
     environment = {"OMP_NUM_THREADS": str(cpus)}
-    environment |= {name: os.environ[name] for name in ("PYTHONPATH",) if os.environ.get(name)}
+    environment |= {name: os.environ[name] for name in ("PYTHONPATH", "CAFFE_PRECISION") if os.environ.get(name)}
     options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": environment}}
     address = os.environ.get("RAY_ADDRESS")
     if not address:

@@ -10,6 +10,8 @@ from sentiment import verbose
 from sentiment.console import UserError
 from sentiment.progress import patience
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
 IMAGES = ".images"
 """In a folder of runs, the pictures trainings have decoded, for all of them (of a BVLC Caffe: none)."""
 
@@ -31,8 +33,9 @@ def start(gpu=None, images=None):
     Raises
     ------
     UserError
-        There is no Caffe to import.
+        There is no Caffe to import, or `precision` refuses.
     """
+    precision()
     try:
         with patience("starting the engine"):
             import caffe
@@ -66,8 +69,17 @@ def describe() -> dict[str, str]:
 
 
 def precision() -> str:
-    """What products are computed in: float32, unless CAFFE_PRECISION names another to this project's own engine."""
-    return os.environ.get("CAFFE_PRECISION") or "float32"
+    """What products are computed in: float32, unless CAFFE_PRECISION names another to this project's own engine.
+
+    Raises
+    ------
+    UserError
+        It names none of `PRECISIONS`.
+    """
+    chosen = os.environ.get("CAFFE_PRECISION") or PRECISIONS[0]
+    if chosen not in PRECISIONS:
+        raise UserError(f"PRECISION: {chosen!r} is none of {', '.join(PRECISIONS)}")
+    return chosen
 
 
 def versions() -> dict[str, str]:

@@ -45,6 +45,13 @@ def test_missing_weights(tool, tiny, capfd):
     assert not tiny.runs.exists()
 
 
+def test_an_unknown_precision_binds_no_run(tool, tiny, capfd, monkeypatch):
+    monkeypatch.setenv("CAFFE_PRECISION", "fp16")
+    sentence = refused(tool, capfd, "train", *tiny.options)
+    assert "PRECISION: 'fp16' is none of float32, tf32, bf16" in sentence
+    assert not tiny.runs.exists()
+
+
 def test_unknown_init(tool, tiny, capfd):
     sentence = refused(tool, capfd, "train", *with_init(tiny, "cafenet"))
     assert "cafenet" in sentence

@@ -6,6 +6,7 @@ import pty
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import made_up
@@ -51,6 +52,16 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'pixels-to-sentiment\[cluster\]'"):
         cluster.run_jobs([job(tmp_path)])
+
+
+def test_workers_compute_with_what_the_command_was_given(tmp_path, monkeypatch):
+    given = {}
+    ray = types.SimpleNamespace(init=lambda **options: given.update(options))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("CAFFE_PRECISION", "bf16")
+    cluster._connect(ray, 3, tmp_path / "ray.log")
+    assert given["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": "3", "CAFFE_PRECISION": "bf16"}
 
 
 def test_an_address_that_is_none(tmp_path, monkeypatch):

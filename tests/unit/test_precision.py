@@ -6,6 +6,8 @@ import torch
 
 import caffe
 from caffe import layers as L
+from caffe import mode
+from sentiment import engine
 
 rng = np.random.default_rng(3)
 IMAGES = rng.standard_normal((2, 8, 9, 9), np.float32)
@@ -80,3 +82,7 @@ def test_tf32_is_off_unless_chosen(monkeypatch):
     finally:
         caffe.set_mode_cpu()
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_tools_know_the_same_words():
+    assert engine.PRECISIONS == mode.PRECISIONS
