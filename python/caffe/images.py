@@ -30,11 +30,43 @@ _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate
 _JPEG_PIXELS_A_BYTE = 8 * 64  # a bit for a block of 8 x 8
 _JPEG_FRAMES = [bytes([mark]) for mark in range(0xC0, 0xD0) if mark not in (0xC4, 0xC8, 0xCC)]
 
-_kept = OrderedDict()
-_kept_bytes = 0
-_on_device = OrderedDict()  # id of an array -> it, so that the id stays its own, and its tensor
-_on_device_bytes = 0
-_lock = threading.Lock()
+
+class _LastUsed:
+    """Values of some bytes each, by key: at most ``CACHE_BYTES``, the longest unused going first."""
+
+    def __init__(self):
+        self._entries = OrderedDict()  # key -> value, bytes
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def __len__(self):
+        return len(self._entries)
+
+    def values(self):
+        """What is kept."""
+        return [value for value, _ in self._entries.values()]
+
+    def get(self, key):
+        """The value that was kept by this key, or None."""
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+
+    def keep(self, key, value, size):
+        """Keep a value, unless it is too large or another thread was faster."""
+        with self._lock:
+            if size > CACHE_BYTES or key in self._entries:
+                return
+            self._entries[key] = value, size
+            self.bytes += size
+            while self.bytes > CACHE_BYTES:
+                self.bytes -= self._entries.popitem(last=False)[1][1]
+
+
+_kept = _LastUsed()
+_on_device = _LastUsed()
 
 
 def decode(data, color=True):
@@ -89,10 +121,8 @@ def read_image(path, height=0, width=0, color=True):
     try:
         status = os.stat(path)
         key = (path, status.st_mtime_ns, status.st_size, height, width, color)
-        with _lock:
-            if key in _kept:
-                _kept.move_to_end(key)
-                return _kept[key]
+        if (planes := _kept.get(key)) is not None:
+            return planes
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
@@ -100,8 +130,11 @@ def read_image(path, height=0, width=0, color=True):
     except ValueError:  # a NUL in the path
         raise CaffeError(f"Could not load {path!r}: not a path") from None
     folder = os.environ.get(FOLDER)
-    planes = (_shared if folder and height > 0 and width > 0 else _decoded)(path, data, height, width, color)
-    _keep(key, planes)
+    if folder and height > 0 and width > 0:
+        planes = _shared(folder, path, data, height, width, color)
+    else:
+        planes = _decoded(path, data, height, width, color)
+    _kept.keep(key, planes, planes.nbytes)
     return planes
 
 
@@ -117,12 +150,12 @@ def _decoded(path, data, height, width, color):
     return planes
 
 
-def _shared(path, data, height, width, color):
+def _shared(folder, path, data, height, width, color):
     """The same from the folder all processes share, or put there."""
     shape = 3 if color else 1, height, width
     size = math.prod(shape)
     name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"
-    file = os.path.join(os.environ[FOLDER], name)
+    file = os.path.join(folder, name)
     with contextlib.suppress(OSError), open(file, "rb") as stored:
         content = stored.read()
         if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
@@ -130,7 +163,7 @@ def _shared(path, data, height, width, color):
     planes = _decoded(path, data, height, width, color)
     temporary = f"{file}.tmp"  # of two processes one may spoil the other's file, which its digest then tells
     try:
-        os.makedirs(os.environ[FOLDER], exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         with open(temporary, "wb") as stored:
             stored.write(planes)
             stored.write(_digest(planes))
@@ -145,35 +178,12 @@ def _digest(content):
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def _keep(key, planes):
-    global _kept_bytes
-    with _lock:
-        if planes.nbytes > CACHE_BYTES or key in _kept:
-            return
-        _kept[key] = planes
-        _kept_bytes += planes.nbytes
-        while _kept_bytes > CACHE_BYTES:
-            _kept_bytes -= _kept.popitem(last=False)[1].nbytes
-
-
 def on_device(image, device, keep):
-    """A picture's array as a tensor on ``device``; with ``keep`` it stays there for the next time the array comes.
-
-    What is kept are at most ``CACHE_BYTES``, the longest unused going first.
-    """
-    global _on_device_bytes
-    if not keep:
-        return torch.tensor(image, device=device)
-    with _lock:
-        entry = _on_device.get(id(image))
-        if entry is not None and entry[1].device == device:
-            _on_device.move_to_end(id(image))
-            return entry[1]
+    """A picture's array as a tensor on ``device``; with ``keep`` it stays there for the next time the array comes."""
+    key = id(image), device
+    if keep and (entry := _on_device.get(key)) is not None:
+        return entry[1]
     tensor = torch.tensor(image, device=device)
-    with _lock:
-        entry = _on_device.pop(id(image), None)
-        _on_device_bytes += tensor.nbytes - (entry[1].nbytes if entry else 0)
-        _on_device[id(image)] = image, tensor
-        while _on_device_bytes > CACHE_BYTES:
-            _on_device_bytes -= _on_device.popitem(last=False)[1][1].nbytes
+    if keep:
+        _on_device.keep(key, (image, tensor), tensor.nbytes)  # with the array, so that its id stays its own
     return tensor

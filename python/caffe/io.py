@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import CaffeError
+from .errors import CaffeError, by
 from .images import decode
 from .proto import caffe_pb2
 
@@ -189,7 +189,7 @@ class Transformer:
             raise ValueError("Mean shape invalid")
         elif (1, *mean.shape)[-3:] != expected:
             raise ValueError(
-                f"Mean shape incompatible with input shape. The mean is {_by(mean.shape)}, the input {_by(expected)}: "
+                f"Mean shape incompatible with input shape. The mean is {by(mean.shape)}, the input {by(expected)}: "
                 "give the channels' means, mean.mean(1).mean(1), or the mean resized or cropped to the input."
             )
         self.mean[in_] = mean
@@ -198,10 +198,6 @@ class Transformer:
         """Factor after everything else, the mean included."""
         self._check_input(in_)
         self.input_scale[in_] = scale
-
-
-def _by(shape):
-    return " x ".join(map(str, shape))
 
 
 def load_image(filename, color=True):

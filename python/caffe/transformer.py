@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import CaffeError
+from .errors import CaffeError, by
 from .formats import read_blob
 from .proto import caffe_pb2
 from .rng import Stream
@@ -64,7 +64,7 @@ class DataTransformer:
         output = self.output_shape(shape)
         if tuple(batch) != output:
             raise CaffeError(
-                f"an image gives {_by(output)} in a batch of {_by(batch)}: all of a batch need the same size and "
+                f"an image gives {by(output)} in a batch of {by(batch)}: all of a batch need the same size and "
                 "channels (set crop_size, or new_height and new_width)"
             )
         mirror = bool(self.param.mirror) and self.stream.word() % 2 == 1
@@ -74,9 +74,8 @@ class DataTransformer:
             left = self.stream.word() % (width - self.crop_size + 1)
         elif self.crop_size:
             top, left = (height - self.crop_size) // 2, (width - self.crop_size) // 2
-        part = np.s_[:, top : top + output[1], left : left + output[2]]
-        self._mean_of(shape, part)  # which says where it does not fit
-        return part, mirror
+        self._require_mean_fits(shape)
+        return np.s_[:, top : top + output[1], left : left + output[2]], mirror
 
     def transform(self, image, out):
         """Write the transformed ``image`` into ``out``, float32 of ``output_shape(image.shape)``.
@@ -85,11 +84,12 @@ class DataTransformer:
         """
         part, mirror = self.place(image.shape, out.shape)
         target = out[:, :, ::-1] if mirror else out
-        mean = self._mean_of(image.shape, part)
-        if mean is None:
-            target[...] = image[part]
+        if self._mean is not None:
+            np.subtract(image[part], self._mean[part], out=target)
+        elif len(self._mean_values):
+            np.subtract(image[part], self._mean_values, out=target)
         else:
-            np.subtract(image[part], mean, out=target)
+            target[...] = image[part]
         if self.scale != 1:
             out *= self.scale
 
@@ -122,19 +122,12 @@ class DataTransformer:
             batch = torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
         return batch
 
-    def _mean_of(self, shape, part):
-        if self._mean is not None:
-            if self._mean.shape != tuple(shape):
-                raise CaffeError(
-                    f"the mean file {self.param.mean_file} is {_by(self._mean.shape)} but an image is {_by(shape)}: "
-                    "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
-                )
-            return self._mean[part]
+    def _require_mean_fits(self, shape):
+        if self._mean is not None and self._mean.shape != tuple(shape):
+            raise CaffeError(
+                f"the mean file {self.param.mean_file} is {by(self._mean.shape)} but an image is {by(shape)}: "
+                "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
+            )
         count = len(self._mean_values)
         if count not in (0, 1, shape[0]):
             raise CaffeError(f"Specify either 1 mean_value or as many as channels: {shape[0]} (there are {count})")
-        return self._mean_values if count else None
-
-
-def _by(shape):
-    return " x ".join(str(n) for n in shape)

@@ -196,8 +196,7 @@ def test_decoded_pictures_stay_within_the_budget(pictures, monkeypatch):
 def on_card(monkeypatch):
     """GPU mode as data layers see it, its card being the CPU."""
     monkeypatch.setattr(caffe.layers.data.mode, "is_gpu", lambda: True)
-    monkeypatch.setattr(images, "_on_device", type(images._on_device)())
-    monkeypatch.setattr(images, "_on_device_bytes", 0)
+    monkeypatch.setattr(images, "_on_device", images._LastUsed())
     return images._on_device
 
 
@@ -235,7 +234,7 @@ def test_pictures_on_the_card_stay_within_the_budget(pictures, on_card, monkeypa
     running.batch()
     running.layer._ahead.result()
     assert [tensor.nbytes for _, tensor in on_card.values()] == [360] * 3
-    assert images._on_device_bytes == 3 * 360
+    assert on_card.bytes == 3 * 360
 
 
 def test_a_picture_of_another_size_is_named_on_the_card_too(pictures, on_card):

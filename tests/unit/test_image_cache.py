@@ -30,8 +30,7 @@ def read(monkeypatch):
     """`read_image` as another process calls it, with how often it decoded."""
 
     def call(*args):
-        images._kept.clear()
-        monkeypatch.setattr(images, "_kept_bytes", 0)
+        monkeypatch.setattr(images, "_kept", images._LastUsed())
         return images.read_image(*args)
 
     decode = images.decode
