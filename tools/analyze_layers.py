@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, layer_analysis, layer_table, locks, nets, paper
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, folds_of, subsets_of
 from sentiment.progress import Progress
 
 
@@ -59,8 +59,8 @@ def main(argv=None):
         parser.error("--jobs must be above zero")
 
     init = cards.run_name(args.init)
-    folds = paper.FOLDS if "all" in args.fold else sorted(set(map(int, args.fold)))
-    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+    folds = sorted(folds_of(args))
+    for subset in subsets_of(args):
         title = f"{subset}, {args.arch} from {init}"
         which = args.runs, subset, args.arch, init, folds, "nested" in args.selection
         analysis = layer_analysis.Analysis(*which)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, folds_of, subsets_of
 from sentiment.console import UserError
 from sentiment.files import sha256
 from sentiment.logs import stderr_to
@@ -68,8 +68,8 @@ def main(argv=None):
 
     data = dataset.load(args.data)
     init = cards.run_name(args.init)
-    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
-        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
+    for subset in subsets_of(args):
+        for fold in folds_of(args):
             evaluate(Run(args.runs, subset, args.arch, init, fold, variant(args.variant, args.seed)), data, args)
     return 0
 

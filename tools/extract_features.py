@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, features, folds, locks, nets, paper, testing
-from sentiment.arguments import Parser, runs_of, runs_options
+from sentiment.arguments import Parser, runs_of, runs_options, subsets_of
 from sentiment.console import UserError
 from sentiment.files import read_text, sha256, write_if_changed
 from sentiment.logs import stderr_to
@@ -54,10 +54,10 @@ def main(argv=None):
 
     data = dataset.load(args.data)
     if args.source:
-        source = cards.resolve(args.init, args.mean, own=data.folder / "models")
+        source = cards.of_data_set(args.init, args.mean, data)
         if source.path is None:
             raise UserError(f"INIT={args.init} has no weights to extract from")
-        for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
+        for subset in subsets_of(args):
             extract_source(subset, source, data, args)
         return 0
     for run in runs_of(args):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, console, dataset, gallery, locks, maps, nets, paper, results, surgery, tables
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, folds_of
 from sentiment.console import UserError
 from sentiment.files import read_json, write_json, write_whole
 from sentiment.fold_maps import FoldMaps
@@ -63,10 +63,9 @@ def main(argv=None):
 
     data = dataset.load(args.data)
     init = cards.run_name(args.init)
-    numbers = paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold))
     of_fold = [
         FoldMaps(Run(args.runs, args.subset, args.arch, init, fold), data, args.input_size, args.prediction, args.gpu)
-        for fold in numbers
+        for fold in folds_of(args)
     ]
     wanted, shown = chosen(of_fold, args.images)
     for part in of_fold:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, console, dataset, engine, folds, locks, nets, paper, snapshots, solvers
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, folds_of, subsets_of
 from sentiment.console import UserError
 from sentiment.files import half_written
 from sentiment.interrupt import Interrupted, postponed
@@ -60,8 +60,8 @@ def main(argv=None):
     given = {**vars(args), **settings(args.set)}
     plans = [
         Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)
-        for subset in (paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset))
-        for fold in (paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)))
+        for subset in subsets_of(args)
+        for fold in folds_of(args)
     ]
     due = [plan for plan in plans if not plan.done()]
     for plan in plans:

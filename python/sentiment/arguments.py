@@ -83,9 +83,19 @@ def runs_options(option, fold="1"):
     option("--init", default="caffenet", help=own)
 
 
+def subsets_of(args) -> tuple[str, ...]:
+    """The subsets that --subset names, each once."""
+    return tuple(paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset))
+
+
+def folds_of(args) -> tuple[int, ...]:
+    """The folds that --fold names, each once."""
+    return tuple(paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)))
+
+
 def runs_of(args):
     """The runs that `runs_options` name, by subset, then fold."""
     init = cards.run_name(args.init)
-    for subset in paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset):
-        for fold in paper.FOLDS if "all" in args.fold else dict.fromkeys(map(int, args.fold)):
+    for subset in subsets_of(args):
+        for fold in folds_of(args):
             yield Run(args.runs, subset, args.arch, init, fold)

@@ -51,7 +51,7 @@ def run(main, argv=None):
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
         name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-        _say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
+        say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
         return 128 + number
     except BrokenPipeError:
         # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
@@ -62,13 +62,13 @@ def run(main, argv=None):
         verbose.log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
             raise
-        _say(f"{tool}: error: {sentence}")
+        say(f"{tool}: error: {sentence}")
         return 2
     finally:
         _drop_a_dead_stdout()
 
 
-def _say(sentence):
+def say(sentence):
     """Print on stderr, which may be a terminal that was closed or on the very disk that is full."""
     with contextlib.suppress(OSError, ValueError):
         print(sentence, file=sys.stderr, flush=True)

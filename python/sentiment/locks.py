@@ -9,10 +9,9 @@ import contextlib
 import fcntl
 import os
 import platform
-import sys
 from pathlib import Path
 
-from sentiment.console import UserError
+from sentiment.console import UserError, say
 from sentiment.files import sweep
 
 NAME = ".sentiment.lock"
@@ -68,10 +67,10 @@ def _lock(file, path):
     except BlockingIOError:
         file.seek(0)
         holder = file.read().decode(errors="replace").strip() or "another process"
-        _say(f"{path.parent} is in use ({holder}); waiting for it to end")
+        say(f"{path.parent} is in use ({holder}); waiting for it to end")
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
-        _say(f"warning: no lock on {path} ({error.strerror}); let no other process work in that folder meanwhile")
+        say(f"warning: no lock on {path} ({error.strerror}); let no other process work in that folder meanwhile")
         return False
     return True
 
@@ -80,7 +79,3 @@ def _is_there(file, path):
     with contextlib.suppress(OSError):
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     return False
-
-
-def _say(sentence):
-    print(sentence, file=sys.stderr, flush=True)
