@@ -6,6 +6,9 @@ import math
 from sentiment.console import UserError, sentence_of
 from sentiment.nets import LastLayer
 
+OTHER_SHAPE = "Cannot copy param"
+"""What Caffe says of a layer of the right name that does not fit (net.cpp); a damaged file fits nothing."""
+
 
 def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     """Copy a source's layers into a net that was just built.
@@ -38,7 +41,8 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     except RuntimeError as error:
         if (sentence := sentence_of(error)) is None:
             raise
-        raise UserError(f"{sentence.rstrip('.')}; `make models FILE={source}` tells which ARCH it fits") from error
+        advice = f"; `make models FILE={source}` tells which ARCH it fits" if OTHER_SHAPE in sentence else ""
+        raise UserError(f"{sentence.rstrip('.')}{advice}") from error
     new = [name for name in before if math.isnan(net.params[name][0].data.flat[0])]
     for name in new:
         net.params[name][0].data.flat[0] = before[name]

@@ -62,7 +62,8 @@ def test_unknown_init(tool, tiny, capfd):
 def test_truncated_weights(tool, tiny, capfd, tmp_path):
     broken = tmp_path / "broken.caffemodel"
     broken.write_bytes(tiny.source.read_bytes()[:-1000])
-    assert "broken.caffemodel" in refused(tool, capfd, "train", *with_init(tiny, broken))
+    sentence = refused(tool, capfd, "train", *with_init(tiny, broken))
+    assert "broken.caffemodel" in sentence and "ARCH" not in sentence
     assert nothing_trained(tiny)
 
 
