@@ -5,7 +5,8 @@
 
 Everything comes from the result.json files under --runs and what lies beside them, wherever they were made. Each table
 becomes results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds;
-what was not run is shown as –. --report adds report.html: all of it in one file, with the figures that lie there.
+what was not run is shown as –. --report adds report.html: all of it in one file, with the figures that lie there; the
+tables are then listed, not printed.
 """
 
 import sys
@@ -57,8 +58,9 @@ def write(found, folder, args):
     for tables in made.values():
         for table in tables:
             paths = ", ".join(map(str, table.write(folder)))
-            text = table.markdown() if len(table.rows) <= LONGEST else f"{table.title}: {len(table.rows)} rows"
-            print(f"{text}\n({paths})\n")
+            listed = args.report or len(table.rows) > LONGEST
+            print(f"{table.title}: {len(table.rows)} rows" if listed else table.markdown())
+            print(f"({paths})", flush=True)
     if args.report:
         made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}
         with patience(f"writing {folder / 'report.html'}"):

@@ -12,6 +12,7 @@ and last (exit status 2).
 """
 
 import importlib
+import itertools
 import shlex
 import sys
 from dataclasses import replace
@@ -64,13 +65,21 @@ def main(argv=None):
 
     data = dataset.load(args.data)
     wanted, lacking = available(data, args)
+    given = {**vars(args), **settings(args.set)}
+    planned = {}
+    for training, (source, seeds) in wanted.items():
+        where = data, source, args.splits, args.runs
+        of_seeds = [experiments.plans(training, *where, seed, given) for seed in seeds]
+        try:
+            for plan in itertools.chain.from_iterable(untested(of_seeds)):
+                plan.check_source()
+            planned[training] = of_seeds
+        except UserError as error:
+            lacking.append(str(error))
+    if lacking and not planned:
+        raise UserError("; ".join(lacking))
     for sentence in lacking:
         print(f"left out: {sentence}", flush=True)
-    given = {**vars(args), **settings(args.set)}
-    planned = {
-        training: [experiments.plans(training, data, source, args.splits, args.runs, seed, given) for seed in seeds]
-        for training, (source, seeds) in wanted.items()
-    }
     due = {training: untested(of_seeds) for training, of_seeds in planned.items()}
     announce(due, args)
     train_and_test(due, args)
@@ -98,8 +107,6 @@ def available(data, args):
         if needed.keys() <= found.keys():
             whole = len(training.folds) == len(experiments.CAFFENET.folds)
             wanted[training] = found[training.init], range(args.seed, args.seed + (args.seeds if whole else 1))
-    if lacking and not wanted:
-        raise UserError("; ".join(lacking.values()))
     return wanted, list(lacking.values())
 
 
@@ -212,10 +219,14 @@ def make_tables(data, tested, out, args):
 
 
 def fresh(outputs, inputs, tool, *arguments):
-    """Call a tool unless all its outputs are there and newer than the inputs and the code that makes them."""
-    if not files.is_newer(outputs, [*inputs, *CODE]):
+    """Call a tool unless this very call has made all its outputs since the inputs and its code were changed."""
+    this = shlex.join([tool, *map(str, arguments), str(Path.cwd())])
+    last = outputs[0].with_name(f".{outputs[0].stem}.call")
+    again = last.is_file() and files.read_text(last) == this and files.is_newer([last], outputs)
+    if not (again and files.is_newer(outputs, [*inputs, *CODE])):
         call(tool, *arguments)
         files.touch(outputs)
+        files.write_whole(last, this)
         return
     shown = [path for path in outputs if path.suffix not in (".csv", ".tex")]
     print(f"{', '.join(map(str, shown))}: done already", flush=True)

@@ -68,6 +68,8 @@ def main(argv=None):
         if plan not in due:
             tidy(plan)
             say_done(plan)
+    for plan in due:
+        plan.check_source()
     if due:
         seconds = [plan.estimate() for plan in due]
         each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""

@@ -137,17 +137,26 @@ def fits(model):
     dict of str to str
         ARCH -> why it cannot; empty where it can.
     """
+    # SqueezeNet is trained at its full width alone.
+    return {arch: misfit(model, arch, 1 if arch == "squeezenet" else model.divisor) for arch in nets.ARCHITECTURES}
+
+
+def misfit(model, arch, divisor) -> str:
+    """Why an architecture cannot start from a file; empty where it can.
+
+    Parameters
+    ----------
+    model : ModelFile
+    arch : str
+    divisor : int
+        By how much its channels are fewer than the paper's.
+    """
     last = model.last and nets.LastLayer(model.last.name, model.last.outputs)
-    return {arch: _misfit(model, arch, last) for arch in nets.ARCHITECTURES}
-
-
-def _misfit(model, arch, last):
     if arch in nets.ON_LAST_LAYER:
         if last is None:
             return "it keeps the last layer, and HDF5 does not tell which that is"
         if len(model.last.shapes) != 2:
             return f"it keeps the last layer, and {last.name} has no bias"
-    divisor = 1 if arch == "squeezenet" else model.divisor  # as training has it
     try:
         expected = weight_shapes(nets.deploy(arch, divisor, last))
     except UserError as error:

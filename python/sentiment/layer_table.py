@@ -36,7 +36,7 @@ def table(summary, selection, sample=False) -> Table:
     -------
     tables.Table
     """
-    columns = ["here", "N", "paper", "difference"] if _published(summary) else ["here", "N"]
+    columns = ["here", "N", *_beside(summary)]
     header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
     rows = [
         [layer, *(cell for name in CLASSIFIERS for cell in _cells(summary, layer, name, selection, sample))]
@@ -52,15 +52,20 @@ def _published(summary):
     return paper.TABLE3 if "norm2" in summary["layers"] else {}
 
 
+def _beside(summary):
+    """Columns beside ours: none for a net of another build; of drawn pictures a difference would mean nothing."""
+    columns = ["paper", "difference"] if _published(summary) else []
+    return columns[:1] if summary["demo"] else columns
+
+
 def _cells(summary, layer, classifier, selection, sample):
     """Score and exponents of one layer and classifier; the paper's score and the difference where it has any."""
     chosen, published = summary["layers"][layer][classifier][selection], _published(summary)
     mean, std = results.mean_std(chosen["accuracy"].values(), sample)
     cells = [Score(mean, std), " ".join(map(str, sorted(set(chosen["exponent"].values()))))]
-    if published:
-        of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
-        cells += [tables.published(of_paper), tables.difference(mean, of_paper)]
-    return cells
+    of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
+    beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
+    return cells + [beside[column] for column in _beside(summary)]
 
 
 def _notes(summary, selection, sample):
@@ -70,10 +75,8 @@ def _notes(summary, selection, sample):
     if summary["folds"] != list(paper.FOLDS):
         net += f" Folds {' '.join(map(str, summary['folds']))} only."
     if _published(summary):
-        net += (
-            " The paper's rows are of CaffeNets fine-tuned on the five-agree subset; differences are within "
-            "its standard deviation, or beyond it."
-        )
+        net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset"
+        net += "." if summary["demo"] else "; differences are within its standard deviation, or beyond it."
     chosen = CHOSEN[selection][1].format(**summary)
     if selection == "nested" and summary["arch"] != "source":
         chosen = f"{chosen} {_FINE_TUNED}"

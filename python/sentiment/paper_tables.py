@@ -7,7 +7,7 @@ row all the same: the paper's numbers, and nothing where this project's would st
 from dataclasses import replace
 from pathlib import Path
 
-from sentiment import layer_table, nets, paper, results, surgery
+from sentiment import departures, layer_table, nets, paper, results, surgery
 from sentiment.comparisons import WAY_TITLES
 from sentiment.files import PROJECT
 from sentiment.tables import NOTHING, SUBSET_TITLES, Number, Score, Table, difference, net_title, published
@@ -49,9 +49,11 @@ def table2(study):
             name = net_title(arch, init) + suffix
             found = {subset: study.score(arch, init, subset, way) for subset in paper.SUBSETS}
             lines.append([f"{name}, here", *(score or NOTHING for score in found.values())])
-            lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in paper.SUBSETS)])
+            if not study.demo:
+                lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in paper.SUBSETS)])
     header = ["net", *(SUBSET_TITLES[subset] for subset in paper.SUBSETS)]
-    return [Table("table2", f"Table 2: {TITLE}", _notes(study), header, lines, study.demo)]
+    notes = _notes(study, [(*name, subset) for name in names for subset in paper.SUBSETS])
+    return [Table("table2", f"Table 2: {TITLE}", notes, header, lines, study.demo)]
 
 
 def table3(study):
@@ -67,7 +69,8 @@ def table3(study):
             if selection in next(iter(summary["layers"].values()))["svm"]:
                 table = layer_table.table(summary, selection, study.sample)
                 file = table.file if own else f"{table.file}-{summary['subset']}-{name}"
-                found.append(((not own, file), replace(table, file=file, demo=study.demo)))
+                notes = [*table.notes, *_trained(study, summary)]
+                found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
     tables = [table for _, table in sorted(found, key=lambda item: item[0])]
     return tables if any(table.file == "table3" for table in tables) else [_table3_not_run(study), *tables]
 
@@ -90,9 +93,12 @@ def table4(study):
                 Number(least, f"> {least // 10**6} M") if least else NOTHING,
             ]
         )
-    header = ["net", *_BOTH_WAYS, "parameters", "fewer", "fewer, paper"]
+    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
     size = f"a {divisor}th of the channels; the paper's are of all" if divisor > 1 else "full size"
-    notes = [*_notes(study), f"Parameters: of nets of {size}."]
+    notes = [
+        *_notes(study, [(arch, "caffenet", FIVE) for arch in ("finetune", *paper.TABLE4)]),
+        f"Parameters: of nets of {size}.",
+    ]
     return [Table("table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows, study.demo)]
 
 
@@ -103,12 +109,11 @@ def table5(study):
         for net in study.usual
         if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
     ]
-    rows = [
-        [paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)]
-        for init in dict.fromkeys([*paper.INITIALISATIONS, *others])
-    ]
-    header = ["initialisation", *_BOTH_WAYS]
-    return [Table("table5", f"Table 5: {TITLE}, five-agree", _notes(study), header, rows, study.demo)]
+    inits = list(dict.fromkeys([*paper.INITIALISATIONS, *others]))
+    rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
+    header = ["initialisation", *_both_ways(study)]
+    notes = _notes(study, [("finetune", init, FIVE) for init in inits])
+    return [Table("table5", f"Table 5: {TITLE}, five-agree", notes, header, rows, study.demo)]
 
 
 def table6(study):
@@ -116,12 +121,13 @@ def table6(study):
     names = [("fc9", init) for init in paper.TABLE6]
     names += [("fc9-frozen", init) for init in paper.TABLE6]
     names += [(net.arch, net.init) for net in study.usual if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
-    rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in dict.fromkeys(names)]
+    names = list(dict.fromkeys(names))
+    rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
     notes = [
-        *_notes(study),
+        *_notes(study, [(*name, FIVE) for name in names]),
         "fc9-frozen: only the added layer learns. The paper proposes it and did not run it.",
     ]
-    header = ["net", *_BOTH_WAYS]
+    header = ["net", *_both_ways(study)]
     return [Table("table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows, study.demo)]
 
 
@@ -131,8 +137,8 @@ def all_runs(study):
         [net.title, SUBSET_TITLES[net.subset], *_beside(study, net.arch, net.init, net.subset, net)]
         for net in study.nets
     ]
-    header = ["net", "subset", *_BOTH_WAYS]
-    return [Table("runs", f"All runs: {TITLE}", _notes(study), header, rows, study.demo)]
+    header = ["net", "subset", *_both_ways(study)]
+    return [Table("runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows, study.demo)]
 
 
 def seeds(study):
@@ -173,27 +179,48 @@ def published_scores(arch, init, subset):
 
 
 def _beside(study, arch, init, subset=FIVE, net=None):
-    """Cells of both ways of testing: here, the paper's, the difference."""
+    """Cells of both ways of testing under `_both_ways`: here, the paper's, the difference."""
     net = net or study.net(arch, init, subset)
     of_paper = {} if net and net.variant else published_scores(arch, init, subset)
     cells = []
     for way in results.WAYS:
         score = net and net.score(way, study.sample)
-        cells += [score or NOTHING, published(of_paper.get(way)), _difference(score, of_paper.get(way))]
+        cells += [score or NOTHING, published(of_paper.get(way))]
+        cells += [] if study.demo else [_difference(score, of_paper.get(way))]
     return cells
 
 
-_BOTH_WAYS = [(title, name) for title in WAY_TITLES.values() for name in ("here", "paper", "difference")]
+def _both_ways(study):
+    """Columns of both ways of testing. Of drawn pictures a difference from the paper would mean nothing."""
+    columns = ("here", "paper") if study.demo else ("here", "paper", "difference")
+    return [(title, column) for title in WAY_TITLES.values() for column in columns]
 
 
 def _difference(score, mean_std):
     return difference(score and score.mean, mean_std)
 
 
-def _notes(study):
-    """What a table is of."""
+def _notes(study, shown):
+    """What a table is of.
+
+    Parameters
+    ----------
+    study : study.Study
+    shown : iterable
+        The nets in it, each a `study.Net` or its (arch, init, subset).
+    """
     deviation = "sample" if study.sample else "population"
-    return [f"Data set: {study.dataset}. The ± is the {deviation} standard deviation. {BESIDE}"]
+    first = f"Data set: {study.dataset}, runs in {study.root}. The ± is the {deviation} standard deviation."
+    found = [study.net(*one) if isinstance(one, tuple) else one for one in shown]
+    otherwise = departures.note([(net.title, row) for net in found if net for row in net.rows])
+    return [first if study.demo else f"{first} {BESIDE}", *otherwise]
+
+
+def _trained(study, summary):
+    """A note on how the nets of a layer analysis were trained, where that is not as usual."""
+    analysed = set(summary["weights"].values())
+    rows = [(net.title, row) for net in study.nets for row in net.rows if row["hashes"]["weights"] in analysed]
+    return departures.note(rows)
 
 
 def _table3_not_run(study):

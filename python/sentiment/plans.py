@@ -4,7 +4,7 @@ import functools
 from dataclasses import asdict
 from pathlib import Path
 
-from sentiment import engine, folds, nets, snapshots, solvers, testing
+from sentiment import engine, folds, inspection, nets, snapshots, solvers, testing
 from sentiment.console import UserError
 from sentiment.files import sha256, write_if_changed
 from sentiment.runs import Run, variant
@@ -20,7 +20,9 @@ SECONDS_PER_IMAGE = {
     "squeezenet": 0.060,
 }
 
-digest = functools.cache(sha256)  # a source of 240 MB is read once for all folds
+# A source of 240 MB is read once for all folds.
+digest = functools.cache(sha256)
+misfit = functools.cache(lambda path, arch, divisor: inspection.misfit(inspection.read(path), arch, divisor))
 
 
 def settings(pairs) -> dict[str, bool | int | float]:
@@ -121,6 +123,20 @@ class Plan:
             "train_list": sha256(self.paths[0]),
             "test_list": sha256(self.paths[1]),
         }
+
+    def check_source(self):
+        """Refuse a source that this architecture cannot start from, before anything is made.
+
+        Raises
+        ------
+        UserError
+            Names the layer that is missing or of another shape.
+        """
+        path, arch = self.source.path, self.run.arch
+        if path is not None and (problem := misfit(path, arch, self.divisor)):
+            width = f" with a channels_divisor of {self.divisor} ({self.data.folder}/dataset.yaml)" * (self.divisor > 1)
+            advice = f"`make models FILE={path}` tells which ARCH it fits"
+            raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
     def done(self):
         """Whether the last iteration's weights are there and whole.

@@ -8,7 +8,7 @@ from string import Template
 
 from sentiment import claims, paper
 from sentiment.files import read_json, read_text, write_if_changed
-from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title
+from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
 
 PAGE = Path(__file__).with_name("report_page.html")
 TITLE = "From Pixels to Sentiment, rerun"
@@ -104,7 +104,7 @@ _NOT_REPRODUCED = (
 
 
 def _glance(study, tables):
-    """The report in four numbers; in three on demo data, which the paper's say nothing of."""
+    """The report in four numbers; in three where nothing is compared with the paper's, as on demo data."""
     words = [row[3].word for table in tables["claims"] for row in table.rows]
     tested = len(words) - words.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
@@ -116,7 +116,7 @@ def _glance(study, tables):
     beside = f"{sum(within)} of {len(within)}"
     items = [
         (f"{words.count(claims.HELD)} of {tested}", "claims of the paper that could be tested here held"),
-        *([] if study.demo else [(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")]),
+        *([(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")] if within else []),
         (str(nets), f"net{'s' * (nets != 1)}, each an architecture, an initialisation and a subset"),
         (str(len(study.rows)), "trainings: a fold and a seed of a net"),
     ]
@@ -187,7 +187,7 @@ def choices_table(study):
         by_value = {}
         for row_net in study.nets:
             for row in row_net.rows:
-                value = _plain(row["choices"].get(key))
+                value = plain(row["choices"].get(key))
                 by_value.setdefault(value, {})[f"{row_net.title} {SUBSET_TITLES[row_net.subset]}"] = None
         most = max(by_value, key=lambda value: len(by_value[value]))
         for value, nets in by_value.items():
@@ -214,14 +214,3 @@ def _counted(rows, of):
     for row in rows:
         counts[of(row)] = counts.get(of(row), 0) + 1
     return next(iter(counts)) if len(counts) == 1 else "; ".join(f"{value} ({n} runs)" for value, n in counts.items())
-
-
-def _plain(value):
-    """A JSON value as a reader wants it."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "not recorded"}[value]
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value) or "none"

@@ -107,6 +107,8 @@ class Study:
         Summaries of the layer analysis, as `layer_analysis.collect` gives them.
     sample : bool
         Sample standard deviations instead of the population's.
+    root : path
+        The folder of runs that all is from.
     """
 
     dataset: str
@@ -114,6 +116,7 @@ class Study:
     nets: list
     layers: list
     sample: bool = False
+    root: str | Path = "runs"
 
     @property
     def rows(self):
@@ -166,7 +169,7 @@ def read(root, sample=False, **wanted) -> list[Study]:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
         layers = [summary for summary in summaries if summary["dataset"] == dataset]
-        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample))
+        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root))
     return studies
 
 

@@ -304,6 +304,17 @@ def signed(value):
     return f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1)
 
 
+def plain(value):
+    """A JSON value as a reader wants it, in a sentence or a cell."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "not recorded"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) or "none"
+
+
 def escaped(text):
     """Text as LaTeX prints it."""
     return text.translate(_LATEX)

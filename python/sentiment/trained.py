@@ -1,6 +1,7 @@
 """Trained networks that are there to be used: finished runs, and any other two-way net with its weights."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment import results, tables, testing
@@ -105,7 +106,8 @@ def find(root) -> list[Trained]:
     Returns
     -------
     list of Trained
-        Their keys are the runs' folders relative to ``root``.
+        Their keys are the runs' folders relative to ``root``. Where two would look alike, their groups say which
+        folder of runs they are in.
     """
     root, found = Path(root), []
     for path in sorted(root.rglob("run.json")):
@@ -118,4 +120,9 @@ def find(root) -> list[Trained]:
         # A copy under another name would be shown as the net it no longer is.
         if run.folder == folder and run.weights(identity["iterations"]).is_file():
             found.append(of_run(run, folder.relative_to(root).as_posix()))
-    return found
+    looks = Counter((one.title, one.group) for one in found)
+    alike = [looks[one.title, one.group] > 1 for one in found]
+    return [
+        replace(one, group=f"{one.group}, in {one.run.root}") if one.run and other else one
+        for one, other in zip(found, alike, strict=True)
+    ]

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,6 +394,19 @@ def test_a_run_of_an_older_form_hides_no_other_from_the_web_page(tool, tiny):
     path = tiny.folder(2) / "run.json"
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "demo"}))
     assert [net.run.fold for net in trained.find(tiny.runs)] == [1]
+
+
+def test_the_web_page_tells_equal_nets_of_two_folders_of_runs_apart(tool, tiny):
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    [alone] = trained.find(tiny.runs)
+    assert alone.group == "tiny, five-agree"
+    shutil.copytree(tiny.runs, tiny.runs / "quick")
+    both = trained.find(tiny.runs)
+    assert {net.title for net in both} == {alone.title}
+    assert {net.group for net in both} == {
+        f"tiny, five-agree, in {tiny.runs}",
+        f"tiny, five-agree, in {tiny.runs}/quick",
+    }
 
 
 def test_a_web_page_without_its_pictures_says_so(tool, tmp_path, capfd):

@@ -74,6 +74,13 @@ def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     assert "all nets are trained and tested" in said.out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
+    (tmp_path / "runs").rename(tmp_path / "other")
+    status, said = paper("table4", "--runs", "other")  # older than the table, which is of other runs
+    assert steps(said) == ["make_tables.py"]
+    assert "runs in other." in (tmp_path / "results" / "tiny" / "table4.md").read_text()
+    (tmp_path / "other").rename(tmp_path / "runs")
+    assert steps(paper("table4")[1]) == ["make_tables.py"]
+
     (tiny.folder(3, "fc7-2", "caffenet") / "result.json").unlink()
     status, said = paper("table4")
     assert "to train and test: 1 nets" in said.out

@@ -135,6 +135,50 @@ def test_runs_with_other_choices_are_another_net_but_for_what_follows_from_the_l
     assert lines(paper_tables.table2(of(rows)))["CaffeNet, here"][0].startswith(".748")
 
 
+def trained(*rows):
+    return [row | {"test_images": 176, "iterations": 180} | more for row, more in rows]
+
+
+def test_trainings_that_are_not_as_long_as_the_paper_s_are_named():
+    whole = trained(*((row, {}) for row in FIVE))
+    assert "Not trained as usual" not in paper_tables.table2(of(whole))[0].markdown()
+    short = trained(*((row, {"iterations": 5}) for row in FIVE))
+    for table in (paper_tables.table2(of(short)), paper_tables.table5(of(short)), paper_tables.all_runs(of(short))):
+        assert "Not trained as usual: all nets: iterations 5." in table[0].notes
+    one = trained(
+        *((row, {}) for row in FIVE[:4]), (FIVE[4], {"iterations": 165}), (FIVE[3] | {"seed": 2}, {"iterations": 1})
+    )
+    assert "Not trained as usual: CaffeNet five-agree fold 4: iterations 1." in paper_tables.table2(of(one))[0].notes
+
+
+def test_other_choices_than_the_usual_are_named_and_only_of_nets_that_are_shown():
+    plain = [made_up.result(fold, 0.8, mirror=False, base_lr=0.01) for fold in paper.FOLDS]
+    other = [made_up.result(fold, 0.8, "four_agrees", arch="fc6-2") for fold in paper.FOLDS]
+    rows = trained(*((row, {}) for row in plain), *((row, {"iterations": 225, "test_images": 223}) for row in other))
+    [table] = paper_tables.table5(of(rows))
+    assert "Not trained as usual: all nets: base_lr 0.01, mirror no." in table.notes
+    [table] = paper_tables.all_runs(of(rows))  # fc6-2 has a rate of its own, and 21 is its step
+    assert (
+        "Not trained as usual: CaffeNet five-agree: base_lr 0.01, mirror no; CaffeNet fc6-2 four-agree: base_lr 0.001, "
+        "stepsize 17."
+    ) in table.notes
+
+
+def test_drawn_pictures_are_set_beside_the_paper_s_numbers_but_not_measured_by_them():
+    rows = [made_up.result(fold, 0.8, demo=True) for fold in paper.FOLDS]
+    for make in (
+        paper_tables.table2,
+        paper_tables.table4,
+        paper_tables.table5,
+        paper_tables.table6,
+        paper_tables.all_runs,
+    ):
+        [table] = make(of(rows))
+        text = table.markdown()
+        assert ".817±.038" in text or make is paper_tables.table6
+        assert "ifference" not in text and "within" not in text and "beyond" not in text
+
+
 def test_the_same_fold_and_seed_twice_is_refused(tmp_path):
     made_up.run(tmp_path / "one", 1)
     made_up.run(tmp_path / "two", 1)
