@@ -144,7 +144,7 @@ conformance: $(READY) ## the engine against measured Caffe
 	$(PYTEST) tests/conformance
 
 data: $(READY) ## fetch the DeepSent images (or unpack ARCHIVE)
-	$(PY) tools/fetch.py data $(if $(ARCHIVE),--archive '$(ARCHIVE)')
+	$(PY) tools/fetch.py data --out '$(DATA)' $(if $(ARCHIVE),--archive '$(ARCHIVE)')
 
 models: $(READY) ## fetch INIT's weights and mean (INIT=all: every card's), or say what FILE is
 	$(if $(FILE),$(PY) tools/inspect_model.py '$(FILE)',$(PY) tools/fetch.py models '$(INIT)')

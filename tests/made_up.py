@@ -1,5 +1,6 @@
 """Made-up runs: result.json, predictions.csv and train.log as the tools write them, of nets that were never trained."""
 
+from caffe.proto import caffe_pb2
 from sentiment import paper, results
 from sentiment.runs import Run
 
@@ -39,6 +40,13 @@ def run(root, fold, right=16, losses=None, **made):
     results.write(place.result, row)
     place.log.write_text(log(falling(60) if losses is None else losses))
     return place
+
+
+def weights():
+    """The smallest file of weights."""
+    net = caffe_pb2.NetParameter()
+    net.layer.add(name="fc8", type="InnerProduct").blobs.add(data=[1.0]).shape.dim.append(1)
+    return net.SerializeToString()
 
 
 def five(root, **made):

@@ -9,7 +9,7 @@ A file is known by its content, never by its name: a card of models/ is named wh
 import sys
 from pathlib import Path
 
-from sentiment import console, engine, inspection
+from sentiment import cards, console, engine, inspection
 from sentiment.arguments import Parser
 from sentiment.files import sha256
 from sentiment.progress import patience
@@ -30,7 +30,7 @@ def main(argv=None):
 
 def lines(model):
     """What there is to say of a file, line by line."""
-    known = inspection.known_as(model.path)
+    known = cards.known_as(model.path)
     parameters = sum(layer.parameters for layer in model.learned)
     yield str(model.path)
     yield f"  format      {model.generation} ({inspection.GENERATIONS[model.generation]})"

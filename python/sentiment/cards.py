@@ -22,35 +22,24 @@
     What whoever uses the network owes its authors.
 """
 
+import contextlib
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sentiment import download, verbose
+from sentiment import download, trust, verbose
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_text
 from sentiment.paper import IMAGENET_MEANS_BGR
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
-_KEYS = {
-    "title",
-    "about",
-    "file",
-    "links",
-    "where",
-    "size",
-    "sha1",
-    "sha256",
-    "mean",
-    "last_layer",
-    "licence",
-    "citation",
-}
+_KEYS_OF_FILE = {"file", "links", "where", "size", "sha1", "sha256"}
+_KEYS = {"title", "about", *_KEYS_OF_FILE, "mean", "last_layer", "licence", "citation"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +82,17 @@ def names(models=MODELS) -> list[str]:
     return sorted(path.stem for path in Path(models).glob("*.yaml"))
 
 
-def read(name, models=MODELS) -> Card:
+def known_as(path, models=MODELS) -> list[str]:
+    """Names of the cards whose published digest is this file's, whatever the file is called."""
+    digests, found = trust.digests_of(path), []
+    for name in names(models):
+        with contextlib.suppress(UserError):  # a card that is wrong says so to whoever asks for it
+            if any(digests[kind] == of for kind, of in read(name, models).file.known.items()):
+                found.append(name)
+    return found
+
+
+def read(name, models=MODELS, _above=()) -> Card:
     """Read one card.
 
     Raises
@@ -109,20 +108,24 @@ def read(name, models=MODELS) -> Card:
         )
     try:
         card = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(card, dict):
         raise UserError(f"{path}: expected `key: value` lines")
-    if unknown := set(card) - _KEYS:
-        raise UserError(f"{path}: unknown key {min(unknown)!r}; known are {', '.join(sorted(_KEYS))}")
+    _check_keys(card, _KEYS, path)
     if missing := {"title", "about", "file", "mean"} - set(card):
         raise UserError(f"{path}: no key {min(missing)!r}")
+    for key in ("title", "about", "where", "licence", "citation"):
+        if not isinstance(card.get(key, ""), str):
+            raise UserError(f"{path}: {key} must be text, not {card[key]!r}")
+    if not isinstance(card.get("last_layer", {}), dict):
+        raise UserError(f"{path}: last_layer must have name and classes, not {card['last_layer']!r}")
     return Card(
         name=name,
         title=card["title"],
         about=card["about"],
-        file=_wanted(card, path, models),
-        mean=_mean(card["mean"], path, models),
+        file=_wanted(card, path, models, name, _is_weights),
+        mean=_mean(card["mean"], path, models, (*_above, name)),
         last_layer=card.get("last_layer") or {},
         licence=card.get("licence", ""),
         citation=card.get("citation", ""),
@@ -168,9 +171,11 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     # Absolute, for what computes with a source may do so in another folder.
     folder = own if own and (own / f"{init}.yaml").is_file() else models
     card = read(init, Path(folder).absolute())
-    weights = download.obtain(card.file, fetch=fetch, say=say)
+    _check_alone(card, Path(folder).absolute())
+    own_mean = mean is None and isinstance(card.mean, download.Wanted)
+    weights = download.obtain(card.file, fetch=fetch, say=say, along=[card.mean] if own_mean else [])
     if mean is None:
-        mean = download.obtain(card.mean, fetch=fetch, say=say) if isinstance(card.mean, download.Wanted) else card.mean
+        mean = download.obtain(card.mean, fetch=fetch, say=say) if own_mean else card.mean
     verbose.log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
     return Source(card.name, weights, mean, card)
 
@@ -240,34 +245,102 @@ def _numbers(values, where):
     return tuple(float(value) for value in values)
 
 
-def _mean(entry, path, models):
-    """The file or the numbers a card's ``mean`` stands for."""
+def _mean(entry, path, models, above):
+    """The file or the numbers a card's ``mean`` stands for; ``above`` are the cards that it is asked for by."""
     if isinstance(entry, str):
-        return read(entry, models).mean
-    return _wanted(entry, path, models) if isinstance(entry, dict) else _numbers(entry, f"{path}: mean")
+        if entry in above:
+            raise UserError(
+                f"{path}: mean leads back to {entry}; it must be another card's name, a file or three numbers"
+            )
+        return read(entry, models, above).mean
+    if not isinstance(entry, dict):
+        return _numbers(entry, f"{path}: mean")
+    _check_keys(entry, _KEYS_OF_FILE, f"{path}: mean")
+    return _wanted(entry, path, models, f"{above[-1]} mean", _is_mean)
 
 
-def _wanted(entry, path, models):
+def _wanted(entry, path, models, key, looks):
     """The file a card, or its ``mean`` part, describes."""
     name = entry.get("file")
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or Path(name).name != name or name in ("", "..", trust.BOOK, path.name):
         raise UserError(f"{path}: file must be a name without folders, not {name!r}")
     links = entry.get("links") or []
     if not isinstance(links, list):
         raise UserError(f"{path}: links must be a list")
+    size = entry.get("size")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise UserError(f"{path}: size must be a number of bytes, not {size!r}")
     return download.Wanted(
         path=Path(models) / name,
         links=tuple(_link(link, path) for link in links),
-        size=entry.get("size"),
-        sha1=entry.get("sha1"),
-        sha256=entry.get("sha256"),
-        where=" ".join(str(entry.get("where") or "").split()),
+        size=size,
+        sha1=_digest(entry, "sha1", path),
+        sha256=_digest(entry, "sha256", path),
+        where=" ".join((entry.get("where") or "").split()),
+        key=key,
+        looks=looks,
     )
+
+
+def _digest(entry, name, path):
+    """A published digest in small letters, or None."""
+    value = entry.get(name)
+    digits = {"sha1": 40, "sha256": 64}[name]
+    if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", str(value)):
+        raise UserError(f"{path}: {name} must be {digits} hexadecimal digits, not {value!r}")
+    return None if value is None else str(value).lower()
+
+
+def _check_keys(entry, known, where):
+    if unknown := [key for key in entry if key not in known]:
+        raise UserError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+
+
+def _check_alone(card, models):
+    """Refuse two cards that keep different files under one name."""
+    others = []
+    for name in names(models):
+        with contextlib.suppress(UserError):  # a wrong card says so when it is asked for
+            others.append(read(name, models))
+    for other in others:
+        for own in _files(card):
+            if any(of.path == own.path and replace(of, key=own.key) != own for of in _files(other)):
+                raise UserError(
+                    f"{models / card.name}.yaml and {other.name}.yaml both keep a file as {own.path.name}, and not the "
+                    "same one; give one of the two another `file`"
+                )
+
+
+def _files(card):
+    """What a card wants downloaded."""
+    return [file for file in (card.file, card.mean) if isinstance(file, download.Wanted)]
+
+
+def _is_weights(path):
+    """Raise a ValueError where a file holds no weights."""
+    from sentiment import inspection
+
+    _told(inspection.read, path)
+
+
+def _is_mean(path):
+    """Raise a ValueError where a file is no mean image."""
+    from sentiment import testing
+
+    _told(testing.mean_image, path)
+
+
+def _told(reader, path):
+    try:
+        reader(path)
+    except UserError as error:
+        raise ValueError(str(error).replace(str(path), "what it gives")) from error
 
 
 def _link(link, path):
     if isinstance(link, str):
         return download.Link(link)
-    if isinstance(link, dict) and isinstance(link.get("url"), str) and set(link) <= {"url", "member"}:
+    right = isinstance(link, dict) and isinstance(link.get("url"), str) and set(link) <= {"url", "member"}
+    if right and isinstance(link.get("member", ""), (str, type(None))) and "/" not in (link.get("member") or ""):
         return download.Link(**link)
     raise UserError(f"{path}: a link is an address, or a mapping of url and member, not {link!r}")

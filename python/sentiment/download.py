@@ -1,26 +1,19 @@
-"""One file from several places: the first that gives the right content wins, a half one is never left."""
+"""One file from several places: the first that gives the right content wins, a half one is never taken for it."""
 
+import os
 import shutil
-import sys
-import tarfile
-import time
-import zipfile
-import zlib
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pooch
-import requests
-
-from sentiment import locks, verbose
+from sentiment import archives, http_files, locks, trust
+from sentiment.archives import LARGEST, Member
 from sentiment.console import FULL, UserError
-from sentiment.files import digest, read_json, replacing, write_json
-from sentiment.progress import SECONDS_BETWEEN_LINES
+from sentiment.files import replacing
 
-TIMEOUT = 60  # seconds without an answer, or without its next bytes
-RECORD = "fetched.json"  # beside the files: where each came from, with its digest
+LARGEST_ARCHIVE = 1 << 33  # bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file wanted at ``path``, where it is had, and what is known of its content (None: not published)."""
+    """A file wanted at ``path``, where it is had, and what is known of its content (None: not published).
+
+    ``key`` says whose file it is, for the book of what was first had. ``looks`` takes a path and raises a ValueError
+    where what lies there cannot be such a file: what is asked before trusting what came.
+    """
 
     path: Path
     links: tuple = ()
@@ -41,9 +38,16 @@ class Wanted:
     sha1: str | None = None
     sha256: str | None = None
     where: str = ""
+    key: str = ""
+    looks: Callable | None = None
+
+    @property
+    def known(self):
+        """The published digests by algorithm."""
+        return {name: of for name in trust.ALGORITHMS if (of := getattr(self, name)) is not None}
 
 
-def obtain(wanted, fetch=True, say=print) -> Path:
+def obtain(wanted, fetch=True, say=print, along=()) -> Path:
     """The file's path, downloaded first when it is not there.
 
     Parameters
@@ -53,6 +57,8 @@ def obtain(wanted, fetch=True, say=print) -> Path:
         Try the links.
     say : callable
         Takes a line for each link tried.
+    along : sequence of Wanted
+        Taken along where they are missing and the same archive has them.
 
     Returns
     -------
@@ -61,11 +67,13 @@ def obtain(wanted, fetch=True, say=print) -> Path:
     Raises
     ------
     UserError
-        No link gave the file: the sentence says which file to put where.
+        No link gave the file: the sentence says which file to put where. Or the file there is not the one it should be.
     """
     if wanted.path.is_file():
-        return wanted.path
-    reasons = first_of(wanted.links if fetch else (), lambda link: _fetch(link, wanted), wanted.path.name, say)
+        return _there(wanted)
+    book = trust.Book(wanted.path.parent)  # one that cannot be read is found before anything is fetched
+    links = wanted.links if fetch else ()
+    reasons = first_of(links, lambda link: _fetch(link, wanted, along, book), wanted.path.name, say)
     if wanted.path.is_file():
         return wanted.path
     tried = f"no link gives it ({reasons})" if reasons else "no link to it is known"
@@ -80,7 +88,7 @@ def first_of(links, take, name, say=print) -> str:
     ----------
     links : sequence of Link
     take : callable
-        Gets the thing from one link; an OSError, ValueError or archive error means the next one.
+        Gets the thing from one link; an OSError or ValueError means the next one.
     name : str
         Of the thing, for the lines printed.
     say : callable
@@ -95,18 +103,23 @@ def first_of(links, take, name, say=print) -> str:
         say(f"fetching {name} from {link.url}")
         try:
             take(link)
-        except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:  # no link helps there
-                raise UserError(f"cannot write {error.filename or name}: {error.strerror}") from error
-            failures.append(_reason(error))
+                raise UserError(f"cannot write {name}: {error.strerror}") from error
+            failures.append(http_files.reason(error))
             say(f"  not from there: {failures[-1]}")
         else:
             return ""
     return "; ".join(dict.fromkeys(failures))
 
 
-def check(path, wanted):
+def check(path, wanted) -> dict[str, str]:
     """Hold a file against what is known of it.
+
+    Returns
+    -------
+    dict of str to str
+        Its digests.
 
     Raises
     ------
@@ -116,126 +129,105 @@ def check(path, wanted):
     size = path.stat().st_size
     if wanted.size is not None and size != wanted.size:
         raise ValueError(f"{size:,} bytes instead of {wanted.size:,}")
-    for algorithm in ("sha1", "sha256"):
-        expected = getattr(wanted, algorithm)
-        if expected is not None and (found := digest(path, algorithm)) != expected:
-            raise ValueError(f"{algorithm} {found} instead of {expected}")
     with open(path, "rb") as file:
         start = file.read(256).lstrip().lower()
     if not start or start.startswith((b"<!doctype", b"<html")):
-        raise ValueError("a web page, not the file" if start else "an empty answer")
+        raise ValueError("a web page, not the file" if start else "an empty file")
+    found = trust.digests_of(path)
+    for algorithm, expected in wanted.known.items():
+        if found[algorithm] != expected:
+            raise ValueError(f"{algorithm} {found[algorithm]} instead of {expected}")
+    if wanted.looks:
+        wanted.looks(path)
+    return found
 
 
-def _fetch(link, wanted):
-    """Bring one link's file to its place, checked, and note its digest."""
-    with locks.held(wanted.path.parent, f"fetching {wanted.path.name}"), replacing(wanted.path) as part:
-        if wanted.path.is_file():  # by another process, while this one waited
-            shutil.copyfile(wanted.path, part)
-        elif link.member is None:
-            download(link, part)
-        else:
-            with TemporaryDirectory(prefix=".fetch.", suffix=".part", dir=wanted.path.parent) as folder:
-                archive = Path(folder) / "archive"
-                download(link, archive)
-                if extract(archive, {link.member: part}):
-                    raise ValueError(f"the archive has no file {link.member}")
-        check(part, wanted)
-        _trust(wanted.path, link, part)
+def is_local(link) -> bool:
+    """Whether a link is a path on this machine."""
+    return "://" not in link.url
 
 
-def download(link, path):
-    """Write what a link gives to ``path``, with its progress: a bar on a terminal, a line now and then elsewhere."""
-    if "://" in link.url:
-        bar = True if sys.stderr.isatty() and not verbose.enabled() else _Lines()
-        pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)(link.url, str(path), None)
-    else:
-        shutil.copyfile(Path(link.url).expanduser(), path)
+@contextmanager
+def opened(link, folder, name, limit=LARGEST_ARCHIVE):
+    """What a link gives as a path on this machine while a block takes it: where it lies, or downloaded into a folder.
 
-
-class _Lines:
-    """What pooch takes for a progress bar: lines, of a download that takes long enough for one."""
-
-    total = 0  # bytes; pooch sets it, to 0 where the server does not say
-
-    def __init__(self):
-        self.done, self.said = 0, time.monotonic()
-
-    def update(self, count):
-        self.done += count
-        if time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = time.monotonic()
-            of = f" of {self.total / 1e6:.0f}" if self.total else ""
-            print(f"  {self.done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
-
-    def reset(self):
-        self.done = 0
-
-    def close(self):
-        pass
-
-
-def _trust(path, link, part):
-    """Hold a link's answer against its first one: where no digest was published, the first download sets it."""
-    book = path.parent / RECORD
-    entries = read_json(book) if book.is_file() else {}
-    key = link.url if link.member is None else f"{link.url}#{link.member}"
-    found = digest(part, "sha256")
-    if entries.setdefault(key, {"file": path.name, "size": part.stat().st_size, "sha256": found})["sha256"] != found:
-        raise ValueError(f"not the file that came from there before (its SHA-256 then stands in {book})")
-    write_json(book, entries)
-
-
-def extract(archive, targets) -> list[str]:
-    """Write files of a tar or zip archive, chosen by their base names, so that no path in it decides where they go.
-
-    Parameters
-    ----------
-    archive : Path
-    targets : dict of str to Path
-        Base name in the archive -> where it is to lie.
-
-    Returns
-    -------
-    list of str
-        The names the archive does not have.
-
-    Raises
-    ------
-    ValueError
-        It is no archive of either kind.
+    What was downloaded goes when the block ends, unless it is interrupted; then it is there for the next try.
     """
-    missing = dict(targets)
-    for name, content in _members(archive):
-        target = missing.pop(name, None)
-        if target is not None:
-            with content() as packed, open(target, "wb") as out:
-                shutil.copyfileobj(packed, out)
-    return list(missing)
+    if is_local(link):
+        path = Path(link.url).expanduser()
+        if not path.is_file():
+            raise ValueError(f"no file {path}")
+        yield path
+        return
+    path = http_files.fetch(link.url, folder, name, limit)
+    try:
+        yield path
+    except Exception:  # none that interrupts
+        http_files.forget(folder, name, link.url)
+        raise
+    http_files.forget(folder, name)
 
 
-def _members(archive):
-    """Base name and opener of each plain file in an archive."""
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            for entry in tar:
-                if entry.isfile():
-                    yield Path(entry.name).name, partial(tar.extractfile, entry)
-    elif zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            for name in packed.namelist():
-                yield Path(name).name, partial(packed.open, name)
-    else:
-        raise ValueError("not an archive")
+def _there(wanted):
+    """A file that lies there, if it is what it should be; where nothing is known of it, it is from now on."""
+    path = wanted.path
+    if not (wanted.links or wanted.known):  # a user's own
+        return path
+    book = trust.Book(path.parent)
+    seen = book.seen(wanted.key, path)
+    if seen and wanted.known.items() <= seen.items():
+        return path
+    advice = "INIT=, or MEAN=, with a path takes any file as it is"
+    try:
+        digests = check(path, wanted)
+        if problem := book.problem(wanted, digests):
+            advice = f"remove the entry of {wanted.key!r} in {book.path} to take it all the same"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise UserError(f"{path} is not what is wanted there: {problem}; move it away, and it is fetched; or {advice}")
+    book.note(wanted.key, path, digests)
+    return path
 
 
-def _reason(error):
-    """An error of the network or a check in a few words."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+def _fetch(link, wanted, along, book):
+    """Bring one link's file to its place, checked, and note its digests."""
+    folder, name = wanted.path.parent, wanted.path.name
+    with locks.held(folder, f"fetching {name}"):
+        if wanted.path.is_file():  # by another process, while this one waited
+            _there(wanted)
+        elif link.member is not None:
+            with opened(link, folder, name) as packed:
+                _unpack(packed, link, wanted, along, book)
+        else:
+            with opened(link, folder, name, wanted.size or LARGEST) as came:
+                _place(came, wanted, link, book)
+
+
+def _unpack(packed, link, wanted, along, book):
+    """Take a file out of an archive, and those others that are wanted and in it."""
+    members = {link.member: wanted}
+    for other in along:
+        if not other.path.is_file():
+            members |= {of.member: other for of in other.links if of.url == link.url and of.member}
+    with TemporaryDirectory(prefix=".fetch.", suffix=".part", dir=wanted.path.parent) as folder:
+        taken = {name: Member(Path(folder) / name, of.size or LARGEST, of.sha256) for name, of in members.items()}
+        missing, _ = archives.extract(packed, taken)
+        if link.member in missing:
+            raise ValueError(f"the archive has no file {link.member}")
+        _place(taken[link.member].path, wanted, link, book)
+        for name, other in members.items():
+            if other is not wanted and name not in missing:
+                with suppress(ValueError):  # it is fetched, and refused, in its turn
+                    _place(taken[name].path, other, Link(link.url, name), book)
+
+
+def _place(came, wanted, link, book):
+    """Put what came to its place if it is what is wanted."""
+    digests = check(came, wanted)
+    if problem := book.problem(wanted, digests):
+        raise ValueError(problem)
+    take = shutil.copyfile if is_local(link) and link.member is None else os.replace
+    with replacing(wanted.path) as part:
+        take(came, part)
+    book.note(wanted.key, wanted.path, digests, link)

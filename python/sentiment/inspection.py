@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment import cards, nets
+from sentiment import nets
 from sentiment.console import UserError
-from sentiment.files import digest
 from sentiment.receptive import Field, above
 
 GENERATIONS = {
@@ -25,9 +24,10 @@ _BEGINNINGS = (
     (b"\xfd7zXZ", "an xz archive; unpack it"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
     (b"Rar!", "a rar archive; unpack it"),
-    (b"\x80\x02", "a Python pickle"),
+    *((b"\x80" + bytes([version]), "a Python pickle") for version in (2, 3, 4, 5)),
     (b"<", "a web page, so the link led elsewhere; open it in a browser"),
 )
+_LARGEST = (1 << 31) - 1  # bytes of a protobuf message
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -91,8 +91,9 @@ class ModelFile:
 
     @property
     def last(self):
-        """The last layer with weights; None in HDF5, which keeps no order."""
-        return None if self.generation == "HDF5" else self.learned[-1]
+        """The last layer with a matrix of weights; None in HDF5, which keeps no order, and where there is none."""
+        matrices = [layer for layer in self.learned if len(_plain(layer.shapes[0])) > 1 or len(layer.shapes) == 2]
+        return matrices[-1] if matrices and self.generation != "HDF5" else None
 
     @property
     def divisor(self):
@@ -111,22 +112,20 @@ def read(path):
         It is no file of weights: says what it seems to be.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'no plain file'}; give a file of weights")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
+        size = path.stat().st_size
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if size > _LARGEST and not head.startswith(_HDF5):
+        raise UserError(f"{path} is no .caffemodel: it has {size:,} bytes, and none can have more than {_LARGEST:,}")
     model = _read_hdf5(path) if head.startswith(_HDF5) else _read_binary(path, head)
     if not model.learned:
         raise UserError(f"{path} is a net without weights: none of its {len(model.layers)} layers holds any")
     return model
-
-
-def known_as(path, models=cards.MODELS):
-    """Names of the cards whose published digest is this file's, whatever the file is called."""
-    digests = {kind: digest(path, kind) for kind in ("sha1", "sha256")}
-    wanted = {name: cards.read(name, models).file for name in cards.names(models)}
-    return [name for name, file in wanted.items() if any(getattr(file, kind) == digests[kind] for kind in digests)]
 
 
 def fits(model):
@@ -154,7 +153,7 @@ def misfit(model, arch, divisor) -> str:
     last = model.last and nets.LastLayer(model.last.name, model.last.outputs)
     if arch in nets.ON_LAST_LAYER:
         if last is None:
-            return "it keeps the last layer, and HDF5 does not tell which that is"
+            return "it keeps the last layer, and this file does not tell which that is"
         if len(model.last.shapes) != 2:
             return f"it keeps the last layer, and {last.name} has no bias"
     try:
@@ -227,19 +226,28 @@ def _read_binary(path, head):
         net = caffe_pb2.NetParameter.FromString(path.read_bytes())
     except DecodeError:
         net = caffe_pb2.NetParameter()
+    title = _plain_text(net.name)
     if net.layer:
-        layers = [_layer(layer, layer.type) for layer in net.layer]
-        return ModelFile(path, "current", net.name, tuple(layers))
+        return ModelFile(path, "current", title, tuple(_layer(path, layer, layer.type) for layer in net.layer))
     if net.layers:
         if any(layer.HasField("layer") for layer in net.layers):
-            return ModelFile(path, "V0", net.name, tuple(_layer(outer.layer, outer.layer.type) for outer in net.layers))
+            inner = [outer.layer for outer in net.layers]
+            return ModelFile(path, "V0", title, tuple(_layer(path, layer, layer.type) for layer in inner))
         names = caffe_pb2.V1LayerParameter.LayerType.Name
-        return ModelFile(path, "V1", net.name, tuple(_layer(layer, names(layer.type)) for layer in net.layers))
+        return ModelFile(path, "V1", title, tuple(_layer(path, layer, names(layer.type)) for layer in net.layers))
     raise UserError(f"{path} is no .caffemodel: {_instead(path, head, caffe_pb2)}")
 
 
-def _layer(layer, type_):
-    return Layer(layer.name, type_, tuple(map(_shape, layer.blobs)))
+def _layer(path, layer, type_):
+    name = _plain_text(layer.name)
+    for blob in layer.blobs:
+        shape, there = _shape(blob), len(blob.data) or len(blob.double_data)
+        if min(shape, default=1) < 0 or math.prod(shape) != there:
+            shown = "×".join(map(str, shape))
+            raise UserError(
+                f"{path} is no whole .caffemodel: layer {name} has {there:,} numbers for a shape of {shown}"
+            )
+    return Layer(name, _plain_text(type_), tuple(map(_shape, layer.blobs)))
 
 
 def _shape(blob):
@@ -248,14 +256,21 @@ def _shape(blob):
     return blob.num, blob.channels, blob.height, blob.width
 
 
+def _plain_text(name):
+    """A name from a file, fit for a terminal."""
+    text = name if isinstance(name, str) else bytes(name).decode(errors="replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _instead(path, head, caffe_pb2):
     """What a file is that holds no net."""
     from google.protobuf.message import DecodeError
 
     if not head:
         return "it is empty"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for beginning, words in _BEGINNINGS:
-        if head.lstrip().startswith(beginning):
+        if start.startswith(beginning):
             return f"it is {words}"
     if head[257:262] == b"ustar":
         return "it is a tar archive; unpack it"
@@ -280,7 +295,7 @@ def _read_hdf5(path):
                 words = "a solver state" if "history" in file else "HDF5 without a group data"
                 raise UserError(f"{path} holds no Caffe weights: it is {words}")
             layers = tuple(
-                Layer(name, "", tuple(group[index].shape for index in sorted(group, key=int)))
+                Layer(_plain_text(name), "", tuple(tuple(group[index].shape) for index in sorted(group, key=int)))
                 for name, group in file["data"].items()
             )
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -3,6 +3,7 @@
 import functools
 import math
 
+from sentiment import inspection
 from sentiment.console import UserError, sentence_of
 from sentiment.nets import LastLayer
 
@@ -72,21 +73,9 @@ def last_layer(source) -> LastLayer:
     UserError
         The file is none, or its last layer is not fully connected with a bias.
     """
-    from google.protobuf.message import DecodeError
-
-    from caffe.proto import caffe_pb2
-
-    try:
-        net = caffe_pb2.NetParameter.FromString(source.read_bytes())
-    except DecodeError as error:
-        raise UserError(f"{source}: its last layer cannot be told, for it is no whole .caffemodel ({error})") from error
-    # The first generation put a layer's name and weights into a message inside the layer.
-    layers: list = list(net.layer) or [layer.layer if layer.HasField("layer") else layer for layer in net.layers]
-    learned = [layer for layer in layers if layer.blobs]
-    if not learned:
-        raise UserError(f"{source} has no layer with weights")
-    last = learned[-1]
-    outputs = [len(blob.data) or len(blob.double_data) for blob in last.blobs][1:]
-    if len(outputs) != 1 or not outputs[0]:
+    last = inspection.read(source).last
+    if last is None:
+        raise UserError(f"{source} does not tell which of its layers is the last; a .caffemodel that is no HDF5 does")
+    if len(last.shapes) != 2:
         raise UserError(f"{source}: its last layer {last.name} is not fully connected with a bias; it cannot be kept")
-    return LastLayer(last.name, outputs[0])
+    return LastLayer(last.name, last.outputs)

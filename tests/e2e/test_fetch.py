@@ -1,59 +1,231 @@
-"""make data and make models: tools/fetch.py as a user calls it, without a network."""
+"""make data and make models: tools/fetch.py as a user calls it, against a server on this machine."""
 
-import zipfile
+import hashlib
+import signal
+import subprocess
+import sys
+import time
 
+import cv2
+import numpy as np
 import pytest
+from bad_server import Page, serving
+from made_up import weights
+from packed import tarred, zipped
+from test_faults import largest_file
 
-from sentiment import dataset, download
+from sentiment import dataset, deepsent, download, http_files
+
+CARD = "title: x\nabout: x\nfile: {}.caffemodel\nmean: [1, 2, 3]\n"
 
 
 @pytest.fixture
-def archive(shared, tmp_path):
-    """The DeepSent images in a zip, in a folder as the archive has them."""
-    path = tmp_path / "archive.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-        for image in (shared / "data" / "deepsent" / "images").iterdir():
-            packed.write(image, f"Agg_AMT_Candidates/{image.name}")
-    return path
+def photographs(monkeypatch):
+    """A dozen pictures by name, which are all the images there are."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), np.uint8)
+    made = {f"{index}.jpg": cv2.imencode(".jpg", pixels)[1].tobytes() for index, pixels in enumerate(noise)}
+    rows = {
+        name: {
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "label": index % 2,
+            "agreement": 3 + index % 3,
+        }
+        for index, (name, data) in enumerate(made.items())
+    }
+    monkeypatch.setattr(dataset, "manifest", lambda: rows)
+    return made
 
 
-def test_an_archive_that_is_not_there(tool, tmp_path, capsys):
-    assert tool("fetch", "data", "--archive", tmp_path / "nowhere.zip", "--out", tmp_path / "out") == 2
-    assert capsys.readouterr().err.endswith(f": error: ARCHIVE: no file {tmp_path / 'nowhere.zip'}\n")
-    assert not (tmp_path / "out").exists()
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "data" / "deepsent"
 
 
-def test_data_from_an_archive(tool, archive, tmp_path, capsys):
-    out = tmp_path / "data" / "deepsent"
-    assert tool("fetch", "data", "--archive", archive, "--out", out) == 0
+@pytest.fixture
+def fetch(tool, out, tmp_path, capsys):
+    """Call ``fetch data``, by default with an archive's content; gives status, output, errors."""
+
+    def call(archive=None, *more):
+        if archive is not None:
+            path = tmp_path / "archive"
+            path.write_bytes(archive)
+            more = ("--archive", path, *more)
+        status = tool("fetch", "data", "--out", out, *more)
+        said = capsys.readouterr()
+        return status, said.out, said.err.partition("error: ")[2]
+
+    return call
+
+
+def packed(photographs, change=None, folder="Agg_AMT_Candidates"):
+    members = {**photographs, **(change or {})}
+    return zipped([(f"{folder}/{name}", content) for name, content in members.items() if content is not None], 0)
+
+
+def there(out):
+    return sorted(path.name for path in out.parent.iterdir()) if out.parent.exists() else []
+
+
+def test_an_archive_that_is_not_there(fetch, out, tmp_path):
+    assert (
+        fetch(None, "--archive", tmp_path / "nowhere.zip")[2] == f"ARCHIVE: {tmp_path}/nowhere.zip is no file there\n"
+    )
+    assert fetch(None, "--archive", tmp_path)[2] == f"ARCHIVE: {tmp_path} is a folder; give it as DATA\n"
+    assert not out.exists()
+
+
+def test_data_from_an_archive(fetch, shared, out):
+    images = {path.name: path.read_bytes() for path in (shared / "data" / "deepsent" / "images").iterdir()}
+    status, said, _ = fetch(packed(images))
+    assert status == 0 and said.endswith("has all 1,269 images\n")
     loaded = dataset.load(out)
     assert loaded.deepsent
     assert loaded.missing(dataset.manifest()) == []
-    assert capsys.readouterr().out.endswith("1,269 images\n")
-    assert [path.name for path in out.parent.iterdir()] == ["deepsent"]
-    assert tool("fetch", "data", "--out", out) == 0
-    assert "has all 1,269 images" in capsys.readouterr().out
+    assert there(out) == ["deepsent"]
+    assert fetch()[:2] == (0, f"{out} has all 1,269 images\n")
 
 
-def test_an_archive_without_the_images_leaves_nothing(tool, tmp_path, capsys):
-    path = tmp_path / "archive.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("Agg_AMT_Candidates/a.jpg", b"x")
-    assert tool("fetch", "data", "--archive", path, "--out", tmp_path / "data" / "deepsent") == 2
-    assert "1,269 of the 1,269 images are not in it" in capsys.readouterr().err
-    assert list((tmp_path / "data").iterdir()) == []
+def test_what_is_missing_is_put_in_and_what_differs_is_named(fetch, photographs, out, monkeypatch):
+    fetch(packed(photographs))
+    first, second, *_ = sorted(photographs)
+    (out / "images" / first).unlink()
+    (out / "images" / second).write_bytes(b"cut")
+    (out / "twitter_four_agrees.txt").unlink()
+    (out / "notes.txt").write_text("mine")
+    with serving({"/zip": packed(photographs)}) as server:
+        monkeypatch.setattr(deepsent, "LINKS", (download.Link(f"{server}/zip"),))
+        status, said, _ = fetch()
+    assert status == 0
+    assert f"1 of them ({second}) not byte for byte as known; what is removed is fetched anew" in said
+    assert (out / "images" / first).read_bytes() == photographs[first]
+    assert (out / "images" / second).read_bytes() == b"cut"
+    assert len(dataset.load(out).labels["four_agrees"]) == 8
+    assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_a_folder_of_something_else_is_left_alone(tool, tmp_path, capsys):
-    (tmp_path / "thesis.txt").write_text("mine")
-    assert tool("fetch", "data", "--out", tmp_path) == 2
-    assert "is there and is not the DeepSent data" in capsys.readouterr().err
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
+def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, monkeypatch):
+    first, second, third, *_ = sorted(photographs)
+    smaller = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    bad = {
+        "/empty": packed(dict.fromkeys(photographs, b"")),
+        "/pages": packed(photographs, {first: b"<html>"}),
+        "/small": packed(photographs, {first: smaller, second: smaller}),
+        "/lacking": packed(photographs, {third: None}),
+        "/tar": tarred([("readme", b"no images")]),
+        "/html": b"<html>quota exceeded",
+        "/dead": Page(b"", 503),
+    }
+    pages = {**bad, "/zip": packed(photographs, folder="twitterDataset-4604b72/images")}
+    monkeypatch.setattr(http_files, "PAUSE", 0)
+    with serving(pages) as server:
+        links = tuple(download.Link(server + page) for page in pages)
+        monkeypatch.setattr(deepsent, "LINKS", links)
+        status, said, _ = fetch()
+        reasons = [line.partition("not from there: ")[2] for line in said.splitlines() if "not from there" in line]
+        assert status == 0 and len(reasons) == len(bad)
+        assert reasons[0].startswith("12 of them (")
+        assert reasons[1].startswith(f"1 of them ({first}) are not those known; ARCHIVE={server}/pages takes")
+        assert reasons[2].startswith(f"2 of them ({first}, {second}) are not those known")
+        assert reasons[3:] == [
+            f"1 of them ({third}) are not in it",
+            "none of them is in it",
+            "not an archive",
+            "HTTP status 503",
+        ]
+        assert (out / "images" / first).read_bytes() == photographs[first]
+        assert there(out) == ["deepsent"]
+
+        out.rename(out.with_name("whole"))
+        monkeypatch.setattr(deepsent, "LINKS", links[:-1])
+        status, _, error = fetch()
+        assert status == 2 and not out.exists()
+        assert "the DeepSent images cannot be had (" in error and "make data ARCHIVE=FILE" in error
+        # A user's own archive is taken though its pictures are packed otherwise, but not what are none.
+        status, said, _ = fetch(None, "--archive", f"{server}/small")
+        assert status == 0 and f"2 of them ({first}, {second}) not byte for byte as known" in said
+        out.rename(out.with_name("small"))
+        assert f"1 of them ({first}) are no pictures" in fetch(None, "--archive", f"{server}/pages")[2]
+
+
+def test_an_archive_without_the_images_leaves_nothing(fetch, out):
+    status, _, error = fetch(zipped([("Agg_AMT_Candidates/a.jpg", b"x")]))
+    assert status == 2 and "(none of them is in it)" in error
+    assert there(out) == []
+
+
+def test_a_folder_of_something_else_is_left_alone(fetch, out):
+    out.mkdir(parents=True)
+    (out / "thesis.txt").write_text("mine")
+    assert "is there and is not a folder this command made; move it away, or give another --out" in fetch()[2]
+    (out / "Agg_AMT_Candidates").mkdir()
+    assert fetch()[2].endswith("move it away; give it as DATA\n")
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_a_link_to_a_larger_disk_is_followed(fetch, photographs, out, tmp_path):
+    (tmp_path / "large").mkdir()
+    out.parent.mkdir()
+    out.symlink_to(tmp_path / "large")
+    assert fetch(packed(photographs))[0] == 0
+    assert out.is_symlink() and len(list((tmp_path / "large" / "images").iterdir())) == 12
+
+
+def command(root, *words):
+    return [sys.executable, str(root / "tools" / "fetch.py"), *map(str, words)]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_download_that_is_stopped_goes_on_where_it_was(root, tmp_path, end):
+    body = weights() + b"\x0a\x00" * 2_000_000  # names of the net, one after the other
+    page = Page(body, pause=0.001)
+    with serving({"/net": page}) as server:
+        (tmp_path / "net.yaml").write_text(CARD.format("net") + f"links: [{server}/net]\n")
+        words = command(root, "models", "net", "--models", tmp_path)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 300_000 for path in tmp_path.glob(".net.*.download")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(end)
+        process.communicate()
+        assert process.returncode == (-end if end == signal.SIGKILL else 128 + end)
+        assert not (tmp_path / "net.caffemodel").exists()
+        page.pause = 0
+        again = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert page.asked[0] is None and int(page.asked[1].removeprefix("bytes=").removesuffix("-")) >= 300_000
+    assert len(page.asked) == 2
+    assert "going on at 0 MB" in again.stderr
+    assert (tmp_path / "net.caffemodel").read_bytes() == body
+    left = {path.name for path in tmp_path.iterdir()} - {".sentiment.lock"}
+    assert left == {"net.yaml", "net.caffemodel", "fetched.json"}
+
+
+def test_two_commands_for_one_file_fetch_it_once(root, tmp_path):
+    page = Page(weights() + b"\x0a\x00" * 300_000, pause=0.001)
+    with serving({"/net": page}) as server:
+        (tmp_path / "net.yaml").write_text(CARD.format("net") + f"links: [{server}/net]\n")
+        words = command(root, "models", "net", "--models", tmp_path)
+        both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert page.asked == [None]
+
+
+def test_a_full_disk_is_no_reason_to_try_the_next_link(tool, tmp_path, capsys):
+    page = Page(weights() + b"\x0a\x00" * 300_000)
+    with serving({"/net": page, "/other": page}) as server:
+        (tmp_path / "net.yaml").write_text(CARD.format("net") + f"links: [{server}/net, {server}/other]\n")
+        with largest_file(100_000):
+            assert tool("fetch", "models", "net", "--models", tmp_path) == 2
+    assert "cannot write net.caffemodel: File too large; no file may be so large here" in capsys.readouterr().err
+    assert page.asked == [None]
+    assert not (tmp_path / "net.caffemodel").exists()
 
 
 def test_models_goes_on_after_one_that_cannot_be_had(tool, tmp_path, capsys):
     for name in ("gone", "there"):
-        (tmp_path / f"{name}.yaml").write_text(f"title: x\nabout: x\nfile: {name}.caffemodel\nmean: [1, 2, 3]\n")
+        (tmp_path / f"{name}.yaml").write_text(CARD.format(name))
     (tmp_path / "there.caffemodel").touch()
     assert tool("fetch", "models", "all", "--models", tmp_path) == 2
     printed = capsys.readouterr()
@@ -61,8 +233,12 @@ def test_models_goes_on_after_one_that_cannot_be_had(tool, tmp_path, capsys):
     assert f"there: {tmp_path}/there.caffemodel, mean (1.0, 2.0, 3.0)" in printed.out
 
 
-def test_a_model_that_cannot_be_had_is_one_sentence(tool, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT", 1)
+def test_a_folder_without_cards_is_a_sentence(tool, tmp_path, capsys):
+    assert tool("fetch", "models", "all", "--models", tmp_path) == 2
+    assert f"there are no cards in {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_had_is_one_sentence(tool, tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text(
         "title: x\nabout: x\nfile: mine.caffemodel\nmean: [1, 2, 3]\nlinks: [http://127.0.0.1:9/x]\nwhere: our page\n"
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from made_up import weights
 
 from sentiment import cards, dataset, download, paper
 from sentiment.console import UserError
@@ -146,7 +147,21 @@ def test_missing_weights_say_which_file_to_put_where(models):
         ("title: Mine|title: Mine\nurl: x", "unknown key 'url'"),
         ("title: Mine|title: Mine\nlinks: x", "links must be a list"),
         ("title: Mine|title: Mine\nlinks: [{member: x}]", "a link is an address, or a mapping of url and member"),
+        ("file: mine.caffemodel|file: fetched.json", "file must be a name without folders, not 'fetched.json'"),
+        ("file: mine.caffemodel|file: mine.yaml", "file must be a name without folders"),
+        ("file: mine.caffemodel|file: ..", "file must be a name without folders, not '..'"),
+        ("title: Mine|title: [Mine]", "title must be text"),
+        ("title: Mine|title: Mine\nlast_layer: fc8", "last_layer must have name and classes"),
+        ("title: Mine|title: Mine\nlinks: [{url: x, member: a/b}]", "a link is an address, or a mapping"),
+        ("title: Mine|title: Mine\nsize: 1,048,576", "size must be a number of bytes, not '1,048,576'"),
+        ("title: Mine|title: Mine\nsize: true", "size must be a number of bytes"),
+        ("title: Mine|title: Mine\nsha1: 4c8d77", "sha1 must be 40 hexadecimal digits, not '4c8d77'"),
+        ("title: Mine|title: Mine\nsha256: [x]", "sha256 must be 64 hexadecimal digits"),
+        ("title: Mine|title: Mine\n5: x", "unknown key 5"),
+        ("mean: [1, 2, 3]|mean: {file: m, sah1: x}", "mean: unknown key 'sah1'"),
+        ("mean: [1, 2, 3]|mean: mine", "mean leads back to mine"),
         ("title: Mine|title: [", "not valid YAML"),
+        ("title: Mine|title: 2015-13-45", "not valid YAML"),
     ],
 )
 def test_wrong_cards_are_sentences(models, change, sentence):
@@ -154,6 +169,41 @@ def test_wrong_cards_are_sentences(models, change, sentence):
     (models / "mine.yaml").write_text(CARD.replace(before, after))
     with pytest.raises(UserError, match=rf"mine\.yaml: {sentence}"):
         cards.read("mine", models)
+
+
+def test_digests_in_capitals_are_the_same_digests(models):
+    (models / "mine.yaml").write_text(CARD + f"sha1: {'AB' * 20}\n")
+    assert cards.read("mine", models).file.known == {"sha1": "ab" * 20}
+
+
+def test_two_cards_do_not_share_a_name_for_two_files(models):
+    (models / "mine.caffemodel").unlink()
+    (models / "mine.yaml").write_text(CARD + "links: [http://a/b]\n")
+    (models / "other.yaml").write_text(CARD + "links: [http://c/d]\n")
+    (models / "wrong.yaml").write_text("title: [")
+    for name, another in ("mine", "other"), ("other", "mine"):
+        with pytest.raises(UserError, match=rf"{name}\.yaml and {another}\.yaml both keep a file as mine\.caffemodel"):
+            cards.resolve(name, models=models)
+    (models / "other.yaml").write_text(CARD + "links: [http://a/b]\n")  # the same file of two cards
+    (models / "mine.caffemodel").write_bytes(weights())
+    assert cards.resolve("other", models=models).path == models / "mine.caffemodel"
+
+
+def test_what_lies_where_a_card_has_links_must_be_weights(models):
+    (models / "mine.yaml").write_text(CARD + "links: [http://127.0.0.1:9/b]\n")
+    for content, words in ((b"", "an empty file"), (b"<p>Too many requests</p>", "no .caffemodel: it is a web page")):
+        (models / "mine.caffemodel").write_bytes(content)
+        with pytest.raises(UserError, match=f"is not what is wanted there: .*{words}.*INIT="):
+            cards.resolve("mine", models=models)
+    (models / "mine.caffemodel").write_bytes(weights())
+    assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
+
+
+def test_a_mean_that_is_none_is_not_taken_for_one(models):
+    (models / "mine.yaml").write_text(CARD.replace("[1, 2, 3]", "{file: m.binaryproto, links: [http://127.0.0.1:9/m]}"))
+    (models / "m.binaryproto").write_bytes(b"{}")
+    with pytest.raises(UserError, match=r"m\.binaryproto is not what is wanted there: .* no mean image"):
+        cards.resolve("mine", models=models)
 
 
 def test_links_of_both_kinds(models):

@@ -1,52 +1,37 @@
-"""Downloads against servers on this machine that answer well, badly, half or not at all."""
+"""One file from several links: the right content wins, what is there is held against what is known of it."""
 
 import hashlib
-import io
-import tarfile
-import threading
-import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
 
 import pytest
+from bad_server import Page, serving
+from packed import tarred, zipped
 
-from sentiment import download
+from sentiment import download, http_files
 from sentiment.console import UserError
 from sentiment.download import Link, Wanted
 from sentiment.files import read_json
 
 WEIGHTS = bytes(range(256)) * 50
 SHA1 = hashlib.sha1(WEIGHTS).hexdigest()
-
-
-class Server(BaseHTTPRequestHandler):
-    """Answers by path; ``pages`` maps a path to bytes, and some paths misbehave."""
-
-    pages = {}
-
-    def do_GET(self):
-        body = self.pages.get(self.path)
-        if self.path == "/half":
-            body = WEIGHTS
-        self.send_response(404 if body is None else 200)
-        self.send_header("Content-Length", str(len(body or b"")))
-        self.end_headers()
-        self.wfile.write((body or b"")[: len(WEIGHTS) // 2] if self.path == "/half" else body or b"")
-
-    def log_message(self, *args):
-        pass
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 
 
 @pytest.fixture
-def server():
-    """Base address of a server; set what it has with ``Server.pages``."""
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    Server.pages = {"/weights": WEIGHTS, "/gone": b"<!DOCTYPE html><title>Sorry</title>", "/empty": b""}
-    yield f"http://127.0.0.1:{httpd.server_address[1]}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+def pages():
+    return {
+        "/weights": WEIGHTS,
+        "/gone": b"<!DOCTYPE html><title>Sorry</title>",
+        "/empty": b"",
+        "/half": Page(WEIGHTS, stop=5000, etag=None),
+    }
+
+
+@pytest.fixture
+def server(pages, monkeypatch):
+    monkeypatch.setattr(http_files, "PAUSE", 0)
+    with serving(pages) as address:
+        yield address
 
 
 @pytest.fixture
@@ -58,6 +43,14 @@ def quiet(line):
     """Nobody listens."""
 
 
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def entry(path, key="net"):
+    return read_json(path.parent / "fetched.json")["files"][key]
+
+
 def test_the_first_link_with_the_right_content_wins(server, path):
     said = []
     links = [Link(f"{server}/{name}") for name in ("absent", "gone", "empty", "half", "weights")]
@@ -66,7 +59,7 @@ def test_the_first_link_with_the_right_content_wins(server, path):
     reasons = [line.strip() for line in said if line.startswith("  ")]
     assert reasons[0] == "not from there: HTTP status 404"
     assert len(reasons) == 4
-    assert sorted(file.name for file in path.parent.iterdir()) == ["fetched.json", "net.caffemodel"]
+    assert names(path.parent) == ["fetched.json", "net.caffemodel"]
 
 
 @pytest.mark.parametrize(
@@ -74,9 +67,10 @@ def test_the_first_link_with_the_right_content_wins(server, path):
     [
         ("absent", {}, "HTTP status 404"),
         ("gone", {}, "a web page, not the file"),
-        ("empty", {}, "an empty answer"),
+        ("empty", {}, "an empty file"),
         ("half", {}, "the connection broke off"),
-        ("weights", {"size": 5}, "12,800 bytes instead of 5"),
+        ("weights", {"size": 5}, "12,800 bytes, and it may have 5"),
+        ("weights", {"size": 50_000}, "12,800 bytes instead of 50,000"),
         ("weights", {"sha1": "0" * 40}, f"sha1 {SHA1} instead of {'0' * 40}"),
         ("weights", {"sha256": "0" * 64}, "sha256 .* instead of 0+"),
     ],
@@ -91,37 +85,81 @@ def test_no_link_is_one_sentence_with_file_and_place(server, path, page, known, 
     assert not path.parent.exists() or list(path.parent.iterdir()) == []
 
 
-def test_a_dead_host_is_a_reason(path):
-    with pytest.raises(UserError, match="no link gives it .no connection."):
-        download.obtain(Wanted(path, (Link("http://127.0.0.1:9/weights"),)), say=quiet)
+def test_a_download_that_was_stopped_goes_on_in_the_next_command(server, pages, path):
+    pages["/weights"] = page = Page(WEIGHTS * 100, stop=[819_200, 8_192, 8_192])
+    wanted = Wanted(path, (Link(f"{server}/weights"),))
+    with pytest.raises(UserError, match="the connection broke off"):
+        download.obtain(wanted, say=quiet)
+    assert not path.exists()
+    assert download.obtain(wanted, say=quiet).read_bytes() == WEIGHTS * 100
+    assert page.asked[-1] == "bytes=835584-"
+    assert names(path.parent) == ["fetched.json", "net.caffemodel"]
 
 
-def test_a_silent_host_is_given_up(server, path, monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
-    monkeypatch.setattr(Server, "do_GET", lambda self: release.wait(10))
-    with pytest.raises(UserError, match="no link gives it .no answer in time."):
-        download.obtain(Wanted(path, (Link(f"{server}/weights"),)), say=quiet)
-    release.set()
+def test_half_of_it_from_one_link_goes_when_another_gives_it(server, pages, path):
+    pages["/half"] = Page(WEIGHTS * 10, stop=20_000)
+    links = Link(f"{server}/half"), Link(f"{server}/weights")
+    assert download.obtain(Wanted(path, links), say=quiet).read_bytes() == WEIGHTS
+    assert names(path.parent) == ["fetched.json", "net.caffemodel"]
 
 
-def test_a_long_download_says_how_far_it_is(server, path, monkeypatch, capsys):
-    download.obtain(Wanted(path, (Link(f"{server}/weights"),)), say=quiet)
-    assert capsys.readouterr().err == ""
-    path.unlink()
-    monkeypatch.setattr(download, "SECONDS_BETWEEN_LINES", 0)
-    Server.pages["/large"] = bytes(5_000_000)
-    download.obtain(Wanted(path, (Link(f"{server}/large"),)), say=quiet)
-    said = capsys.readouterr().err.splitlines()
-    assert "  1 of 5 MB" in said
-    assert said[-1] == "  5 of 5 MB"
-    assert path.stat().st_size == 5_000_000
+def test_what_cannot_be_such_a_file_is_not_trusted(server, path):
+    def looks(path):
+        raise ValueError("no weights")
+
+    with pytest.raises(UserError, match=r"no link gives it .no weights."):
+        download.obtain(Wanted(path, (Link(f"{server}/weights"),), looks=looks), say=quiet)
+    assert list(path.parent.iterdir()) == []
+
+
+def put(path, content=WEIGHTS):
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
 
 
 def test_what_is_there_is_not_fetched(path):
-    path.parent.mkdir()
-    path.write_text("put there by hand")
-    assert download.obtain(Wanted(path, (Link("http://127.0.0.1:9/x"),))) == path
+    put(path)
+    assert download.obtain(Wanted(path, (Link("http://127.0.0.1:9/x"),), key="net")) == path
+    assert entry(path)["sha256"] == SHA256 and entry(path)["link"] is None
+
+
+@pytest.mark.parametrize("known", [{"sha1": SHA1}, {"sha256": SHA256}, {"size": len(WEIGHTS)}])
+def test_what_is_there_is_held_against_what_is_published(path, known):
+    wanted = Wanted(path, (Link("http://127.0.0.1:9/x"),), key="net", **known)
+    put(path, b"<html>")
+    with pytest.raises(UserError, match=rf"{path} is not what is wanted there: .*; move it away, and it is fetched"):
+        download.obtain(wanted)
+    put(path)
+    assert download.obtain(wanted) == path
+
+
+def test_a_file_is_read_once_and_again_when_it_changed(path, monkeypatch):
+    wanted = Wanted(path, (Link("http://127.0.0.1:9/x"),), key="net")
+    put(path)
+    download.obtain(wanted)
+    with monkeypatch.context() as patched:
+        patched.setattr(download, "check", None)
+        assert download.obtain(wanted) == path
+    put(path, b"something else")
+    with pytest.raises(
+        UserError, match=r"not the file that was first had.*remove the entry of 'net' in .*fetched\.json"
+    ):
+        download.obtain(wanted)
+    put(path)
+    assert download.obtain(wanted) == path
+
+
+def test_a_users_own_file_is_nobody_elses_business(path):
+    put(path)
+    assert download.obtain(Wanted(path)) == path
+    assert names(path.parent) == [path.name]
+
+
+def test_a_folder_that_cannot_be_written_to_goes_without_a_book(path, monkeypatch):
+    put(path)
+    (path.parent / "fetched.json").mkdir()  # root may write anywhere, but not a file over a folder
+    monkeypatch.setattr("sentiment.trust.Book._read", lambda self: {})
+    assert download.obtain(Wanted(path, (Link("x"),), key="net")) == path
 
 
 def test_without_a_link_the_sentence_says_so(path):
@@ -134,60 +172,76 @@ def test_without_a_link_the_sentence_says_so(path):
 def test_a_path_is_a_link(path, tmp_path):
     (tmp_path / "copy").write_bytes(WEIGHTS)
     download.obtain(Wanted(path, (Link(str(tmp_path / "absent")), Link(str(tmp_path / "copy")))), say=quiet)
-    assert path.read_bytes() == WEIGHTS
+    assert path.read_bytes() == (tmp_path / "copy").read_bytes() == WEIGHTS
 
 
-def test_the_first_download_sets_the_digest(server, path):
-    wanted = Wanted(path, (Link(f"{server}/weights"),))
+def test_the_first_download_sets_the_digest_for_all_links(server, pages, path):
+    wanted = Wanted(path, (Link(f"{server}/weights"),), key="net")
     download.obtain(wanted, say=quiet)
-    entry = read_json(path.parent / "fetched.json")[f"{server}/weights"]
-    assert entry == {"file": path.name, "size": len(WEIGHTS), "sha256": hashlib.sha256(WEIGHTS).hexdigest()}
+    stamp = [len(WEIGHTS), path.stat().st_mtime_ns]
+    assert entry(path) == {
+        "file": path.name, "link": f"{server}/weights", "sha1": SHA1, "sha256": SHA256, "stamp": stamp,
+    }  # fmt: skip
     path.unlink()
-    Server.pages["/weights"] = b"another file under the same address"
-    with pytest.raises(UserError, match="not the file that came from there before"):
-        download.obtain(wanted, say=quiet)
+    pages["/weights"] = pages["/mirror"] = b"another file under the same address"
+    for page in "weights", "mirror":
+        with pytest.raises(UserError, match="not the file that was first had from .*/weights"):
+            download.obtain(Wanted(path, (Link(f"{server}/{page}"),), key="net"), say=quiet)
     assert not path.exists()
+    # Another card's file of that name has an entry of its own, and a published digest outranks the book.
+    assert download.obtain(Wanted(path, (Link(f"{server}/mirror"),), key="other"), say=quiet) == path
+    path.unlink()
+    digest = hashlib.sha256(pages["/mirror"]).hexdigest()
+    assert download.obtain(Wanted(path, (Link(f"{server}/mirror"),), key="net", sha256=digest), say=quiet) == path
 
 
-def archive(kind, members):
-    """Bytes of a tar.gz or zip archive."""
-    stream = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(stream, "w") as packed:
-            for name, content in members.items():
-                packed.writestr(name, content)
-    else:
-        with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-            for name, content in members.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
+@pytest.mark.parametrize(
+    "book",
+    ["", "{", "[]", '"x"', '{"URL": 5}', '{"version": 2, "files": {}}', '{"version": 1, "files": {"net": {}}}', "\xff"],
+)
+def test_a_damaged_book_is_a_sentence_before_anything_is_fetched(server, pages, path, book):
+    pages["/weights"] = page = Page(WEIGHTS)
+    path.parent.mkdir()
+    (path.parent / "fetched.json").write_text(book, encoding="latin-1")
+    with pytest.raises(UserError, match=r"fetched\.json cannot be used \(.*\); move it away"):
+        download.obtain(Wanted(path, (Link(f"{server}/weights"),), key="net"), say=quiet)
+    assert page.asked == []
+    assert (path.parent / "fetched.json").read_text(encoding="latin-1") == book
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_one_file_out_of_an_archive(server, path, kind):
-    Server.pages["/all"] = archive(kind, {"readme": b"no", "../deep/net.caffemodel": WEIGHTS})
+def test_other_entries_stay(server, path):
+    put(path)
+    download.obtain(Wanted(path, (Link("x"),), key="first"))
+    other = path.with_name("other")
+    download.obtain(Wanted(other, (Link(f"{server}/weights"),), key="second"), say=quiet)
+    assert list(json.loads((path.parent / "fetched.json").read_text())["files"]) == ["first", "second"]
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_one_file_out_of_an_archive(server, pages, path, pack):
+    pages["/all"] = pack([("readme", b"no"), ("../deep/net.caffemodel", WEIGHTS)])
     download.obtain(Wanted(path, (Link(f"{server}/all", "net.caffemodel"),), sha1=SHA1), say=quiet)
     assert path.read_bytes() == WEIGHTS
-    assert sorted(file.name for file in path.parent.iterdir()) == ["fetched.json", "net.caffemodel"]
+    assert names(path.parent) == ["fetched.json", "net.caffemodel"]
     assert not (path.parent.parent / "deep").exists()
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_archive_without_the_file_or_cut_short_is_a_reason(server, path, kind):
-    whole = archive(kind, {"net.caffemodel": WEIGHTS, "other": b"x" * 3000})
-    Server.pages |= {"/all": whole, "/cut": whole[:200], "/none": WEIGHTS}
+def test_what_else_is_wanted_of_an_archive_is_taken_along(server, pages, path):
+    pages["/all"] = page = Page(zipped([("net.caffemodel", WEIGHTS), ("net_mean", b"mean")]))
+    mean = Wanted(path.with_name("mean"), (Link(f"{server}/all", "net_mean"),), key="net mean")
+    wanted = Wanted(path, (Link(f"{server}/all", "net.caffemodel"),), key="net")
+    download.obtain(wanted, say=quiet, along=[mean])
+    assert download.obtain(mean, say=quiet).read_bytes() == b"mean"
+    assert len(page.asked) == 1
+    assert entry(path, "net mean")["link"] == f"{server}/all#net_mean"
+    assert names(path.parent) == ["fetched.json", "mean", "net.caffemodel"]
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_an_archive_without_the_file_or_cut_short_is_a_reason(server, pages, path, pack):
+    whole = pack([("net.caffemodel", WEIGHTS), ("other", b"x" * 3000)])
+    pages |= {"/all": whole, "/cut": whole[:200], "/none": WEIGHTS}
     for page, member in (("all", "mean.binaryproto"), ("cut", "net.caffemodel"), ("none", "net.caffemodel")):
         with pytest.raises(UserError, match=r"no link gives it \("):
             download.obtain(Wanted(path, (Link(f"{server}/{page}", member),)), say=quiet)
-        assert not path.exists()
-
-
-def test_extract_takes_only_what_is_asked_for(tmp_path):
-    packed = tmp_path / "archive"
-    packed.write_bytes(archive("zip", {"a/1.jpg": b"1", "a/2.jpg": b"2", "__MACOSX/._1.jpg": b"x"}))
-    targets = {name: tmp_path / "out" / name for name in ("1.jpg", "3.jpg")}
-    (tmp_path / "out").mkdir()
-    assert download.extract(packed, targets) == ["3.jpg"]
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["1.jpg"]
+        assert list(path.parent.iterdir()) == []

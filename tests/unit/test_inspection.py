@@ -1,6 +1,7 @@
 """What a file of weights is, told from its content."""
 
 import hashlib
+import os
 import shutil
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import inspection, nets
+from sentiment import cards, inspection, nets
 from sentiment.console import UserError
 
 
@@ -89,8 +90,8 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
             f"title: T\nabout: A\nfile: tiny_iter_12.caffemodel\nsha1: {sha1}\nmean: [1, 2, 3]\n"
         )
     shutil.copy(path, tmp_path / "renamed.bin")
-    assert inspection.known_as(tmp_path / "renamed.bin", tmp_path) == ["ours"]
-    assert inspection.known_as(files / "tiny_iter_6.caffemodel", tmp_path) == []
+    assert cards.known_as(tmp_path / "renamed.bin", tmp_path) == ["ours"]
+    assert cards.known_as(files / "tiny_iter_6.caffemodel", tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,8 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
         (b"", "it is empty"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"\n <html>", "a web page"),
+        (b"\xef\xbb\xbf<html>", "a web page"),
+        (b"\x80\x04\x95", "a Python pickle"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
         (b"PK\x03\x04rest", "a zip archive"),
         (b"\x1f\x8brest", "a gzip archive"),
@@ -115,6 +118,45 @@ def test_what_is_no_model_is_told_apart(tmp_path, content, words):
         inspection.read(path)
     assert str(error.value).startswith(f"{path} is no .caffemodel: it is ")
     assert words in str(error.value)
+
+
+def one_layer(name=b"fc8", shape=(2, 3), numbers=6):
+    """A file of one layer, with whatever name."""
+    net = caffe.proto.caffe_pb2.NetParameter()
+    blob = net.layer.add(name="?" * len(name), type="InnerProduct").blobs.add(data=[0.5] * numbers)
+    blob.shape.dim.extend(shape)
+    return net.SerializeToString().replace(b"?" * len(name), name)
+
+
+@pytest.mark.parametrize("shape", [(96, 3, 11, 11), (2, 4), (-2, -3), (0, 6), (1 << 40, 1 << 40)])
+def test_weights_that_are_not_there_are_no_weights(tmp_path, shape):
+    path = tmp_path / "hollow.caffemodel"
+    path.write_bytes(one_layer(shape=shape))
+    with pytest.raises(UserError, match="is no whole .caffemodel: layer fc8 has 6 numbers for a shape of "):
+        inspection.read(path)
+
+
+def test_names_are_fit_for_a_terminal(tmp_path):
+    path = tmp_path / "odd.caffemodel"
+    path.write_bytes(one_layer(b"\x1b[31mfc"))
+    assert inspection.read(path).last.name == "?[31mfc"
+
+
+def test_what_is_no_file_and_what_is_too_long_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "long.caffemodel", "wb") as file:
+        file.truncate(60 << 30)
+    for name, words in ("pipe", "is no plain file"), (".", "is a folder"), ("long.caffemodel", "64,424,509,440 bytes"):
+        with pytest.raises(UserError, match=words):
+            inspection.read(tmp_path / name)
+
+
+def test_the_last_layer_is_one_that_answers(tmp_path):
+    path = tmp_path / "normed.caffemodel"
+    net = caffe.proto.caffe_pb2.NetParameter.FromString(one_layer())
+    net.layer.add(name="prelu", type="PReLU").blobs.add(data=[0.5] * 2).shape.dim.append(2)
+    path.write_bytes(net.SerializeToString())
+    assert inspection.read(path).last.name == "fc8"
 
 
 def test_caffes_other_files_are_told_apart(files, tmp_path):
@@ -137,6 +179,10 @@ def test_hdf5_of_others(tmp_path):
     with h5py.File(path, "w") as file:
         file["history/0"] = np.zeros(3)
     with pytest.raises(UserError, match="a solver state"):
+        inspection.read(path)
+    with h5py.File(path, "w") as file:
+        file["data/conv1/0"] = h5py.Empty("f4")
+    with pytest.raises(UserError, match="no whole HDF5 file of Caffe weights"):
         inspection.read(path)
     with h5py.File(path, "w") as file:
         file["data/conv1/kernel"] = np.zeros(3)

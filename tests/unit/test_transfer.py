@@ -49,14 +49,15 @@ def test_name_and_width_come_from_the_file(tmp_path, generation, legacy):
 def test_what_has_no_last_layer_is_a_sentence(tmp_path):
     path = tmp_path / "empty.caffemodel"
     path.write_bytes(b"")
-    with pytest.raises(UserError, match="has no layer with weights"):
+    with pytest.raises(UserError, match=r"empty\.caffemodel is no \.caffemodel: it is empty"):
         last_layer(path)
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(b"\x89HDF\r\n")
-    with pytest.raises(UserError, match=r"cut\.caffemodel: its last layer cannot be told"):
+    with pytest.raises(UserError, match=r"cut\.caffemodel is no \.caffemodel: it is damaged"):
         last_layer(path)
     net = caffe_pb2.NetParameter()
-    net.layer.add(name="conv10").blobs.add(data=[1.0])
+    blob = net.layer.add(name="conv10").blobs.add(data=[1.0, 2.0])
+    blob.shape.dim.extend((1, 2, 1, 1))
     path = tmp_path / "bare.caffemodel"
     path.write_bytes(net.SerializeToString())
     with pytest.raises(UserError, match="its last layer conv10 is not fully connected with a bias;"):

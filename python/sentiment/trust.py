@@ -1,0 +1,84 @@
+"""Trust on first sight: where no digest of a file is published, what was first had under a card sets it.
+
+The book, ``fetched.json`` beside the files, has an entry for each by whose it is (``caffenet``, ``caffenet mean``), not
+by what the file is called: where it came from, its digests, its size and when it was changed, so that a file that was
+looked at is not read again.
+"""
+
+import contextlib
+
+from sentiment.console import UserError
+from sentiment.files import digest, read_json, write_json
+
+BOOK = "fetched.json"
+VERSION = 1
+ALGORITHMS = ("sha1", "sha256")
+
+
+class Book:
+    """The book of a folder.
+
+    Raises
+    ------
+    UserError
+        There is one, and it cannot be read.
+    """
+
+    def __init__(self, folder):
+        self.path = folder / BOOK
+        self.files = self._read()
+
+    def _read(self):
+        if not self.path.exists():
+            return {}
+        try:
+            book = read_json(self.path)
+            entries = book.get("files") if isinstance(book, dict) and book.get("version") == VERSION else None
+            if isinstance(entries, dict) and all(_is_entry(entry) for entry in entries.values()):
+                return entries
+            problem = f"it is no book of version {VERSION}"
+        except UserError as error:
+            problem = str(error).removeprefix(f"{self.path}, ")
+        raise UserError(
+            f"{self.path} cannot be used ({problem}); move it away: the files there are then noted anew as they are"
+        )
+
+    def problem(self, wanted, digests) -> str:
+        """What a file's digests say against its being the one that was first had; empty where nothing does.
+
+        A published digest outranks the book.
+        """
+        entry = self.files.get(wanted.key)
+        if wanted.known or entry is None or entry["sha256"] == digests["sha256"]:
+            return ""
+        whence = f" from {entry['link']}" * bool(entry.get("link"))
+        return f"not the file that was first had{whence}, whose SHA-256 stands in {self.path}"
+
+    def seen(self, key, path) -> dict:
+        """The digests of a file that was looked at and has not been changed since; else none."""
+        entry = self.files.get(key, {})
+        same = entry.get("file") == path.name and entry.get("stamp") == _stamp(path)
+        return {name: entry.get(name) for name in ALGORITHMS} if same else {}
+
+    def note(self, key, path, digests, link=None):
+        """Enter a file that came by a link, or was put there. A folder that cannot be written to goes without."""
+        self.files = self._read()  # another process may have entered others meanwhile
+        whence = "#".join(filter(None, (link.url, link.member))) if link else self.files.get(key, {}).get("link")
+        self.files[key] = {"file": path.name, "link": whence, **digests, "stamp": _stamp(path)}
+        with contextlib.suppress(UserError):
+            write_json(self.path, {"version": VERSION, "files": self.files})
+
+
+def _is_entry(entry):
+    return isinstance(entry, dict) and {"file", "sha256"} <= set(entry)
+
+
+def digests_of(path) -> dict[str, str]:
+    """A file's digests by algorithm."""
+    return {algorithm: digest(path, algorithm) for algorithm in ALGORITHMS}
+
+
+def _stamp(path):
+    """What changes when a file does, in the main."""
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns]
