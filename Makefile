@@ -16,11 +16,24 @@ PYTEST := $(PY) -m pytest -q
 SLOWEST := --durations=10
 
 # A misspelt variable would be one that was never given.
+KNOWN := $(shell sed -n 's/^.: \([A-Z_ ]*\)##.*/\1/p' '$(firstword $(MAKEFILE_LIST))')
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
-ifneq ($(GIVEN),)
-UNKNOWN := $(filter-out $(shell sed -n 's/^.: \([A-Z_ ]*\)##.*/\1/p' '$(firstword $(MAKEFILE_LIST))'),$(GIVEN))
-ifneq ($(UNKNOWN),)
-$(error no variable is called $(UNKNOWN); `make` alone lists those there are)
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error no variable is called $(filter-out $(KNOWN),$(GIVEN)); `make` alone lists those there are)
+endif
+ifneq ($(filter-out yes no,$(TWINS)),)
+$(error TWINS is yes or no, not $(TWINS))
+endif
+ifneq ($(and $(EXECUTOR),$(filter fold fold-all,$(MAKECMDGOALS))),)
+$(error EXECUTOR is for `make paper` and its tables and figures; fold and fold-all train here)
+endif
+
+# Shells export these for other ends; any other variable of the environment counts, which is said.
+$(foreach name,HOST PORT FILE,$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)))
+ifeq ($(MAKELEVEL),0)
+FOUND := $(strip $(foreach name,$(KNOWN),$(if $(filter environment,$(origin $(name))),$(name)=$($(name)))))
+ifneq ($(FOUND),)
+$(shell echo 'from the environment: $(FOUND)' >&2)
 endif
 endif
 
@@ -45,7 +58,7 @@ twins    = $(filter no,$(TWINS))
 lists    = $(if $(twins),--splits splits/no-twins)
 variant  = $(if $(VARIANT)$(twins),--variant '$(or $(VARIANT),no-twins)')
 which    = $(data) --runs '$(RUNS)' $(lists) --subset $(SUBSET) --arch $(ARCH) --init '$(INIT)' $(variant) $(seed) $(gpu)
-split    = $(PY) tools/split_folds.py $(data) $(seed) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
+split    = $(PY) tools/split_folds.py $(data) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
 training = $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
 given    = $(if $(filter-out file,$(origin $1)),--$2 '$($1)')
 where    = $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(GPUS_PER_RUN),--gpus-per-run $(GPUS_PER_RUN)) \
@@ -79,7 +92,7 @@ help: ## this list
 #: GPUS_PER_RUN  ## with EXECUTOR=ray, of a GPU a training's part, 0.5 for two on a card (the CPU)
 #: CPUS_PER_RUN  ## with EXECUTOR=ray, CPU cores and threads of a training (2)
 #: RESULTS       ## folder for tables, figures and the report (results)
-#: SEED          ## of shuffles, fillers, crops and masks; another than the usual has run folders of its own
+#: SEED          ## of a training's random numbers (1701), another has run folders of its own; of the folds in `make splits`
 #: SEEDS         ## how many seeds the paper's trainings are repeated with (1)
 #: BATCH ITERS   ## images an iteration, iterations (the paper's)
 #: SET           ## any other choice of docs/protocol.md, as SET='mirror=0 weight_decay=0'
@@ -95,33 +108,43 @@ help: ## this list
 setup: $(READY) ## make .venv with everything in it (every target does so when needed)
 
 # Each step in its order: the pinned packages by their hashes, torch (its CUDA packages too, where there are any), this
-# project. The stamp comes last, so a set-up that was cut short starts from an empty .venv.
+# project. The stamp comes last, so a set-up that was cut short starts from an empty .venv. One make does it at a time, where
+# there is a `flock` to hold the others back.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer; name one with PYTHON=' >&2; exit 2; }
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 2; }
-	start=$$(date +%s); set -e; \
+	start=$$(date +%s); set -e; exec 9< requirements.lock; \
+	if command -v flock >/dev/null && ! flock -n 9; then \
+	  echo 'setup: another make sets up $(VENV); waiting for it to end' >&2; flock 9; \
+	  if [ $@ -nt requirements.lock ] && [ $@ -nt pyproject.toml ]; then exit 0; fi; \
+	fi; \
 	echo 'Setting up $(VENV): once, some minutes and about 2 GB (more with CUDA)'; \
 	if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear $(VENV); fi; \
 	sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt; \
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/hashed.txt; \
-	$(PY) -m pip install -q --disable-pip-version-check $$(grep '^torch==' requirements.lock); \
-	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	pip='$(PY) -m pip install -q --disable-pip-version-check'; \
+	$$pip --no-deps --require-hashes -r $(VENV)/hashed.txt && \
+	$$pip $$(grep '^torch==' requirements.lock) && \
+	$$pip --no-deps --no-build-isolation -e . || { \
+	  echo 'setup: pip could not install the packages, see above; this once it needs PyPI (or a mirror: PIP_INDEX_URL)' >&2; \
+	  exit 2; }; \
 	$(PY) -c 'import torch; cuda = torch.version.cuda; \
 	  print(f"torch {torch.__version__},", f"CUDA {cuda}" if cuda else "CPU only")'; \
 	touch $@; \
 	echo "Set up in $$(($$(date +%s) - start)) s"
 
+DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))
+
 demo: $(READY) ## Table 2 on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)
 	$(PY) tools/demo_sources.py $(gpu) --init caffenet
-	$(MAKE) --no-print-directory table2 DATA=data/demo RUNS=runs/demo
+	$(MAKE) --no-print-directory table2 DATA=data/demo RUNS='$(DEMO_RUNS)'
 
 demo-paper: $(READY) ## all tables and figures on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)
 	$(PY) tools/demo_sources.py $(gpu)
-	$(MAKE) --no-print-directory paper DATA=data/demo RUNS=runs/demo
+	$(MAKE) --no-print-directory paper DATA=data/demo RUNS='$(DEMO_RUNS)'
 
 test: $(READY) ## the quick tests, and the slowest ten of them
 	$(PYTEST) $(SLOWEST)
@@ -149,8 +172,8 @@ data: $(READY) ## fetch the DeepSent images (or unpack ARCHIVE)
 models: $(READY) ## fetch INIT's weights and mean (INIT=all: every card's), or say what FILE is
 	$(if $(FILE),$(PY) tools/inspect_model.py '$(FILE)',$(PY) tools/fetch.py models '$(INIT)')
 
-splits: $(READY) ## fold lists of DATA
-	$(split)
+splits: $(READY) ## fold lists of DATA, shuffled with SEED where they are not published
+	$(split) $(seed)
 
 prototxt: $(READY) ## write the network definitions
 	$(PY) tools/make_prototxt.py
@@ -187,12 +210,14 @@ figure4: ## the layer ablations, likewise
 figure5: ## fc9 and its frozen variant, beside fine-tuning
 figure6: ## training losses of the nine initialisations
 figure7: ## sentiment maps
-table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7: $(READY)
+table1 figure2 figure4 figure5: $(READY) # of definitions alone
+	$(paper)
+table2 table3 table4 table5 table6 figure6 figure7: $(READY)
 	$(split)
 	$(paper)
 
 serve: $(READY) ## a web page that tells the sentiment of pictures
-	$(PY) tools/serve.py --runs '$(RUNS)' --data '$(DATA)' data/demo $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port $(PORT)) $(gpu)
+	$(PY) tools/serve.py --runs '$(RUNS)' $(call given,DATA,data) $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port $(PORT)) $(gpu)
 
 bench: $(READY) ## speed, as ratios measured in one run (about ten minutes)
 	$(PY) benchmarks/run.py $(gpu)

@@ -5,7 +5,7 @@
 
 Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic
 regression, and prints the table beside the paper's numbers. An interrupted analysis goes on, a finished one is only
-printed.
+printed. --arch source means what tools/extract_features.py --source wrote.
 
 Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, images,
 folds, exponents (N), inner_folds, mean_way, engine, versions, weights (fold -> SHA-256) and layers, from the output to
@@ -19,31 +19,17 @@ the input. Of each layer, its number of features and, by classifier (svm, softma
 
 import contextlib
 import sys
-from pathlib import Path
 
-from sentiment import cards, console, layer_analysis, layer_table, locks, nets, paper
-from sentiment.arguments import Parser, folds_of, subsets_of
-from sentiment.progress import Progress
+from sentiment import cards, console, layer_analysis, layer_table, locks, nets
+from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
+from sentiment.progress import Progress, duration
 
 
 def main(argv=None):
     """Analyse; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["all"])
-    option(
-        "--arch",
-        choices=[*nets.ARCHITECTURES, "source"],
-        default="finetune",
-        help="source: what extract_features.py --source wrote (default: %(default)s)",
-    )
-    option(
-        "--init",
-        default="caffenet",
-        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
-    )
+    runs_options(option, fold="all", archs=[*nets.ARCHITECTURES, "source"])
     option(
         "--selection",
         nargs="+",
@@ -80,7 +66,8 @@ def analyse(title, analysis, which, jobs):
         for folder in (analysis.path.parent, *(run.folder for run in analysis.runs.values())):
             stack.enter_context(locks.held(folder, "analysing layers"))
         analysis = layer_analysis.Analysis(*which)  # anew, for what another process did while this one waited
-        print(f"{title}: {len(analysis.todo)} layers of folds to analyse", flush=True)
+        seconds = layer_analysis.seconds(len(analysis.todo), analysis.nested, jobs)
+        print(f"{title}: {len(analysis.todo)} layers of folds to analyse, in about {duration(seconds)}", flush=True)
         with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:
             analysis.run(jobs, bar.advance)
         return analysis.write()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
-from sentiment.arguments import Parser, folds_of, subsets_of
+from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
 from sentiment.console import UserError
 from sentiment.files import sha256
 from sentiment.logs import stderr_to
@@ -36,11 +36,7 @@ def main(argv=None):
     option = parser.add_argument_group("runs of tools/train.py").add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    runs_options(option)
     option("--variant", default="", metavar="WORD", help="as for train.py")
     option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
     option = parser.add_argument_group("any other two-way net").add_argument

@@ -21,11 +21,11 @@ def main(argv=None):
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     args = parser.parse_args(argv)
     engine.start()
+    each = console.OneByOne()
     for path in args.files:
-        with patience(f"reading {path}"):
-            said = list(lines(inspection.read(path)))
-        print("\n".join(said), flush=True)
-    return 0
+        with each, patience(f"reading {path}"):
+            print("\n".join(lines(inspection.read(path))), flush=True)
+    return each.status
 
 
 def lines(model):
@@ -47,7 +47,7 @@ def lines(model):
         yield f"    {layer.name:{width}}  {inspection.shapes_text(layer.shapes)}  {layer.type}".rstrip()
     yield f"  last layer  {last_layer(model.last)}"
     found = inspection.fits(model)
-    divided = f" (channels_divisor: {model.divisor})" if model.divisor > 1 else ""
+    divided = f", with channels_divisor: {model.divisor} in the data set's dataset.yaml" if model.divisor > 1 else ""
     fitting = [arch for arch, problem in found.items() if not problem]
     yield f"  fits        {'ARCH=' + ' '.join(fitting) + divided if fitting else 'none of the architectures'}"
     for arch, problem in found.items():

@@ -61,9 +61,12 @@ def main(argv=None):
         parser.error("--gpus-per-run: a training computes on one GPU or a part of it, so give 0 to 1")
     if args.cpus_per_run < 1:
         parser.error("--cpus-per-run must be above zero")
+    named = [name for name in ("arch", "init") if getattr(args, name)]
+    if named and args.parts and not set(args.parts) & {*experiments.OF_ONE_NET, REPORT}:
+        parser.error(f"--{named[0]} is for {', '.join(experiments.OF_ONE_NET)}; {args.parts[0]} has nets of its own")
     args.parts = [part for part in (*PARTS, REPORT) if part in (args.parts or (*PARTS, REPORT))]
 
-    data = dataset.load(args.data)
+    data = data_of(args)
     wanted, lacking = available(data, args)
     given = {**vars(args), **settings(args.set)}
     planned = {}
@@ -87,6 +90,13 @@ def main(argv=None):
     if lacking:
         raise UserError(f"left out: {'; '.join(lacking)}")
     return 0
+
+
+def data_of(args):
+    """The data set; parts that are of definitions alone can do without one, but for its name."""
+    if any(experiments.PARTS.get(part, True) for part in args.parts) or args.data.is_dir():
+        return dataset.load(args.data)
+    return dataset.Dataset(args.data, args.data.name, args.data / "images", {})
 
 
 def available(data, args):
@@ -122,8 +132,7 @@ def announce(due, args):
         if due:
             print(f"all nets are trained and tested, in {args.runs}", flush=True)
         return
-    analysing = experiments.SECONDS_ANALYSING / plans[0].divisor if "table3" in args.parts else 0
-    total = sum(map(experiments.seconds, plans)) + analysing
+    total = sum(map(experiments.seconds, plans)) + sum(experiments.seconds_more(args.parts, plans[0].divisor))
     megabytes = sum(4 * nets.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans) / 1e6
     print(
         f"to train and test: {len(plans)} nets, in about {duration(total)} on two CPU cores; "

@@ -17,6 +17,7 @@ from sentiment import cards, console, maps, pictures, trained
 from sentiment.arguments import Parser, run_of, run_options
 from sentiment.console import UserError
 from sentiment.predictor import Predictor
+from sentiment.progress import patience
 
 
 def main(argv=None):
@@ -37,16 +38,19 @@ def main(argv=None):
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights go together")
 
+    images = outputs(args.images, args.out)
     predictor = Predictor(chosen(args), args.gpu)
-    for path, out in outputs(args.images, args.out):
-        pixels = pictures.read(path)
-        prediction = predictor.predict(pixels)
-        print(f"{path}: {sentence(prediction)}", flush=True)
-        if args.map:
-            overlay = maps.overlay(pixels, predictor.map(pixels))
-            maps.save_picture(out, maps.bordered(overlay, prediction.positive))
-            print(f"  {out}", flush=True)
-    return 0
+    each = console.OneByOne()
+    for path, out in images:
+        with each, patience(f"looking at {path}"):
+            pixels = pictures.read(path)
+            prediction = predictor.predict(pixels)
+            print(f"{path}: {sentence(prediction)}", flush=True)
+            if args.map:
+                overlay = maps.overlay(pixels, predictor.map(pixels))
+                maps.save_picture(out, maps.bordered(overlay, prediction.positive))
+                print(f"  {out}", flush=True)
+    return each.status
 
 
 def chosen(args):

@@ -9,14 +9,17 @@ Nothing that is sent is kept. Only this machine can reach the page, unless --hos
 """
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, pictures, server, trained
 from sentiment.arguments import Parser
 from sentiment.console import UserError
+from sentiment.interrupt import Interrupted
 
 LOOPBACK = "127.0.0.1"
+USUAL = Path("data/deepsent"), Path("data/demo")
 
 
 def main(argv=None):
@@ -28,8 +31,8 @@ def main(argv=None):
         "--data",
         nargs="+",
         type=Path,
-        default=[Path("data/deepsent"), Path("data/demo")],
-        help="folders of the data sets, for the galleries (default: data/deepsent data/demo, where they are)",
+        default=[],
+        help="folders of further data sets, for the galleries (data/deepsent and data/demo are looked for)",
     )
     option("--model", type=Path, help="deploy definition of one more net")
     option("--weights", type=Path, help="its .caffemodel")
@@ -48,7 +51,8 @@ def main(argv=None):
     for folder in args.data:
         if not folder.is_dir():
             print(f"DATA: no folder {folder}, so no gallery of its pictures", file=sys.stderr)
-    data = [dataset.load(folder) for folder in args.data if folder.is_dir()]
+    folders = dict.fromkeys([*args.data, *USUAL])
+    data = [dataset.load(folder) for folder in folders if folder.is_dir()]
     models = server.Models(args.runs, given, data, args.gpu)
     if not models.all():
         raise UserError(
@@ -79,7 +83,7 @@ def serve(models, host, port, names):
             inbuf_overflow=3 * pictures.MAX_BYTES,
             max_request_body_size=2 * pictures.MAX_BYTES,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the second of a name that is no host's
         raise UserError(
             f"cannot listen on {host} port {port} ({error}); choose others with --host and --port"
         ) from error
@@ -87,7 +91,10 @@ def serve(models, host, port, names):
         print("Anyone who reaches this machine over the network can use this page.", file=sys.stderr)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a gallery's pictures may wait a moment
     print(f"http://{LOOPBACK if host == '0.0.0.0' else host}:{listening.effective_port} - Ctrl-C ends it", flush=True)
-    listening.run()
+    try:
+        listening.run()
+    except KeyboardInterrupt as stop:
+        raise Interrupted(getattr(stop, "number", signal.SIGINT), "the page is closed") from None
 
 
 if __name__ == "__main__":

@@ -59,11 +59,18 @@ def main(argv=None):
             out, origin = args.out / folds.NO_TWINS, f"{origin}, without twins"
             digest_images(data, made, digests)
             made = [folds.without_twins(fold, digests) for fold in made]
+        before = folds.list_path(out, data.name, subset, paper.FOLDS[0], "test").is_file()
         with locks.held(out / data.name, "writing fold lists"):
             written = folds.write(out, data.name, subset, made)
         used, labelled = sum(len(fold.test) for fold in made), len(data.subset(subset))
         state = f"{written} of {len(made) * len(folds.PARTS)} lists written" if written else "lists unchanged"
         print(f"{data.name} {subset}: {used} of {labelled} images, {origin}; {state} ({out / data.name / subset})")
+        if written and before:
+            print(
+                "  they replace others; runs of those are kept, and go on when `make splits SEED=N` brings those back"
+            )
+        if len({label for _, label in data.subset(subset)}) < paper.CLASSES:
+            print("  all these labels are the same; a net learns nothing from one class")
         if written:
             digest_images(data, made, digests)
             report(data, subset, made, digests)

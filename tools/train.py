@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, console, dataset, engine, folds, locks, nets, paper, snapshots, solvers
-from sentiment.arguments import Parser, folds_of, subsets_of
+from sentiment import cards, console, dataset, engine, folds, locks, nets, snapshots, solvers
+from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
 from sentiment.console import UserError
 from sentiment.files import half_written
 from sentiment.interrupt import Interrupted, postponed
@@ -32,11 +32,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="a card's name, a .caffemodel, or scratch (default: %(default)s)")
+    runs_options(option, init="a card's name, a .caffemodel, or scratch (default: %(default)s)")
     option("--mean", help="mean file, or b,g,r (default: the card's; for a file, the ImageNet means)")
     option("--seed", type=int, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")

@@ -23,12 +23,15 @@ def set_mode_cpu():
 def set_mode_gpu():
     """Compute on the chosen CUDA device from now on, in float32, with TF32 where CAFFE_PRECISION says so.
 
-    Raises CaffeError where torch sees no CUDA device.
+    Raises CaffeError where torch sees no CUDA device, or not the chosen one.
     """
     if not torch.cuda.is_available():
         raise CaffeError(
             "Cannot use GPU mode: torch sees no CUDA device here; use caffe.set_mode_cpu() or leave GPU unset."
         )
+    cards = torch.cuda.device_count()
+    if not 0 <= _state["device"] < cards:
+        raise CaffeError(f"Cannot use GPU {_state['device']}: torch sees {cards} here, counted from 0.")
     tf32 = precision() == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

@@ -122,7 +122,7 @@ class Solver:
                 raise CaffeError("test_iter must be specified for each test network.")
         elif len(p.test_iter) != len(own):
             raise CaffeError("test_iter must be specified for each test network.")
-        sources = own + [(generic[0], None)] * (len(p.test_iter) - len(own) if generic else 0)
+        sources = own + [(field, None) for field in generic for _ in range(len(p.test_iter) - len(own))]
         if p.test_state and len(p.test_state) != len(sources):
             raise CaffeError("test_state must be unspecified or specified once per test net.")
         if sources and p.test_interval < 1:

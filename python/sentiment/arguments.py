@@ -12,6 +12,12 @@ STATUS = """exit status: 0 done; 2 something given is wrong or missing, said in 
 (128 and its number by any other signal); the same command then goes on. See docs/howto/troubleshooting.md."""
 
 
+_ALL_RUNS = "folder of all runs (default: %(default)s)"
+_SUBSET = "(default: %(default)s)"
+_ARCH = "architecture (default: %(default)s)"
+_INIT = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)"
+
+
 class Parser(argparse.ArgumentParser):
     """A command's parser, made from its docstring, and those of its subcommands.
 
@@ -58,11 +64,11 @@ def run_options(option):
     option : callable
         The ``add_argument`` of a parser or group.
     """
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", choices=paper.SUBSETS, default="five_agrees")
-    option("--fold", type=int, choices=paper.FOLDS, default=1)
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option("--init", default="caffenet", help="as for train.py, or a run's own name (default: %(default)s)")
+    option("--runs", type=Path, default=Path("runs"), help=_ALL_RUNS)
+    option("--subset", choices=paper.SUBSETS, default="five_agrees", help=_SUBSET)
+    option("--fold", type=int, choices=paper.FOLDS, default=1, help="(default: %(default)s)")
+    option("--arch", choices=nets.ARCHITECTURES, default="finetune", help=_ARCH)
+    option("--init", default="caffenet", help=_INIT)
     option("--variant", default="", metavar="WORD", help="as for train.py")
     option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
 
@@ -73,14 +79,26 @@ def run_of(args) -> Run:
     return Run(args.runs, args.subset, args.arch, cards.run_name(args.init), args.fold, word)
 
 
-def runs_options(option, fold="1"):
-    """Add the options that name any number of runs; see `run_options`."""
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"])
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=[fold])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    own = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)"
-    option("--init", default="caffenet", help=own)
+def runs_options(option, fold="1", archs=nets.ARCHITECTURES, init=None):
+    """Add the options that name any number of runs; see `run_options`.
+
+    Parameters
+    ----------
+    option : callable
+    fold : str
+        The default.
+    archs : sequence of str
+        What --arch may be.
+    init : str, optional
+        The help on --init, where it is another than a run's.
+    """
+    option("--runs", type=Path, default=Path("runs"), help=_ALL_RUNS)
+    option(
+        "--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"], help="(default: five_agrees)"
+    )
+    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=[fold], help=f"(default: {fold})")
+    option("--arch", choices=archs, default="finetune", help=_ARCH)
+    option("--init", default="caffenet", help=init or _INIT)
 
 
 def subsets_of(args) -> tuple[str, ...]:

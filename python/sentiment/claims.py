@@ -89,6 +89,10 @@ class Found(Evidence):
         net = self.study.net("finetune", init)
         return (net and net.curve(FOLD)) or super().curve(init)
 
+    def whole_rate(self):
+        """The base rate that CaffeNet was trained at."""
+        return _rate(self.study.net("finetune", "caffenet"))
+
     def fast_fc6_2(self):
         whole = self.study.net("finetune", "caffenet")
         for net in self.study.nets:
@@ -187,7 +191,8 @@ def _does_not_converge(evidence):
     curve = evidence.fast_fc6_2()
     if curve is None:
         return False, NOTHING
-    return not curve.converges, f"final loss {score(curve.final)}, noise {score(curve.noise)}"
+    rate = f"at {evidence.whole_rate():g}: "
+    return not curve.converges, f"{rate}final loss {score(curve.final)}, noise {score(curve.noise)}"
 
 
 def _sentiment_above(evidence):

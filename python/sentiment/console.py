@@ -40,7 +40,7 @@ def run(main, argv=None):
         refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
         (143) or SIGHUP (129); 141 where the reader of the output went away.
     """
-    tool = Path(sys.argv[0]).stem or "python"
+    tool = _tool()
     verbose.disable()  # each command of a process for itself
     try:
         with interrupt.raised():
@@ -66,6 +66,35 @@ def run(main, argv=None):
         return 2
     finally:
         _drop_a_dead_stdout()
+
+
+class OneByOne:
+    """A context manager for each of several things: what is wrong with one is said, and the next one is gone on to.
+
+    Attributes
+    ----------
+    status : int
+        The exit status: 2 when one was wrong.
+    """
+
+    def __init__(self):
+        self.status = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        sentence = sentence_of(error) if isinstance(error, (UserError, OSError, RuntimeError)) else None
+        if sentence is None or isinstance(error, BrokenPipeError):
+            return False
+        self.status = 2
+        say(f"{_tool()}: error: {sentence}")
+        return True
+
+
+def _tool():
+    """What the command is called."""
+    return Path(sys.argv[0]).stem or "python"
 
 
 def say(sentence):

@@ -228,7 +228,10 @@ def _images_folder(folder):
     for name in ("images", "Agg_AMT_Candidates"):
         if (folder / name).is_dir():
             return folder / name
-    raise UserError(f"{folder} has neither a folder images nor Agg_AMT_Candidates; give the folder that holds one")
+    inner = (
+        "it is that folder, so give the one around it" if folder.name == "images" else "give the folder that holds one"
+    )
+    raise UserError(f"{folder} has neither a folder images nor Agg_AMT_Candidates; {inner}")
 
 
 def _label_file(images, subset):

@@ -33,7 +33,7 @@ def start(gpu=None, images=None):
     Raises
     ------
     UserError
-        There is no Caffe to import, or `precision` refuses.
+        There is no Caffe to import, no such card, or `precision` refuses.
     """
     precision()
     try:
@@ -49,8 +49,12 @@ def start(gpu=None, images=None):
     if gpu is None:
         caffe.set_mode_cpu()
     else:
-        caffe.set_device(gpu)
-        caffe.set_mode_gpu()
+        try:
+            caffe.set_device(gpu)
+            caffe.set_mode_gpu()
+        except RuntimeError as error:
+            reason = str(error).partition(";")[0].rstrip(".")
+            raise UserError(f"GPU: card {gpu} cannot be used ({reason}); without GPU the CPU computes") from error
     verbose.log.info(
         "engine: %s %s in %s, on %s",
         *describe().values(),

@@ -5,12 +5,12 @@ A training that several of them need is one training: the five-agree CaffeNet is
 
 from dataclasses import dataclass, replace
 
-from sentiment import nets, paper, results
+from sentiment import layer_analysis, nets, paper, results
 from sentiment.plans import Plan
 from sentiment.solvers import DEFAULT_SEED
 
 FIVE = "five_agrees"
-SECONDS_ANALYSING = 600  # all layers of a net of full width, on two CPU cores
+SECONDS_EXTRACTING, SECONDS_MAPPING = 450, 120  # Table 3's and Figure 7's nets of full width, on two CPU cores
 PASSES_TESTING = 4  # an image's ten crops forward take about as long as so many images' training iteration
 
 
@@ -119,9 +119,8 @@ def is_tested(plan):
     UserError
         The run's folder holds a run made from something else.
     """
-    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.identity.is_file()):
+    if not (plan.run.is_of(plan.fingerprint) and plan.run.result.is_file() and plan.run.predictions.is_file()):
         return False
-    plan.run.claim(plan.fingerprint)
     results.read(plan.run.result)
     return True
 
@@ -129,3 +128,12 @@ def is_tested(plan):
 def seconds(plan):
     """About how many seconds a plan's training and testing take on two CPU cores."""
     return plan.estimate() + plan.seconds_an_image * PASSES_TESTING * len(plan.lists.test)
+
+
+def seconds_more(parts, divisor=1):
+    """About how many seconds each part takes that needs more than trained nets, on two CPU cores."""
+    if "table3" in parts:
+        layers = len(paper.TABLE3) * len(paper.FOLDS)
+        yield SECONDS_EXTRACTING / divisor + layer_analysis.seconds(layers, jobs=2)
+    if "figure7" in parts:
+        yield SECONDS_MAPPING / divisor

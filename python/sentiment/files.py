@@ -111,9 +111,15 @@ def touch(paths):
 
 
 def read_text(path) -> str:
-    """The text of a UTF-8 file; a missing, unreadable or binary one is a `UserError` naming it."""
+    """The text of a UTF-8 file, without the mark that some programs begin one with.
+
+    Raises
+    ------
+    UserError
+        It is missing, unreadable or binary.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

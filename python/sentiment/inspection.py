@@ -274,7 +274,7 @@ def _instead(path, head, caffe_pb2):
             return f"it is {words}"
     if head[257:262] == b"ustar":
         return "it is a tar archive; unpack it"
-    if b"\0" not in head and head.isascii():
+    if b"\0" not in head and _is_text(head):
         return "it is a text, as definitions (.prototxt) are" if b"layer" in head else "it is a text"
     others = ("SolverState", "history", "a solver state"), ("BlobProto", "data", "a mean image, for MEAN=")
     for message, field, words in others:
@@ -284,6 +284,11 @@ def _instead(path, head, caffe_pb2):
         except DecodeError:
             pass
     return "it is damaged or of another program; copy or download it again"
+
+
+def _is_text(head):
+    """Whether a file's beginning reads as UTF-8; its last character may be cut."""
+    return not head.decode(errors="replace").rstrip("\ufffd").count("\ufffd")
 
 
 def _read_hdf5(path):

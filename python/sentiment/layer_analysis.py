@@ -18,6 +18,7 @@ from sentiment.runs import Run
 
 CLASSIFIERS = {"svm": svm_path, "softmax": logistic_path}
 SELECTIONS = ("paper", "nested")
+SECONDS_NESTED, SECONDS_PLAIN = 3.5, 0.6  # a layer of a fold, on one core
 """C of the best mean accuracy on the test images, or by inner folds of the training images alone."""
 INNER_FOLDS = 5
 FILE = "layers.json"  # of all folds, beside their folders
@@ -238,6 +239,11 @@ class Analysis:
                 f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
                 + (", or --selection paper alone" if least > 0 else "")
             )
+
+
+def seconds(layers, nested=True, jobs=None) -> float:
+    """About how many seconds the analysis of so many layers of folds takes; the images are the paper's 880."""
+    return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or os.cpu_count())
 
 
 def collect(root, **wanted):

@@ -62,7 +62,10 @@ def _cells(summary, layer, classifier, selection, sample):
     """Score and exponents of one layer and classifier; the paper's score and the difference where it has any."""
     chosen, published = summary["layers"][layer][classifier][selection], _published(summary)
     mean, std = results.mean_std(chosen["accuracy"].values(), sample)
-    cells = [Score(mean, std), " ".join(map(str, sorted(set(chosen["exponent"].values()))))]
+    cells = [
+        Score(mean, std if len(chosen["accuracy"]) > 1 else None),
+        " ".join(map(str, sorted(set(chosen["exponent"].values())))),
+    ]
     of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
     beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
     return cells + [beside[column] for column in _beside(summary)]
@@ -73,7 +76,7 @@ def _notes(summary, selection, sample):
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
     net = f"Net: {_net_title(summary)}; {tables.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
     if summary["folds"] != list(paper.FOLDS):
-        net += f" Folds {' '.join(map(str, summary['folds']))} only."
+        net += f" Fold{'s' * (len(summary['folds']) > 1)} {' '.join(map(str, summary['folds']))} only."
     if _published(summary):
         net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset"
         net += "." if summary["demo"] else "; differences are within its standard deviation, or beyond it."

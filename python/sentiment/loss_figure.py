@@ -12,6 +12,7 @@ _TOP, _ROW = 4.2, 1.75  # inches: the panel of all curves, a row of single ones
 _COLUMNS = 3
 _DPI = 150
 # Okabe and Ito's colours, which colour-blind readers tell apart, and two more; dashes tell the rest.
+_HANDLE, _CHARACTER = 0.7, 0.085  # inches of a legend's entry: its line, and each letter
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
@@ -97,7 +98,9 @@ def _all_losses(axes, curves, styles, tests):
     axes.set_ylabel("training loss, smoothed")
     axes.margins(x=0.01)
     # Above the panel, where no curve can run through it.
-    axes.legend(fontsize=9, ncols=5, frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
+    longest = max(map(len, axes.get_legend_handles_labels()[1]), default=1)
+    columns = max(1, min(5, int(_WIDTH / (_HANDLE + _CHARACTER * longest))))
+    axes.legend(fontsize=9, ncols=columns, frameon=False, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
 
 

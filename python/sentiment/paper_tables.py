@@ -94,7 +94,7 @@ def table4(study):
             ]
         )
     header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
-    size = f"a {divisor}th of the channels; the paper's are of all" if divisor > 1 else "full size"
+    size = f"1/{divisor} of the channels; the paper's are of all" if divisor > 1 else "full size"
     notes = [
         *_notes(study, [(arch, "caffenet", FIVE) for arch in ("finetune", *paper.TABLE4)]),
         f"Parameters: of nets of {size}.",

@@ -23,6 +23,7 @@ SECONDS_PER_IMAGE = {
 # A source of 240 MB is read once for all folds.
 digest = functools.cache(sha256)
 misfit = functools.cache(lambda path, arch, divisor: inspection.misfit(inspection.read(path), arch, divisor))
+divisor_of = functools.cache(lambda path: inspection.read(path).divisor)
 
 
 def settings(pairs) -> dict[str, bool | int | float]:
@@ -132,10 +133,13 @@ class Plan:
         UserError
             Names the layer that is missing or of another shape.
         """
-        path, arch = self.source.path, self.run.arch
+        path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         if path is not None and (problem := misfit(path, arch, self.divisor)):
-            width = f" with a channels_divisor of {self.divisor} ({self.data.folder}/dataset.yaml)" * (self.divisor > 1)
+            own = divisor_of(path)
+            width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
             advice = f"`make models FILE={path}` tells which ARCH it fits"
+            if own != self.divisor and arch != "squeezenet" and not misfit(path, arch, own):
+                advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
     def done(self):
@@ -146,10 +150,7 @@ class Plan:
         UserError
             The folder holds a run made from something else.
         """
-        if not self.run.identity.is_file():
-            return False
-        self.run.claim(self.fingerprint)
-        return snapshots.is_whole(self.run.weights(self.schedule.iterations))
+        return self.run.is_of(self.fingerprint) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
 
     @property
     def seconds_an_image(self):

@@ -96,6 +96,7 @@ def page(folder, study, tables):
     )
 
 
+_FULL_SIZE = "Shown at full size and with the real CaffeNet's last layer; the demo's nets have fewer channels."
 _NOT_REPRODUCED = (
     "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
     "quoted from the paper, not run. The authors' seeds and the Caffe they trained with are unknown, so single "
@@ -104,7 +105,7 @@ _NOT_REPRODUCED = (
 
 
 def _glance(study, tables):
-    """The report in four numbers; in three where nothing is compared with the paper's, as on demo data."""
+    """The report in four numbers; in two on demo data, of which nothing is compared with the paper."""
     words = [row[3].word for table in tables["claims"] for row in table.rows]
     tested = len(words) - words.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
@@ -114,8 +115,9 @@ def _glance(study, tables):
     within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
     nets = len(study.nets)
     beside = f"{sum(within)} of {len(within)}"
+    held = f"{words.count(claims.HELD)} of {tested}"
     items = [
-        (f"{words.count(claims.HELD)} of {tested}", "claims of the paper that could be tested here held"),
+        *([] if study.demo else [(held, "claims of the paper that could be tested here held")]),
         *([(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")] if within else []),
         (str(nets), f"net{'s' * (nets != 1)}, each an architecture, an initialisation and a subset"),
         (str(len(study.rows)), "trainings: a fold and a seed of a net"),
@@ -127,7 +129,7 @@ def _figure(folder, number, demo):
     """A figure's file within the page, or a word on how to make it."""
     caption, alternative = FIGURES[number]
     path = Path(folder) / f"figure{number}.png"
-    title = f"Figure {number}. {caption}"
+    title = f"Figure {number}. {caption}" + (f" {_FULL_SIZE}" if demo and number in "245" else "")
     if not path.is_file():
         target = "demo-paper" if demo else f"figure{number}"
         return f'<p class="note">{escape(title)} Not made yet: make {target} draws it.</p>\n'

@@ -1,6 +1,7 @@
 """Where one training lives: a self-contained folder per subset, architecture, initialisation and fold."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,20 @@ class Run:
         """What it is, for people."""
         variant = f" ({self.variant})" if self.variant else ""
         return f"{self.subset} fold {self.fold}, {self.arch} from {self.init}{variant}"
+
+    def command(self, tool):
+        """How a tool is called for it."""
+        word = self.variant.removesuffix(f"seed{self._seed}").rstrip("-") if self._seed else self.variant
+        given = {"runs": self.root, "subset": self.subset, "arch": self.arch, "init": self.init, "fold": self.fold}
+        given |= {"variant": word, "seed": self._seed}
+        words = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
+        return shlex.join([".venv/bin/python", f"tools/{tool}.py", *words])
+
+    @property
+    def _seed(self):
+        """A seed other than the usual one, as its variant says; else empty."""
+        match = re.search(r"(?:^|-)seed(\d+)$", self.variant)
+        return match[1] if match else ""
 
     @property
     def train_val(self):
@@ -135,8 +150,8 @@ class Run:
             )
         return identity
 
-    def claim(self, fingerprint):
-        """Bind the folder to what this run is made from; a second call with the same fingerprint is fine.
+    def is_of(self, fingerprint) -> bool:
+        """Whether the folder holds this run: it was made from that, be it trained or only begun.
 
         Parameters
         ----------
@@ -146,16 +161,35 @@ class Run:
         Raises
         ------
         UserError
-            The folder holds a run made from something else: names what differs.
+            It holds a training that was made from something else: names what differs.
         """
-        if self.identity.is_file():
-            before = read_json(self.identity)
-            keys = dict.fromkeys((*before, *fingerprint))
-            changed = [key for key in keys if before.get(key) != fingerprint.get(key)]
-            if changed:
-                raise UserError(
-                    f"{self.folder} holds a run with another {', '.join(changed)}; remove that folder to start anew, "
-                    "or give VARIANT=<word> or another RUNS=<folder>"
-                )
+        if not self.identity.is_file():
+            return False
+        before = read_json(self.identity)
+        changed = [key for key in dict.fromkeys((*before, *fingerprint)) if before.get(key) != fingerprint.get(key)]
+        if changed and self._is_trained():
+            lists = set(changed) <= {"train_list", "test_list"}
+            raise UserError(
+                f"{self.folder} holds a run with another {', '.join(changed)}; "
+                + ("bring its fold lists back (`make splits SEED=N`, 0 unless another was given), " if lists else "")
+                + "remove that folder to start anew, or give VARIANT=<word> or another RUNS=<folder>"
+            )
+        return not changed
+
+    def claim(self, fingerprint):
+        """Bind the folder to what this run is made from; what was begun there from something else goes.
+
+        Raises
+        ------
+        UserError
+            As `is_of`.
+        """
+        if self.is_of(fingerprint):
             return
+        if self.identity.is_file():
+            self.log.unlink(missing_ok=True)
         write_json(self.identity, fingerprint)
+
+    def _is_trained(self):
+        """Whether anything is there that would be lost."""
+        return self.result.is_file() or any(self.folder.glob(f"{self.snapshot_prefix.name}_iter_*"))

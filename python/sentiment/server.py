@@ -123,7 +123,7 @@ class Models:
         if not model.run:
             return "A network given by its files has no test pictures."
         if not model.run.predictions.is_file():
-            return "This network is not tested: tools/evaluate.py with its options does it."
+            return f"This network is not tested yet: `{model.run.command('evaluate')}` does it."
         if model.dataset not in self._images:
             return f"The pictures of {model.dataset} are not here: start the server with --data and their folder."
         return None

@@ -28,6 +28,8 @@ class Trained:
     run : Run or None
     dataset : str
         The data set a run was trained on, as its run.json names it; else empty.
+    demo : bool
+        Of drawn pictures.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Trained:
     means: tuple
     run: Run | None = None
     dataset: str = ""
+    demo: bool = False
 
     @property
     def accuracy(self):
@@ -48,7 +51,8 @@ class Trained:
 
     def summary(self):
         """What someone who chooses among nets needs, as a dict of plain values."""
-        return {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
+        shown = {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
+        return {**shown, "demo": self.demo}
 
 
 def of_run(run, key="") -> Trained:
@@ -77,6 +81,7 @@ def of_run(run, key="") -> Trained:
         means=tuple(identity["mean"]),
         run=run,
         dataset=identity["dataset"],
+        demo=identity["demo"],
     )
 
 

@@ -184,7 +184,7 @@ def test_output_under_a_file(name, tool, tiny, tmp_path, capfd):
         "net_surgery": ["--runs", tiny.runs, "--init", "source", "--out", place],
         "plot_loss": ["--runs", tmp_path / "made up", "--out", place],
         "make_tables": ["--runs", tmp_path / "made up", "--out", place],
-        "fetch": ["data", "--out", place / "deepsent", "--archive", "nowhere.zip"],
+        "fetch": ["data", "--out", place / "deepsent", "--archive", tmp_path / "file"],
     }
     if name in arguments:
         sentence = refused(tool, capfd, name, *arguments[name])

@@ -54,6 +54,7 @@ def test_networks_predictions_and_gallery(client, tested):
     accuracy = results.read(tested.folder() / "result.json")["accuracy"]["oversampled"]
     assert model == {
         "key": KEY, "title": "finetune from source, fold 1", "group": "tiny, five-agree", "accuracy": accuracy,
+        "demo": False,
     }  # fmt: skip
     rows = {row[0]: row for row in results.read_predictions(tested.folder() / "predictions.csv")}
     gallery = client.get("/api/gallery", query_string={"model": KEY}).json

@@ -73,6 +73,7 @@ def test_another_word_is_refused(tmp_path, monkeypatch):
 
 def test_tf32_is_off_unless_chosen(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         for word, allowed in (("", False), ("tf32", True), ("bf16", False), ("float32", False)):
@@ -82,6 +83,19 @@ def test_tf32_is_off_unless_chosen(monkeypatch):
     finally:
         caffe.set_mode_cpu()
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_a_card_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    try:
+        caffe.set_device(2)
+        with pytest.raises(caffe.CaffeError, match="Cannot use GPU 2: torch sees 2 here, counted from 0"):
+            caffe.set_mode_gpu()
+        assert not mode.is_gpu()
+    finally:
+        caffe.set_device(0)
+        caffe.set_mode_cpu()
 
 
 def test_tools_know_the_same_words():

@@ -59,7 +59,30 @@ def test_no_folder_has_no_snapshots(run):
 
 
 def test_a_run_belongs_to_what_it_was_made_from(run):
-    run.claim({"seed": 1, "net": "a"})
-    run.claim({"net": "a", "seed": 1})
-    with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* VARIANT=<word> or "):
-        run.claim({"seed": 2, "net": "a", "solver": "b"})
+    made_from, other = {"seed": 1, "net": "a"}, {"seed": 2, "net": "a", "solver": "b"}
+    assert not run.is_of(made_from)
+    run.claim(made_from)
+    run.claim(dict(reversed(made_from.items())))
+    assert run.is_of(made_from)
+    run.weights(30).touch()
+    for call in run.is_of, run.claim:
+        with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* VARIANT=<word> or "):
+            call(other)
+
+
+def test_what_was_only_begun_is_in_nobodys_way(run):
+    made_from, other = {"seed": 1}, {"seed": 2}
+    run.claim(made_from)
+    run.log.write_text("a net that could not be built\n")
+    run.claim(made_from)
+    assert run.log.exists()
+    assert not run.is_of(other)
+    run.claim(other)
+    assert run.is_of(other) and not run.log.exists()
+
+
+def test_other_fold_lists_are_told_how_to_come_back(run):
+    run.claim({"test_list": "a", "seed": 1})
+    run.result.touch()
+    with pytest.raises(UserError, match=r"another test_list; bring its fold lists back \(`make splits SEED=N`"):
+        run.is_of({"test_list": "b", "seed": 1})

@@ -48,6 +48,10 @@ async function listModels() {
     groups.get(model.group).append(element("option", { value: model.key, textContent: model.title }));
   }
   at("model").replaceChildren(...groups.values());
+  // The best there is: photographs before drawn pictures, then what is right most often.
+  const rank = (model) => (model.accuracy === null ? 0 : 1 + model.accuracy + (model.demo ? 0 : 2));
+  const best = models.reduce((one, other) => (rank(other) > rank(one) ? other : one));
+  at("model").value = best.key;
 }
 
 function chooseModel() {
