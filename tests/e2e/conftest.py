@@ -3,11 +3,9 @@
 import importlib.util
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import toy
 
-import caffe
 from sentiment import console, folds, nets, paper
 
 
@@ -35,13 +33,7 @@ def source(tmp_path_factory):
         .replace("fc8_twitter", "fc8")
         .replace("num_output: 2\n", "num_output: 5\n")
     )
-    (folder / "deploy.prototxt").write_text(definition)
-    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
-    rng = np.random.default_rng(0)
-    for blobs in net.params.values():
-        blobs[0].data[...] = rng.normal(0, np.sqrt(2 / blobs[0].data[0].size), blobs[0].data.shape)
-    net.params["conv1"][0].data[...] /= 100  # pixels reach 255; what comes after is about 1
-    net.save(str(folder / "source.caffemodel"))
+    toy.weights(definition, folder / "source.caffemodel")
     return folder / "source.caffemodel"
 
 
