@@ -3,14 +3,10 @@
 import importlib.util
 from types import SimpleNamespace
 
-import cv2
-import numpy as np
 import pytest
+import toy
 
-import caffe
 from sentiment import console, folds, nets, paper
-
-DIVISOR = 16
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +29,11 @@ def source(tmp_path_factory):
     """Weights of a source model: the CaffeNet template with five classes in ``fc8``."""
     folder = tmp_path_factory.mktemp("source")
     definition = (
-        str(nets.deploy("finetune", DIVISOR))
+        str(nets.deploy("finetune", toy.DIVISOR))
         .replace("fc8_twitter", "fc8")
         .replace("num_output: 2\n", "num_output: 5\n")
     )
-    (folder / "deploy.prototxt").write_text(definition)
-    net = caffe.Net(str(folder / "deploy.prototxt"), caffe.TEST)
-    rng = np.random.default_rng(0)
-    for blobs in net.params.values():
-        blobs[0].data[...] = rng.normal(0, np.sqrt(2 / blobs[0].data[0].size), blobs[0].data.shape)
-    net.params["conv1"][0].data[...] /= 100  # pixels reach 255; what comes after is about 1
-    net.save(str(folder / "source.caffemodel"))
+    toy.weights(definition, folder / "source.caffemodel")
     return folder / "source.caffemodel"
 
 
@@ -51,16 +41,7 @@ def source(tmp_path_factory):
 def tiny(tmp_path, source):
     """The experiment's paths, and the options that select it, in a folder of its own."""
     data, splits, runs = tmp_path / "data", tmp_path / "splits", tmp_path / "runs"
-    (data / "images").mkdir(parents=True)
-    rng = np.random.default_rng(1)
-    pairs = [(f"picture {index}.jpg", index % 2) for index in range(25)]
-    for name, label in pairs:
-        picture = rng.integers(0, 120, (40, 50, 3), np.uint8)
-        picture[..., 2 * label] += 120
-        cv2.imwrite(str(data / "images" / name), picture)
-    (data / "twitter_five_agrees.txt").write_text(folds.list_text(pairs))
-    settings = f"name: tiny\nchannels_divisor: {DIVISOR}\nbatch_size: 4\niterations: 6\nstepsize: 4\nbase_lr: 0.00001\n"
-    (data / "dataset.yaml").write_text(settings)
+    pairs = toy.data_set(data)
     folds.write(splits, "tiny", paper.SUBSETS[0], folds.make(pairs, 1))
     options = ["--data", data, "--splits", splits, "--runs", runs, "--init", source]
     return SimpleNamespace(

@@ -8,27 +8,11 @@ import sys
 from functools import cache
 
 import pytest
+from pages import PAGES, commands
 
 from sentiment.files import PROJECT
 
-PAGES = sorted([PROJECT / "README.md", PROJECT / "models" / "README.md", *(PROJECT / "docs").rglob("*.md")])
 TARGET = re.compile(r"(?m)^([a-z0-9-]+):(?: |$)")
-
-
-def ids(pages):
-    return [str(page.relative_to(PROJECT)) for page in pages]
-
-
-def commands(page):
-    """Lines that are commands: in fenced blocks of sh, in blocks indented by four, and between backquotes."""
-    text = page.read_text()
-    fenced = re.findall(r"(?ms)^```sh\n(.*?)^```", text)
-    indented = re.findall(
-        r"^    (\S.*)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    )
-    inline = re.findall(r"`([^`\n]+)`", text)
-    lines = [line for block in fenced for line in block.splitlines()] + indented + inline
-    return [line.split("  #")[0].split("   ")[0].strip() for line in lines]
 
 
 @cache
@@ -44,7 +28,7 @@ def help_of(tool):
     return process.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_make_knows_every_target_and_variable(page):
     targets = set(TARGET.findall(makefile()))
     variables = set(
@@ -60,7 +44,7 @@ def test_make_knows_every_target_and_variable(page):
                     assert name in targets, command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_tools_know_every_option(page):
     for command in commands(page):
         words = command.split()
@@ -70,7 +54,7 @@ def test_tools_know_every_option(page):
             assert not unknown, command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if not target.startswith(("http", "#")):

@@ -1,0 +1,319 @@
+"""Every command that the pages show is run, a page a test, at toy size, in a copy of the project, off the network.
+
+Where a command cannot be run as it stands, one of the tables below says what is run instead, how it must refuse, or why
+it is not run.
+"""
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import toy
+from pages import COMMAND, PAGES, blocks, commands, shown
+
+import caffe
+from sentiment import dataset, nets, paper, stand_ins
+from sentiment.files import PROJECT
+
+EXEMPT = {
+    "make setup": "downloads 2 GB; CI sets up a bare machine",
+    "make demo": "minutes; test_demo.py and test_demo_sources.py run its tools, tables are made here",
+    "make demo-paper": "as `make demo`, then `make paper`, which is run here",
+    "make test": "these tests themselves",
+    "make test-all": "likewise",
+    "make coverage": "likewise",
+    "make conformance": "likewise, a part of them",
+    "make check": "of this project's code, not of a toy; CI runs it before the tests",
+    "make bench": "ten minutes, and measures this machine",
+    "make bench GPU=0": "likewise",
+    "make growth": "likewise",
+    "pip install -e .": "changes the environment that the tests run in",
+    "pip install 'pixels-to-sentiment[cluster]'": "likewise",
+    "pip install atheris": "likewise",
+    "pip uninstall caffe": "likewise",
+    "python tests/fuzz/fuzz_readers.py all -max_total_time=60": "needs atheris; test_readers.py damages the same files",
+    ".venv/bin/ray stop": "would end every Ray of the user; the nodes started here are ended one by one",
+}
+
+ITSELF = "{}"
+RUN = "runs/five_agrees/finetune-caffenet/fold1"
+TRAIN = "caffe train -solver solver.prototxt"
+WHOLE = ".venv/bin/python benchmarks/whole_paper.py"
+OURS = "snapshot_iter_1.safetensors"
+ANEW = (f"rm -rf {RUN}", ITSELF)
+ARCHIVE = "make data ARCHIVE=archive.zip"
+INSTEAD = {  # command -> what is run: placeholders filled in, and around it what the next of its kind needs
+    "make data": ("mv data/deepsent aside", ITSELF, "mv aside data/deepsent"),
+    "make data ARCHIVE=FILE": ("mv data/deepsent aside", ARCHIVE),
+    "make data splits": ("mv data/deepsent aside", ARCHIVE, ITSELF, "rm -r data/deepsent", "mv aside data/deepsent",
+                         "make splits"),
+    "make fold-all INIT=path/to/my_network.caffemodel MEAN=path/to/my_mean.binaryproto": ("rm -r runs", ITSELF),
+    "make fold-all INIT=path/to/my_network.caffemodel MEAN=104,117,123": ("rm -r runs", ITSELF),
+    "make fold-all INIT=my_network": ("rm -r runs", ITSELF),
+    f"{TRAIN} [-weights a.caffemodel,b.caffemodel | -snapshot s.solverstate] [-gpu 0]": (
+        TRAIN, f"{TRAIN} -weights a.caffemodel,b.caffemodel", "cp snapshot_iter_1.solverstate s.solverstate",
+        f"{TRAIN} -snapshot s.solverstate", f"{TRAIN} -gpu 0"),
+    "make paper EXECUTOR=ray GPUS_PER_RUN=0.5": ANEW,
+    "make paper EXECUTOR=ray GPUS_PER_RUN=1": (*ANEW, "make paper EXECUTOR=ray"),
+    f"{WHOLE} /scratch/whole --gpu 0": (
+        f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
+}  # fmt: skip
+
+NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
+REFUSED = {  # command -> the sentence of its exit status 2, for want of a network
+    "make data": r"the DeepSent images cannot be had \(no connection\)",
+    "make data splits": r"train.txt is missing and no link gives it \(no connection\)",
+    "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
+    "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
+    "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",
+}
+ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")
+NO_GPU = "no CUDA|no node has room for CPUS_PER_RUN=1 and GPUS_PER_RUN="
+
+FIRST = {  # page -> what its commands take for granted
+    "docs/engine.md": ("make fold", f"cp {RUN}/*.prototxt .", f"cp {RUN}/*.caffemodel w.caffemodel",
+                       "cp w.caffemodel model.caffemodel", "ln -s data/deepsent/images",
+                       "cp data/deepsent/twitter_five_agrees.txt list.txt"),
+    "docs/howto/own-architecture.md": ("make splits DATA=data/demo",),
+    "docs/howto/predict.md": ("make fold", "make fold DATA=data/demo RUNS=runs/demo", f"cp {RUN}/deploy.prototxt .",
+                              f"cp {RUN}/*.caffemodel any.caffemodel",
+                              "python tools/net_surgery.py --model deploy.prototxt --weights any.caffemodel"),
+    "docs/howto/report.md": ("make fold-all DATA=data/demo RUNS=runs/demo",),
+}  # fmt: skip
+PRELUDES = {  # page -> what its program takes for granted
+    "docs/engine.md": "import numpy\nimages = numpy.zeros((10, 3, 227, 227))\n",
+    "docs/howto/predict.md": f"import os\nos.chdir('{RUN}')\nos.link('{OURS}', 'snapshot_iter_180.safetensors')\n",
+}
+MADE = {  # page -> what it says is there then
+    "README.md": ["results/deepsent/report.html", f"{RUN}/result.json"],
+    "docs/engine.md": ["mean.binaryproto"],
+    "docs/howto/cluster.md": ["results/deepsent/report.html", "runs/ray.log"],
+    "docs/howto/own-architecture.md": ["small-results/predictions.csv"],
+    "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
+    "docs/howto/own-model.md": ["runs/five_agrees/finetune-my_network/fold5/result.json"],
+    "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
+    "docs/howto/report.md": ["results/demo/report.html"],
+    "docs/howto/troubleshooting.md": ["data/deepsent/twitter_three_agrees.txt"],
+    "docs/protocol.md": ["runs/five_agrees/finetune-caffenet-plain/fold1", "plain/results/deepsent/table5.md"],
+    "docs/results.md": ["runs/five_agrees/source-caffenet_conv/layers.json"],
+}
+
+
+@cache
+def steps():
+    """Page -> what is run of it: its blocks, then what only its text has; what another page has too is run once."""
+    found = {name: shown(page) for name, page in PAGES.items()}
+    seen = {*EXEMPT, *(text for of_page in found.values() for _, text in of_page)}
+    for name, of_page in found.items():
+        alone = [command for command in dict.fromkeys(commands(PAGES[name])) if command not in seen]
+        seen.update(alone)
+        of_page += [("sh", command) for command in alone]
+    return {name: [(kind, text) for kind, text in of_page if text not in EXEMPT] for name, of_page in found.items()}
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be():
+    found = {command for page in PAGES.values() for command in commands(page)}
+    run = {text for of_page in steps().values() for kind, text in of_page if kind == "sh"}
+    other = [text for page in PAGES.values() for kind, text in blocks(page) if kind not in ("sh", "python")]
+    assert not [line for text in other for line in text.splitlines() if COMMAND.match(line)]
+    assert run.isdisjoint(EXEMPT)
+    assert run | EXEMPT.keys() == found
+    assert run >= {*INSTEAD, *REFUSED}
+    assert {*FIRST, *PRELUDES, *MADE} <= PAGES.keys()
+
+
+class Sandbox:
+    """A copy of the project to run commands in, which its tools take for the project."""
+
+    def __init__(self, folder):
+        self.folder, self.ends, self.cluster = folder, ExitStack(), None
+        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=PROJECT, capture_output=True)
+        if listed.returncode or not Path(sys.prefix, ".set-up").is_file():
+            pytest.skip("needs git's working copy and the .venv of `make setup`")
+        for name in listed.stdout.decode().splitlines():
+            if (PROJECT / name).is_file() and not name.startswith("tests/"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT / name, folder / name)
+        (folder / ".venv").symlink_to(sys.prefix)
+        for name in "requirements.lock", "pyproject.toml":
+            os.utime(folder / name, (0, 0))  # make is to find .venv newer
+        (folder / "home").mkdir()
+        self.environment = {
+            "PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "python"),  # before the project that .venv has installed
+            "HOME": str(folder / "home"),
+            "http_proxy": "http://127.0.0.1:9",  # where nobody listens
+            "https_proxy": "http://127.0.0.1:9",
+            "OMP_NUM_THREADS": "1",
+            "ITERS": "1",
+            "BATCH": "4",
+            "CPUS_PER_RUN": "1",
+        }
+        self.run('test "$(python -c "from sentiment import files; print(files.PROJECT)")" = "$PWD"')
+
+    def run(self, line, status=0, says=""):
+        """Run one line of a shell."""
+        process = subprocess.run(
+            ["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600
+        )
+        self.check(line, process.returncode, process.stdout + process.stderr, status, says)
+
+    def check(self, line, ended, said, status, says=""):
+        """Hold what a line came to against what it should."""
+        assert ended == status and "Traceback" not in said and re.search(says, said), f"{line}\n{ended}\n{said}"
+
+    def command(self, line):
+        """Run one line of a page."""
+        if line.startswith("export "):
+            self.environment |= dict(word.split("=", 1) for word in shlex.split(line)[1:])
+        elif re.search(r"make serve|tools/serve\.py", line):
+            self.serve(line)
+        elif line.startswith(".venv/bin/ray start"):
+            self.start_node(line)
+        elif ON_A_GPU.search(line) and not torch.cuda.is_available():
+            self.run(line, 2, NO_GPU)
+        else:
+            self.run(line, 2 if line in REFUSED else 0, REFUSED.get(line, ""))
+
+    def program(self, text):
+        """Run a program in Python."""
+        (self.folder / "program.py").write_text(text)
+        self.run("python program.py")
+
+    def serve(self, line):
+        """Start a server on a free port, see that it answers, end it by Ctrl-C."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        line += f" PORT={port}" if line.startswith("make") else f" --port {port}"
+        with open(self.folder / "served.txt", "w+") as said:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {line}"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+            try:
+                wait_for(lambda: answers(port), process, said)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
+            ended = process.wait(timeout=60)
+            said.seek(0)
+            self.check(line, ended, said.read(), -signal.SIGINT if line.startswith("make") else 0)
+
+    def start_node(self, line):
+        """Start a node of Ray that ends with the test."""
+        words = line.replace("$(hostname)", platform.node()).replace("head.example.org:6379", self.cluster.address)
+        words = words.replace("--port=6379", f"--port={self.cluster.address.split(':')[1]}").split()
+        self.cluster.start(f"node{len(self.cluster.nodes)}", *words[2:])
+
+
+def wait_for(look, process, said):
+    """Wait for what ``look`` sees while a process lives."""
+    deadline = time.monotonic() + 120
+    while not look():
+        assert process.poll() is None and time.monotonic() < deadline, Path(said.name).read_text()
+        time.sleep(0.1)
+
+
+def answers(port):
+    """Whether a page is to be had there."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/") as page:
+            return page.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def sandbox(tmp_path, source):
+    """A copy of the project with toy data in the places that the pages name."""
+    sandbox = Sandbox(tmp_path / "project")
+    furnish(sandbox.folder, source)
+    with sandbox.ends:
+        yield sandbox
+
+
+def furnish(folder, source):
+    """Put files where the pages have them."""
+    for name, more in ("data/deepsent", ""), ("data/demo", "demo: true\n"), ("my/photographs", ""):
+        toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more=more)
+        (folder / name / "models").mkdir()
+        shutil.copy(source, folder / name / "models" / "toy.caffemodel")
+        for init in paper.INITIALISATIONS:
+            card = f"title: {init}\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123]\n"
+            (folder / name / "models" / f"{init}.yaml").write_text(card)
+    (folder / "path/to").mkdir(parents=True)
+    for name in "a", "b", "path/to/my_network", "models/my_network":
+        shutil.copy(source, folder / f"{name}.caffemodel")
+    mean = stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
+    for name in "path/to/my_mean", "models/imagenet_mean":
+        (folder / f"{name}.binaryproto").write_bytes(mean)
+    card = re.search(r"```yaml\n(.*?)```", (PROJECT / "models" / "README.md").read_text(), re.DOTALL)[1]
+    (folder / "models" / "my_network.yaml").write_text(card)
+
+    model = caffe.proto.caffe_pb2.NetParameter.FromString(source.read_bytes())
+    convolutions = [layer for layer in model.layer if layer.type == "Convolution"]
+    del model.layer[:]
+    model.layer.extend(convolutions)
+    (folder / "caffenet_conv.caffemodel").write_bytes(model.SerializeToString())
+    definition = str(nets.deploy("squeezenet")).replace("conv10_twitter", "conv10")
+    toy.weights(definition, folder / "squeezenet_v1.0.caffemodel")
+
+    rng = np.random.default_rng(2)
+    for name in "holiday.jpg", "dog.png":
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, (60, 80, 3), np.uint8))
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        for name in dataset.manifest():
+            archive.writestr(f"Agg_AMT_Candidates/{name}", "tiny")
+    (folder / "path/to/caffe/python").mkdir(parents=True)
+    (folder / "path/to/caffe/python/caffe").symlink_to(folder / "python/caffe")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, of_page in steps().items() if of_page])
+def test_the_commands_of_a_page(name, sandbox):
+    if name == "docs/howto/cluster.md":
+        set_up_ray(sandbox)
+    for line in FIRST.get(name, ()):
+        sandbox.run(line)
+    for kind, text in steps()[name]:
+        if kind == "python":
+            sandbox.program(PRELUDES.get(name, "") + text)
+        elif kind == "script":
+            (sandbox.folder / "script.sh").write_text(text)
+            sandbox.run("bash -n script.sh")
+        else:
+            for line in INSTEAD.get(text, (ITSELF,)):
+                sandbox.command(line.replace(ITSELF, text))
+    for made in MADE.get(name, ()):
+        assert (sandbox.folder / made).exists(), made
+
+
+def set_up_ray(sandbox):
+    """A home and a folder for Ray's files, with paths short enough for it, and an end for the nodes to come."""
+    pytest.importorskip("ray")
+    from ray_nodes import Cluster
+
+    sandbox.cluster = Cluster(sandbox.environment)
+    sandbox.ends.callback(sandbox.cluster.stop)
+    sandbox.environment |= {"HOME": str(sandbox.cluster.home), "RAY_TMPDIR": str(sandbox.cluster.home)}
+    sandbox.cluster.environment["RAY_TMPDIR"] = str(sandbox.cluster.home)
