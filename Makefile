@@ -24,6 +24,9 @@ endif
 ifneq ($(filter-out yes no,$(TWINS)),)
 $(error TWINS is yes or no, not $(TWINS))
 endif
+ifneq ($(and $(VARIANT),$(filter paper table% figure%,$(MAKECMDGOALS))),)
+$(error VARIANT is for fold and fold-all; a whole table with other choices has RUNS=folder and RESULTS=folder of its own)
+endif
 ifneq ($(and $(EXECUTOR),$(filter fold fold-all,$(MAKECMDGOALS))),)
 $(error EXECUTOR is for `make paper` and its tables and figures; fold and fold-all train here)
 endif

@@ -55,6 +55,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - {*PARTS, REPORT}:
         parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
+    if args.arch:
+        nets.check_init(args.arch, args.init or nets.EXAMPLE_INIT)
     if args.seeds < 1:
         parser.error("--seeds must be above zero")
     if not 0 <= args.gpus_per_run <= 1:

@@ -83,7 +83,10 @@ def check_images(data, subset, made):
     missing = data.missing(names)
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise console.UserError(f"{len(missing)} of {len(names)} images of {subset} are not in {data.images}: {shown}")
+        advice = f"; `make data DATA={data.folder}` fetches them" if data.deepsent else ""
+        raise console.UserError(
+            f"{len(missing)} of {len(names)} images of {subset} are not in {data.images}: {shown}{advice}"
+        )
 
 
 def lists_there(data, subset, out):

@@ -51,6 +51,7 @@ def main(argv=None):
     option("--keep-diverged", action="store_true", help="train to the end though the loss is no number, as Caffe does")
     args = parser.parse_args(argv)
 
+    nets.check_init(args.arch, args.init)
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
     given = {**vars(args), **settings(args.set)}

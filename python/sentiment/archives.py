@@ -56,7 +56,7 @@ def extract(archive, wanted) -> tuple[list[str], list[str]]:
     Raises
     ------
     ValueError
-        It is no archive, a damaged one, or one that would unpack to too much.
+        It is no whole archive, a damaged one, or one that would unpack to too much.
     UserError
         A file cannot be written.
     """
@@ -134,7 +134,7 @@ def _members(archive):
                 if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
                     yield _base(info.filename), info.file_size, partial(packed.open, info)
     else:
-        raise ValueError("not an archive")
+        raise ValueError("no whole tar or zip archive")
 
 
 def _base(name):

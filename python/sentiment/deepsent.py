@@ -78,6 +78,8 @@ def _bring(out, missing, archive):
         reasons = download.first_of(
             links, lambda link: _unpack(link, missing, taken, out, bool(archive)), "the DeepSent images"
         )
+        if reasons and archive:
+            raise UserError(f"ARCHIVE: {archive}: {reasons}; give another, or its unpacked folder as DATA")
         if reasons:
             raise UserError(f"the DeepSent images cannot be had ({reasons}); {_ELSEWHERE}")
         out.mkdir(parents=True, exist_ok=True)

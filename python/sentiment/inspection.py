@@ -25,6 +25,8 @@ _BEGINNINGS = (
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
     (b"Rar!", "a rar archive; unpack it"),
     *((b"\x80" + bytes([version]), "a Python pickle") for version in (2, 3, 4, 5)),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x89PNG", "a PNG picture"),
     (b"<", "a web page, so the link led elsewhere; open it in a browser"),
 )
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf message
@@ -283,7 +285,40 @@ def _instead(path, head, caffe_pb2):
                 return f"it is {words}"
         except DecodeError:
             pass
-    return "it is damaged or of another program; copy or download it again"
+    return f"it is {'cut short' if _is_cut(path) else 'damaged or of another program'}; copy or download it again"
+
+
+def _is_cut(path):
+    """Whether a protobuf message is whole up to its last field, which goes on beyond the file's end."""
+    data = memoryview(path.read_bytes())
+    place, fields = 0, 0
+    while place < len(data):
+        key, place = _varint(data, place)
+        if key is None or key & 7 not in (0, 1, 2, 5) or not 0 < key >> 3 < 1000:
+            return key is None and fields > 0
+        if key & 7 == 2:
+            length, place = _varint(data, place)
+        elif key & 7 == 0:
+            length, place = 0, _varint(data, place)[1]
+        else:
+            length = 8 if key & 7 == 1 else 4
+        if length is None or place + length > len(data):
+            return fields > 0 or (length or 0) < _LARGEST
+        place, fields = place + length, fields + 1
+    return False
+
+
+def _varint(data, place):
+    """A number of seven bits a byte, None where it does not end; and the place after it."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if place >= len(data):
+            return None, place
+        byte = data[place]
+        value, place = value | (byte & 127) << shift, place + 1
+        if byte < 128:
+            return value, place
+    return None, place
 
 
 def _is_text(head):

@@ -43,7 +43,9 @@ def held(folder, doing):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "ab+", buffering=0))
             except OSError as error:
-                raise UserError(f"cannot write {path}: {error.strerror}") from error
+                blocked = isinstance(error, FileExistsError)
+                problem = f"{path.parent} is a file" if blocked else error.strerror
+                raise UserError(f"cannot write {path}: {problem}") from error
             alone = _lock(file, path)
             if not alone or _is_there(file, path):
                 break

@@ -33,6 +33,12 @@ TEMPLATE_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 """The CaffeNet template's layers with weights, below the last one."""
 
 
+def check_init(arch, init):
+    """Refuse what can never fit, before it is fetched: SqueezeNet from one of the paper's nine, which are CaffeNets."""
+    if arch == "squeezenet" and init in paper.INITIALISATIONS:
+        raise UserError(f"ARCH=squeezenet cannot start from {init}, a CaffeNet; give SqueezeNet's weights by INIT=path")
+
+
 @dataclass(frozen=True)
 class LastLayer:
     """A source's own last layer: its name and how many classes it tells apart; `transfer.last_layer` finds it."""

@@ -4,7 +4,7 @@ import functools
 from dataclasses import asdict
 from pathlib import Path
 
-from sentiment import engine, folds, inspection, nets, snapshots, solvers, testing
+from sentiment import engine, folds, inspection, nets, paper, snapshots, solvers, testing
 from sentiment.console import UserError
 from sentiment.files import sha256, write_if_changed
 from sentiment.runs import Run, variant
@@ -19,6 +19,8 @@ SECONDS_PER_IMAGE = {
     "fc9-frozen": 0.015,
     "squeezenet": 0.060,
 }
+FORWARD = 3  # an image's training over its forward pass
+SECONDS_SETTING_UP = 2
 
 # A source of 240 MB is read once for all folds.
 digest = functools.cache(sha256)
@@ -126,13 +128,20 @@ class Plan:
         }
 
     def check_source(self):
-        """Refuse a source that this architecture cannot start from, before anything is made.
+        """Refuse a source or a mean that does not fit this architecture, before anything is made.
 
         Raises
         ------
         UserError
-            Names the layer that is missing or of another shape.
+            Names the layer that is missing or of another shape; or the mean image's size.
         """
+        if isinstance(self.source.mean, Path):
+            *_, height, width = testing.mean_image(self.source.mean).shape
+            if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
+                raise UserError(
+                    f"MEAN: {self.source.mean} is of {width}×{height} pixels, and pictures are of {paper.IMAGE_SIZE}×"
+                    f"{paper.IMAGE_SIZE}; give another, or channel means b,g,r"
+                )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         if path is not None and (problem := misfit(path, arch, self.divisor)):
             own = divisor_of(path)
@@ -159,9 +168,11 @@ class Plan:
         return SECONDS_PER_IMAGE[self.run.arch] / self.divisor**1.4
 
     def estimate(self):
-        """About how many seconds of training are to go, on two CPU cores."""
-        step = self.seconds_an_image * self.schedule.batch_size
-        return step * (self.schedule.iterations - (snapshots.newest(self.run) or 0))
+        """About how many seconds of training and its tests are to go, on two CPU cores."""
+        left = self.schedule.iterations - (snapshots.newest(self.run) or 0)
+        tests = (1 + left // solvers.TEST_EVERY) * len(self.lists.test)
+        passes = self.schedule.batch_size * left + tests / FORWARD
+        return SECONDS_SETTING_UP + self.seconds_an_image * passes
 
     def train_val(self):
         """The training definition, with this fold's lists (a NetParameter)."""

@@ -42,7 +42,9 @@ def mean_image(path) -> np.ndarray:
     except (DecodeError, ValueError, IndexError) as error:
         if Path(path).suffix == ".npy":
             raise UserError(f"{path} is numpy's; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}") from error
-        raise UserError(f"{path} is no mean image of three channels in binaryproto form ({error})") from error
+        raise UserError(
+            f"{path} is no mean image of three channels in binaryproto form; `make models FILE={path}` says what it is"
+        ) from error
     return image.astype(float)
 
 

@@ -130,7 +130,7 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         assert reasons[3:] == [
             f"1 of them ({third}) are not in it",
             "none of them is in it",
-            "not an archive",
+            "no whole tar or zip archive",
             "HTTP status 503",
         ]
         assert (out / "images" / first).read_bytes() == photographs[first]
@@ -150,7 +150,9 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
 
 def test_an_archive_without_the_images_leaves_nothing(fetch, out):
     status, _, error = fetch(zipped([("Agg_AMT_Candidates/a.jpg", b"x")]))
-    assert status == 2 and "(none of them is in it)" in error
+    assert status == 2 and error.endswith(
+        "/archive: none of them is in it; give another, or its unpacked folder as DATA\n"
+    )
     assert there(out) == []
 
 

@@ -1,6 +1,7 @@
 """The pycaffe interface of solvers: steps, snapshots, exact resume, what is displayed."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,19 @@ def test_solve_counts_iterations(solver_file):
     solver.solve()
     assert solver.iter == 20
     assert len(solver.test_nets) == 1 and solver.param.max_iter == 20
+
+
+def test_nets_of_training_and_testing_may_be_files_of_their_own(solver_file, tmp_path):
+    for more in "", "train_net: '{0}' test_net: '{0}'", "train_net: '{0}' test_net: '{0}' test_net: '{0}' test_iter: 3":
+        param = caffe_pb2.SolverParameter()
+        text_format.Merge(Path(solver_file()).read_text(), param)
+        if more:
+            param.ClearField("net")
+            text_format.Merge(more.format(tmp_path / "net.prototxt"), param)
+        (tmp_path / "own.prototxt").write_text(str(param))
+        solver = caffe.get_solver(str(tmp_path / "own.prototxt"))
+        assert len(solver.test_nets) == max(1, more.count("test_net"))
+        solver.step(11)
 
 
 def test_test_nets_use_the_train_nets_weights(solver_file):

@@ -55,9 +55,9 @@ async function listModels() {
 }
 
 function chooseModel() {
-  const { group, accuracy } = models.find((model) => model.key === at("model").value);
-  const tested = accuracy === null ? "Not tested" : `Right on ${percent(accuracy)} of its test pictures`;
-  at("model-note").textContent = `${tested} (${group}).`;
+  const { title, group, accuracy } = models.find((model) => model.key === at("model").value);
+  const tested = accuracy === null ? "not tested" : `right on ${percent(accuracy)} of its test pictures`;
+  at("model-note").textContent = `${title} (${group}): ${tested}.`;
   showGallery().catch(complain);
   if (picture) predict();
 }
@@ -160,7 +160,7 @@ async function showGallery() {
   at("gallery").hidden = false;
   at("gallery-kinds").hidden = "problem" in gallery;
   at("gallery-words").textContent = gallery.problem ??
-    `Of the ${gallery.tested} test pictures it had never seen, it is right on ${gallery.right}. Choose one to look closer.`;
+    `Of its ${gallery.tested} test pictures, it is right on ${gallery.right}. Choose one to look closer.`;
   for (const kind of ["best", "worst"]) {
     at(kind).replaceChildren(...(gallery[kind] ?? []).map(galleryItem));
     at(`${kind}-title`).hidden = !gallery[kind]?.length;
