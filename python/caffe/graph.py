@@ -44,7 +44,8 @@ class Graph:
         self._bottoms, self._tops = [], []  # per layer: blob indices
         self._bottom_need_backward = []
         self._layer_need_backward = []
-        self._loss_weights = {}  # blob index -> weight
+        self._loss_weights = []  # per layer: of its tops
+        self._blob_loss_weights = []  # per blob: of the last layer that gives it
         self._blob_need_backward = []
         self._params = []  # every parameter blob, shared ones too
         self._param_owner = []  # index into _learnable, per parameter
@@ -93,12 +94,13 @@ class Graph:
         layer.check_counts(bottom, top)
         layer.setup(bottom, top)
         layer.reshape(bottom, top)
-        self._set_loss_weights(layer, tops)
+        weights = self._set_up_loss_weights(layer, top)
         log("net.cpp:124", f"Setting up {name}")
-        for i, blob in zip(tops, top):
+        for i, blob, weight in zip(tops, top, weights):
+            self._blob_loss_weights[i] = weight
             log("net.cpp:131", f"Top shape: {blob.shape_string()}")
-            if self._loss_weights.get(i):
-                log("net.cpp:134", f"    with loss weight {number(self._loss_weights[i])}")
+            if weight:
+                log("net.cpp:134", f"    with loss weight {number(weight)}")
         self._memory += 4 * sum(blob.count for blob in top)
         log("net.cpp:139", f"Memory required for data: {self._memory}")
         need_backward |= self._add_params(layer)
@@ -108,6 +110,7 @@ class Graph:
         self._layer_names.append(name)
         self._bottoms.append(bottoms)
         self._tops.append(tops)
+        self._loss_weights.append(weights)
         self._bottom_need_backward.append(down)
         self._layer_need_backward.append(need_backward)
 
@@ -115,6 +118,7 @@ class Graph:
         self._blobs.append(Blob())
         self._blob_names.append(name)
         self._blob_need_backward.append(False)
+        self._blob_loss_weights.append(0.0)
         return len(self._blobs) - 1
 
     def _add_top(self, layer_param, j, name, bottoms, available):
@@ -129,17 +133,19 @@ class Graph:
         available[name] = index
         return index
 
-    def _set_loss_weights(self, layer, tops):
-        weights = layer.param.loss_weight
-        if layer.is_loss and not weights:
-            weights.append(1)
-        elif len(weights) not in (0, len(tops)):
+    @staticmethod
+    def _set_up_loss_weights(layer, top):
+        """The weight of each top in the loss, which where it is not zero also becomes the top's diff."""
+        given = layer.param.loss_weight
+        if layer.is_loss and not given:
+            given.append(1)
+        elif len(given) not in (0, len(top)):
             layer.fail("loss_weight must be unspecified or specified once per top blob")
-        for index, weight in zip(tops, weights):
+        weights = [*given, *[0.0] * (len(top) - len(given))]
+        for blob, weight in zip(top, weights):
             if weight:
-                self._loss_weights[index] = weight
-                blob = self._blobs[index]
                 blob.set_diff(torch.full(blob.shape, weight))
+        return weights
 
     def _add_params(self, layer):
         specs = layer.param.param
@@ -196,7 +202,7 @@ class Graph:
         under_loss, skip = set(), set()
         for i in reversed(range(len(self.layers))):
             tops, bottoms = self._tops[i], self._bottoms[i]
-            contributes = any(t in self._loss_weights or t in under_loss for t in tops)
+            contributes = any(self._loss_weights[i]) or any(t in under_loss for t in tops)
             skipped = all(t in skip for t in tops)
             if self._layer_need_backward[i] and skipped:
                 self._layer_need_backward[i] = False
@@ -248,10 +254,6 @@ class Graph:
 
     # the lists that pycaffe's own Python is built on, which users' tools read too
 
-    @property
-    def _blob_loss_weights(self):
-        return [self._loss_weights.get(i, 0.0) for i in range(len(self._blobs))]
-
     def _bottom_ids(self, layer_index):
         return list(self._bottoms[layer_index])
 
@@ -281,8 +283,8 @@ class Graph:
                 hook(i)
             layer.reshape(bottom, top)
             layer.forward(bottom, top, self._recording and self._layer_need_backward[i])
-            for index, blob in zip(self._tops[i], top):
-                if index in self._loss_weights:
+            for weight, blob in zip(self._loss_weights[i], top):
+                if weight:
                     loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
             for hook in self._hooks["after_forward"]:
                 hook(i)

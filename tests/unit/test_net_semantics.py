@@ -162,6 +162,15 @@ def test_a_loss_weight_on_a_used_blob_moves_to_its_split():
     close(net.blobs["y"].diff, 0.5 + gradient(net))
 
 
+def test_a_loss_weight_in_place_counts_for_the_layer_that_has_it():
+    double, triple = (f"type: 'Power' power_param {{ scale: {scale} }}" for scale in (2, 3))
+    text = input_layer("x", X) + layer("a", "x", "y", double) + layer("b", "y", "y", triple + " loss_weight: 1")
+    net = build(text)
+    net.blobs["x"].data[...] = values(0, X, "positive")
+    close(net._forward(0, 2), 6 * net.blobs["x"].data.sum(dtype=np.float64))
+    assert net.blob_loss_weights["y"] == 1
+
+
 def test_a_loss_without_a_top_still_teaches():
     net = filled(INPUTS + ip("a", "x", "y") + layer("l", "y t", "", "type: 'EuclideanLoss'"))
     assert net.outputs == []
