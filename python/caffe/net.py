@@ -7,7 +7,7 @@ import numpy as np
 
 from .blob import from_array
 from .errors import CaffeError
-from .formats import read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
+from .formats import is_hdf5, read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
 from .glog import log
 from .graph import Graph
 from .proto import caffe_pb2
@@ -177,13 +177,13 @@ class Net(Graph):
     # parameters
 
     def copy_from(self, path):
-        """Load parameters by layer name from a caffemodel (any generation) or HDF5 file.
+        """Load parameters by layer name from a caffemodel (any generation) or HDF5 file, told by its content.
 
         Layers of the file that the net lacks are ignored and logged. CaffeError where a layer of the same name has
         another number of blobs or another shape.
         """
         path = os.fspath(path)
-        self._take(path, read_weights(path), path.endswith(".h5"))
+        self._take(path, read_weights(path), is_hdf5(path))
 
     def _take(self, path, weights, hdf5):
         for source in weights.layers:
@@ -215,7 +215,7 @@ class Net(Graph):
         return any(spec.name for spec in layer.param.param)
 
     def load_hdf5(self, path):
-        """Load parameters from an HDF5 file, whatever its name ends in; rules and errors as for `copy_from`."""
+        """Load parameters from an HDF5 file; rules and errors as for `copy_from`."""
         path = os.fspath(path)
         self._take(path, read_weights_hdf5(path), True)
 
