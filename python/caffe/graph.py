@@ -92,6 +92,7 @@ class Graph:
             self._inputs.extend(tops)
         bottom, top = [self._blobs[i] for i in bottoms], [self._blobs[i] for i in tops]
         layer.check_counts(bottom, top)
+        given = len(layer_param.param)
         layer.setup(bottom, top)
         layer.reshape(bottom, top)
         weights = self._set_up_loss_weights(layer, top)
@@ -103,7 +104,7 @@ class Graph:
                 log("net.cpp:134", f"    with loss weight {number(weight)}")
         self._memory += 4 * sum(blob.count for blob in top)
         log("net.cpp:139", f"Memory required for data: {self._memory}")
-        need_backward |= self._add_params(layer)
+        need_backward |= self._add_params(layer, given)
         for i in tops:
             self._blob_need_backward[i] |= need_backward
         self.layers.append(layer)
@@ -147,7 +148,12 @@ class Graph:
                 blob.set_diff(torch.full(blob.shape, weight))
         return weights
 
-    def _add_params(self, layer):
+    def _add_params(self, layer, given):
+        """Take in the layer's parameters; whether one of them needs backward.
+
+        That is told from the ``given`` first specs, those of the definition. What a layer adds to them (BatchNorm does)
+        counts for the rates only, so that its statistics need backward and learn nothing.
+        """
         specs = layer.param.param
         if len(specs) > len(layer.blobs):
             layer.fail(f"Too many params specified for layer {layer.name}: {len(specs)} for {len(layer.blobs)} blobs")
@@ -155,7 +161,7 @@ class Graph:
         layer.param_propagate_down = []
         for i, blob in enumerate(layer.blobs):
             spec = specs[i] if i < len(specs) else default
-            layer.param_propagate_down.append(spec.lr_mult != 0)
+            layer.param_propagate_down.append(i >= given or spec.lr_mult != 0)
             if spec.name in self._param_names:
                 self._share_param(layer, i, blob, spec)
             else:

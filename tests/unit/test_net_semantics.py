@@ -91,6 +91,20 @@ def test_frozen_layers_stop_the_gradient():
     assert net.params["b"][0].diff.any()
 
 
+@pytest.mark.parametrize(("given", "needs"), [(0, True), (1, True), (3, False)])
+def test_batch_norm_needs_backward_for_statistics_the_definition_does_not_freeze(given, needs):
+    # the layer's own lr_mult of 0 comes too late for Net::Init, and its backward writes the bottom's diff, asked or not
+    norm = layer("bn", "x", "y", "type: 'BatchNorm' " + given * "param { lr_mult: 0 } ")
+    net = filled(input_layer("x", X) + input_layer("t", X) + norm + loss("y"))
+    assert net.params_lr == [0, 0, 0]
+    net.backward()
+    assert not any(blob.diff.any() for blob in net.params["bn"])
+    x, dy = net.blobs["x"].data, net.blobs["y"].diff
+    assert dy.any() == needs
+    _, back = reference.run(layer_param("type: 'BatchNorm'", caffe.TRAIN), [x], [np.zeros(3), np.zeros(3), np.zeros(1)])
+    close(net.blobs["x"].diff, back([dy.astype(np.float64)])[0][0])
+
+
 def test_propagate_down_false_stops_the_gradient():
     net = filled(INPUTS + ip("a", "x", "h", outputs=3) + ip("b", "h", "y", "propagate_down: false") + loss("y"))
     net.backward()

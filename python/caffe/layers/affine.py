@@ -135,6 +135,10 @@ class BatchNorm(Layer):
         y = (x - mean[:, None]) / (variance + self.param.batch_norm_param.eps).sqrt()[:, None]
         return y.reshape(shape)
 
+    def backward(self, top, propagate_down, bottom):
+        """The bottom's diff, asked for or not."""
+        super().backward(top, [True], bottom)
+
     def _accumulate(self, mean, variance, m):
         decay = self.param.batch_norm_param.moving_average_fraction
         unbiased = variance * (m / (m - 1)) if m > 1 else variance
