@@ -232,7 +232,7 @@ def convolutions(draw, deconvolution=False):
         if deconvolution:
             assume(s * (size - 1) + d * (k - 1) + 1 - 2 * p > 0)
         else:
-            assume(size + 2 * p >= d * (k - 1) + 1)
+            assume(size + 2 * p - (d * (k - 1) + 1) > -s)
     axis = len(lead) if draw(st.booleans()) else -n - 1
     if len(lead) != 1 or axis != 1 or draw(st.booleans()):
         text += field("axis", axis)
@@ -251,6 +251,21 @@ def convolutions(draw, deconvolution=False):
 def test_convolution(case):
     body, bottoms = case
     check(body, bottoms, tops=len(bottoms))
+
+
+def test_a_kernel_beyond_the_padded_input_by_less_than_a_stride_has_one_place():
+    text = "num_output: 1 kernel_size: 5 stride: 3 bias_term: false weight_filler { type: 'constant' value: 1 }"
+    net = build(
+        input_layer("x", (1, 1, 3, 6)) + layer("c", "x", "y", f"type: 'Convolution' convolution_param {{ {text} }}")
+    )
+    net.blobs["x"].data[...] = np.arange(18).reshape(3, 6)
+    net.forward()
+    np.testing.assert_array_equal(
+        net.blobs["y"].data, [[[[0 + 1 + 2 + 3 + 4 + 6 + 7 + 8 + 9 + 10 + 12 + 13 + 14 + 15 + 16]]]]
+    )
+    net.blobs["x"].reshape(1, 1, 2, 6)  # a whole stride less than the kernel
+    with pytest.raises(CaffeError, match="The kernel does not fit"):
+        net.forward()
 
 
 @examples(40)
