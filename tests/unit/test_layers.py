@@ -157,6 +157,42 @@ def test_power_and_log_in_place_multiply_their_derivative_by_itself(body, deriva
     close(net.blobs["x"].diff, derivative(y) ** 2)
 
 
+def softmax_backward(x, y, dy):
+    return y * (dy - (dy * y).sum(1, keepdims=True))
+
+
+def lrn_backward(x, y, dy):
+    """Across all three channels, with alpha / n = 1 and beta 0.5."""
+    scale = 1 + (x**2).sum(1, keepdims=True)
+    return dy / np.sqrt(scale) - x * (dy * y / scale).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "backward"),
+    [
+        ("type: 'Softmax'", softmax_backward),
+        ("type: 'LRN' lrn_param { local_size: 5 alpha: 5 beta: 0.5 }", lrn_backward),
+    ],
+)
+def test_softmax_and_lrn_read_their_top_as_a_layer_in_place_left_it(body, backward):
+    shape = (2, 3, 2, 2)
+    halved = layer("half", "y", "y", "type: 'Power' power_param { scale: 0.5 }")
+    net = build(FORCED + input_layer("x", shape) + layer("l", "x", "y", body) + halved)
+    x, dy = values(1, shape), values(2, shape)
+    net.blobs["x"].data[...] = x
+    net.forward()
+    net.blobs["y"].diff[...] = dy
+    net.backward(start="l")
+    close(net.blobs["x"].diff, backward(x.astype(np.float64), net.blobs["y"].data, dy))
+
+
+@pytest.mark.parametrize("kind", ["LRN", "Eltwise"])
+def test_what_loses_its_bottom_in_place_is_refused(kind):
+    with pytest.raises(CaffeError, match=f"{kind} Layer .*does not allow in-place computation.*'l'"):
+        inputs = input_layer("x", (1, 3, 2, 2)) + input_layer("z", (1, 3, 2, 2))
+        build(inputs + layer("l", "x" if kind == "LRN" else "x z", "x", f"type: '{kind}'"))
+
+
 @examples()
 @given(seeds, shapes(2, 5), st.booleans(), st.booleans(), kinds)
 def test_prelu(seed, shape, shared, in_place, kind):
@@ -325,6 +361,18 @@ def test_lrn(seed, shape, data):
     }
     text = "".join(field(name, data.draw(maybe(st.sampled_from(some)))) for name, some in choices.items())
     check(f"type: 'LRN' lrn_param {{ {text} }}", [3 * values(seed, shape)])
+
+
+def test_lrn_within_channels_in_place_takes_its_derivative_from_its_result():
+    # one place: scale = 1 + 9 x² / 9, y = x / scale, and x in the derivative is y
+    body = "type: 'LRN' lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 9 beta: 1 }"
+    net = build(FORCED + input_layer("x", (1, 1, 1, 1)) + layer("l", "x", "x", body))
+    net.blobs["x"].data[...] = 2
+    net.forward()
+    close(net.blobs["x"].data, [[[[2 / 5]]]])
+    net.blobs["x"].diff[...] = 1
+    net.backward()
+    close(net.blobs["x"].diff, [[[[1 / 5 - 2 * 0.4 * 0.4 / 5**2]]]])
 
 
 # products and sums

@@ -8,23 +8,25 @@ import torch.nn.functional as F
 
 from ..proto import caffe_pb2
 from .base import Layer, register
+from .neuron import Neuron
 
 _FLT_MIN = torch.finfo(torch.float32).tiny
 _Modes = caffe_pb2.LossParameter
 
 
 @register("Softmax")
-class Softmax(Layer):
+class Softmax(Neuron):
     """Probabilities along ``axis``."""
 
-    exact_bottom = exact_top = 1
-
     def reshape(self, bottom, top):
+        super().reshape(bottom, top)
         self.axis = self.axis_of(bottom[0], self.param.softmax_param.axis)
-        top[0].reshape(*bottom[0].shape)
 
     def compute(self, x):
         return torch.softmax(x, self.axis)
+
+    def gradient(self, dy, x, y):
+        return y * (dy - (dy * y).sum(self.axis, keepdim=True))
 
 
 class Loss(Layer):

@@ -164,6 +164,8 @@ class Eltwise(Layer):
     exact_top = 1
 
     def setup(self, bottom, top):
+        if top[0] is bottom[0]:
+            self.fail("Eltwise Layer does not allow in-place computation (Caffe's would lose its first bottom)")
         p = self.param.eltwise_param
         if len(p.coeff) not in (0, len(bottom)):
             self.fail("Eltwise Layer takes one coefficient per bottom blob")
