@@ -136,6 +136,20 @@ def test_a_label_that_needs_a_gradient_is_refused():
         net.backward()
 
 
+def test_scratch_that_caffe_leaves_in_diffs_nobody_asked_for():
+    shape, labels = (2, 3), (2,)
+    hinge = layer("l", "x label", "loss", "type: 'HingeLoss' propagate_down: false propagate_down: false")
+    net = build(input_layer("x", shape) + input_layer("label", labels) + hinge)
+    net.blobs["x"].data[...] = [[0.5, -2, 0], [3, 0.25, -0.5]]
+    net.blobs["label"].data[...] = [0, 1]
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, [[0.5, 0, 1], [4, 0.75, 0.5]])
+
+    net = filled(INPUTS + layer("s", "x", "y", "type: 'Scale'") + ip("a", "y", "z") + loss("z"))
+    net.backward()
+    close(net.blobs["x"].diff, net.blobs["y"].diff * net.blobs["x"].data)
+
+
 # what backward reads
 
 

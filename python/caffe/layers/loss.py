@@ -162,7 +162,14 @@ class EuclideanLoss(Loss):
 
 @register("HingeLoss")
 class HingeLoss(Loss):
-    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N."""
+    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N.
+
+    Forward leaves these margins in the bottom's diff, as in Caffe.
+    """
+
+    def forward(self, bottom, top, record):
+        super().forward(bottom, top, record)
+        bottom[0].show_diff(self.margin.reshape(bottom[0].shape))
 
     def compute(self, x, label):
         n = x.shape[0]
@@ -170,6 +177,7 @@ class HingeLoss(Loss):
         label = label.reshape(-1, 1)[:n].long()
         check_labels(self, label, x.shape[1])
         margin = torch.relu(1 + x * torch.ones_like(x).scatter(1, label, -1))
+        self.margin = margin.detach()
         if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
             margin = margin.square()
         return margin.sum() / n
