@@ -565,7 +565,7 @@ def test_slice(seed, shape, tops, data):
     text = f"slice_dim: {axis}" if axis >= 0 and data.draw(st.booleans()) else f"axis: {axis}"
     if data.draw(st.booleans()) and tops > 1:
         size = tops + data.draw(st.integers(0, 3))
-        points = data.draw(st.lists(st.integers(1, size - 1), min_size=tops - 1, max_size=tops - 1, unique=True))
+        points = data.draw(st.lists(st.integers(1, size), min_size=tops - 1, max_size=tops - 1, unique=True))
         text += fields("slice_point", sorted(points))
     else:
         size = tops * data.draw(st.integers(1, 2))
@@ -594,7 +594,7 @@ def test_eltwise(seed, shape, count, operation, data):
 @given(seeds, shapes(1, 5), st.data())
 def test_flatten(seed, shape, data):
     first = data.draw(axes(len(shape)))
-    last = data.draw(st.integers(first % len(shape), len(shape) - 1))
+    last = data.draw(st.integers(max(first % len(shape) - 1, 0), len(shape) - 1))
     last -= data.draw(st.sampled_from([0, len(shape)]))
     check(f"type: 'Flatten' flatten_param {{ axis: {first} end_axis: {last} }}", [values(seed, shape)])
 
@@ -625,6 +625,11 @@ def test_reshape(seed, shape, data):
         assert math.prod(middle) % known == 0
     assert reference.run(param, [x])[0][0].size == x.size
     check(f"type: 'Reshape' reshape_param {{ {text} }}", [x])
+
+
+def test_a_zero_of_reshape_copies_an_axis_that_is_not_replaced_too():
+    # one axis of three replaced by two, of which the second is copied from where it comes to stand
+    check("type: 'Reshape' reshape_param { axis: 0 num_axes: 1 shape { dim: [2, 0] } }", [values(0, (6, 3, 2))])
 
 
 @examples()
@@ -702,6 +707,7 @@ def wrong(body, *shapes, tops=1):
         (wrong("type: 'Concat'", (1, 2, 3), (1, 2, 4)), "same shape, except at concat_axis"),
         (wrong("type: 'Slice'", (1, 3), tops=2), "evenly divide"),
         (wrong("type: 'Slice' slice_param { slice_point: 4 }", (1, 3), tops=2), "Slice points"),
+        (wrong("type: 'Slice' slice_param { slice_point: 1 }", (2, 1), tops=2), "Slice points"),
         (wrong("type: 'Reshape' reshape_param { shape { dim: 4 dim: -1 } }", (1, 6)), "divisible"),
         (wrong("type: 'Reshape' reshape_param { shape { dim: 5 } }", (1, 6)), "count"),
         (wrong("type: 'Crop' crop_param { axis: 1 }", (1, 2), (1, 3)), "out-of-bounds"),
