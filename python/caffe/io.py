@@ -190,7 +190,8 @@ class Transformer:
         elif (1, *mean.shape)[-3:] != expected:
             if (mean.ndim, len(expected)) != (3, 3) or len(mean) not in (1, expected[0]):
                 raise ValueError(
-                    f"Mean shape incompatible with input shape. The mean is {by(mean.shape)}, the input {by(expected)}: "
+                    "Mean shape incompatible with input shape. "
+                    f"The mean is {by(mean.shape)}, the input {by(expected)}: "
                     "give one number a channel, or an image of as many channels."
                 )
             mean = _resize_mean(mean, expected[1:])

@@ -140,7 +140,7 @@ class _BaseConvolution(Layer):
 class Convolution(_BaseConvolution):
     """Cross-correlation; output floors, but towards zero as C++ divides.
 
-    So a kernel that is larger than the padded input by less than a stride has one place, and finds zeros beyond the end.
+    So a kernel larger than the padded input by less than a stride has one place, and finds zeros beyond the end.
     """
 
     transposed = False

@@ -15,6 +15,8 @@ class LRN(Neuron):
     The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
     """
 
+    saved: tuple[torch.Tensor, torch.Tensor] | None = None  # scale and scale^-beta, where backward may follow
+
     def setup(self, bottom, top):
         p = self.param.lrn_param
         self.within = p.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
@@ -24,7 +26,6 @@ class LRN(Neuron):
             self.fail("LRN only supports odd values for local_size")
         self.alpha, self.k = (p.alpha, 1) if self.within else (p.alpha / p.local_size, p.k)
         self.band = None
-        self._saved = None  # scale and scale^-beta of the last forward pass that backward may follow
 
     def reshape(self, bottom, top):
         if len(bottom[0].shape) != 4:
@@ -33,19 +34,19 @@ class LRN(Neuron):
 
     def forward(self, bottom, top, record):
         super().forward(bottom, top, record)
-        if not record:
-            self._saved = None
+        if not record:  # memory that no backward pass will read
+            self.saved = None
 
     def compute(self, x):
+        self.saved = self._scale(x)
+        return x * self.saved[1]
+
+    def _scale(self, x):
         scale = self._near(x * x).mul_(self.alpha).add_(self.k)
-        factor = scale.pow(-self.param.lrn_param.beta)
-        self._saved = scale, factor
-        return x * factor
+        return scale, scale.pow(-self.param.lrn_param.beta)
 
     def gradient(self, dy, x, y):
-        if self._saved is None:
-            self.compute(x)
-        scale, factor = self._saved
+        scale, factor = self.saved or self._scale(x)
         if self.within:
             y = x * factor  # in place another number than y
         ratio = self._near((dy * y).div_(scale))
