@@ -37,8 +37,6 @@ def lines(model):
     yield f"  size        {model.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
     yield f"  SHA-256     {sha256(model.path)}"
     yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
-    if model.generation == "HDF5" and model.path.suffix != ".h5":
-        yield "  note        Caffe tells HDF5 by the name; rename it to end in .h5"
     if model.name:
         yield f"  net         {model.name}"
     yield f"  layers      {len(model.layers)}, {len(model.learned)} of them with weights"

@@ -1,37 +1,37 @@
 """pycaffe on PyTorch: the interface, files, logs and numbers of BVLC Caffe 1.0."""
 
-from . import coord_map, io, layers, net_spec, proto  # noqa: F401
-from .classifier import Classifier
-from .errors import CaffeError
-from .heap import keep_freed_memory
-from .layers import PythonLayer as Layer
-from .layers import layer_type_list
-from .mode import set_device, set_mode_cpu, set_mode_gpu
-from .net import Net
-from .net_spec import NetSpec, params, to_proto
-from .process import (
+from . import coord_map, io, layers, net_spec, proto, pycaffe  # noqa: F401
+from ._caffe import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    Layer,
+    NesterovSolver,
+    Net,
+    RMSPropSolver,
+    SGDSolver,
+    Solver,
     Timer,
+    get_solver,
     has_nccl,
     init_log,
+    layer_type_list,
     log,
+    set_device,
+    set_mode_cpu,
+    set_mode_gpu,
     set_multiprocess,
+    set_random_seed,
     set_solver_count,
     set_solver_rank,
     solver_count,
     solver_rank,
 )
+from .classifier import Classifier
+from .errors import CaffeError
+from .heap import keep_freed_memory
+from .net_spec import NetSpec, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
-from .rng import set_random_seed
-from .solver import (
-    AdaDeltaSolver,
-    AdaGradSolver,
-    AdamSolver,
-    NesterovSolver,
-    RMSPropSolver,
-    SGDSolver,
-    Solver,
-    get_solver,
-)
 
 keep_freed_memory()
 
@@ -79,6 +79,7 @@ __all__ = [
 #: What pycaffe has and this engine leaves out, and why.
 _ABSENT = {
     "Detector": "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier",
+    "draw": "drawing nets takes pydot and graphviz, which are not part of this engine",
     "NCCL": "one training runs on one device here; start a process per device for several trainings",
 }
 

@@ -17,8 +17,8 @@ class Classifier(Net):
     image_dims : (height, width), optional
         Size every image is warped to before it is cropped; the input's own size unless given.
     mean, input_scale, raw_scale, channel_swap : optional
-        As the setters of `caffe.io.Transformer` take them. A mean of one number an element has the size of the
-        net's input, the crop, not of `image_dims`.
+        As the setters of `caffe.io.Transformer` take them. A mean image is one of the net's input, the crop, not of
+        `image_dims`: of another size it is resized.
     """
 
     def __init__(

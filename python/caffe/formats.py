@@ -1,15 +1,15 @@
 """Caffe's files, read and written: definitions, weights, solver states, means.
 
-Weights and solver states are protobuf (`caffe.weights`) unless the path ends in ``.h5``, then they are HDF5
-(`caffe.hdf5`), as in Caffe. Every file is written whole or not at all, and a file that cannot be read is one CaffeError
-naming it and the reason.
+Weights and solver states are protobuf (`caffe.weights`) or HDF5 (`caffe.hdf5`). As in Caffe, a file of weights is told
+by its content, a solver state by its path: HDF5 where that ends in ``.h5``. Every file is written whole or not at all,
+and a file that cannot be read is one CaffeError naming it and the reason.
 """
 
 import os
 
 from . import weights as _binary
 from .definitions import read_net, read_solver
-from .storage import write_whole
+from .storage import open_binary, write_whole
 from .weights import LayerWeights, SolverState, Weights, read_blob, write_blob, write_weights
 from .wire import Array
 
@@ -18,6 +18,7 @@ __all__ = [
     "LayerWeights",
     "SolverState",
     "Weights",
+    "is_hdf5",
     "read_blob",
     "read_net",
     "read_solver",
@@ -31,10 +32,18 @@ __all__ = [
     "write_whole",
 ]
 
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path):
+    """Whether a file's content is HDF5, whatever its path ends in; CaffeError where it cannot be opened."""
+    with open_binary(path) as (file, _):
+        return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
+
 
 def read_weights(path):
-    """The `Weights` of a .caffemodel of any generation, or of an HDF5 file (path ends in ``.h5``)."""
-    return _format(path).read_weights(path)
+    """The `Weights` of a .caffemodel of any generation, or of an HDF5 file."""
+    return (_hdf5() if is_hdf5(path) else _binary).read_weights(path)
 
 
 def read_weights_hdf5(path):

@@ -44,7 +44,8 @@ class Graph:
         self._bottoms, self._tops = [], []  # per layer: blob indices
         self._bottom_need_backward = []
         self._layer_need_backward = []
-        self._loss_weights = {}  # blob index -> weight
+        self._loss_weights = []  # per layer: of its tops
+        self._blob_loss_weights = []  # per blob: of the last layer that gives it
         self._blob_need_backward = []
         self._params = []  # every parameter blob, shared ones too
         self._param_owner = []  # index into _learnable, per parameter
@@ -91,23 +92,26 @@ class Graph:
             self._inputs.extend(tops)
         bottom, top = [self._blobs[i] for i in bottoms], [self._blobs[i] for i in tops]
         layer.check_counts(bottom, top)
+        given = len(layer_param.param)
         layer.setup(bottom, top)
         layer.reshape(bottom, top)
-        self._set_loss_weights(layer, tops)
+        weights = self._set_up_loss_weights(layer, top)
         log("net.cpp:124", f"Setting up {name}")
-        for i, blob in zip(tops, top):
+        for i, blob, weight in zip(tops, top, weights):
+            self._blob_loss_weights[i] = weight
             log("net.cpp:131", f"Top shape: {blob.shape_string()}")
-            if self._loss_weights.get(i):
-                log("net.cpp:134", f"    with loss weight {number(self._loss_weights[i])}")
+            if weight:
+                log("net.cpp:134", f"    with loss weight {number(weight)}")
         self._memory += 4 * sum(blob.count for blob in top)
         log("net.cpp:139", f"Memory required for data: {self._memory}")
-        need_backward |= self._add_params(layer)
+        need_backward |= self._add_params(layer, given)
         for i in tops:
             self._blob_need_backward[i] |= need_backward
         self.layers.append(layer)
         self._layer_names.append(name)
         self._bottoms.append(bottoms)
         self._tops.append(tops)
+        self._loss_weights.append(weights)
         self._bottom_need_backward.append(down)
         self._layer_need_backward.append(need_backward)
 
@@ -115,6 +119,7 @@ class Graph:
         self._blobs.append(Blob())
         self._blob_names.append(name)
         self._blob_need_backward.append(False)
+        self._blob_loss_weights.append(0.0)
         return len(self._blobs) - 1
 
     def _add_top(self, layer_param, j, name, bottoms, available):
@@ -129,19 +134,26 @@ class Graph:
         available[name] = index
         return index
 
-    def _set_loss_weights(self, layer, tops):
-        weights = layer.param.loss_weight
-        if layer.is_loss and not weights:
-            weights.append(1)
-        elif len(weights) not in (0, len(tops)):
+    @staticmethod
+    def _set_up_loss_weights(layer, top):
+        """The weight of each top in the loss, which where it is not zero also becomes the top's diff."""
+        given = layer.param.loss_weight
+        if layer.is_loss and not given:
+            given.append(1)
+        elif len(given) not in (0, len(top)):
             layer.fail("loss_weight must be unspecified or specified once per top blob")
-        for index, weight in zip(tops, weights):
+        weights = [*given, *[0.0] * (len(top) - len(given))]
+        for blob, weight in zip(top, weights):
             if weight:
-                self._loss_weights[index] = weight
-                blob = self._blobs[index]
                 blob.set_diff(torch.full(blob.shape, weight))
+        return weights
 
-    def _add_params(self, layer):
+    def _add_params(self, layer, given):
+        """Take in the layer's parameters; whether one of them needs backward.
+
+        That is told from the ``given`` first specs, those of the definition. What a layer adds to them (BatchNorm does)
+        counts for the rates only, so that its statistics need backward and learn nothing.
+        """
         specs = layer.param.param
         if len(specs) > len(layer.blobs):
             layer.fail(f"Too many params specified for layer {layer.name}: {len(specs)} for {len(layer.blobs)} blobs")
@@ -149,7 +161,7 @@ class Graph:
         layer.param_propagate_down = []
         for i, blob in enumerate(layer.blobs):
             spec = specs[i] if i < len(specs) else default
-            layer.param_propagate_down.append(spec.lr_mult != 0)
+            layer.param_propagate_down.append(i >= given or spec.lr_mult != 0)
             if spec.name in self._param_names:
                 self._share_param(layer, i, blob, spec)
             else:
@@ -196,7 +208,7 @@ class Graph:
         under_loss, skip = set(), set()
         for i in reversed(range(len(self.layers))):
             tops, bottoms = self._tops[i], self._bottoms[i]
-            contributes = any(t in self._loss_weights or t in under_loss for t in tops)
+            contributes = any(self._loss_weights[i]) or any(t in under_loss for t in tops)
             skipped = all(t in skip for t in tops)
             if self._layer_need_backward[i] and skipped:
                 self._layer_need_backward[i] = False
@@ -248,10 +260,6 @@ class Graph:
 
     # the lists that pycaffe's own Python is built on, which users' tools read too
 
-    @property
-    def _blob_loss_weights(self):
-        return [self._loss_weights.get(i, 0.0) for i in range(len(self._blobs))]
-
     def _bottom_ids(self, layer_index):
         return list(self._bottoms[layer_index])
 
@@ -281,8 +289,8 @@ class Graph:
                 hook(i)
             layer.reshape(bottom, top)
             layer.forward(bottom, top, self._recording and self._layer_need_backward[i])
-            for index, blob in zip(self._tops[i], top):
-                if index in self._loss_weights:
+            for weight, blob in zip(self._loss_weights[i], top):
+                if weight:
                     loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
             for hook in self._hooks["after_forward"]:
                 hook(i)

@@ -176,8 +176,8 @@ class Transformer:
         Parameters
         ----------
         mean : (K,), (H, W) or (K, H, W) ndarray
-            One number a channel, or one an element of exactly the input's height and width. Anything else is a
-            ValueError.
+            One number a channel, or one an element. A mean image, K or one channel of another height and width, is
+            resized to the input's by `resize_image`. Anything else is a ValueError.
         """
         self._check_input(in_)
         expected = tuple(self.inputs[in_][1:])
@@ -188,16 +188,26 @@ class Transformer:
         elif mean.ndim not in (2, 3):
             raise ValueError("Mean shape invalid")
         elif (1, *mean.shape)[-3:] != expected:
-            raise ValueError(
-                f"Mean shape incompatible with input shape. The mean is {by(mean.shape)}, the input {by(expected)}: "
-                "give the channels' means, mean.mean(1).mean(1), or the mean resized or cropped to the input."
-            )
+            if (mean.ndim, len(expected)) != (3, 3) or len(mean) not in (1, expected[0]):
+                raise ValueError(
+                    "Mean shape incompatible with input shape. "
+                    f"The mean is {by(mean.shape)}, the input {by(expected)}: "
+                    "give one number a channel, or an image of as many channels."
+                )
+            mean = _resize_mean(mean, expected[1:])
         self.mean[in_] = mean
 
     def set_input_scale(self, in_, scale):
         """Factor after everything else, the mean included."""
         self._check_input(in_)
         self.input_scale[in_] = scale
+
+
+def _resize_mean(mean, size):
+    """A (K, H, W) mean in another height and width; pycaffe divides by zero where it is constant."""
+    low = float(mean.min())
+    spread = float(mean.max()) - low or 1.0
+    return resize_image(((mean - low) / spread).transpose(1, 2, 0), size).transpose(2, 0, 1) * spread + low
 
 
 def load_image(filename, color=True):

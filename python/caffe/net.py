@@ -7,7 +7,7 @@ import numpy as np
 
 from .blob import from_array
 from .errors import CaffeError
-from .formats import read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
+from .formats import is_hdf5, read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
 from .glog import log
 from .graph import Graph
 from .proto import caffe_pb2
@@ -116,7 +116,7 @@ class Net(Graph):
     def forward_all(self, blobs=None, **kwargs):
         """Forward in batches: arrays of any common length in, output arrays of that length back (dict of ndarray)."""
         collected = {}
-        for batch in self._batches(kwargs):
+        for batch in self._batch(kwargs):
             for name, values in self.forward(blobs=blobs, **batch).items():
                 collected.setdefault(name, []).append(np.array(values))
         return self._trimmed(collected, kwargs)
@@ -127,7 +127,7 @@ class Net(Graph):
         tops = [name for name in kwargs if name in self.outputs]
         if not {*kwargs} <= {*self.inputs, *self.outputs}:
             raise Exception(f"Arguments are neither inputs {self.inputs} nor outputs {self.outputs}: {sorted(kwargs)}")
-        for batch in self._batches(kwargs):
+        for batch in self._batch(kwargs):
             top_batch = {name: batch.pop(name) for name in tops}
             for name, values in self.forward(blobs=blobs, **batch).items():
                 outs.setdefault(name, []).append(np.array(values))
@@ -135,7 +135,8 @@ class Net(Graph):
                 grads.setdefault(name, []).append(np.array(values))
         return self._trimmed(outs, kwargs), self._trimmed(grads, kwargs)
 
-    def _batches(self, arrays):
+    def _batch(self, arrays):
+        """The arrays in pieces of a batch, the last filled up with zeros (a generator of name -> array)."""
         size = self.blobs[(self.inputs or self._blob_names)[0]].shape[0]
         length = len(next(iter(arrays.values())))
         for start in range(0, length, size):
@@ -170,20 +171,20 @@ class Net(Graph):
         """Let the first layer, a MemoryData, read from float32 arrays kept by reference: N×C×H×W and N labels."""
         if not self.layers or self.layers[0].type != "MemoryData":
             raise CaffeError("set_input_arrays may only be called if the first layer is a MemoryDataLayer")
-        if labels.ndim == 1:
-            labels = np.ascontiguousarray(labels[:, np.newaxis, np.newaxis, np.newaxis])
         self.layers[0].set_input_arrays(data, labels)
+
+    _set_input_arrays = set_input_arrays  # the compiled module's name for it
 
     # parameters
 
     def copy_from(self, path):
-        """Load parameters by layer name from a caffemodel (any generation) or HDF5 file.
+        """Load parameters by layer name from a caffemodel (any generation) or HDF5 file, told by its content.
 
         Layers of the file that the net lacks are ignored and logged. CaffeError where a layer of the same name has
         another number of blobs or another shape.
         """
         path = os.fspath(path)
-        self._take(path, read_weights(path), path.endswith(".h5"))
+        self._take(path, read_weights(path), is_hdf5(path))
 
     def _take(self, path, weights, hdf5):
         for source in weights.layers:
@@ -215,7 +216,7 @@ class Net(Graph):
         return any(spec.name for spec in layer.param.param)
 
     def load_hdf5(self, path):
-        """Load parameters from an HDF5 file, whatever its name ends in; rules and errors as for `copy_from`."""
+        """Load parameters from an HDF5 file; rules and errors as for `copy_from`."""
         path = os.fspath(path)
         self._take(path, read_weights_hdf5(path), True)
 

@@ -177,11 +177,9 @@ def convolution(p, bottoms, blobs, train, tops):
         kernel, stride, pad, dilation = _convolution_sizes(p, x.ndim - 2)
         ins, outs = x.shape[1] // c.group, c.num_output // c.group
         assert weight.shape == (c.num_output, ins, *kernel)
-        size = [
-            (n + 2 * q - (d * (k - 1) + 1)) // s + 1
-            for n, k, s, q, d in zip(x.shape[2:], kernel, stride, pad, dilation)
-        ]
-        xp = _pad(x, pad)
+        room = [n + 2 * q - (d * (k - 1) + 1) for n, k, q, d in zip(x.shape[2:], kernel, pad, dilation)]
+        size = [math.trunc(r / s) + 1 for r, s in zip(room, stride)]
+        xp = np.pad(x, [(0, 0), (0, 0)] + [(q, q + max(-r, 0)) for q, r in zip(pad, room)])
         y = np.zeros((len(x), c.num_output, *size))
         places = [
             (slice(g * ins, (g + 1) * ins), slice(g * outs, (g + 1) * outs), index, window)
@@ -203,7 +201,8 @@ def convolution(p, bottoms, blobs, train, tops):
                 dweight[o] += np.tensordot(at, patch, (0, 0))
                 dxp[(slice(None), i, *window)] += np.tensordot(at, weight[o], (1, 0))
             grads = [dweight] if bias is None else [dweight, dy.sum((0, *range(2, dy.ndim)))]
-            return _unpad(dxp, pad).reshape(bottom.shape), grads
+            inside = tuple(slice(q, q + n) for q, n in zip(pad, x.shape[2:]))
+            return dxp[(slice(None), slice(None), *inside)].reshape(bottom.shape), grads
 
         return y.reshape(*bottom.shape[:axis], *y.shape[1:]), backward
 

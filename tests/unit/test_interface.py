@@ -1,5 +1,7 @@
 """The names of pycaffe: what is there, what is absent and says so, and the layer types in scope."""
 
+import importlib
+
 import numpy as np
 import pytest
 from layer_checks import build, input_layer, layer
@@ -20,6 +22,12 @@ set_mode_gpu set_device Layer get_solver layer_type_list set_random_seed solver_
 set_solver_rank set_multiprocess has_nccl TRAIN TEST Classifier io layers params NetSpec to_proto proto net_spec
 """
 
+# where scripts import them from besides
+MODULES = {
+    "pycaffe": "Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver Timer",
+    "_caffe": "Net Blob Layer Solver BlobVec LayerParameter get_solver layer_type_list set_random_seed log",
+}
+
 IO = """
 blobproto_to_array array_to_blobproto arraylist_to_blobprotovector_str blobprotovector_str_to_arraylist array_to_datum
 datum_to_array Transformer load_image resize_image oversample
@@ -35,12 +43,19 @@ def test_pycaffes_names_are_there(name):
     assert hasattr(caffe, name)
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_the_names_of_pycaffes_modules_are_there(module):
+    found = importlib.import_module(f"caffe.{module}")
+    assert [name for name in MODULES[module].split() if not hasattr(found, name)] == []
+    assert found is getattr(caffe, module) and found.Net is caffe.Net
+
+
 @pytest.mark.parametrize("name", IO.split())
 def test_the_names_of_io_are_there(name):
     assert callable(getattr(caffe.io, name))
 
 
-@pytest.mark.parametrize("name", ["Detector", "NCCL"])
+@pytest.mark.parametrize("name", ["Detector", "NCCL", "draw"])
 def test_what_is_absent_says_so(name):
     assert not hasattr(caffe, name)
     with pytest.raises(AttributeError, match=f"caffe.{name} is absent: .+ here|caffe.{name} is absent: .+ engine"):
@@ -97,6 +112,21 @@ def test_the_lists_under_pycaffes_python():
     assert net._forward(0, 2) == 2 * 12
     net._backward(2, 0)
     np.testing.assert_array_equal(net.params["a"][0].diff, np.full((2, 3), 4))
+
+
+def test_a_batch_at_a_time_the_last_filled_up():
+    net = build(input_layer("x", (3, 1)) + layer("r", "x", "r", "type: 'Reduction'"))
+    batches = list(net._batch({"x": np.arange(1, 6, dtype=np.float32)[:, np.newaxis]}))
+    assert [batch["x"].ravel().tolist() for batch in batches] == [[1, 2, 3], [4, 5, 0]]
+
+
+def test_input_arrays_by_the_compiled_modules_name():
+    shape = "batch_size: 2 channels: 1 height: 1 width: 1"
+    net = build(f"layer {{ name: 'm' type: 'MemoryData' top: 'x' top: 'y' memory_data_param {{ {shape} }} }}")
+    net._set_input_arrays(np.float32([1, 2]).reshape(2, 1, 1, 1), np.float32([3, 4]).reshape(2, 1, 1, 1))
+    assert [blob.ravel().tolist() for blob in net.forward().values()] == [[1, 2], [3, 4]]
+    with pytest.raises(CaffeError, match="may only be called if the first layer is a MemoryDataLayer"):
+        build(input_layer("x", (1, 1)))._set_input_arrays(np.zeros(1), np.zeros(1))
 
 
 def test_parameters_may_stand_in_the_definition(tmp_path):

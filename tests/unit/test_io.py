@@ -240,11 +240,23 @@ class TestTransformer:
         transformer.set_mean("data", np.ones((4, 5)))
         assert (transformer.preprocess("data", np.ones((4, 5, 1))) == 0).all()
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_mean_of_another_size_is_resized(self, transformer, channels):
+        mean = 255 * RNG.random((channels, 8, 10))
+        transformer.set_mean("data", mean)
+        halved = mean.reshape(channels, 4, 2, 5, 2).mean((2, 4))
+        blob = transformer.preprocess("data", np.zeros((4, 5, 3)))
+        np.testing.assert_allclose(blob, np.broadcast_to(-halved, (3, 4, 5)), rtol=1e-5)
+
+    def test_a_constant_mean_of_another_size_stays_constant(self, transformer):
+        transformer.set_mean("data", np.full((3, 8, 10), 7))
+        assert (transformer.preprocess("data", np.zeros((4, 5, 3))) == -7).all()
+
     @pytest.mark.parametrize(
         ("shape", "message"),
         [
             ((2,), "Mean channels incompatible with input."),
-            ((3, 256, 256), "Mean shape incompatible with input shape."),
+            ((2, 256, 256), r"Mean shape incompatible with input shape\. .* 2 x 256 x 256, the input 3 x 4 x 5: "),
             ((4, 5), "Mean shape incompatible with input shape."),
             ((1, 3, 4, 5), "Mean shape invalid"),
         ],

@@ -157,6 +157,42 @@ def test_power_and_log_in_place_multiply_their_derivative_by_itself(body, deriva
     close(net.blobs["x"].diff, derivative(y) ** 2)
 
 
+def softmax_backward(x, y, dy):
+    return y * (dy - (dy * y).sum(1, keepdims=True))
+
+
+def lrn_backward(x, y, dy):
+    """Across all three channels, with alpha / n = 1 and beta 0.5."""
+    scale = 1 + (x**2).sum(1, keepdims=True)
+    return dy / np.sqrt(scale) - x * (dy * y / scale).sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "backward"),
+    [
+        ("type: 'Softmax'", softmax_backward),
+        ("type: 'LRN' lrn_param { local_size: 5 alpha: 5 beta: 0.5 }", lrn_backward),
+    ],
+)
+def test_softmax_and_lrn_read_their_top_as_a_layer_in_place_left_it(body, backward):
+    shape = (2, 3, 2, 2)
+    halved = layer("half", "y", "y", "type: 'Power' power_param { scale: 0.5 }")
+    net = build(FORCED + input_layer("x", shape) + layer("l", "x", "y", body) + halved)
+    x, dy = values(1, shape), values(2, shape)
+    net.blobs["x"].data[...] = x
+    net.forward()
+    net.blobs["y"].diff[...] = dy
+    net.backward(start="l")
+    close(net.blobs["x"].diff, backward(x.astype(np.float64), net.blobs["y"].data, dy))
+
+
+@pytest.mark.parametrize("kind", ["LRN", "Eltwise"])
+def test_what_loses_its_bottom_in_place_is_refused(kind):
+    with pytest.raises(CaffeError, match=f"{kind} Layer .*does not allow in-place computation.*'l'"):
+        inputs = input_layer("x", (1, 3, 2, 2)) + input_layer("z", (1, 3, 2, 2))
+        build(inputs + layer("l", "x" if kind == "LRN" else "x z", "x", f"type: '{kind}'"))
+
+
 @examples()
 @given(seeds, shapes(2, 5), st.booleans(), st.booleans(), kinds)
 def test_prelu(seed, shape, shared, in_place, kind):
@@ -232,7 +268,7 @@ def convolutions(draw, deconvolution=False):
         if deconvolution:
             assume(s * (size - 1) + d * (k - 1) + 1 - 2 * p > 0)
         else:
-            assume(size + 2 * p >= d * (k - 1) + 1)
+            assume(size + 2 * p - (d * (k - 1) + 1) > -s)
     axis = len(lead) if draw(st.booleans()) else -n - 1
     if len(lead) != 1 or axis != 1 or draw(st.booleans()):
         text += field("axis", axis)
@@ -251,6 +287,21 @@ def convolutions(draw, deconvolution=False):
 def test_convolution(case):
     body, bottoms = case
     check(body, bottoms, tops=len(bottoms))
+
+
+def test_a_kernel_beyond_the_padded_input_by_less_than_a_stride_has_one_place():
+    text = "num_output: 1 kernel_size: 5 stride: 3 bias_term: false weight_filler { type: 'constant' value: 1 }"
+    net = build(
+        input_layer("x", (1, 1, 3, 6)) + layer("c", "x", "y", f"type: 'Convolution' convolution_param {{ {text} }}")
+    )
+    net.blobs["x"].data[...] = np.arange(18).reshape(3, 6)
+    net.forward()
+    np.testing.assert_array_equal(
+        net.blobs["y"].data, [[[[0 + 1 + 2 + 3 + 4 + 6 + 7 + 8 + 9 + 10 + 12 + 13 + 14 + 15 + 16]]]]
+    )
+    net.blobs["x"].reshape(1, 1, 2, 6)  # a whole stride less than the kernel
+    with pytest.raises(CaffeError, match="The kernel does not fit"):
+        net.forward()
 
 
 @examples(40)
@@ -310,6 +361,18 @@ def test_lrn(seed, shape, data):
     }
     text = "".join(field(name, data.draw(maybe(st.sampled_from(some)))) for name, some in choices.items())
     check(f"type: 'LRN' lrn_param {{ {text} }}", [3 * values(seed, shape)])
+
+
+def test_lrn_within_channels_in_place_takes_its_derivative_from_its_result():
+    # one place: scale = 1 + 9 x² / 9, y = x / scale, and x in the derivative is y
+    body = "type: 'LRN' lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 9 beta: 1 }"
+    net = build(FORCED + input_layer("x", (1, 1, 1, 1)) + layer("l", "x", "x", body))
+    net.blobs["x"].data[...] = 2
+    net.forward()
+    close(net.blobs["x"].data, [[[[2 / 5]]]])
+    net.blobs["x"].diff[...] = 1
+    net.backward()
+    close(net.blobs["x"].diff, [[[[1 / 5 - 2 * 0.4 * 0.4 / 5**2]]]])
 
 
 # products and sums
@@ -502,7 +565,7 @@ def test_slice(seed, shape, tops, data):
     text = f"slice_dim: {axis}" if axis >= 0 and data.draw(st.booleans()) else f"axis: {axis}"
     if data.draw(st.booleans()) and tops > 1:
         size = tops + data.draw(st.integers(0, 3))
-        points = data.draw(st.lists(st.integers(1, size - 1), min_size=tops - 1, max_size=tops - 1, unique=True))
+        points = data.draw(st.lists(st.integers(1, size), min_size=tops - 1, max_size=tops - 1, unique=True))
         text += fields("slice_point", sorted(points))
     else:
         size = tops * data.draw(st.integers(1, 2))
@@ -531,7 +594,7 @@ def test_eltwise(seed, shape, count, operation, data):
 @given(seeds, shapes(1, 5), st.data())
 def test_flatten(seed, shape, data):
     first = data.draw(axes(len(shape)))
-    last = data.draw(st.integers(first % len(shape), len(shape) - 1))
+    last = data.draw(st.integers(max(first % len(shape) - 1, 0), len(shape) - 1))
     last -= data.draw(st.sampled_from([0, len(shape)]))
     check(f"type: 'Flatten' flatten_param {{ axis: {first} end_axis: {last} }}", [values(seed, shape)])
 
@@ -562,6 +625,11 @@ def test_reshape(seed, shape, data):
         assert math.prod(middle) % known == 0
     assert reference.run(param, [x])[0][0].size == x.size
     check(f"type: 'Reshape' reshape_param {{ {text} }}", [x])
+
+
+def test_a_zero_of_reshape_copies_an_axis_that_is_not_replaced_too():
+    # one axis of three replaced by two, of which the second is copied from where it comes to stand
+    check("type: 'Reshape' reshape_param { axis: 0 num_axes: 1 shape { dim: [2, 0] } }", [values(0, (6, 3, 2))])
 
 
 @examples()
@@ -639,6 +707,7 @@ def wrong(body, *shapes, tops=1):
         (wrong("type: 'Concat'", (1, 2, 3), (1, 2, 4)), "same shape, except at concat_axis"),
         (wrong("type: 'Slice'", (1, 3), tops=2), "evenly divide"),
         (wrong("type: 'Slice' slice_param { slice_point: 4 }", (1, 3), tops=2), "Slice points"),
+        (wrong("type: 'Slice' slice_param { slice_point: 1 }", (2, 1), tops=2), "Slice points"),
         (wrong("type: 'Reshape' reshape_param { shape { dim: 4 dim: -1 } }", (1, 6)), "divisible"),
         (wrong("type: 'Reshape' reshape_param { shape { dim: 5 } }", (1, 6)), "count"),
         (wrong("type: 'Crop' crop_param { axis: 1 }", (1, 2), (1, 3)), "out-of-bounds"),

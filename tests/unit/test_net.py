@@ -173,9 +173,11 @@ def test_save_and_load(net, write, tmp_path, hdf5):
 
 def test_hdf5_files_may_have_any_name(net, write, tmp_path):
     net.save_hdf5(str(tmp_path / "weights"))
-    other = caffe.Net(write(SIMPLE), caffe.TEST)
-    other.load_hdf5(str(tmp_path / "weights"))
-    np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
+    net.save(str(tmp_path / "binary.h5"))
+    for load, name in (("load_hdf5", "weights"), ("copy_from", "weights"), ("copy_from", "binary.h5")):
+        other = caffe.Net(write(SIMPLE), caffe.TEST)
+        getattr(other, load)(str(tmp_path / name))
+        np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
     net.save(str(tmp_path / "binary"))
     with pytest.raises(caffe.CaffeError, match="binary is not a whole HDF5 weights file"):
         other.load_hdf5(str(tmp_path / "binary"))

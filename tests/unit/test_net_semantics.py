@@ -91,6 +91,20 @@ def test_frozen_layers_stop_the_gradient():
     assert net.params["b"][0].diff.any()
 
 
+@pytest.mark.parametrize(("given", "needs"), [(0, True), (1, True), (3, False)])
+def test_batch_norm_needs_backward_for_statistics_the_definition_does_not_freeze(given, needs):
+    # the layer's own lr_mult of 0 comes too late for Net::Init, and its backward writes the bottom's diff, asked or not
+    norm = layer("bn", "x", "y", "type: 'BatchNorm' " + given * "param { lr_mult: 0 } ")
+    net = filled(input_layer("x", X) + input_layer("t", X) + norm + loss("y"))
+    assert net.params_lr == [0, 0, 0]
+    net.backward()
+    assert not any(blob.diff.any() for blob in net.params["bn"])
+    x, dy = net.blobs["x"].data, net.blobs["y"].diff
+    assert dy.any() == needs
+    _, back = reference.run(layer_param("type: 'BatchNorm'", caffe.TRAIN), [x], [np.zeros(3), np.zeros(3), np.zeros(1)])
+    close(net.blobs["x"].diff, back([dy.astype(np.float64)])[0][0])
+
+
 def test_propagate_down_false_stops_the_gradient():
     net = filled(INPUTS + ip("a", "x", "h", outputs=3) + ip("b", "h", "y", "propagate_down: false") + loss("y"))
     net.backward()
@@ -120,6 +134,20 @@ def test_a_label_that_needs_a_gradient_is_refused():
     )
     with pytest.raises(CaffeError, match="cannot backpropagate to label inputs.*culprit"):
         net.backward()
+
+
+def test_scratch_that_caffe_leaves_in_diffs_nobody_asked_for():
+    shape, labels = (2, 3), (2,)
+    hinge = layer("l", "x label", "loss", "type: 'HingeLoss' propagate_down: false propagate_down: false")
+    net = build(input_layer("x", shape) + input_layer("label", labels) + hinge)
+    net.blobs["x"].data[...] = [[0.5, -2, 0], [3, 0.25, -0.5]]
+    net.blobs["label"].data[...] = [0, 1]
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, [[0.5, 0, 1], [4, 0.75, 0.5]])
+
+    net = filled(INPUTS + layer("s", "x", "y", "type: 'Scale'") + ip("a", "y", "z") + loss("z"))
+    net.backward()
+    close(net.blobs["x"].diff, net.blobs["y"].diff * net.blobs["x"].data)
 
 
 # what backward reads
@@ -160,6 +188,15 @@ def test_a_loss_weight_on_a_used_blob_moves_to_its_split():
     assert net.blob_loss_weights["y"] == 0
     net.backward()
     close(net.blobs["y"].diff, 0.5 + gradient(net))
+
+
+def test_a_loss_weight_in_place_counts_for_the_layer_that_has_it():
+    double, triple = (f"type: 'Power' power_param {{ scale: {scale} }}" for scale in (2, 3))
+    text = input_layer("x", X) + layer("a", "x", "y", double) + layer("b", "y", "y", triple + " loss_weight: 1")
+    net = build(text)
+    net.blobs["x"].data[...] = values(0, X, "positive")
+    close(net._forward(0, 2), 6 * net.blobs["x"].data.sum(dtype=np.float64))
+    assert net.blob_loss_weights["y"] == 1
 
 
 def test_a_loss_without_a_top_still_teaches():

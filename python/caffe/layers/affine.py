@@ -79,9 +79,13 @@ class Scale(_Affine):
         return y if bias is None else y + self.spread(bias, x)
 
     def backward(self, top, propagate_down, bottom):
-        if len(bottom) == 1 and self.param_propagate_down[0] and self._overwrites(bottom[0].shape):
-            self.blobs[0].zero_diff()
+        learned = len(bottom) == 1
+        factor, wanted = (self.blobs[0], self.param_propagate_down[0]) if learned else (bottom[1], propagate_down[1])
+        if learned and wanted and self._overwrites(bottom[0].shape):
+            factor.zero_diff()
         super().backward(top, propagate_down, bottom)
+        if wanted and not propagate_down[0] and top[0] is not bottom[0] and factor.count != bottom[0].count:
+            bottom[0].set_diff(top[0].diff_tensor() * bottom[0].tensor())  # where Caffe keeps what it sums up
 
     def _overwrites(self, shape):
         """Whether Caffe writes the factor's diff where it should add: with nothing before the factor's axes.
@@ -134,6 +138,10 @@ class BatchNorm(Layer):
             self._accumulate(mean.detach(), variance.detach(), x.numel() // self.channels)
         y = (x - mean[:, None]) / (variance + self.param.batch_norm_param.eps).sqrt()[:, None]
         return y.reshape(shape)
+
+    def backward(self, top, propagate_down, bottom):
+        """The bottom's diff, asked for or not."""
+        super().backward(top, [True], bottom)
 
     def _accumulate(self, mean, variance, m):
         decay = self.param.batch_norm_param.moving_average_fraction

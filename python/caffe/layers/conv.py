@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from ..mode import precision, products
 from .base import Layer, register
@@ -137,7 +138,10 @@ class _BaseConvolution(Layer):
 
 @register("Convolution")
 class Convolution(_BaseConvolution):
-    """Cross-correlation; output floors."""
+    """Cross-correlation; output floors, but towards zero as C++ divides.
+
+    So a kernel larger than the padded input by less than a stride has one place, and finds zeros beyond the end.
+    """
 
     transposed = False
 
@@ -146,7 +150,14 @@ class Convolution(_BaseConvolution):
 
     @staticmethod
     def output_size(size, kernel, stride, pad, dilation):
-        return (size + 2 * pad - (dilation * (kernel - 1) + 1)) // stride + 1
+        return int((size + 2 * pad - (dilation * (kernel - 1) + 1)) / stride) + 1
+
+    def _apply(self, x, weight, bias):
+        sizes = zip(x.shape[self.axis + 1 :], self.kernel, self.pad, self.dilation)
+        beyond = [max(dilation * (kernel - 1) + 1 - size - 2 * pad, 0) for size, kernel, pad, dilation in sizes]
+        if any(beyond):
+            x = F.pad(x, [n for end in reversed(beyond) for n in (0, end)])
+        return super()._apply(x, weight, bias)
 
 
 @register("Deconvolution")

@@ -8,23 +8,25 @@ import torch.nn.functional as F
 
 from ..proto import caffe_pb2
 from .base import Layer, register
+from .neuron import Neuron
 
 _FLT_MIN = torch.finfo(torch.float32).tiny
 _Modes = caffe_pb2.LossParameter
 
 
 @register("Softmax")
-class Softmax(Layer):
+class Softmax(Neuron):
     """Probabilities along ``axis``."""
 
-    exact_bottom = exact_top = 1
-
     def reshape(self, bottom, top):
+        super().reshape(bottom, top)
         self.axis = self.axis_of(bottom[0], self.param.softmax_param.axis)
-        top[0].reshape(*bottom[0].shape)
 
     def compute(self, x):
         return torch.softmax(x, self.axis)
+
+    def gradient(self, dy, x, y):
+        return y * (dy - (dy * y).sum(self.axis, keepdim=True))
 
 
 class Loss(Layer):
@@ -160,7 +162,14 @@ class EuclideanLoss(Loss):
 
 @register("HingeLoss")
 class HingeLoss(Loss):
-    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N."""
+    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N.
+
+    Forward leaves these margins in the bottom's diff, as in Caffe.
+    """
+
+    def forward(self, bottom, top, record):
+        super().forward(bottom, top, record)
+        bottom[0].show_diff(self.margin.reshape(bottom[0].shape))
 
     def compute(self, x, label):
         n = x.shape[0]
@@ -168,6 +177,7 @@ class HingeLoss(Loss):
         label = label.reshape(-1, 1)[:n].long()
         check_labels(self, label, x.shape[1])
         margin = torch.relu(1 + x * torch.ones_like(x).scatter(1, label, -1))
+        self.margin = margin.detach()
         if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
             margin = margin.square()
         return margin.sum() / n

@@ -4,57 +4,65 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import caffe_pb2
-from .base import Layer, register
-
-
-class _AcrossChannels(torch.autograd.Function):
-    """x / scale^beta with scale = k + (alpha / n) Σ x² over n neighbouring channels.
-
-    The sum over neighbours is a 1×1 convolution with a banded matrix, which beats a chain of shifted additions.
-    """
-
-    @staticmethod
-    def forward(ctx, x, band, alpha, beta, k):
-        scale = F.conv2d(x * x, band).mul_(alpha).add_(k)
-        factor = scale.pow(-beta)
-        y = x * factor
-        ctx.save_for_backward(x, y, scale, factor, band)
-        ctx.constants = alpha, beta
-        return y
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, y, scale, factor, band = ctx.saved_tensors
-        alpha, beta = ctx.constants
-        ratio = F.conv2d((grad * y).div_(scale), band)
-        return ratio.mul_(x).mul_(-2 * alpha * beta).addcmul_(grad, factor), None, None, None, None
+from .base import register
+from .neuron import Neuron
 
 
 @register("LRN")
-class LRN(Layer):
-    """ACROSS_CHANNELS or WITHIN_CHANNEL normalisation of N×C×H×W."""
+class LRN(Neuron):
+    """ACROSS_CHANNELS or WITHIN_CHANNEL normalisation of N×C×H×W: x / scale^beta.
 
-    exact_bottom = exact_top = 1
+    The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
+    """
+
+    saved: tuple[torch.Tensor, torch.Tensor] | None = None  # scale and scale^-beta, where backward may follow
 
     def setup(self, bottom, top):
         p = self.param.lrn_param
+        self.within = p.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
+        if top[0] is bottom[0] and not self.within:
+            self.fail("LRN Layer across channels does not allow in-place computation (Caffe's would lose its bottom)")
         if p.local_size % 2 == 0:
             self.fail("LRN only supports odd values for local_size")
+        self.alpha, self.k = (p.alpha, 1) if self.within else (p.alpha / p.local_size, p.k)
         self.band = None
 
     def reshape(self, bottom, top):
         if len(bottom[0].shape) != 4:
             self.fail("Input must have 4 axes, corresponding to (num, channels, height, width)")
-        top[0].reshape(*bottom[0].shape)
+        super().reshape(bottom, top)
+
+    def forward(self, bottom, top, record):
+        super().forward(bottom, top, record)
+        if not record:  # memory that no backward pass will read
+            self.saved = None
 
     def compute(self, x):
-        p = self.param.lrn_param
-        if p.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL:
-            mean = F.avg_pool2d(x * x, p.local_size, 1, (p.local_size - 1) // 2)
-            return x * (mean * p.alpha + 1).pow(-p.beta)
-        channels = x.shape[1]
-        if self.band is None or self.band.shape[0] != channels or self.band.device != x.device:
-            index = torch.arange(channels, device=x.device)
-            near = (index[:, None] - index).abs() <= p.local_size // 2
-            self.band = near.to(x.dtype).reshape(channels, channels, 1, 1)
-        return _AcrossChannels.apply(x, self.band, p.alpha / p.local_size, p.beta, p.k)
+        self.saved = self._scale(x)
+        return x * self.saved[1]
+
+    def _scale(self, x):
+        scale = self._near(x * x).mul_(self.alpha).add_(self.k)
+        return scale, scale.pow(-self.param.lrn_param.beta)
+
+    def gradient(self, dy, x, y):
+        scale, factor = self.saved or self._scale(x)
+        if self.within:
+            y = x * factor  # in place another number than y
+        ratio = self._near((dy * y).div_(scale))
+        return ratio.mul_(x).mul_(-2 * self.alpha * self.param.lrn_param.beta).addcmul_(dy, factor)
+
+    def _near(self, values):
+        """Sums over neighbouring channels, or means over neighbouring places.
+
+        The former are a 1×1 convolution with a banded matrix, which beats a chain of shifted additions.
+        """
+        size = self.param.lrn_param.local_size
+        if self.within:
+            return F.avg_pool2d(values, size, 1, (size - 1) // 2)
+        channels = values.shape[1]
+        if self.band is None or self.band.shape[0] != channels or self.band.device != values.device:
+            index = torch.arange(channels, device=values.device)
+            near = (index[:, None] - index).abs() <= size // 2
+            self.band = near.to(values.dtype).reshape(channels, channels, 1, 1)
+        return F.conv2d(values, self.band)

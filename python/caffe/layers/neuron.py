@@ -21,7 +21,7 @@ class Elementwise(Layer):
 
 
 class Neuron(Elementwise):
-    """A function of each number, its gradient taken from the blobs as backward finds them.
+    """A function of numbers, its gradient taken from the blobs as backward finds them.
 
     That is what Caffe does, and it shows in place: ``x`` is then the layer's own result, and both ``x`` and ``y`` are
     what later in-place layers made of it.

@@ -127,7 +127,10 @@ class Concat(Layer):
 
 @register("Slice")
 class Slice(Layer):
-    """A bottom cut along ``axis``, at ``slice_point`` or into equal parts (slice_layer.cpp)."""
+    """A bottom cut along ``axis``, at ``slice_point`` or into equal parts (slice_layer.cpp).
+
+    The last point may be the axis's size, which leaves the last top empty.
+    """
 
     exact_bottom = min_top = 1
 
@@ -141,7 +144,7 @@ class Slice(Layer):
         if points:
             if len(points) != len(top) - 1:
                 self.fail(f"{len(top)} tops take {len(top) - 1} slice points, not {len(points)}")
-            if any(b <= a for a, b in zip([0, *points], [*points, size])):
+            if len(top) > size or points[-1] > size or any(b <= a for a, b in zip([0, *points], points)):
                 self.fail(f"Slice points {points} must rise between 0 and the axis's {size}")
         else:
             if size % len(top):
@@ -164,6 +167,8 @@ class Eltwise(Layer):
     exact_top = 1
 
     def setup(self, bottom, top):
+        if top[0] is bottom[0]:
+            self.fail("Eltwise Layer does not allow in-place computation (Caffe's would lose its first bottom)")
         p = self.param.eltwise_param
         if len(p.coeff) not in (0, len(bottom)):
             self.fail("Eltwise Layer takes one coefficient per bottom blob")
@@ -212,7 +217,10 @@ class _View(Layer):
 
 @register("Flatten")
 class Flatten(_View):
-    """Axes ``axis`` … ``end_axis`` made one (flatten_layer.cpp); the bottom takes over the top's diff at backward."""
+    """Axes ``axis`` … ``end_axis`` made one (flatten_layer.cpp); the bottom takes over the top's diff at backward.
+
+    An ``end_axis`` just before ``axis`` makes an axis of one there.
+    """
 
     def backward(self, top, propagate_down, bottom):
         bottom[0].share_diff(top[0])
@@ -220,7 +228,7 @@ class Flatten(_View):
     def out_shape(self, shape, bottom):
         p = self.param.flatten_param
         first, last = self.axis_of(bottom, p.axis), self.axis_of(bottom, p.end_axis)
-        if last < first:
+        if last < first - 1:
             self.fail(f"end_axis {p.end_axis} lies before axis {p.axis}")
         return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
 
@@ -251,7 +259,7 @@ class Reshape(_View):
         dims = list(p.shape.dim)
         if dims.count(-1) > 1:
             self.fail("new shape contains multiple -1 dims; at most a single (1) value of -1 may be specified")
-        if any(d < -1 for d in dims) or any(d == 0 and start + i >= end for i, d in enumerate(dims)):
+        if any(d < -1 for d in dims) or any(d == 0 and start + i >= len(shape) for i, d in enumerate(dims)):
             self.fail(f"new shape {dims} cannot be made from the bottom's {shape}")
         dims = [shape[start + i] if d == 0 else d for i, d in enumerate(dims)]
         if -1 in dims:
