@@ -9,14 +9,12 @@ Nothing that is sent is kept. Only this machine can reach the page, unless --hos
 """
 
 import logging
-import signal
 import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, pictures, server, trained
 from sentiment.arguments import Parser
 from sentiment.console import UserError
-from sentiment.interrupt import Interrupted
 
 LOOPBACK = "127.0.0.1"
 USUAL = Path("data/deepsent"), Path("data/demo")
@@ -91,10 +89,7 @@ def serve(models, host, port, names):
         print("Anyone who reaches this machine over the network can use this page.", file=sys.stderr)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a gallery's pictures may wait a moment
     print(f"http://{LOOPBACK if host == '0.0.0.0' else host}:{listening.effective_port} - Ctrl-C ends it", flush=True)
-    try:
-        listening.run()
-    except KeyboardInterrupt as stop:
-        raise Interrupted(getattr(stop, "number", signal.SIGINT), "the page is closed") from None
+    listening.run()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import os
 import subprocess
 
+import numpy as np
 import pytest
 
+from sentiment import stand_ins
 from sentiment.files import PROJECT
 
 
@@ -197,11 +199,99 @@ def test_a_mistyped_option_is_a_sentence_without_the_usage(tool, capfd, given, w
     ("given", "unknown"), [("ITER=3", True), ("fold=3", True), ("ITERS=3", False), ("PORT=80", False)]
 )
 def test_make_refuses_a_variable_it_does_not_know(given, unknown):
-    of_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of `make test`
-    environment = {name: value for name, value in os.environ.items() if name not in of_make}
-    process = subprocess.run(["make", "help", given], cwd=PROJECT, env=environment, capture_output=True, text=True)
+    process = make("help", given)
     assert process.returncode == (2 if unknown else 0)
     assert (f"no variable is called {given.partition('=')[0]};" in process.stderr) == unknown
+
+
+def make(*words, **environment):
+    """Call make as a user does, not as one that `make test` has started."""
+    usual = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(["make", *words], cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("help", "TWINS=maybe"), "TWINS is yes or no, not maybe"),
+        (("fold", "EXECUTOR=ray"), "EXECUTOR is for `make paper` and its tables and figures"),
+        (("table2", "VARIANT=quick"), "VARIANT is for fold and fold-all"),
+    ],
+)
+def test_make_refuses_what_it_would_have_to_ignore(words, sentence):
+    process = make(*words)
+    assert process.returncode == 2 and sentence in process.stderr
+
+
+def test_make_says_what_it_takes_from_the_environment():
+    process = make("help", ARCH="x86_64", HOST="mine", FILE="y")
+    assert process.stderr == "from the environment: ARCH=x86_64\n"
+    assert make("help").stderr == ""
+    for target, word in (("serve", "mine"), ("models", "'y'")):
+        assert word not in make("-n", target, HOST="mine", FILE="y").stdout
+
+
+def test_a_seed_of_training_leaves_the_fold_lists_alone():
+    split, *_ = make("-n", "fold", "SEED=7", "DATA=mine").stdout.splitlines()
+    assert "split_folds" in split and "7" not in split
+    assert "--seed 7" in make("-n", "splits", "SEED=7", "DATA=mine").stdout
+
+
+def test_a_demo_goes_where_it_is_told():
+    assert "RUNS='elsewhere'" in make("-n", "demo", "RUNS=elsewhere").stdout
+    assert "RUNS='runs/demo'" in make("-n", "demo").stdout
+
+
+@pytest.mark.parametrize("tool_name", ["train", "paper"])
+def test_squeezenet_is_not_started_from_a_caffenet(tool, tmp_path, capfd, tool_name):
+    sentence = refused(tool, capfd, tool_name, "--data", tmp_path, "--arch", "squeezenet")
+    assert sentence == "ARCH=squeezenet cannot start from caffenet, a CaffeNet; give SqueezeNet's weights by INIT=path"
+
+
+def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capfd, tmp_path):
+    mean = tmp_path / "m227.binaryproto"
+    mean.write_bytes(stand_ins.binaryproto(np.full((3, 227, 227), 100.0)))
+    sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
+    assert (
+        sentence
+        == f"MEAN: {mean} is of 227×227 pixels, and pictures are of 256×256; give another, or channel means b,g,r"
+    )
+    mean.write_text("104 117 123")
+    sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
+    assert sentence.startswith(f"{mean} is no mean image of three channels in binaryproto form; `make models FILE=")
+    assert not tiny.runs.exists()
+
+
+def test_weights_of_fewer_channels_say_what_to_write_where(tool, tiny, capfd):
+    edit(tiny.data / "dataset.yaml", lambda text: text.replace("channels_divisor: 16\n", ""))
+    sentence = refused(tool, capfd, "train", *tiny.options)
+    assert "1/16 of the paper's: write `channels_divisor: 16` into" in sentence
+    assert not tiny.runs.exists()
+
+
+def test_a_start_that_failed_is_in_nobodys_way(tool, tiny, capfd, tmp_path):
+    copy = tmp_path / "copy.caffemodel"
+    copy.write_bytes(tiny.source.read_bytes())
+    image = tiny.data / "images" / first_image(tiny)
+    whole = image.read_bytes()
+    image.write_bytes(b"none")
+    refused(tool, capfd, "train", *with_init(tiny, copy))
+    assert (tiny.folder(init="copy") / "run.json").is_file()
+    image.write_bytes(whole)
+    assert tool("train", *with_init(tiny, copy), "--seed", 1701, "--iterations", 2) == 0
+    assert "no image" not in (tiny.folder(init="copy") / "train.log").read_text()
+
+
+def test_a_part_with_nets_of_its_own_takes_no_other(tool, tiny, capfd):
+    with pytest.raises(SystemExit):
+        tool("paper", "table5", "--data", tiny.data, "--init", "places")
+    assert "--init is for table2, table3, figure7; table5 has nets of its own" in capfd.readouterr().err
+
+
+def test_a_card_that_is_not_there_is_a_users_mistake(tool, tiny, capfd, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    sentence = refused(tool, capfd, "train", *tiny.options, "--gpu", 3)
+    assert sentence.startswith("GPU: card 3 cannot be used (") and sentence.endswith("; without GPU the CPU computes")
 
 
 def test_a_source_of_another_net_points_at_what_it_is(tool, tiny, capfd):

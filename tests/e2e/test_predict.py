@@ -60,6 +60,17 @@ def test_any_net_and_weights(tool, tested, capfd):
     assert capfd.readouterr().out != of_run[1]
 
 
+def test_one_bad_picture_does_not_end_the_others(tool, tested, capfd, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"none")
+    good = [tested.data / "images" / f"picture {number}.jpg" for number in (1, 2)]
+    named = ["--runs", tested.runs, "--init", "source"]
+    capfd.readouterr()
+    assert tool("predict", good[0], tmp_path / "bad.jpg", good[1], *named) == 2
+    said = capfd.readouterr()
+    assert [line.split(": ")[0] for line in said.out.splitlines()] == [str(path) for path in good]
+    assert said.err.count("error: ") == 1 and f"{tmp_path}/bad.jpg" in said.err
+
+
 def test_what_cannot_be_predicted_is_a_sentence(tool, tested, capfd, tmp_path):
     image = tested.data / "images" / "picture 3.jpg"
     assert "fold2 holds no finished training" in refused(tool, capfd, *predict(tested, image, "--fold", 2))

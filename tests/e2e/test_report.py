@@ -69,6 +69,13 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(report):
     assert "finetune from <b onload=alert(1)>&" in words and not page.all("b")
 
 
+def test_drawn_pictures_say_nothing_of_the_paper(report):
+    page = " ".join("".join(Page(report.read_text()).words).split())
+    assert "Shown at full size and with the real CaffeNet's last layer" in page
+    assert "claims of the paper that could be tested here held" not in page
+    assert " within " not in page.partition("How it was run")[0].partition("Accuracy on three subsets")[2]
+
+
 def test_a_mean_that_stands_in_several_tables_counts_once(tool, tmp_path):
     for fold in paper.FOLDS:
         made_up.run(tmp_path / "runs", fold)

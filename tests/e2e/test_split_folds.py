@@ -122,6 +122,18 @@ def test_without_a_seed_the_lists_there_stay_while_they_fit(tool, photographs, t
     assert "shuffled with seed 0; " in capsys.readouterr().out
 
 
+def test_lists_that_replace_others_and_labels_of_one_class_are_told(tool, photographs, tmp_path, capsys):
+    options = ["--data", photographs, "--subset", "five_agrees", "--out", tmp_path / "splits"]
+    assert tool("split_folds", *options) == 0
+    assert "they replace others" not in capsys.readouterr().out
+    assert tool("split_folds", *options, "--seed", 7) == 0
+    assert "they replace others; runs of those are kept, and go on when `make splits SEED=N`" in capsys.readouterr().out
+    labels = photographs / "twitter_five_agrees.txt"
+    labels.write_text(labels.read_text().replace(" 0\n", " 1\n"))
+    assert tool("split_folds", *options) == 0
+    assert "all these labels are the same" in capsys.readouterr().out
+
+
 def test_a_missing_image_is_named_and_nothing_written(tool, photographs, tmp_path, capsys):
     for number in range(10):
         (photographs / "images" / f"my photo {number}.jpg").unlink()

@@ -2,11 +2,13 @@
 
 import io
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -102,7 +104,21 @@ def test_without_pictures_or_test_the_gallery_says_why(tested):
     assert "start the server with --data" in client.get(gallery).json["problem"]
     (tested.folder() / "predictions.csv").unlink()
     (tested.folder() / "result.json").unlink()
-    assert "not tested" in client.get(gallery).json["problem"]
+    problem = client.get(gallery).json["problem"]
+    command = shlex.split(re.search("not tested yet: `(.*)` does it", problem)[1])
+    assert command[:2] == [".venv/bin/python", "tools/evaluate.py"]
+    assert command[2:] == [
+        "--runs",
+        str(tested.runs),
+        "--subset",
+        "five_agrees",
+        "--arch",
+        "finetune",
+        "--init",
+        "source",
+        "--fold",
+        "1",
+    ]
     assert client.get("/api/models").json[0]["accuracy"] is None
     shutil.copytree(tested.folder(), tested.runs / "five_agrees" / "copy" / "fold1")
     assert len(client.get("/api/models").json) == 1
@@ -228,6 +244,27 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
     page.wait_for_selector("text=The picture is no JPEG, PNG or WebP picture.")
     assert page.is_hidden("#result")
     assert all(url.startswith((address, "blob:", "data:")) for url in asked)
+
+
+@pytest.mark.slow
+def test_the_page_begins_with_the_best_network(chromium, tool, tiny, root):
+    assert tool("train", *tiny.options, "--fold", 1, 2, 3, "--iterations", 1) == 0
+    assert tool("evaluate", *tiny.options, "--fold", 2, 3) == 0
+    for fold, accuracy in ((2, 0.4), (3, 0.6)):
+        path = tiny.folder(fold) / "result.json"
+        result = results.read(path)
+        results.write(path, {**result, "accuracy": {"center": 0.5, "oversampled": accuracy}})
+    from waitress import create_server
+
+    models = server.Models(tiny.runs, data=[dataset.load(tiny.data)])
+    listening = create_server(server.create_app(models, ["127.0.0.1"]), host="127.0.0.1", port=0)
+    thread = threading.Thread(target=listening.run, daemon=True)
+    thread.start()
+    page = chromium.new_page()
+    opened(page, f"http://127.0.0.1:{listening.effective_port}/")
+    assert page.input_value("#model").endswith("fold3")
+    assert page.inner_text("#model-note").startswith("finetune from source, fold 3 (tiny, five-agree): right on 60 %")
+    listening.close()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from sentiment.console import UserError, run
+from sentiment.console import OneByOne, UserError, run
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,20 @@ def raising(error):
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
 def test_status_is_what_main_returns(returned, status):
     assert run(lambda argv: returned) == status
+
+
+def test_what_is_wrong_with_one_thing_does_not_end_the_others(capsys):
+    each, done = OneByOne(), []
+    for thing in "a", UserError("b is wrong"), "c", FileNotFoundError(errno.ENOENT, "No such file", "d"):
+        with each:
+            if isinstance(thing, Exception):
+                raise thing
+            done.append(thing)
+    assert (done, each.status) == (["a", "c"], 2)
+    assert capsys.readouterr().err == "train: error: b is wrong\ntrain: error: d: No such file\n"
+    for ours in ZeroDivisionError, KeyboardInterrupt, BrokenPipeError:
+        with pytest.raises(ours), OneByOne():
+            raise ours
 
 
 def test_arguments_reach_main():

@@ -117,6 +117,11 @@ def test_labels_come_back_from_their_lines(pairs, tmp_path_factory):
     assert dataset.read_labels(path) == pairs
 
 
+def test_the_mark_that_windows_begins_a_file_with_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa.jpg 1\r\nb.jpg 0\r\n")
+    assert dataset.read_labels(tmp_path / "list") == [("a.jpg", 1), ("b.jpg", 0)]
+
+
 def test_blanks_at_line_ends_and_empty_lines_do_not_matter(tmp_path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"in a folder/my cat.jpg 1 \r\n\r\nb.jpg 0")

@@ -13,6 +13,13 @@ def test_the_five_agree_caffenet_is_one_training_for_all_that_need_it():
     assert trainings(["figure6"])[0] == replace(CAFFENET, folds=(1,))
 
 
+def test_what_needs_more_than_trained_nets_is_in_the_estimate():
+    assert list(experiments.seconds_more(["table2"])) == []
+    table3, figure7 = experiments.seconds_more(["table3", "figure7"])
+    small = sum(experiments.seconds_more(["table3", "figure7"], 8))
+    assert table3 > figure7 > 0 and figure7 / 8 + 100 < small < table3
+
+
 def test_the_whole_paper():
     nets = trainings(experiments.PARTS)
     assert len({replace(net, folds=()) for net in nets}) == len(nets) == 18

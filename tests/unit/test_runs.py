@@ -1,5 +1,7 @@
 """A run's folder: names, snapshots, what it was made from."""
 
+import shlex
+
 import pytest
 
 from sentiment import runs
@@ -36,6 +38,16 @@ def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
     )
     with pytest.raises(UserError, match="VARIANT: 'a/b' names a folder"):
         runs.variant("a/b")
+
+
+def test_how_a_tool_is_called_for_a_run(tmp_path):
+    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
+        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant(word, seed))
+        python, tool, *words = shlex.split(run.command("evaluate"))
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        assert (python, tool) == (".venv/bin/python", "tools/evaluate.py")
+        named = runs.variant(given.pop("--variant", ""), int(given.pop("--seed", 1701)))
+        assert Run(tmp_path, given["--subset"], given["--arch"], given["--init"], int(given["--fold"]), named) == run
 
 
 def test_snapshots_are_named_as_caffe_names_them(run):
