@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, python
 from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.console import UserError
 from sentiment.experiments import PARTS
@@ -248,7 +248,7 @@ def fresh(outputs, inputs, tool, *arguments):
 def call(tool, *arguments):
     """Run a command of tools/ in this process."""
     words = [str(argument) for argument in arguments]
-    print(f"$ python tools/{tool}.py {shlex.join(words)}", flush=True)
+    print(f"$ {python()} tools/{tool}.py {shlex.join(words)}", flush=True)
     importlib.import_module(tool).main(words)  # beside this file, whose folder is on the path
 
 

@@ -1,6 +1,7 @@
 """What the commands' arguments have in common: how help looks, -v, and which run of tools/train.py is meant."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description=None, **more):
         look = argparse.RawDescriptionHelpFormatter
+        if description:  # examples, to be called as this command was
+            description = description.replace("    python tools/", f"    {python()} tools/")
         super().__init__(description=description, epilog=STATUS, formatter_class=look, **more)
         self.add_argument(
             "-v",
@@ -42,6 +45,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """End with the sentence alone, as `console.run` does: the whole usage would bury it."""
         self.exit(2, f"{Path(self.prog).stem}: error: {message}; --help tells all options\n")
+
+
+def python() -> str:
+    """The Python in use, as a user calls it: ``.venv/bin/python`` within the project's folder."""
+    path = os.path.relpath(sys.executable)
+    return "python" if path.startswith(os.pardir) else path
 
 
 class _Verbose(argparse.Action):

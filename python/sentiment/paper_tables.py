@@ -94,10 +94,10 @@ def table4(study):
             ]
         )
     header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
-    size = f"1/{divisor} of the channels; the paper's are of all" if divisor > 1 else "full size"
+    size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
     notes = [
         *_notes(study, [(arch, "caffenet", FIVE) for arch in ("finetune", *paper.TABLE4)]),
-        f"Parameters: of nets of {size}.",
+        f"Parameters: of nets {size}.",
     ]
     return [Table("table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows, study.demo)]
 
