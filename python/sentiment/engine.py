@@ -59,9 +59,14 @@ def start(gpu=None, images=None):
         "engine: %s %s in %s, on %s",
         *describe().values(),
         os.path.dirname(caffe.__file__),
-        f"{len(os.sched_getaffinity(0))} CPU cores" if gpu is None else f"CUDA card {gpu}",
+        f"{cores()} CPU cores" if gpu is None else f"CUDA card {gpu}",
     )
     return caffe
+
+
+def cores() -> int:
+    """How many CPU cores this process may use, where the system tells; else how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> dict[str, str]:

@@ -102,6 +102,11 @@ def kept_layers(source):
     return {name: blobs[0].data.copy() for name, blobs in net.params.items()}
 
 
+def test_a_system_that_does_not_tell_its_cores_trains_too(tool, tiny, monkeypatch):
+    monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+
+
 @pytest.mark.parametrize("arch", nets.ON_LAST_LAYER)
 def test_fc9_keeps_the_source_s_last_layer(tool, tiny, arch, capfd):
     assert tool("train", *tiny.options, "--arch", arch, "--base-lr", 0.001, "--iterations", 2) == 0
