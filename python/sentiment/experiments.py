@@ -119,7 +119,7 @@ def is_tested(plan):
     UserError
         The run's folder holds a run made from something else.
     """
-    if not (plan.run.is_of(plan.fingerprint) and plan.run.result.is_file() and plan.run.predictions.is_file()):
+    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.fingerprint)):
         return False
     results.read(plan.run.result)
     return True

@@ -110,6 +110,7 @@ def test_an_interrupt_takes_snapshots_and_one_failure_stops_no_other(paper, clus
     identity = folder(tmp_path, "shared", 5) / "run.json"
     identity.parent.mkdir(parents=True, exist_ok=True)
     identity.write_text(json.dumps({"seed": 0}))
+    identity.with_name("snapshot_iter_29.caffemodel").touch()  # a run that was trained
     process = paper("shared", "--iterations", 29, *RAY, **on_cluster(cluster))
     assert process.wait(timeout=120) == 2
     words = said.read_text()

@@ -77,8 +77,8 @@ INSTEAD = {  # command -> what is run: placeholders filled in, and around it wha
 
 NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
 REFUSED = {  # command -> the sentence of its exit status 2, for want of a network
-    "make data": r"the DeepSent images cannot be had \(no connection\)",
-    "make data splits": r"train.txt is missing and no link gives it \(no connection\)",
+    "make data": r"the DeepSent images cannot be had \(the proxy does not let it through\)",
+    "make data splits": r"train.txt is missing and no link gives it \(the proxy does not let it through\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",
@@ -281,9 +281,10 @@ def furnish(folder, source):
     rng = np.random.default_rng(2)
     for name in "holiday.jpg", "dog.png":
         cv2.imwrite(str(folder / name), rng.integers(0, 255, (60, 80, 3), np.uint8))
+    tiny = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
         for name in dataset.manifest():
-            archive.writestr(f"Agg_AMT_Candidates/{name}", "tiny")
+            archive.writestr(f"Agg_AMT_Candidates/{name}", tiny)
     (folder / "path/to/caffe/python").mkdir(parents=True)
     (folder / "path/to/caffe/python/caffe").symlink_to(folder / "python/caffe")
 
