@@ -87,7 +87,7 @@ def test_json_comes_back(value, tmp_path_factory):
 
 def test_wrong_json_names_file_and_line(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text('{\n"a": 1,\n}')
+    path.write_text('{\n"a": 1,\n"b": x}')
     with pytest.raises(UserError, match=r"run\.json, line 3: not valid JSON"):
         read_json(path)
 
