@@ -16,7 +16,8 @@ PYTEST := $(PY) -m pytest -q
 SLOWEST := --durations=10
 
 # A misspelt variable would be one that was never given.
-KNOWN := $(shell sed -n 's/^.: \([A-Z_ ]*\)##.*/\1/p' '$(firstword $(MAKEFILE_LIST))')
+H := \#
+KNOWN := $(shell sed -n 's/^.: \([A-Z_ ]*\)$H$H.*/\1/p' '$(firstword $(MAKEFILE_LIST))')
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error no variable is called $(filter-out $(KNOWN),$(GIVEN)); `make` alone lists those there are)
@@ -24,7 +25,7 @@ endif
 ifneq ($(filter-out yes no,$(TWINS)),)
 $(error TWINS is yes or no, not $(TWINS))
 endif
-ifneq ($(and $(VARIANT),$(filter paper table% figure%,$(MAKECMDGOALS))),)
+ifneq ($(and $(VARIANT),$(filter demo demo-paper paper table% figure%,$(MAKECMDGOALS))),)
 $(error VARIANT is for fold and fold-all; a whole table with other choices has RUNS=folder and RESULTS=folder of its own)
 endif
 ifneq ($(and $(EXECUTOR),$(filter fold fold-all,$(MAKECMDGOALS))),)
@@ -36,7 +37,7 @@ $(foreach name,HOST PORT FILE,$(if $(filter environment,$(origin $(name))),$(eva
 ifeq ($(MAKELEVEL),0)
 FOUND := $(strip $(foreach name,$(KNOWN),$(if $(filter environment,$(origin $(name))),$(name)=$($(name)))))
 ifneq ($(FOUND),)
-$(shell echo 'from the environment: $(FOUND)' >&2)
+$(warning from the environment: $(FOUND))
 endif
 endif
 
@@ -118,11 +119,11 @@ $(READY): requirements.lock pyproject.toml
 	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer; name one with PYTHON=' >&2; exit 2; }
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv' >&2; exit 2; }
-	start=$$(date +%s); set -e; exec 9< requirements.lock; \
+	start=$$(date +%s); set -e; exec 9>> requirements.lock; \
 	if command -v flock >/dev/null && ! flock -n 9; then \
-	  echo 'setup: another make sets up $(VENV); waiting for it to end' >&2; flock 9; \
-	  if [ $@ -nt requirements.lock ] && [ $@ -nt pyproject.toml ]; then exit 0; fi; \
+	  echo 'setup: another make may be setting up $(VENV); waiting for it to end' >&2; flock 9 || true; \
 	fi; \
+	if [ $@ -nt requirements.lock ] && [ $@ -nt pyproject.toml ]; then exit 0; fi; \
 	echo 'Setting up $(VENV): once, some minutes and about 2 GB (more with CUDA)'; \
 	if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear $(VENV); fi; \
 	sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt; \

@@ -31,13 +31,16 @@ class Page:
         Say how many bytes will come.
     shifted : int
         Give parts from so many bytes further on than was asked for.
+    most : int
+        Give no part of more bytes.
     """
 
     def __init__(self, body=b"", status=200, headers=None, ranges=True, etag='"one"', stop=0, pause=0, trouble=(),
-                 length=True, shifted=0):  # fmt: skip
+                 length=True, shifted=0, most=1 << 40):  # fmt: skip
         self.body, self.status, self.headers, self.ranges, self.etag = body, status, headers or {}, ranges, etag
         self.stops = stop if isinstance(stop, list) else None
         self.stop, self.pause, self.trouble, self.length, self.shifted = stop, pause, list(trouble), length, shifted
+        self.most = most
         self.asked = []  # the Range of each request
 
     def stop_now(self):
@@ -70,8 +73,9 @@ class Server(BaseHTTPRequestHandler):
         if first >= len(page.body):
             return self.answer(416, {}, b"", page)
         first += page.shifted
-        headers["Content-Range"] = f"bytes {first}-{len(page.body) - 1}/{len(page.body)}"
-        return self.answer(206, headers, page.body[first:], page)
+        part = page.body[first:][: page.most]
+        headers["Content-Range"] = f"bytes {first}-{first + len(part) - 1}/{len(page.body)}"
+        return self.answer(206, headers, part, page)
 
     def answer(self, status, headers, body, page):
         self.close_connection = True

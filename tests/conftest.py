@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -14,6 +15,14 @@ def pytest_configure():
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True)
+def without_a_proxy(monkeypatch):
+    """Servers of tests are on this machine, whatever stands between it and others."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

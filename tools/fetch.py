@@ -42,18 +42,12 @@ def fetch_models(names, models):
     """Fetch networks and means by their cards; goes on after one that cannot be had."""
     if not names:
         raise UserError(f"there are no cards in {models}")
-    failed = 0
+    each = console.OneByOne()
     for name in names:
-        try:
+        with each:
             source = cards.resolve(name, models=models)
-        except UserError as error:
-            if len(names) == 1:
-                raise
-            failed += 1
-            print(f"{name}: {error}", file=sys.stderr)
-        else:
             print(f"{name}: {source.path}, mean {source.mean}")
-    return 2 if failed else 0
+    return each.status
 
 
 if __name__ == "__main__":

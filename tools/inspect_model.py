@@ -9,9 +9,8 @@ A file is known by its content, never by its name: a card of models/ is named wh
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, engine, inspection
+from sentiment import cards, console, engine, inspection, trust
 from sentiment.arguments import Parser
-from sentiment.files import sha256
 from sentiment.progress import patience
 
 
@@ -30,12 +29,13 @@ def main(argv=None):
 
 def lines(model):
     """What there is to say of a file, line by line."""
-    known = cards.known_as(model.path)
+    digests = trust.digests_of(model.path)
+    known = cards.known_as(digests)
     parameters = sum(layer.parameters for layer in model.learned)
     yield str(model.path)
     yield f"  format      {model.generation} ({inspection.GENERATIONS[model.generation]})"
     yield f"  size        {model.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
-    yield f"  SHA-256     {sha256(model.path)}"
+    yield f"  SHA-256     {digests['sha256']}"
     yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
     if model.name:
         yield f"  net         {model.name}"

@@ -13,19 +13,21 @@ and last (exit status 2).
 
 import importlib
 import itertools
+import re
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
-from sentiment.arguments import Parser, python
+from sentiment.arguments import Parser
 from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
-from sentiment.console import UserError
+from sentiment.console import UserError, python
 from sentiment.experiments import PARTS
 from sentiment.plans import settings
 from sentiment.progress import duration
 
+DATA = Path("data/deepsent")
 REPORT = "report"
 SUFFIXES = (".md", ".csv", ".tex")
 CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.glob("*.py")]
@@ -36,7 +38,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, {REPORT} (default: all)")
-    option("--data", type=Path, default=Path("data/deepsent"), help="images and labels (default: %(default)s)")
+    option("--data", type=Path, default=DATA, help="images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
     option("--out", type=Path, default=Path("results"), help="folder of tables and figures (default: %(default)s)")
@@ -96,7 +98,7 @@ def main(argv=None):
 
 def data_of(args):
     """The data set; parts that are of definitions alone can do without one, but for its name."""
-    if any(experiments.PARTS.get(part, True) for part in args.parts) or args.data.is_dir():
+    if any(experiments.PARTS.get(part, True) for part in args.parts) or args.data.is_dir() or args.data != DATA:
         return dataset.load(args.data)
     return dataset.Dataset(args.data, args.data.name, args.data / "images", {})
 
@@ -231,13 +233,16 @@ def make_tables(data, tested, out, args):
 
 def fresh(outputs, inputs, tool, *arguments):
     """Call a tool unless this very call has made all its outputs since the inputs and its code were changed."""
-    this = shlex.join([tool, *map(str, arguments), str(Path.cwd())])
-    last = outputs[0].with_name(f".{outputs[0].stem}.call")
-    again = last.is_file() and files.read_text(last) == this and files.is_newer([last], outputs)
+    # Which tables are made together makes no difference to any of them.
+    words = shlex.join([tool, *map(str, arguments), str(Path.cwd())])
+    this = re.sub(r" --(report|table \S+)", "", words)
+    notes = list(dict.fromkeys(path.with_name(f".{path.stem}.call") for path in outputs))
+    again = files.is_newer(notes, outputs) and all(files.read_text(note) == this for note in notes)
     if not (again and files.is_newer(outputs, [*inputs, *CODE])):
         call(tool, *arguments)
         files.touch(outputs)
-        files.write_whole(last, this)
+        for note in notes:
+            files.write_whole(note, this)
         return
     shown = [path for path in outputs if path.suffix not in (".csv", ".tex")]
     print(f"{', '.join(map(str, shown))}: done already", flush=True)

@@ -125,6 +125,7 @@ def fetch(name):
     return download.obtain(
         download.Wanted(
             path=FETCHED / name,
+            key=name,
             links=tuple(download.Link(f"{link}/{name}") for link in LINKS),
             sha256=folds.published_facts()[name][2],
             where="github.com/imatge-upc/sentiment-2017-imavis, folder ground_truth; or PUBLISHED=<that folder>",

@@ -14,6 +14,7 @@ from sentiment.console import UserError
 
 BLOCK = 1 << 20  # bytes
 LARGEST = (1 << 31) - 1  # bytes of a member: no .caffemodel is longer
+LARGEST_NAME = 1 << 20  # bytes
 LARGEST_TAR = 1 << 33  # bytes a tar archive may unpack to, which has to be read to its end
 _DAMAGED = (OSError, EOFError, RuntimeError, NotImplementedError)  # what reading a damaged or locked one raises
 _OF_KINDS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -113,20 +114,31 @@ def _blocks(packed, limit):
         yield block
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of a tar archive whose name, which is read into memory, is no book."""
+
+    def _proc_member(self, archive):
+        if self.type in _NAMES and self.size > LARGEST_NAME:
+            raise tarfile.ReadError(f"a name of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]  # typeshed leaves out what CPython says to extend
+
+
+_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+
+
 def _members(archive):
     """Base name, bytes and opener of each plain file in an archive; a hard link is the file it leads to."""
     if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            unpacked, sizes = 0, {}
+        with tarfile.open(archive, tarinfo=_Entry) as tar:
+            unpacked, plain = 0, {}
             for entry in tar:
                 unpacked += entry.size
                 if unpacked > LARGEST_TAR:
                     raise ValueError(f"it unpacks to more than {LARGEST_TAR:,} bytes")
                 if entry.isreg():
-                    sizes[entry.name] = entry.size
-                if entry.isreg() or (entry.islnk() and entry.linkname in sizes):
-                    size = entry.size if entry.isreg() else sizes[entry.linkname]
-                    yield _base(entry.name), size, partial(tar.extractfile, entry)
+                    plain.setdefault(entry.name, entry)
+                if file := entry if entry.isreg() else entry.islnk() and plain.get(entry.linkname):
+                    yield _base(entry.name), file.size, partial(tar.extractfile, file)
             _read_on(tar.fileobj)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:

@@ -1,12 +1,12 @@
 """What the commands' arguments have in common: how help looks, -v, and which run of tools/train.py is meant."""
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from sentiment import cards, engine, nets, paper, solvers, verbose
+from sentiment.console import python
 from sentiment.runs import Run, variant
 
 STATUS = """exit status: 0 done; 2 something given is wrong or missing, said in one sentence; 130 stopped by Ctrl-C
@@ -45,12 +45,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """End with the sentence alone, as `console.run` does: the whole usage would bury it."""
         self.exit(2, f"{Path(self.prog).stem}: error: {message}; --help tells all options\n")
-
-
-def python() -> str:
-    """The Python in use, as a user calls it: ``.venv/bin/python`` within the project's folder."""
-    path = os.path.relpath(sys.executable)
-    return "python" if path.startswith(os.pardir) else path
 
 
 class _Verbose(argparse.Action):

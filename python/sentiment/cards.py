@@ -32,7 +32,7 @@ from typing import Any
 import yaml
 
 from sentiment import download, trust, verbose
-from sentiment.console import UserError
+from sentiment.console import UserError, python
 from sentiment.files import PROJECT, read_text
 from sentiment.paper import IMAGENET_MEANS_BGR
 
@@ -82,9 +82,9 @@ def names(models=MODELS) -> list[str]:
     return sorted(path.stem for path in Path(models).glob("*.yaml"))
 
 
-def known_as(path, models=MODELS) -> list[str]:
-    """Names of the cards whose published digest is this file's, whatever the file is called."""
-    digests, found = trust.digests_of(path), []
+def known_as(digests, models=MODELS) -> list[str]:
+    """Names of the cards whose published digest is a file's, whatever the file is called; see `trust.digests_of`."""
+    found = []
     for name in names(models):
         with contextlib.suppress(UserError):  # a card that is wrong says so to whoever asks for it
             if any(digests[kind] == of for kind, of in read(name, models).file.known.items()):
@@ -115,10 +115,8 @@ def read(name, models=MODELS, _above=()) -> Card:
     _check_keys(card, _KEYS, path)
     if missing := {"title", "about", "file", "mean"} - set(card):
         raise UserError(f"{path}: no key {min(missing)!r}")
-    for key in ("title", "about", "where", "licence", "citation"):
-        if not isinstance(card.get(key, ""), str):
-            raise UserError(f"{path}: {key} must be text, not {card[key]!r}")
-    if not isinstance(card.get("last_layer", {}), dict):
+    _check_text(card, ("title", "about", "licence", "citation"), path)
+    if not isinstance(card.get("last_layer") or {}, dict):
         raise UserError(f"{path}: last_layer must have name and classes, not {card['last_layer']!r}")
     return Card(
         name=name,
@@ -127,8 +125,8 @@ def read(name, models=MODELS, _above=()) -> Card:
         file=_wanted(card, path, models, name, _is_weights),
         mean=_mean(card["mean"], path, models, (*_above, name)),
         last_layer=card.get("last_layer") or {},
-        licence=card.get("licence", ""),
-        citation=card.get("citation", ""),
+        licence=card.get("licence") or "",
+        citation=card.get("citation") or "",
     )
 
 
@@ -193,7 +191,7 @@ def of_data_set(init, mean, data) -> Source:
     if drawn and not (own / f"{init}.yaml").is_file():
         raise UserError(
             f"INIT {init!r}: no stand-in for it in {own}; "
-            f"`.venv/bin/python tools/demo_sources.py --init {init}` makes it, "
+            f"`{python()} tools/demo_sources.py --init {init}` makes it, "
             "`make demo-paper` all of them"
         )
     return resolve(init, mean, own=own)
@@ -264,6 +262,7 @@ def _wanted(entry, path, models, key, looks):
     name = entry.get("file")
     if not isinstance(name, str) or Path(name).name != name or name in ("", "..", trust.BOOK, path.name):
         raise UserError(f"{path}: file must be a name without folders, not {name!r}")
+    _check_text(entry, ("where",), path)
     links = entry.get("links") or []
     if not isinstance(links, list):
         raise UserError(f"{path}: links must be a list")
@@ -279,6 +278,7 @@ def _wanted(entry, path, models, key, looks):
         where=" ".join((entry.get("where") or "").split()),
         key=key,
         looks=looks,
+        otherwise="INIT=, or MEAN=, with a path takes any file as it is",
     )
 
 
@@ -289,6 +289,12 @@ def _digest(entry, name, path):
     if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", str(value)):
         raise UserError(f"{path}: {name} must be {digits} hexadecimal digits, not {value!r}")
     return None if value is None else str(value).lower()
+
+
+def _check_text(entry, keys, where):
+    for key in keys:
+        if not isinstance(entry.get(key) or "", str):
+            raise UserError(f"{where}: {key} must be text, not {entry[key]!r}")
 
 
 def _check_keys(entry, known, where):
@@ -334,7 +340,7 @@ def _told(reader, path):
     try:
         reader(path)
     except UserError as error:
-        raise ValueError(str(error).replace(str(path), "what it gives")) from error
+        raise ValueError(f"it {str(error).removeprefix(str(path)).partition(';')[0].strip()}") from error
 
 
 def _link(link, path):

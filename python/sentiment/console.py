@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import signal
 import sys
 from pathlib import Path
@@ -88,8 +89,15 @@ class OneByOne:
         if sentence is None or isinstance(error, BrokenPipeError):
             return False
         self.status = 2
+        verbose.log.info("this error:", exc_info=error)
         say(f"{_tool()}: error: {sentence}")
         return True
+
+
+def python() -> str:
+    """The Python in use, as a user calls it: ``.venv/bin/python`` within the project's folder."""
+    path = os.path.relpath(sys.executable)
+    return "python" if path.startswith(os.pardir) else path
 
 
 def _tool():

@@ -4,12 +4,14 @@ What comes by a link has to be the known images byte for byte (``splits/deepsent
 checksums.
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
 
 from sentiment import archives, dataset, download, files, folds, locks, paper, pictures
 from sentiment.console import UserError
+from sentiment.progress import patience
 
 LINKS = (  # the address in the paper is gone since 2021
     download.Link(
@@ -42,15 +44,22 @@ def fetch(out, archive=None):
     if archive and download.is_local(download.Link(archive)) and not Path(archive).expanduser().is_file():
         folder = "a folder; give it as DATA" if Path(archive).expanduser().is_dir() else "no file there"
         raise UserError(f"ARCHIVE: {archive} is {folder}")
-    known = dataset.manifest()
-    if _lacking(out, known):
-        with locks.held(out.parent, "fetching the DeepSent images"):
-            if missing := _lacking(out, known):  # still, after waiting for another process
-                _bring(out, {name: known[name] for name in missing}, archive)
-    _write_labels(out)
+    known, made = dataset.manifest(), not out.exists()
+    try:
+        if _lacking(out, known):
+            with locks.held(out, "fetching the DeepSent images"):
+                if missing := _lacking(out, known):  # still, after waiting for another process
+                    _check_own(out, known)
+                    _bring(out, {name: known[name] for name in missing}, archive)
+        _write_labels(out)
+    finally:
+        with contextlib.suppress(OSError):  # what is not empty stays
+            if made:
+                out.rmdir()
     print(f"{out} has all {len(known):,} images")
-    sizes = {name: (out / "images" / name).stat().st_size for name in known}
-    if others := [name for name in known if sizes[name] != known[name]["bytes"]]:
+    with patience("holding the images against the known ones"):
+        others = [name for name, row in known.items() if files.sha256(out / "images" / name) != row["sha256"]]
+    if others:
         print(f"  {_of_them(others)} not byte for byte as known; what is removed is fetched anew")
 
 
@@ -64,14 +73,26 @@ def _of_them(names):
     return f"{len(names):,} of them ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
+def _check_own(out, known):
+    """Refuse a folder that holds anything but these images, or nothing of them and something else."""
+    there = {path.name for path in out.iterdir()} - {locks.NAME, ".DS_Store"}
+    images = {path.name for path in (out / "images").iterdir()} if "images" in there else set()
+    labels = [out / f"twitter_{subset}.txt" for subset in paper.SUBSETS]
+    listed = {name for path in labels if path.is_file() for name, _ in dataset.read_labels(path)}
+    ours = images & known.keys() or there <= {"images", "models", *(path.name for path in labels)}
+    if not ours or not listed <= known.keys() or (images and not images & known.keys()):
+        hint = "give it as DATA" if "Agg_AMT_Candidates" in there else "give another folder as DATA, or by --out"
+        raise UserError(f"{out} is there and is not of the DeepSent images; {hint}")
+
+
 def _bring(out, missing, archive):
-    """Put the images that are missing into a DATA folder, all or none of them."""
-    there = {path.name for path in out.iterdir()} if out.exists() else set()
-    if there and "images" not in there:
-        hint = "; give it as DATA" if "Agg_AMT_Candidates" in there else ", or give another --out"
-        raise UserError(f"{out} is there and is not a folder this command made; move it away{hint}")
+    """Put the images that are missing into a DATA folder."""
     links = (download.Link(archive),) if archive else LINKS
-    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=out.parent) as part:
+    images = out / "images"
+    place = images.resolve() if images.exists() else out  # on the same disk, where a move is at once
+    if place != out:
+        files.sweep(place)
+    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as part:
         taken = Path(part) / "images"
         taken.mkdir()
         # What a user has is taken though it differs; a link is left for the next one.
@@ -82,12 +103,11 @@ def _bring(out, missing, archive):
             raise UserError(f"ARCHIVE: {archive}: {reasons}; give another, or its unpacked folder as DATA")
         if reasons:
             raise UserError(f"the DeepSent images cannot be had ({reasons}); {_ELSEWHERE}")
-        out.mkdir(parents=True, exist_ok=True)
-        if "images" in there:
-            for name in missing:
-                os.replace(taken / name, out / "images" / name)
+        if place == out:
+            os.replace(taken, images)
         else:
-            os.replace(taken, out / "images")
+            for name in missing:
+                os.replace(taken / name, place / name)
 
 
 def _unpack(link, missing, folder, out, differing_too):

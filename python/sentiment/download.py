@@ -1,6 +1,5 @@
 """One file from several places: the first that gives the right content wins, a half one is never taken for it."""
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -11,7 +10,7 @@ from tempfile import TemporaryDirectory
 from sentiment import archives, http_files, locks, trust
 from sentiment.archives import LARGEST, Member
 from sentiment.console import FULL, UserError
-from sentiment.files import replacing
+from sentiment.files import replacing, settle
 
 LARGEST_ARCHIVE = 1 << 33  # bytes
 
@@ -29,17 +28,19 @@ class Wanted:
     """A file wanted at ``path``, where it is had, and what is known of its content (None: not published).
 
     ``key`` says whose file it is, for the book of what was first had. ``looks`` takes a path and raises a ValueError
-    where what lies there cannot be such a file: what is asked before trusting what came.
+    where what lies there cannot be such a file: what is asked before trusting what came. ``otherwise`` is what a user
+    may do who wants another file.
     """
 
     path: Path
+    key: str
     links: tuple = ()
     size: int | None = None
     sha1: str | None = None
     sha256: str | None = None
     where: str = ""
-    key: str = ""
     looks: Callable | None = None
+    otherwise: str = ""
 
     @property
     def known(self):
@@ -75,7 +76,7 @@ def obtain(wanted, fetch=True, say=print, along=()) -> Path:
     links = wanted.links if fetch else ()
     reasons = first_of(links, lambda link: _fetch(link, wanted, along, book), wanted.path.name, say)
     if wanted.path.is_file():
-        return wanted.path
+        return _there(wanted)
     tried = f"no link gives it ({reasons})" if reasons else "no link to it is known"
     where = f" ({wanted.where})" if wanted.where else ""
     raise UserError(f"{wanted.path.name} is missing and {tried}: get it elsewhere{where} and put it at {wanted.path}")
@@ -151,7 +152,7 @@ def is_local(link) -> bool:
 def opened(link, folder, name, limit=LARGEST_ARCHIVE):
     """What a link gives as a path on this machine while a block takes it: where it lies, or downloaded into a folder.
 
-    What was downloaded goes when the block ends, unless it is interrupted; then it is there for the next try.
+    What was downloaded goes when the block ends well or with a ValueError; else it is there for the next try.
     """
     if is_local(link):
         path = Path(link.url).expanduser()
@@ -162,7 +163,7 @@ def opened(link, folder, name, limit=LARGEST_ARCHIVE):
     path = http_files.fetch(link.url, folder, name, limit)
     try:
         yield path
-    except Exception:  # none that interrupts
+    except ValueError:  # it is not what is wanted; a full disk or an interrupt leaves it for the next try
         http_files.forget(folder, name, link.url)
         raise
     http_files.forget(folder, name)
@@ -171,22 +172,28 @@ def opened(link, folder, name, limit=LARGEST_ARCHIVE):
 def _there(wanted):
     """A file that lies there, if it is what it should be; where nothing is known of it, it is from now on."""
     path = wanted.path
-    if not (wanted.links or wanted.known):  # a user's own
+    if not (wanted.links or wanted.known or wanted.where):  # a user's own
         return path
     book = trust.Book(path.parent)
-    seen = book.seen(wanted.key, path)
-    if seen and wanted.known.items() <= seen.items():
+    if book.knows(wanted):
         return path
-    advice = "INIT=, or MEAN=, with a path takes any file as it is"
+    advice = wanted.otherwise
     try:
-        digests = check(path, wanted)
-        if problem := book.problem(wanted, digests):
+        found = check(path, wanted)
+        if problem := book.problem(wanted, found):
             advice = f"remove the entry of {wanted.key!r} in {book.path} to take it all the same"
     except ValueError as error:
         problem = str(error)
     if problem:
-        raise UserError(f"{path} is not what is wanted there: {problem}; move it away, and it is fetched; or {advice}")
-    book.note(wanted.key, path, digests)
+        fetched = ", and it is fetched" if wanted.links else ""
+        raise UserError(
+            "; or ".join(
+                filter(None, [f"{path} is not what is wanted there: {problem}; move it away{fetched}", advice])
+            )
+        )
+    with suppress(UserError), locks.held(path.parent, "noting what is there"):  # none in a folder that is read-only
+        book.note(wanted.key, path, found)
+        http_files.forget(path.parent, path.name)
     return path
 
 
@@ -195,12 +202,12 @@ def _fetch(link, wanted, along, book):
     folder, name = wanted.path.parent, wanted.path.name
     with locks.held(folder, f"fetching {name}"):
         if wanted.path.is_file():  # by another process, while this one waited
-            _there(wanted)
-        elif link.member is not None:
-            with opened(link, folder, name) as packed:
-                _unpack(packed, link, wanted, along, book)
-        else:
-            with opened(link, folder, name, wanted.size or LARGEST) as came:
+            return
+        limit = LARGEST_ARCHIVE if link.member else wanted.size or LARGEST
+        with opened(link, folder, name, limit) as came:
+            if link.member:
+                _unpack(came, link, wanted, along, book)
+            else:
                 _place(came, wanted, link, book)
 
 
@@ -224,10 +231,12 @@ def _unpack(packed, link, wanted, along, book):
 
 def _place(came, wanted, link, book):
     """Put what came to its place if it is what is wanted."""
-    digests = check(came, wanted)
-    if problem := book.problem(wanted, digests):
+    found = check(came, wanted)
+    if problem := book.problem(wanted, found):
         raise ValueError(problem)
-    take = shutil.copyfile if is_local(link) and link.member is None else os.replace
-    with replacing(wanted.path) as part:
-        take(came, part)
-    book.note(wanted.key, wanted.path, digests, link)
+    if is_local(link) and not link.member:
+        with replacing(wanted.path) as part:
+            shutil.copyfile(came, part)
+    else:
+        settle(came, wanted.path)
+    book.note(wanted.key, wanted.path, found, link)

@@ -126,21 +126,38 @@ def read_text(path) -> str:
         raise UserError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
 
 
-def digest(path, algorithm="sha256") -> str:
-    """Hexadecimal digest of a file's content by any algorithm of `hashlib`."""
-    state = hashlib.new(algorithm)
+def digests(path, *algorithms) -> dict[str, str]:
+    """Hexadecimal digests of a file's content by algorithms of `hashlib`; it is read once."""
+    states = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
     try:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
-                state.update(block)
+                for state in states.values():
+                    state.update(block)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return state.hexdigest()
+    return {algorithm: state.hexdigest() for algorithm, state in states.items()}
 
 
 def sha256(path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
-    return digest(path, "sha256")
+    return digests(path, "sha256")["sha256"]
+
+
+def settle(came, path):
+    """Let a whole file in the same folder become ``path``.
+
+    Raises
+    ------
+    UserError
+        It cannot.
+    """
+    try:
+        with open(came, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(came, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_json(path):

@@ -109,12 +109,14 @@ class Part:
         self.told = self.path.with_name(f"{self.path.name}.json")
 
     def about(self):
-        """``validator`` and ``total`` (None: not said) of what came; empty where nothing can be gone on with."""
+        """``validator`` and ``total`` of what came; empty where nothing can be gone on with."""
         try:
             about = json.loads(self.told.read_bytes()) if self.path.stat().st_size else {}
         except (OSError, ValueError):
             return {}
-        return about if isinstance(about, dict) and isinstance(about.get("validator"), str) else {}
+        kinds = {"validator": str, "total": int}
+        right = isinstance(about, dict) and all(isinstance(about.get(key), kind) for key, kind in kinds.items())
+        return about if right else {}
 
     def keep_if_useful(self):
         """Remove what nothing can go on with; what is whole by its length stays for its caller."""
@@ -132,7 +134,7 @@ def _take(url, part, limit):
     """One try: the whole file, or the rest of it."""
     about = part.about()
     have = part.path.stat().st_size if about else 0
-    if have and have == about.get("total"):
+    if have and have == about["total"]:
         return
     headers = {"Accept-Encoding": "identity"}  # bytes that can be counted, and asked for from some place on
     if have:
@@ -150,6 +152,8 @@ def _take(url, part, limit):
             if not answer.resumable:
                 part.remove()
             raise
+    if answer.resumable and answer.have < answer.total:  # a part of what was asked for, as some caches give it
+        _take(url, part, limit)
 
 
 class _Answer:
@@ -157,7 +161,7 @@ class _Answer:
 
     def __init__(self, file, part, have, limit):
         self.file, self.part, self.have, self.limit = file, part, have, limit
-        self.resumable = bool(have)
+        self.resumable, self.total = bool(have), part.about().get("total", 0)
 
     def begins(self, response, **_):
         """Look at status and headers before anything is written."""
@@ -167,10 +171,12 @@ class _Answer:
         length = headers.get("Content-Length", "")
         length = int(length) if length.isdecimal() else None
         if response.status_code == 206 and self.have:
-            if not re.match(rf"bytes {self.have}-", headers.get("Content-Range", "")):
+            given = headers.get("Content-Range", "")
+            if not length or not re.match(rf"bytes {self.have}-\d+/({self.total}|\*)$", given):
                 self.resumable = False
                 raise _Anew("another part of it than was asked for")
         elif response.status_code == 200:
+            self.part.told.unlink(missing_ok=True)  # first: what comes now is not what it told of
             self.file.seek(0)
             self.file.truncate()
             self.have, self.resumable = 0, False
@@ -186,7 +192,7 @@ class _Answer:
         validator = tag if tag.startswith('"') else headers.get("Last-Modified")
         if not self.have and validator and length and headers.get("Accept-Ranges") != "none":
             write_json(self.part.told, {"validator": validator, "total": length})
-            self.resumable = True
+            self.resumable, self.total = True, length
         # What pooch counts to; a length that is none would end in int().
         headers["Content-Length"] = str(length or 0)
 

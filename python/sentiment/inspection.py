@@ -94,7 +94,7 @@ class ModelFile:
     @property
     def last(self):
         """The last layer with a matrix of weights; None in HDF5, which keeps no order, and where there is none."""
-        matrices = [layer for layer in self.learned if len(_plain(layer.shapes[0])) > 1 or len(layer.shapes) == 2]
+        matrices = [layer for layer in self.learned if len(layer.shapes[0]) > 1]
         return matrices[-1] if matrices and self.generation != "HDF5" else None
 
     @property

@@ -18,8 +18,8 @@ from sentiment.runs import Run
 
 CLASSIFIERS = {"svm": svm_path, "softmax": logistic_path}
 SELECTIONS = ("paper", "nested")
-SECONDS_NESTED, SECONDS_PLAIN = 3.5, 0.6  # a layer of a fold, on one core
 """C of the best mean accuracy on the test images, or by inner folds of the training images alone."""
+SECONDS_NESTED, SECONDS_PLAIN = 3.5, 0.6  # a layer of a fold, on one core
 INNER_FOLDS = 5
 FILE = "layers.json"  # of all folds, beside their folders
 PART = "layer_accuracies.json"  # of one fold, in its folder

@@ -8,11 +8,11 @@ import numpy as np
 from sentiment.loss_curves import GUESSING
 
 _WIDTH = 10.0  # inches
+_HANDLE, _CHARACTER = 0.7, 0.085  # inches of a legend's entry: its line, and each letter
 _TOP, _ROW = 4.2, 1.75  # inches: the panel of all curves, a row of single ones
 _COLUMNS = 3
 _DPI = 150
 # Okabe and Ito's colours, which colour-blind readers tell apart, and two more; dashes tell the rest.
-_HANDLE, _CHARACTER = 0.7, 0.085  # inches of a legend's entry: its line, and each letter
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 

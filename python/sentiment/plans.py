@@ -24,8 +24,7 @@ SECONDS_SETTING_UP = 2
 
 # A source of 240 MB is read once for all folds.
 digest = functools.cache(sha256)
-misfit = functools.cache(lambda path, arch, divisor: inspection.misfit(inspection.read(path), arch, divisor))
-divisor_of = functools.cache(lambda path: inspection.read(path).divisor)
+inspected = functools.cache(inspection.read)
 
 
 def settings(pairs) -> dict[str, bool | int | float]:
@@ -143,11 +142,12 @@ class Plan:
                     f"{paper.IMAGE_SIZE}; give another, or channel means b,g,r"
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
-        if path is not None and (problem := misfit(path, arch, self.divisor)):
-            own = divisor_of(path)
+        model = inspected(path) if path is not None else None
+        if model and (problem := inspection.misfit(model, arch, self.divisor)):
+            own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
             advice = f"`make models FILE={path}` tells which ARCH it fits"
-            if own != self.divisor and arch != "squeezenet" and not misfit(path, arch, own):
+            if own != self.divisor and arch != "squeezenet" and not inspection.misfit(model, arch, own):
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 

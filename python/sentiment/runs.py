@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.console import UserError
+from sentiment.console import UserError, python
 from sentiment.files import read_json, write_json
 from sentiment.solvers import DEFAULT_SEED
 
@@ -58,19 +58,14 @@ class Run:
         variant = f" ({self.variant})" if self.variant else ""
         return f"{self.subset} fold {self.fold}, {self.arch} from {self.init}{variant}"
 
-    def command(self, tool):
-        """How a tool is called for it."""
-        word = self.variant.removesuffix(f"seed{self._seed}").rstrip("-") if self._seed else self.variant
-        given = {"runs": self.root, "subset": self.subset, "arch": self.arch, "init": self.init, "fold": self.fold}
-        given |= {"variant": word, "seed": self._seed}
+    def command(self, tool, data):
+        """How a tool is called for it, with the folder of its data set."""
+        identity = self.made_from("seed", "variant")
+        given = {"data": data, "runs": self.root, "subset": self.subset, "arch": self.arch, "init": self.init}
+        given |= {"fold": self.fold, "variant": identity["variant"]}
+        given |= {} if identity["seed"] == DEFAULT_SEED else {"seed": identity["seed"]}
         words = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
-        return shlex.join([".venv/bin/python", f"tools/{tool}.py", *words])
-
-    @property
-    def _seed(self):
-        """A seed other than the usual one, as its variant says; else empty."""
-        match = re.search(r"(?:^|-)seed(\d+)$", self.variant)
-        return match[1] if match else ""
+        return shlex.join([python(), f"tools/{tool}.py", *words])
 
     @property
     def train_val(self):
@@ -171,7 +166,11 @@ class Run:
             lists = set(changed) <= {"train_list", "test_list"}
             raise UserError(
                 f"{self.folder} holds a run with another {', '.join(changed)}; "
-                + ("bring its fold lists back (`make splits SEED=N`, 0 unless another was given), " if lists else "")
+                + (
+                    "bring its fold lists back (shuffled ones by `make splits SEED=N`, 0 unless another was given), "
+                    if lists
+                    else ""
+                )
                 + "remove that folder to start anew, or give VARIANT=<word> or another RUNS=<folder>"
             )
         return not changed

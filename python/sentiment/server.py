@@ -50,6 +50,7 @@ class Models:
     def __init__(self, runs, given=(), data=(), gpu=None):
         self._runs, self._given = Path(runs), list(given)
         self._images = {one.name: one.images for one in data}
+        self._folders = {one.name: one.folder for one in data}
         self._thread = ThreadPoolExecutor(1)
         # By the weights' time too: a run may be trained anew under the same name.
         self._loaded = functools.lru_cache(KEPT)(lambda model, time: Predictor(model, gpu))
@@ -122,8 +123,9 @@ class Models:
     def _no_gallery(self, model):
         if not model.run:
             return "A network given by its files has no test pictures."
-        if not model.run.predictions.is_file():
-            return f"This network is not tested yet: `{model.run.command('evaluate')}` does it."
+        if model.dataset in self._folders and not model.run.predictions.is_file():
+            command = model.run.command("evaluate", self._folders[model.dataset])
+            return f"This network is not tested yet: `{command}` does it."
         if model.dataset not in self._images:
             return f"The pictures of {model.dataset} are not here: start the server with --data and their folder."
         return None

@@ -57,7 +57,7 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
 
 @functools.cache
 def last_layer(source) -> LastLayer:
-    """A source model's own last layer, as its file has it: the last one with weights, of any generation of the format.
+    """A source model's own last layer, as its file has it: the last one with a matrix of weights, of any generation.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ looked at is not read again.
 import contextlib
 
 from sentiment.console import UserError
-from sentiment.files import digest, read_json, write_json
+from sentiment.files import digests, read_json, write_json
 
 BOOK = "fetched.json"
 VERSION = 1
@@ -43,28 +43,32 @@ class Book:
             f"{self.path} cannot be used ({problem}); move it away: the files there are then noted anew as they are"
         )
 
-    def problem(self, wanted, digests) -> str:
+    def problem(self, wanted, found) -> str:
         """What a file's digests say against its being the one that was first had; empty where nothing does.
 
         A published digest outranks the book.
         """
         entry = self.files.get(wanted.key)
-        if wanted.known or entry is None or entry["sha256"] == digests["sha256"]:
+        if wanted.known or entry is None or entry["sha256"] == found["sha256"]:
             return ""
         whence = f" from {entry['link']}" * bool(entry.get("link"))
         return f"not the file that was first had{whence}, whose SHA-256 stands in {self.path}"
 
-    def seen(self, key, path) -> dict:
-        """The digests of a file that was looked at and has not been changed since; else none."""
-        entry = self.files.get(key, {})
-        same = entry.get("file") == path.name and entry.get("stamp") == _stamp(path)
-        return {name: entry.get(name) for name in ALGORITHMS} if same else {}
+    def knows(self, wanted) -> bool:
+        """Whether the file that lies there was looked at and found right, and has not been changed since."""
+        entry = self.files.get(wanted.key, {})
+        same = entry.get("file") == wanted.path.name and entry.get("stamp") == _stamp(wanted.path)
+        right = all(entry.get(name) == of for name, of in wanted.known.items())
+        return same and right and wanted.size in (None, entry["stamp"][0])
 
-    def note(self, key, path, digests, link=None):
-        """Enter a file that came by a link, or was put there. A folder that cannot be written to goes without."""
+    def note(self, key, path, found, link=None):
+        """Enter a file that came by a link, or was put there, for one who holds the folder (`locks.held`).
+
+        A folder that cannot be written to goes without.
+        """
         self.files = self._read()  # another process may have entered others meanwhile
         whence = "#".join(filter(None, (link.url, link.member))) if link else self.files.get(key, {}).get("link")
-        self.files[key] = {"file": path.name, "link": whence, **digests, "stamp": _stamp(path)}
+        self.files[key] = {"file": path.name, "link": whence, **found, "stamp": _stamp(path)}
         with contextlib.suppress(UserError):
             write_json(self.path, {"version": VERSION, "files": self.files})
 
@@ -75,10 +79,10 @@ def _is_entry(entry):
 
 def digests_of(path) -> dict[str, str]:
     """A file's digests by algorithm."""
-    return {algorithm: digest(path, algorithm) for algorithm in ALGORITHMS}
+    return digests(path, *ALGORITHMS)
 
 
 def _stamp(path):
     """What changes when a file does, in the main."""
     facts = path.stat()
-    return [facts.st_size, facts.st_mtime_ns]
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]

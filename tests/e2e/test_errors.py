@@ -10,6 +10,8 @@ from caffe import mode
 from sentiment import stand_ins
 from sentiment.files import PROJECT
 
+MAKEFILE = PROJECT / "Makefile"
+
 
 def refused(tool, capfd, *command):
     """Run a command that has to fail; its one sentence."""
@@ -207,7 +209,14 @@ def test_make_refuses_a_variable_it_does_not_know(given, unknown):
 
 def make(*words, **environment):
     """Call make as a user does, not as one that `make test` has started."""
-    usual = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    ours = {
+        word
+        for line in MAKEFILE.read_text().splitlines()
+        if line.startswith("#: ")
+        for word in line.split("##")[0].split()
+    }
+    of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
+    usual = {name: value for name, value in os.environ.items() if name not in ours | of_make}
     return subprocess.run(["make", *words], cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
 
 
@@ -226,7 +235,8 @@ def test_make_refuses_what_it_would_have_to_ignore(words, sentence):
 
 def test_make_says_what_it_takes_from_the_environment():
     process = make("help", ARCH="x86_64", HOST="mine", FILE="y")
-    assert process.stderr == "from the environment: ARCH=x86_64\n"
+    assert process.stderr.endswith(": from the environment: ARCH=x86_64\n")
+    assert "o'neil; touch x" in make("help", DATA="o'neil; touch x").stderr
     assert make("help").stderr == ""
     for target, word in (("serve", "mine"), ("models", "'y'")):
         assert word not in make("-n", target, HOST="mine", FILE="y").stdout

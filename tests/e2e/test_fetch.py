@@ -1,9 +1,12 @@
 """make data and make models: tools/fetch.py as a user calls it, against a server on this machine."""
 
 import hashlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import cv2
@@ -14,7 +17,8 @@ from made_up import weights
 from packed import tarred, zipped
 from test_faults import largest_file
 
-from sentiment import dataset, deepsent, download, http_files
+from sentiment import archives, dataset, deepsent, download, http_files
+from sentiment.console import UserError
 
 CARD = "title: x\nabout: x\nfile: {}.caffemodel\nmean: [1, 2, 3]\n"
 
@@ -159,10 +163,58 @@ def test_an_archive_without_the_images_leaves_nothing(fetch, out):
 def test_a_folder_of_something_else_is_left_alone(fetch, out):
     out.mkdir(parents=True)
     (out / "thesis.txt").write_text("mine")
-    assert "is there and is not a folder this command made; move it away, or give another --out" in fetch()[2]
+    assert "is there and is not of the DeepSent images; give another folder as DATA, or by --out" in fetch()[2]
     (out / "Agg_AMT_Candidates").mkdir()
-    assert fetch()[2].endswith("move it away; give it as DATA\n")
-    assert (out / "thesis.txt").read_text() == "mine"
+    assert fetch()[2].endswith("is not of the DeepSent images; give it as DATA\n")
+    assert there(out.with_name("deepsent") / "x") == ["Agg_AMT_Candidates", "thesis.txt"]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_users_own_pictures_get_no_others_beside_them(fetch, photographs, out, labels):
+    (out / "images").mkdir(parents=True)
+    (out / "images" / "mine.jpg").write_bytes(next(iter(photographs.values())))
+    if labels:
+        (out / "twitter_five_agrees.txt").write_text("mine.jpg 1\n")
+        (out / "images" / "mine.jpg").unlink()
+    assert "is not of the DeepSent images" in fetch(packed(photographs))[2]
+    assert len(list((out / "images").iterdir())) == 1 - labels
+    assert not (out / "twitter_four_agrees.txt").exists()
+
+
+def test_what_was_emptied_is_filled_again(fetch, photographs, out):
+    assert fetch(packed(photographs))[0] == 0
+    shutil.rmtree(out / "images")
+    (out / "models").mkdir()
+    (out / ".DS_Store").touch()
+    assert fetch(packed(photographs))[:2] == (
+        0,
+        f"fetching the DeepSent images from {out.parents[1]}/archive\n{out} has all 12 images\n",
+    )
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second disk")
+def test_pictures_on_another_disk_are_filled_up_there(fetch, photographs, out):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        out.mkdir(parents=True)
+        (out / "images").symlink_to(other)
+        assert fetch(packed(photographs))[0] == 0
+        assert sorted(os.listdir(other)) == sorted(photographs)
+
+
+def test_an_archive_that_came_whole_outlives_a_full_disk(fetch, photographs, out, monkeypatch):
+    page = Page(packed(photographs))
+    with serving({"/zip": page}) as server:
+        monkeypatch.setattr(deepsent, "LINKS", (download.Link(f"{server}/zip"),))
+        with monkeypatch.context() as full:
+
+            def no_room(*_):
+                raise UserError("cannot write x: No space left on device")
+
+            full.setattr(archives, "_pour", no_room)
+            assert "No space left" in fetch()[2]
+        assert fetch()[0] == 0
+    assert page.asked == [None]
+    assert there(out) == ["deepsent"]
 
 
 def test_a_link_to_a_larger_disk_is_followed(fetch, photographs, out, tmp_path):
@@ -231,7 +283,7 @@ def test_models_goes_on_after_one_that_cannot_be_had(tool, tmp_path, capsys):
     (tmp_path / "there.caffemodel").touch()
     assert tool("fetch", "models", "all", "--models", tmp_path) == 2
     printed = capsys.readouterr()
-    assert "gone: gone.caffemodel is missing" in printed.err
+    assert "error: gone.caffemodel is missing" in printed.err
     assert f"there: {tmp_path}/there.caffemodel, mean (1.0, 2.0, 3.0)" in printed.out
 
 

@@ -74,6 +74,10 @@ def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     assert "all nets are trained and tested" in said.out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
+    assert steps(paper("table4", "report")[1]) == ["make_tables.py"]
+    for again in ("table4",), ("table4", "report"), ("table4",):  # in whatever company they are made
+        assert steps(paper(*again)[1]) == []
+
     (tmp_path / "runs").rename(tmp_path / "other")
     status, said = paper("table4", "--runs", "other")  # older than the table, which is of other runs
     assert steps(said) == ["make_tables.py"]

@@ -98,27 +98,18 @@ def test_other_names_get_nothing_and_nothing_comes_from_elsewhere(client):
     assert not re.search(r"https?://|@import|url\(", "".join(texts))
 
 
-def test_without_pictures_or_test_the_gallery_says_why(tested):
+def test_without_pictures_or_test_the_gallery_says_why(tool, tested):
     client = server.create_app(server.Models(tested.runs), ["localhost"]).test_client()
+    models = server.Models(tested.runs, data=[dataset.load(tested.data)])
     gallery = "/api/gallery?model=" + KEY
     assert "start the server with --data" in client.get(gallery).json["problem"]
     (tested.folder() / "predictions.csv").unlink()
     (tested.folder() / "result.json").unlink()
-    problem = client.get(gallery).json["problem"]
-    command = shlex.split(re.search("not tested yet: `(.*)` does it", problem)[1])
-    assert command[:2] == [".venv/bin/python", "tools/evaluate.py"]
-    assert command[2:] == [
-        "--runs",
-        str(tested.runs),
-        "--subset",
-        "five_agrees",
-        "--arch",
-        "finetune",
-        "--init",
-        "source",
-        "--fold",
-        "1",
-    ]
+    problem = models.gallery(models.get(KEY))["problem"]
+    words = shlex.split(re.search("not tested yet: `.* tools/evaluate.py (.*)` does it", problem)[1])
+    assert tool("evaluate", *words, "--splits", tested.splits) == 0
+    assert "best" in models.gallery(models.get(KEY))
+    (tested.folder() / "result.json").unlink()
     assert client.get("/api/models").json[0]["accuracy"] is None
     shutil.copytree(tested.folder(), tested.runs / "five_agrees" / "copy" / "fold1")
     assert len(client.get("/api/models").json) == 1

@@ -66,6 +66,19 @@ def test_links_and_folders_in_a_zip_are_not_taken(extract, tmp_path):
     assert (tmp_path / "out" / "net").read_bytes() == CONTENT
 
 
+def test_a_hard_link_never_leads_through_a_symbolic_one(extract, tmp_path):
+    entries = [("a", CONTENT), (link("a", "zz", tarfile.SYMTYPE), None), (link("net", "a", tarfile.LNKTYPE), None)]
+    assert extract(tarred(entries), "net") == ([], [])
+    assert (tmp_path / "out" / "net").read_bytes() == CONTENT
+
+
+def test_a_name_without_end_is_not_read(extract):
+    entry = tarfile.TarInfo("././@LongLink")
+    entry.type = tarfile.GNUTYPE_LONGNAME
+    with pytest.raises(ValueError, match="archive"):
+        extract(tarred([(entry, bytes(50_000_000)), ("net", CONTENT)]), "net")
+
+
 @pytest.mark.parametrize("pack", [zipped, tarred])
 def test_of_files_of_one_name_the_right_one_is_taken(extract, tmp_path, pack):
     digest = hashlib.sha256(CONTENT).hexdigest()

@@ -160,6 +160,7 @@ def test_missing_weights_say_which_file_to_put_where(models):
         ("title: Mine|title: Mine\n5: x", "unknown key 5"),
         ("mean: [1, 2, 3]|mean: {file: m, sah1: x}", "mean: unknown key 'sah1'"),
         ("mean: [1, 2, 3]|mean: mine", "mean leads back to mine"),
+        ("mean: [1, 2, 3]|mean: {file: m, where: 5}", "where must be text, not 5"),
         ("title: Mine|title: [", "not valid YAML"),
         ("title: Mine|title: 2015-13-45", "not valid YAML"),
     ],
@@ -169,6 +170,22 @@ def test_wrong_cards_are_sentences(models, change, sentence):
     (models / "mine.yaml").write_text(CARD.replace(before, after))
     with pytest.raises(UserError, match=rf"mine\.yaml: {sentence}"):
         cards.read("mine", models)
+
+
+def test_keys_may_be_left_blank(models):
+    (models / "mine.yaml").write_text(CARD + "where:\nlicence:\ncitation:\nlast_layer:\nlinks:\nsize:\nsha1:\n")
+    card = cards.read("mine", models)
+    assert (card.licence, card.citation, card.last_layer, card.file.where) == ("", "", {}, "")
+
+
+def test_a_file_that_is_had_by_hand_only_is_looked_at_too(models):
+    (models / "mine.yaml").write_text(CARD + "where: ask its authors\n")
+    (models / "mine.caffemodel").write_bytes(b"<html>quota exceeded")
+    with pytest.raises(UserError, match="what is wanted there: a web page, not the file; move it away; or INIT="):
+        cards.resolve("mine", models=models)
+    (models / "mine.caffemodel").write_bytes(weights())
+    assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
+    assert '"mine"' in (models / "fetched.json").read_text()
 
 
 def test_digests_in_capitals_are_the_same_digests(models):

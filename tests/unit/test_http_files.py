@@ -68,6 +68,37 @@ def test_what_came_is_gone_on_with_by_the_next_command(pages, fetch, tmp_path, c
     assert fetch() == path and len(page.asked) == 1  # whole already
 
 
+def test_parts_shorter_than_asked_for_are_put_together(pages, fetch, tmp_path):
+    pages["/net"] = Page(BODY, stop=[81_920, 8_192, 8_192])
+    assert why(fetch) == "the connection broke off"
+    pages["/net"] = page = Page(BODY, most=50_000)
+    assert fetch().read_bytes() == BODY
+    assert page.asked == [f"bytes={98_304 + 50_000 * n}-" for n in range(4)]
+
+
+def test_a_part_of_a_file_of_another_length_is_refused(pages, fetch):
+    pages["/net"] = Page(BODY, stop=[81_920, 8_192, 8_192])
+    assert why(fetch) == "the connection broke off"
+    pages["/net"] = page = Page(BODY[:-1])  # under the same ETag
+    assert fetch().read_bytes() == BODY[:-1]
+    assert page.asked == ["bytes=98304-", None]
+
+
+def test_what_replaces_a_part_is_not_gone_on_with_under_the_old_tag(pages, fetch, tmp_path, monkeypatch):
+    pages["/net"] = Page(BODY, stop=[81_920, 8_192, 8_192])
+    assert why(fetch) == "the connection broke off"
+    # Another file without a tag comes instead, and the process is killed within it: nothing can tidy up.
+    pages["/net"] = Page(BODY[::-1], etag=None, stop=[40_960])
+    with monkeypatch.context() as killed:
+        killed.setattr(http_files.Part, "remove", lambda self: None)
+        killed.setattr(http_files.Part, "keep_if_useful", lambda self: None)
+        killed.setattr(http_files, "ATTEMPTS", 1)
+        why(fetch)
+    pages["/net"] = page = Page(BODY)
+    assert fetch().read_bytes() == BODY
+    assert page.asked == [None]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -41,11 +41,13 @@ def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
 
 
 def test_how_a_tool_is_called_for_a_run(tmp_path):
-    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
+    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7), ("seed5", 1701)):
         run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant(word, seed))
-        python, tool, *words = shlex.split(run.command("evaluate"))
+        run.claim({"seed": seed, "variant": word, "iterations": 1})
+        python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
         given = dict(zip(words[::2], words[1::2], strict=True))
-        assert (python, tool) == (".venv/bin/python", "tools/evaluate.py")
+        assert (python.rpartition("/")[2], tool) == ("python", "tools/evaluate.py")
+        assert given.pop("--data") == "my photographs"
         named = runs.variant(given.pop("--variant", ""), int(given.pop("--seed", 1701)))
         assert Run(tmp_path, given["--subset"], given["--arch"], given["--init"], int(given["--fold"]), named) == run
 
@@ -96,5 +98,7 @@ def test_what_was_only_begun_is_in_nobodys_way(run):
 def test_other_fold_lists_are_told_how_to_come_back(run):
     run.claim({"test_list": "a", "seed": 1})
     run.result.touch()
-    with pytest.raises(UserError, match=r"another test_list; bring its fold lists back \(`make splits SEED=N`"):
+    with pytest.raises(
+        UserError, match=r"another test_list; bring its fold lists back \(shuffled ones by `make splits"
+    ):
         run.is_of({"test_list": "b", "seed": 1})
