@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentiment.console import UserError
-from sentiment.files import digest, read_json, read_text, replacing, sha256, write_if_changed, write_json, write_whole
+from sentiment.files import digests, read_json, read_text, replacing, sha256, write_if_changed, write_json, write_whole
 
 
 def test_written_file_holds_the_content_and_nothing_else_is_left(tmp_path):
@@ -68,7 +68,7 @@ def test_digests_are_those_of_hashlib(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("digest") / "file"
     path.write_bytes(content)
     assert sha256(path) == hashlib.sha256(content).hexdigest()
-    assert digest(path, "sha1") == hashlib.sha1(content).hexdigest()
+    assert digests(path, "sha1")["sha1"] == hashlib.sha1(content).hexdigest()
 
 
 json_values = st.recursive(
