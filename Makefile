@@ -35,7 +35,7 @@ endif
 # Shells export these for other ends; any other variable of the environment counts, which is said.
 $(foreach name,HOST PORT FILE,$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)))
 ifeq ($(MAKELEVEL),0)
-FOUND := $(strip $(foreach name,$(KNOWN),$(if $(filter environment,$(origin $(name))),$(name)=$($(name)))))
+FOUND := $(strip $(foreach name,$(KNOWN),$(if $(and $($(name)),$(filter environment,$(origin $(name)))),$(name)=$($(name)))))
 ifneq ($(FOUND),)
 $(warning from the environment: $(FOUND))
 endif
@@ -144,6 +144,7 @@ demo: $(READY) ## Table 2 on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)
 	$(PY) tools/demo_sources.py $(gpu) --init caffenet
 	$(MAKE) --no-print-directory table2 DATA=data/demo RUNS='$(DEMO_RUNS)'
+	echo 'Next: make report RUNS=$(DEMO_RUNS); make serve RUNS=$(DEMO_RUNS); make demo-paper'
 
 demo-paper: $(READY) ## all tables and figures on drawn pictures, no download
 	$(PY) tools/demo.py $(gpu)

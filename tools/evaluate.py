@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
-from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
+from sentiment.arguments import Parser, folds_of, runs_options, seed, subsets_of
 from sentiment.console import UserError
 from sentiment.files import sha256
 from sentiment.logs import stderr_to
@@ -38,7 +38,7 @@ def main(argv=None):
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option)
     option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
     option = parser.add_argument_group("any other two-way net").add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
@@ -111,6 +111,7 @@ def test(run, data, args):
         "versions": engine.versions(),
         "hashes": {"weights": sha256(weights), **{key: identity[key] for key in HASHES}},
         "choices": {key: identity[key] for key in CHOICES if key != "iterations"},
+        **({"note": data.note} if data.note else {}),
     }
     results.write_predictions(run.predictions, rows)
     results.write(run.result, result)  # last: it says that all else is there

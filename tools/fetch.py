@@ -46,7 +46,7 @@ def fetch_models(names, models):
     for name in names:
         with each:
             source = cards.resolve(name, models=models)
-            print(f"{name}: {source.path}, mean {source.mean}")
+            print(f"{name}: {source.path}, mean {source.mean}" if source.path else f"{name}: no file is needed")
     return each.status
 
 

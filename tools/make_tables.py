@@ -55,11 +55,14 @@ def main(argv=None):
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
     made = {name: make(found) for name, make in catalogue.TABLES.items() if {name, "all"} & set(args.table)}
-    for tables in made.values():
+    for name, tables in made.items():
+        if not tables:  # and none of other runs stays
+            for path in folder.glob(f"{name}.*"):
+                path.unlink()
         for table in tables:
             paths = ", ".join(map(str, table.write(folder)))
             listed = args.report or len(table.rows) > LONGEST
-            print(f"{table.title}: {len(table.rows)} rows" if listed else table.markdown())
+            print(f"{table.title}: {len(table.rows)} row{'s' * (len(table.rows) != 1)}" if listed else table.markdown())
             print(f"({paths})", flush=True)
     if args.report:
         made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, seed
 from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.console import UserError, python
 from sentiment.experiments import PARTS
@@ -44,7 +44,7 @@ def main(argv=None):
     option("--out", type=Path, default=Path("results"), help="folder of tables and figures (default: %(default)s)")
     option("--arch", choices=nets.ARCHITECTURES, help=f"subject of {', '.join(experiments.OF_ONE_NET)}")
     option("--init", help="likewise (default: the paper's)")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--seeds", type=int, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
     option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
     option("--batch-size", type=int, metavar="N", help="as for train.py")
@@ -77,22 +77,26 @@ def main(argv=None):
     for training, (source, seeds) in wanted.items():
         where = data, source, args.splits, args.runs
         of_seeds = [experiments.plans(training, *where, seed, given) for seed in seeds]
+        to_do = list(itertools.chain.from_iterable(untested(of_seeds)))
         try:
-            for plan in itertools.chain.from_iterable(untested(of_seeds)):
+            for plan in to_do:
                 plan.check_source()
             planned[training] = of_seeds
         except UserError as error:
             lacking.append(str(error))
-    if lacking and not planned:
-        raise UserError("; ".join(lacking))
+    lacking = list(dict.fromkeys(lacking))
+    if len(lacking) == 1 and not planned:
+        raise UserError(lacking[0])
     for sentence in lacking:
         print(f"left out: {sentence}", flush=True)
+    if lacking and not planned:
+        raise UserError(f"nothing can be made; {len(lacking)} things are missing, as said above")
     due = {training: untested(of_seeds) for training, of_seeds in planned.items()}
     announce(due, args)
     train_and_test(due, args)
     make(data, planned, args)
     if lacking:
-        raise UserError(f"left out: {'; '.join(lacking)}")
+        raise UserError(f"left out: {lacking[0] if len(lacking) == 1 else f'{len(lacking)} things, as said above'}")
     return 0
 
 

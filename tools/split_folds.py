@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from sentiment import console, dataset, download, files, folds, locks, paper
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, seed
 from sentiment.progress import patience
 
 AUTHORS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
@@ -32,7 +32,7 @@ def main(argv=None):
     parser.add_argument("--published", type=Path, help="folder with the authors' lists (default: fetched)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         help="of the shuffle, where the folds are not published (default: the lists there are, else 0)",
     )
     parser.add_argument(

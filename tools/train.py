@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, console, dataset, engine, folds, locks, nets, snapshots, solvers
-from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
+from sentiment.arguments import Parser, folds_of, runs_options, seed, subsets_of
 from sentiment.console import UserError
 from sentiment.files import half_written
 from sentiment.interrupt import Interrupted, postponed
@@ -34,7 +34,7 @@ def main(argv=None):
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option, init="a card's name, a .caffemodel, or scratch (default: %(default)s)")
     option("--mean", help="mean file, or b,g,r (default: the card's; for a file, the ImageNet means)")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
     option("--batch-size", type=int, metavar="N", help="images an iteration (default: 256)")
     option("--iterations", type=int, metavar="N", help="(default: those of 65 epochs)")
@@ -52,6 +52,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     nets.check_init(args.arch, args.init)
+    if args.gpu is None and engine.precision() == "tf32":
+        raise UserError("PRECISION: tf32 is a GPU's; give GPU too, or float32 or bf16")
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
     given = {**vars(args), **settings(args.set)}

@@ -19,6 +19,13 @@ _ARCH = "architecture (default: %(default)s)"
 _INIT = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)"
 
 
+def seed(text) -> int:
+    """The value of a --seed: a word of Caffe's generator, so that no two are the same and none means chance."""
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 32) - 1:,}")
+    return int(text)
+
+
 class Parser(argparse.ArgumentParser):
     """A command's parser, made from its docstring, and those of its subcommands.
 
@@ -73,7 +80,7 @@ def run_options(option):
     option("--arch", choices=nets.ARCHITECTURES, default="finetune", help=_ARCH)
     option("--init", default="caffenet", help=_INIT)
     option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=int, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
 
 
 def run_of(args) -> Run:

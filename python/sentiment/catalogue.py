@@ -1,13 +1,15 @@
 """Every table there is, by the name a user asks for it with."""
 
-from sentiment import claims, comparisons, loss_curves, paper, paper_tables
+from sentiment import claims, comparisons, departures, loss_curves, paper, paper_tables
 
 
 def convergence(study, fold=claims.FOLD):
     """Iterations to convergence of the nine initialisations' trainings on one fold."""
     curves = figure6_curves(study, fold)
     title = f"Convergence of the nine initialisations: training loss of five-agree fold {fold}"
-    return [loss_curves.table(curves, title, study.demo)] if any(curves.values()) else []
+    shown = [net for net in study.usual if (net.subset, net.arch) == (claims.FIVE, "finetune")]
+    notes = departures.about(study, shown)
+    return [loss_curves.table(curves, title, study.demo, notes)] if any(curves.values()) else []
 
 
 def figure6_curves(study, fold=claims.FOLD):

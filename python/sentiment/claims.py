@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sentiment import paper
+from sentiment import departures, paper
 from sentiment.paper_tables import FIVE, published_scores
 from sentiment.results import mean_std, score
 from sentiment.tables import NOTHING, SUBSET_TITLES, Score, Table, escaped, net_title
@@ -154,6 +154,7 @@ def table(study):
         rows.append([claim.title, claim.where, claim.means, here, numbers, printed])
     header = ["claim", "paper", "tried as", "here", "numbers here", "the paper's own numbers"]
     notes = [
+        *departures.about(study),
         "Each claim is tried as a comparison of means, in the words of the third column, and on the paper's own "
         "numbers too where it prints them. Accuracy is by the centre crop on the five-agree subset unless said "
         "otherwise. Held says nothing of chance: see the deviations and McNemar's test.",

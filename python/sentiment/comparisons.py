@@ -7,7 +7,7 @@ import itertools
 import math
 from pathlib import Path
 
-from sentiment import paper, results
+from sentiment import departures, paper, results
 from sentiment.tables import SUBSET_TITLES, Number, Table
 
 WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
@@ -91,6 +91,7 @@ def classes_table(study) -> Table:
         "accuracy",
     ]
     notes = [
+        *departures.about(study),
         "Counts over the test images of the folds there are, pooled; a wrong negative image was answered positive, and "
         "the other way round. Accuracy here is that of the pooled images, the last column's too.",
         *_seeds_note(study),
@@ -132,6 +133,7 @@ def mcnemar_tables(study) -> list[Table]:
         "p (Holm)",
     ]
     notes = [
+        *departures.about(study),
         "McNemar's exact test over the images both nets were tested on, in the same fold; p: how likely so uneven a "
         "split of “only first” and “only second” would be, were both nets equally good on such images (two-sided). "
         f"p (Holm) is adjusted for there being {len(rows)} tests here.",

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ FULL = {  # what a full disk says, in a user's words
     errno.EDQUOT: "your share of the disk is used up: make room, then the same command goes on",
     errno.EFBIG: "no file may be so large here (see `ulimit -f`): raise that, then the same command goes on",
 }
+
+
+_NO_MEMORY = re.compile("can't allocate memory|CUDA out of memory")  # as torch says it, on a CPU and on a card
 
 
 def run(main, argv=None):
@@ -58,7 +62,7 @@ def run(main, argv=None):
         # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
         sys.stdout = None
         return 141
-    except (UserError, OSError, RuntimeError) as error:
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
         sentence = sentence_of(error)
         verbose.log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
@@ -126,7 +130,9 @@ def sentence_of(error) -> str | None:
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)
     cause = error if isinstance(error, OSError) else error.__cause__
     number = cause.errno if isinstance(cause, OSError) else None
-    if isinstance(error, (UserError, engine)):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        sentence = "there is not enough memory for this; try a smaller BATCH, or --batch-size"
+    elif isinstance(error, (UserError, engine)):
         sentence = str(error)
     elif error is cause and number in _OUTSIDE:
         sentence = f"{error.filename or 'writing the output'}: {error.strerror}"

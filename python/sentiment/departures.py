@@ -10,6 +10,8 @@ from sentiment import nets, paper, solvers
 from sentiment.tables import SUBSET_TITLES, plain
 
 _NEAR = {"iterations": 15, "stepsize": 1}  # as far as a list without twins moves them
+_LONG = 60  # iterations from which on it does
+_OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
 
 
 def of(row) -> dict:
@@ -23,11 +25,35 @@ def of(row) -> dict:
     train_images = (len(paper.FOLDS) - 1) * row["test_images"]
     usual = {**asdict(solvers.schedule(row["arch"], train_images)), **asdict(nets.Choices())}
     values = {**row["choices"], "iterations": row["iterations"]}
-    return {
+    near = _NEAR if usual["iterations"] >= _LONG else {}
+    found = {
         name: values[name]
         for name, expected in usual.items()
-        if name in values and abs(values[name] - expected) > _NEAR.get(name, 0)
+        if name in values and abs(values[name] - expected) > near.get(name, 0)
     }
+    means = values.get("mean", paper.IMAGENET_MEANS_BGR)
+    if (
+        row["init"] not in _OWN_MEANS
+        and max(abs(a - b) for a, b in zip(means, paper.IMAGENET_MEANS_BGR, strict=True)) > 1
+    ):
+        found["mean"] = means
+    if values.get("channels_divisor", 1) != 1 and not row["demo"]:  # of which every title says so
+        found["channels_divisor"] = values["channels_divisor"]
+    return found
+
+
+def about(study, nets=None) -> list[str]:
+    """What a table is of, as its first notes: data set, runs, the data set's own note, and trainings that depart.
+
+    Parameters
+    ----------
+    study : study.Study
+    nets : iterable of study.Net, optional
+        Those in the table; all by default.
+    """
+    first = f"Data set: {study.dataset}, runs in {study.root}."
+    rows = [(net.title, row) for net in (study.nets if nets is None else nets) for row in net.rows]
+    return [f"{first} {study.note}".strip(), *note(rows)]
 
 
 def note(rows) -> list[str]:

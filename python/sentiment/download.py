@@ -177,20 +177,15 @@ def _there(wanted):
     book = trust.Book(path.parent)
     if book.knows(wanted):
         return path
-    advice = wanted.otherwise
     try:
         found = check(path, wanted)
-        if problem := book.problem(wanted, found):
-            advice = f"remove the entry of {wanted.key!r} in {book.path} to take it all the same"
+        problem = book.problem(wanted, found)
     except ValueError as error:
         problem = str(error)
     if problem:
         fetched = ", and it is fetched" if wanted.links else ""
-        raise UserError(
-            "; or ".join(
-                filter(None, [f"{path} is not what is wanted there: {problem}; move it away{fetched}", advice])
-            )
-        )
+        sentence = f"{path} is not what is wanted there: {problem}; move it away{fetched}"
+        raise UserError("; or ".join(filter(None, [sentence, wanted.otherwise])))
     with suppress(UserError), locks.held(path.parent, "noting what is there"):  # none in a folder that is read-only
         book.note(wanted.key, path, found)
         http_files.forget(path.parent, path.name)

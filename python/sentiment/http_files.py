@@ -139,7 +139,6 @@ def _take(url, part, limit):
     headers = {"Accept-Encoding": "identity"}  # bytes that can be counted, and asked for from some place on
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": about["validator"]}
-        print(f"  going on at {have / 1e6:.0f} MB", file=sys.stderr, flush=True)
     with open(part.path, "ab" if have else "wb") as file:
         answer = _Answer(file, part, have, limit)
         bar = True if sys.stderr.isatty() and not verbose.enabled() else _Lines()
@@ -175,6 +174,7 @@ class _Answer:
             if not length or not re.match(rf"bytes {self.have}-\d+/({self.total}|\*)$", given):
                 self.resumable = False
                 raise _Anew("another part of it than was asked for")
+            print(f"  going on at {self.have / 1e6:.0f} MB", file=sys.stderr, flush=True)
         elif response.status_code == 200:
             self.part.told.unlink(missing_ok=True)  # first: what comes now is not what it told of
             self.file.seek(0)

@@ -52,7 +52,8 @@ def table2(study):
             if (arch, init) == ("finetune", "caffenet") and not study.demo:
                 lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in paper.SUBSETS)])
     header = ["net", *(SUBSET_TITLES[subset] for subset in paper.SUBSETS)]
-    notes = _notes(study, [(*name, subset) for name in names for subset in paper.SUBSETS])
+    shown = [(*name, subset) for name in names for subset in paper.SUBSETS]
+    notes = _notes(study, shown, beside=("finetune", "caffenet") in names)
     return [Table("table2", f"Table 2: {TITLE}", notes, header, lines, study.demo)]
 
 
@@ -159,6 +160,7 @@ def seeds(study):
     numbers = ["seeds", "mean ± std over seeds", "lowest", "highest", "paper", "seeds below"]
     header = ["net", "subset", "tested by", *numbers]
     notes = [
+        *departures.about(study),
         "Each seed counts by its mean over the five folds; seeds that lack a fold are left out. The paper's ± is over "
         "folds, of one training each. Seeds below: those whose mean is below the paper's.",
     ]
@@ -200,7 +202,7 @@ def _difference(score, mean_std):
     return difference(score and score.mean, mean_std)
 
 
-def _notes(study, shown):
+def _notes(study, shown, beside=True):
     """What a table is of.
 
     Parameters
@@ -208,12 +210,13 @@ def _notes(study, shown):
     study : study.Study
     shown : iterable
         The nets in it, each a `study.Net` or its (arch, init, subset).
+    beside : bool
+        Differences from the paper are in it.
     """
-    deviation = "sample" if study.sample else "population"
-    first = f"Data set: {study.dataset}, runs in {study.root}. The ± is the {deviation} standard deviation."
     found = [study.net(*one) if isinstance(one, tuple) else one for one in shown]
-    otherwise = departures.note([(net.title, row) for net in found if net for row in net.rows])
-    return [first if study.demo else f"{first} {BESIDE}", *otherwise]
+    deviation = f"The ± is the {'sample' if study.sample else 'population'} standard deviation."
+    first, *more = departures.about(study, list(filter(None, found)))
+    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *more]
 
 
 def _trained(study, summary):

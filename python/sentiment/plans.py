@@ -1,6 +1,7 @@
 """One fold's training before it runs: inputs checked, schedule settled, definitions ready to write."""
 
 import functools
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -146,7 +147,7 @@ class Plan:
         if model and (problem := inspection.misfit(model, arch, self.divisor)):
             own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
-            advice = f"`make models FILE={path}` tells which ARCH it fits"
+            advice = f"`make models FILE={shlex.quote(str(path))}` tells which ARCH it fits"
             if own != self.divisor and arch != "squeezenet" and not inspection.misfit(model, arch, own):
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from sentiment import claims, paper
+from sentiment import claims, departures, paper
 from sentiment.files import read_json, read_text, write_if_changed
 from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
 
@@ -113,14 +113,19 @@ def _glance(study, tables):
     rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
     cells = [cell for row in rows for cell in row]
     within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
-    nets = len(study.nets)
+    nets, runs, departing = len(study.nets), len(study.rows), sum(bool(departures.of(row)) for row in study.rows)
     beside = f"{sum(within)} of {len(within)}"
     held = f"{words.count(claims.HELD)} of {tested}"
     items = [
-        *([] if study.demo else [(held, "claims of the paper that could be tested here held")]),
+        *([] if study.demo or not tested else [(held, "claims of the paper that could be tested here held")]),
         *([(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")] if within else []),
-        (str(nets), f"net{'s' * (nets != 1)}, each an architecture, an initialisation and a subset"),
-        (str(len(study.rows)), "trainings: a fold and a seed of a net"),
+        (str(nets), "nets, each an architecture, an initialisation and a subset" if nets != 1 else "net"),
+        (str(runs), "trainings: a fold and a seed of a net" if runs != 1 else "training"),
+        *(
+            [(str(departing), "of the trainings not as usual, as the tables name")]
+            if departing and not study.demo
+            else []
+        ),
     ]
     return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
 

@@ -31,6 +31,7 @@ SCHEMA = {  # key of result.json -> kind of its value
     "hashes": dict,  # SHA-256 of weights, source, train_list, test_list
     "choices": dict,  # what the paper does not state and this run chose
 }
+"""``note``, text, is there too where the data set's description has one."""
 
 
 def write(path, result):
@@ -145,7 +146,7 @@ def _checked(path, result):
         value = result.get(key)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise UserError(f"{path} is not a whole result: {key} must be {kind.__name__}, not {value!r}")
-    if unknown := set(result) - set(SCHEMA):
+    if unknown := set(result) - {*SCHEMA, "note"}:
         raise UserError(f"{path}: unknown key {min(unknown)!r} in a result")
     accuracy = result["accuracy"]
     if set(accuracy) != set(WAYS) or not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in accuracy.values()):

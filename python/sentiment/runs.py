@@ -167,7 +167,7 @@ class Run:
             raise UserError(
                 f"{self.folder} holds a run with another {', '.join(changed)}; "
                 + (
-                    "bring its fold lists back (shuffled ones by `make splits SEED=N`, 0 unless another was given), "
+                    "bring its fold lists back (shuffled ones by `make splits SEED=N` with their DATA and seed), "
                     if lists
                     else ""
                 )

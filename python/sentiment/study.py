@@ -124,6 +124,12 @@ class Study:
         return [row for net in self.nets for row in net.rows]
 
     @property
+    def note(self):
+        """What the data set's description says to whoever reads a table, as the runs last recorded it."""
+        said = next((row["note"] for row in reversed(self.rows) if row.get("note")), "")
+        return said if said.endswith((".", "!", "?")) or not said else f"{said}."
+
+    @property
     def usual(self):
         """The nets that are no variants, which the paper's tables are of."""
         return [net for net in self.nets if not net.variant]

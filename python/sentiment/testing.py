@@ -4,6 +4,7 @@ An image is warped to 256×256, its channels' means are subtracted, and ten crop
 centre, and their mirrors. The fifth is what Classifier takes without oversampling, so one pass serves both.
 """
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,8 @@ def mean_image(path) -> np.ndarray:
     except (DecodeError, ValueError, IndexError) as error:
         if Path(path).suffix == ".npy":
             raise UserError(f"{path} is numpy's; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}") from error
-        raise UserError(
-            f"{path} is no mean image of three channels in binaryproto form; `make models FILE={path}` says what it is"
-        ) from error
+        advice = f"`make models FILE={shlex.quote(str(path))}` says what it is"
+        raise UserError(f"{path} is no mean image of three channels in binaryproto form; {advice}") from error
     return image.astype(float)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shlex
 
 from sentiment import inspection
 from sentiment.console import UserError, sentence_of
@@ -42,7 +43,11 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     except RuntimeError as error:
         if (sentence := sentence_of(error)) is None:
             raise
-        advice = f"; `make models FILE={source}` tells which ARCH it fits" if OTHER_SHAPE in sentence else ""
+        advice = (
+            f"; `make models FILE={shlex.quote(str(source))}` tells which ARCH it fits"
+            if OTHER_SHAPE in sentence
+            else ""
+        )
         raise UserError(f"{sentence.rstrip('.')}{advice}") from error
     new = [name for name in before if math.isnan(net.params[name][0].data.flat[0])]
     for name in new:

@@ -52,7 +52,10 @@ class Book:
         if wanted.known or entry is None or entry["sha256"] == found["sha256"]:
             return ""
         whence = f" from {entry['link']}" * bool(entry.get("link"))
-        return f"not the file that was first had{whence}, whose SHA-256 stands in {self.path}"
+        return (
+            f"not the file that was first had{whence}, whose SHA-256 stands in {self.path} (remove the entry of "
+            f"{wanted.key!r} there to take it all the same)"
+        )
 
     def knows(self, wanted) -> bool:
         """Whether the file that lies there was looked at and found right, and has not been changed since."""

@@ -293,6 +293,34 @@ def test_a_start_that_failed_is_in_nobodys_way(tool, tiny, capfd, tmp_path):
     assert "no image" not in (tiny.folder(init="copy") / "train.log").read_text()
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999", "x", "1.5"])
+def test_a_seed_is_a_word_of_the_generator(tool, tiny, capfd, seed):
+    for name in ("train", "evaluate", "paper", "split_folds"):
+        with pytest.raises(SystemExit) as stop:
+            tool(name, "--data", tiny.data, f"--seed={seed}")
+        assert stop.value.code == 2
+        assert "is no whole number from 0 to 4,294,967,295" in capfd.readouterr().err
+    assert not tiny.runs.exists()
+
+
+def test_too_little_memory_is_a_sentence(tool, tiny, capfd, monkeypatch):
+    for error in (
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried 6"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("sentiment.plans.Plan.train_val", lambda self, error=error: (_ for _ in ()).throw(error))
+            sentence = refused(tool, capfd, "train", *tiny.options)
+        assert sentence == "there is not enough memory for this; try a smaller BATCH, or --batch-size"
+
+
+def test_tf32_without_a_card_is_refused(tool, tiny, capfd, monkeypatch):
+    monkeypatch.setenv("CAFFE_PRECISION", "tf32")
+    assert refused(tool, capfd, "train", *tiny.options).startswith("PRECISION: tf32 is a GPU's; give GPU too")
+    assert not tiny.runs.exists()
+
+
 def test_a_part_with_nets_of_its_own_takes_no_other(tool, tiny, capfd):
     with pytest.raises(SystemExit):
         tool("paper", "table5", "--data", tiny.data, "--init", "places")

@@ -65,6 +65,13 @@ def test_a_run_s_name_does_where_its_source_is_gone(tool, trained):
     assert tool("evaluate", *trained.options[:-2], "--init", "source") == 0
 
 
+def test_the_data_sets_note_goes_with_its_results(tool, tiny):
+    (tiny.data / "dataset.yaml").write_text((tiny.data / "dataset.yaml").read_text() + "note: Shot in 2026\n")
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    assert tool("evaluate", *tiny.options) == 0
+    assert results.read(tiny.folder() / "result.json")["note"] == "Shot in 2026"
+
+
 def test_any_net(tool, trained, capfd, tmp_path):
     folder = trained.folder()
     model = ["--model", folder / "deploy.prototxt", "--weights", folder / "snapshot_iter_6.caffemodel"]

@@ -31,6 +31,17 @@ def test_all_tables_are_written_in_three_forms_and_left_alone_the_second_time(to
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_tables_of_other_runs_leave_none_behind(tool, tmp_path):
+    made_up.five(tmp_path / "two")
+    made_up.five(tmp_path / "two", init="places")
+    made_up.five(tmp_path / "one")
+    out = ["--out", tmp_path / "results"]
+    assert tool("make_tables", "--runs", tmp_path / "two", *out) == 0
+    assert {"mcnemar.md", "mcnemar.csv", "mcnemar.tex"} <= written(tmp_path / "results" / "deepsent")
+    assert tool("make_tables", "--runs", tmp_path / "one", *out) == 0
+    assert not {name for name in written(tmp_path / "results" / "deepsent") if name.startswith("mcnemar")}
+
+
 def test_one_table_of_some_runs(tool, tmp_path):
     made_up.run(tmp_path / "runs", 1)
     made_up.run(tmp_path / "runs", 1, init="places")

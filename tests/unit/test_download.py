@@ -143,7 +143,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(path, monkeypatch):
         assert download.obtain(wanted) == path
     put(path, b"something else")
     with pytest.raises(
-        UserError, match=r"not the file that was first had.*remove the entry of 'net' in .*fetched\.json"
+        UserError, match=r"not the file that was first had.*fetched\.json \(remove the entry of 'net' there"
     ):
         download.obtain(wanted)
     put(path)

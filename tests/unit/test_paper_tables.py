@@ -164,6 +164,35 @@ def test_other_choices_than_the_usual_are_named_and_only_of_nets_that_are_shown(
     ) in table.notes
 
 
+def test_a_mean_that_is_not_the_sources_is_named_and_so_are_fewer_channels():
+    rows = trained(*((made_up.result(fold, 0.8, mean=[0.0, 0.0, 0.0], channels_divisor=8), {}) for fold in paper.FOLDS))
+    [table] = paper_tables.table2(of(rows))
+    assert "Not trained as usual: all nets: mean 0, 0, 0, channels_divisor 8." in table.notes
+    own = trained(*((made_up.result(fold, 0.8, init="places", mean=[105.0, 113.0, 116.0]), {}) for fold in paper.FOLDS))
+    assert "Not trained" not in paper_tables.table5(of(own))[0].markdown()
+
+
+def test_a_few_iterations_more_count_where_there_are_few():
+    few = {"test_images": 12, "iterations": 3}
+    rows = [row | few for row in (made_up.result(fold, 0.8) for fold in paper.FOLDS)]
+    assert "iterations 3" in paper_tables.table2(of(rows))[0].markdown()
+
+
+@pytest.mark.parametrize("name", ["claims", "classes", "mcnemar", "convergence", "runs"])
+def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path, name):
+    for init in "caffenet", "places":
+        made_up.five(tmp_path, init=init)  # of 60 iterations on 100 images
+    [found] = study.read(tmp_path)
+    for table in catalogue.TABLES[name](found):
+        assert table.notes[0].startswith(f"Data set: deepsent, runs in {tmp_path}.")
+        assert any(note.startswith("Not trained as usual: ") for note in table.notes)
+
+
+def test_the_data_sets_own_note_stands_below_its_tables():
+    rows = [{**row, "note": "Shot in 2026"} for row in FIVE]
+    assert paper_tables.table2(of(rows))[0].notes[0] == "Data set: deepsent, runs in runs. Shot in 2026."
+
+
 def test_drawn_pictures_are_set_beside_the_paper_s_numbers_but_not_measured_by_them():
     rows = [made_up.result(fold, 0.8, demo=True) for fold in paper.FOLDS]
     for make in (
