@@ -34,7 +34,7 @@ import yaml
 from sentiment import download, trust, verbose
 from sentiment.console import UserError, python
 from sentiment.files import PROJECT, read_text
-from sentiment.paper import IMAGENET_MEANS_BGR
+from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
@@ -122,7 +122,7 @@ def read(name, models=MODELS, _above=()) -> Card:
         name=name,
         title=card["title"],
         about=card["about"],
-        file=_wanted(card, path, models, name, _is_weights),
+        file=_wanted(card, path, models, name, _is_caffenet if name in INITIALISATIONS else _is_weights),
         mean=_mean(card["mean"], path, models, (*_above, name)),
         last_layer=card.get("last_layer") or {},
         licence=card.get("licence") or "",
@@ -329,6 +329,15 @@ def _is_weights(path):
     _told(inspection.read, path)
 
 
+def _is_caffenet(path):
+    """Raise a ValueError where a file holds no weights of the CaffeNet template, as all of the paper's nine are."""
+    from sentiment import inspection
+
+    model = _told(inspection.read, path)
+    if problem := inspection.misfit(model, "finetune", model.divisor):
+        raise ValueError(f"it is no CaffeNet: {problem}")
+
+
 def _is_mean(path):
     """Raise a ValueError where a file is no mean image."""
     from sentiment import testing
@@ -338,7 +347,7 @@ def _is_mean(path):
 
 def _told(reader, path):
     try:
-        reader(path)
+        return reader(path)
     except UserError as error:
         raise ValueError(f"it {str(error).removeprefix(str(path)).partition(';')[0].strip()}") from error
 

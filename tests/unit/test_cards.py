@@ -216,6 +216,16 @@ def test_what_lies_where_a_card_has_links_must_be_weights(models):
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
 
 
+def test_another_network_is_not_taken_for_one_of_the_papers(models):
+    (models / "places.yaml").write_text(CARD.replace("mine", "places") + "where: its page\n")
+    (models / "places.caffemodel").write_bytes(weights())
+    with pytest.raises(
+        UserError, match="is not what is wanted there: it is no CaffeNet: there is no layer conv1; move it away"
+    ):
+        cards.resolve("places", models=models)
+    assert not (models / "fetched.json").exists()
+
+
 def test_a_mean_that_is_none_is_not_taken_for_one(models):
     (models / "mine.yaml").write_text(CARD.replace("[1, 2, 3]", "{file: m.binaryproto, links: [http://127.0.0.1:9/m]}"))
     (models / "m.binaryproto").write_bytes(b"{}")
