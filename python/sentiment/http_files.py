@@ -60,7 +60,8 @@ def fetch(url, folder, name, limit) -> Path:
     part = Part(folder, name, url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _take(url, part, limit)
+            while _take(url, part, limit):  # a part of what was asked for, as some caches give it
+                pass
             return part.path
         except (requests.RequestException, _Anew) as error:
             pause = _pause(error, part)
@@ -131,11 +132,11 @@ class Part:
 
 
 def _take(url, part, limit):
-    """One try: the whole file, or the rest of it."""
+    """One request: for the whole file, or the rest of it. Whether some is left after the answer."""
     about = part.about()
     have = part.path.stat().st_size if about else 0
     if have and have == about["total"]:
-        return
+        return False
     headers = {"Accept-Encoding": "identity"}  # bytes that can be counted, and asked for from some place on
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": about["validator"]}
@@ -151,8 +152,7 @@ def _take(url, part, limit):
             if not answer.resumable:
                 part.remove()
             raise
-    if answer.resumable and answer.have < answer.total:  # a part of what was asked for, as some caches give it
-        _take(url, part, limit)
+    return answer.resumable and answer.have < answer.total
 
 
 class _Answer:
