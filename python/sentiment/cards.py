@@ -310,7 +310,8 @@ def _check_alone(card, models):
             others.append(read(name, models))
     for other in others:
         for own in _files(card):
-            if any(of.path == own.path and replace(of, key=own.key) != own for of in _files(other)):
+            same = [replace(of, key=own.key, looks=own.looks) for of in _files(other) if of.path == own.path]
+            if any(of != own for of in same):
                 raise UserError(
                     f"{models / card.name}.yaml and {other.name}.yaml both keep a file as {own.path.name}, and not the "
                     "same one; give one of the two another `file`"

@@ -204,6 +204,10 @@ def test_two_cards_do_not_share_a_name_for_two_files(models):
     (models / "other.yaml").write_text(CARD + "links: [http://a/b]\n")  # the same file of two cards
     (models / "mine.caffemodel").write_bytes(weights())
     assert cards.resolve("other", models=models).path == models / "mine.caffemodel"
+    (models / "places.yaml").write_text(
+        CARD + "links: [http://a/b]\n"
+    )  # one of the nine, which is looked at more closely
+    assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
 
 
 def test_what_lies_where_a_card_has_links_must_be_weights(models):
