@@ -72,7 +72,7 @@ paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' 
 
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-paper test test-all coverage check conformance data models splits prototxt solvers fold \
+.PHONY: help setup demo demo-paper test test-all test-gpu coverage check conformance data models splits prototxt solvers fold \
         fold-all table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report \
         serve bench growth lock clean
 
@@ -156,6 +156,9 @@ test: $(READY) ## the quick tests, and the slowest ten of them
 
 test-all: $(READY) ## all tests: real sizes and interrupts too
 	$(PYTEST) $(SLOWEST) -m 'slow or not slow'
+
+test-gpu: $(READY) ## the tests that need a CUDA card
+	$(PYTEST) -m gpu tests/conformance/test_gpu.py tests/unit/test_gpu.py tests/e2e/test_gpu_tools.py
 
 coverage: $(READY) ## lines of python/ that the quick tests do not reach
 	$(PY) -m coverage erase

@@ -10,6 +10,38 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rehearse-gpu",
+        action="store_true",
+        help="run the tests marked gpu with the CPU standing in for the card: all of the code, none of its rounding",
+    )
+
+
+@pytest.fixture
+def on_gpu(request, monkeypatch):
+    """Call it to compute on the first CUDA card until the test ends; without one the test is skipped."""
+    import torch
+
+    import caffe
+    from caffe import mode
+
+    if request.config.getoption("--rehearse-gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+        monkeypatch.setattr(mode, "device", lambda: torch.device("cpu"))
+    elif not torch.cuda.is_available():
+        pytest.skip("needs a CUDA card (--rehearse-gpu tries the code without one)")
+
+    def choose():
+        caffe.set_device(0)
+        caffe.set_mode_gpu()
+
+    yield choose
+    caffe.set_mode_cpu()
+
+
 def pytest_configure():
     """Let processes that tests start hear the signals that a job in the background (`nohup make test &`) ignores."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

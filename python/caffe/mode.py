@@ -1,5 +1,6 @@
 """Where and how exactly the engine computes: process-wide choices, the first as in Caffe (common.cpp)."""
 
+import contextlib
 import os
 
 import torch
@@ -48,6 +49,12 @@ def device():
     return torch.device("cuda", _state["device"]) if _state["gpu"] else _CPU
 
 
+def to_device(tensor):
+    """A tensor of the CPU on the current device. A GPU goes on with what it computes meanwhile."""
+    target = device()
+    return tensor if target.type == "cpu" else tensor.pin_memory().to(target, non_blocking=True)
+
+
 def is_gpu():
     """Whether GPU mode is on."""
     return _state["gpu"]
@@ -63,6 +70,17 @@ def precision():
     if chosen not in PRECISIONS:
         raise CaffeError(f"{PRECISION} is '{chosen:.40}': it should be one of {', '.join(PRECISIONS)}.")
     return chosen
+
+
+@contextlib.contextmanager
+def exact_products():
+    """Products of tensors in this context are in float32 whatever the mode's precision."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def products(function, *operands):

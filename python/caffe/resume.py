@@ -5,7 +5,6 @@ resumed training gives, on a CPU with as many threads, the same weights bit for 
 Python layer's own variables are its author's to keep.
 """
 
-import base64
 import json
 import os
 
@@ -36,9 +35,6 @@ def capture(solver):
         "torch": torch.__version__,
         "precision": mode.precision(),
         "global": global_stream().state(),
-        "cuda": base64.b64encode(bytes(torch.cuda.get_rng_state(mode.device()).tolist())).decode()
-        if mode.is_gpu()
-        else None,
         "nets": [_layer_states(net) for net in (solver.net, *solver.test_nets)],
     }
 
@@ -103,6 +99,3 @@ def _restore(solver, saved):
         for name, layer in layers.items():
             layer.set_state(states[name])
     global_stream().set_state(saved["global"])
-    if saved["cuda"] and mode.is_gpu():
-        raw = torch.tensor(list(base64.b64decode(saved["cuda"])), dtype=torch.uint8)
-        torch.cuda.set_rng_state(raw, mode.device())

@@ -143,7 +143,7 @@ class PictureLayer(Layer):
 
     def _load(self):
         data, labels = (self._load_on_device if mode.is_gpu() else self._load_on_host)()
-        return data, torch.tensor(labels, dtype=torch.float32), self._stand()
+        return data, mode.to_device(torch.tensor(labels, dtype=torch.float32)), self._stand()
 
     def _load_on_host(self):
         data, labels = None, []
