@@ -16,8 +16,10 @@ layer {{ name: "data" type: "ImageData" top: "data" top: "label"
 layer {{ name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
   convolution_param {{ num_output: 8 kernel_size: 5 stride: 2 weight_filler {{ type: "gaussian" std: 0.01 }} }} }}
 layer {{ name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }}
-layer {{ name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param {{ pool: MAX kernel_size: 3 stride: 2 }} }}
-layer {{ name: "norm1" type: "LRN" bottom: "pool1" top: "norm1" lrn_param {{ local_size: 5 alpha: 0.0001 beta: 0.75 }} }}
+layer {{ name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
+  pooling_param {{ pool: MAX kernel_size: 3 stride: 2 }} }}
+layer {{ name: "norm1" type: "LRN" bottom: "pool1" top: "norm1"
+  lrn_param {{ local_size: 5 alpha: 0.0001 beta: 0.75 }} }}
 layer {{ name: "fc6" type: "InnerProduct" bottom: "norm1" top: "fc6"
   inner_product_param {{ num_output: 32 weight_filler {{ type: "xavier" }} }} }}
 layer {{ name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6" }}
