@@ -68,7 +68,7 @@ def sample(places, more):
         for fold in paper.FOLDS[:2]:
             start = time.perf_counter()
             which = [*places, "--subset", subset, "--arch", arch, "--init", of_kind[0].init, "--fold", fold]
-            train([str(word) for word in [*which, *more]])
+            train([str(word) for word in [*which, "--keep-diverged", *more]])
             evaluate([str(word) for word in which])
             seconds.append(time.perf_counter() - start)
         nets = len(of_kind) * len(paper.FOLDS)

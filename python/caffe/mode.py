@@ -36,6 +36,7 @@ def set_mode_gpu():
     tf32 = precision() == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True  # the same training, and one resumed, gives the same weights
     _state["gpu"] = True
 
 

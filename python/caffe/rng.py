@@ -17,6 +17,25 @@ _TWO_32 = np.float32(_WORD)
 _CHUNK = 1 << 16  # of a shuffle: a redrawn word shifts the rest of its chunk only
 
 
+class _Ahead(threading.Thread):
+    """Words on their way; numpy draws them without holding Python's lock."""
+
+    def __init__(self, draw, n):
+        super().__init__(daemon=True)
+        self.n = n
+        self._draw = draw
+        self._words = None
+        self.start()
+
+    def run(self):
+        self._words = self._draw(self.n)
+
+    def result(self):
+        """The words, once they are drawn."""
+        self.join()
+        return self._words
+
+
 class Stream:
     """An mt19937 of 32-bit words, seeded as the standard says (``seed`` counts modulo 2**32)."""
 
@@ -25,21 +44,40 @@ class Stream:
         # RandomState's words are frozen across numpy versions; Generator's may change
         self._random = np.random.RandomState(self._twister)
         self._random.seed(seed % _WORD)
+        self._ahead = None  # where the stream stands, and a thread that draws the words from there
+
+    def _draw(self, n):
+        return self._random.randint(0, _WORD, size=n, dtype=np.uint32)
 
     def word(self):
         """The next word."""
+        self.mark()
         return int(self._twister.random_raw())
 
-    def words(self, n):
-        """The next ``n`` words, uint32."""
-        return self._random.randint(0, _WORD, size=n, dtype=np.uint32)
+    def words(self, n, ahead=False):
+        """The next ``n`` words, uint32; ``ahead``: a thread draws as many more, for the next call of that size."""
+        drawn = None
+        if self._ahead is not None and self._ahead[1].n == n:
+            drawn = self._ahead[1].result()
+        else:
+            self.mark()
+        words = self._draw(n) if drawn is None else drawn
+        self._ahead = (self._twister.state, _Ahead(self._draw, n)) if ahead else None
+        return words
 
     def mark(self):
         """Where the stream stands, for ``rewind``."""
+        if self._ahead is not None:
+            mark, thread = self._ahead
+            thread.result()
+            self.rewind(mark)
         return self._twister.state
 
     def rewind(self, mark):
         """Stand where ``mark()`` was taken."""
+        if self._ahead is not None:
+            self._ahead[1].result()
+            self._ahead = None
         self._twister.state = mark
 
     def state(self):
@@ -133,12 +171,12 @@ def _below(counts, stream):
     return values
 
 
-def keep_mask(stream, n, ratio):
+def keep_mask(stream, n, ratio, ahead=False):
     """Dropout's mask: ``n`` booleans, True where kept, one word each; ``ratio`` is the part dropped.
 
-    The comparison is in double although the ratio is a float32 (dropout_layer.cpp).
+    The comparison is in double although the ratio is a float32 (dropout_layer.cpp). ``ahead`` as in `Stream.words`.
     """
-    return _bernoulli(stream, n, 1 - float(np.float32(ratio)), float(_WORD - 1))
+    return _bernoulli(stream, n, 1 - float(np.float32(ratio)), float(_WORD - 1), ahead)
 
 
 def bernoulli(stream, n, p):
@@ -149,10 +187,10 @@ def bernoulli(stream, n, p):
     return _bernoulli(stream, n, p, _TWO_32)
 
 
-def _bernoulli(stream, n, p, most):
+def _bernoulli(stream, n, p, most, ahead=False):
     if p == 0:
         return np.zeros(n, bool)
-    words = stream.words(n)
+    words = stream.words(n, ahead)
     return words <= np.uint32(p * most) if isinstance(most, float) else words.astype(np.float32) <= p * most
 
 

@@ -34,7 +34,7 @@ class Script:
     def word(self):
         return int(self.words(1)[0])
 
-    def words(self, n):
+    def words(self, n, ahead=False):
         self.at += n
         return self.all[self.at - n : self.at]
 
@@ -151,6 +151,26 @@ def test_global_stream_is_one_per_thread_and_seeded_by_chance_until_told():
         thread.join()
     assert seen[0] != seen[1]
     assert global_stream().word() == Stream(11).word()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["words", "ahead", "word", "mark", "state"]), st.integers(1, 700)), max_size=12)
+)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_words_drawn_ahead_are_those_drawn_in_time(calls):
+    plain, ahead = Stream(7), Stream(7)
+    for call, n in calls:
+        if call == "word":
+            assert ahead.word() == plain.word()
+        elif call == "mark":
+            mark = ahead.mark()
+            ahead.words(n, ahead=True)
+            ahead.rewind(mark)
+        elif call == "state":
+            assert ahead.state() == plain.state()
+        else:
+            for size in (n, n):  # the second of a size is the one that was drawn ahead
+                np.testing.assert_array_equal(ahead.words(size, ahead=call == "ahead"), plain.words(size))
 
 
 @pytest.mark.parametrize(("seed", "n"), [(1, 30000), (2, 1), (3, 0), (4, 17)])

@@ -228,7 +228,8 @@ class Dropout(Neuron):
     def compute(self, x):
         if self.phase != TRAIN:
             return x
-        mask = torch.from_numpy(keep_mask(global_stream(), x.numel(), self.ratio))
+        # a GPU leaves the CPU the time to draw the next mask, of the next such layer or iteration, meanwhile
+        mask = torch.from_numpy(keep_mask(global_stream(), x.numel(), self.ratio, ahead=mode.is_gpu()))
         self.mask = mode.to_device(mask).view(x.shape)
         return x * self.mask * (1 / (1 - self.ratio))
 
