@@ -29,11 +29,13 @@ from ._caffe import (
 )
 from .classifier import Classifier
 from .errors import CaffeError
+from .forks import keep_children_working
 from .heap import keep_freed_memory
 from .net_spec import NetSpec, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
 
 keep_freed_memory()
+keep_children_working()
 
 #: The Caffe whose behaviour this is.
 __version__ = "1.0.0"

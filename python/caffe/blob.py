@@ -1,6 +1,8 @@
 """Blobs: N-d float32 arrays with a gradient beside them, numpy for users and torch for layers (blob.cpp)."""
 
 import math
+import weakref
+from typing import Any
 
 import torch
 
@@ -17,33 +19,65 @@ def from_array(array):
     return torch.tensor(array, dtype=torch.float32)
 
 
-class Memory:
-    """One float32 region. ``tensor`` is what the engine computes with, ``host`` what a user was handed as numpy.
+def _is_plain(tensor):
+    """Whether a tensor lies in memory as numpy's arrays do, in the order of its axes, and aligned as `from_array` says.
 
-    Layers hand over the tensors they made, without a copy, until a user has asked for the numpy view: from then on
-    results are copied into that view's storage, so that the view stays an alias of the blob. Untouched memory is
-    zero and costs nothing.
+    ``is_contiguous`` takes any stride for an axis of one, but torch chooses kernels by it.
+    """
+    stride = 1
+    for size, own in zip(reversed(tensor.shape), reversed(tensor.stride())):
+        if own != stride:
+            return False
+        stride *= size
+    return tensor.data_ptr() % 64 == 0
+
+
+class Memory:
+    """One float32 region: ``tensor`` is what the engine computes with, ``host`` what a user was handed as numpy.
+
+    Where a tensor lies as numpy's arrays do, the two are one memory. Where it does not, say channels-last, each keeps
+    its own: results are copied to ``host``, and what may have been written there is copied back, into the layout that
+    was there, before the engine reads. So a look changes no layout or alignment, and with them no rounding. When the
+    user has let go of the view, ``host`` goes too. No ``tensor`` means zeros, which cost nothing.
     """
 
-    __slots__ = ("borrowed", "capacity", "host", "tensor")
+    __slots__ = ("_view", "borrowed", "capacity", "host", "lent", "tensor")
 
     def __init__(self, capacity):
         self.capacity = capacity
-        self.tensor = None
-        self.host = None
+        self.tensor: Any = None
+        self.host: Any = None
+        self.lent = False  # whether the user may have written to host; on a GPU only until the engine reads
         self.borrowed = False
+        self._view: Any = None  # weak: the array that all handed-out views are based on
+
+    def _settle(self):
+        """Take in what was written to the view, and forget it where nobody holds it any more."""
+        if self.host is None:
+            return
+        if self.lent:
+            if self.tensor is None:
+                self.tensor = self.host if self.host.any() else None
+            elif self.tensor is not self.host:
+                self.tensor.copy_(self.host[: self.tensor.numel()].view(self.tensor.shape))
+        self._release()
+
+    def _release(self):
+        """Forget the view where nobody holds it; otherwise on the CPU it may be written to at any time."""
+        if self._view() is None:
+            self.host = None
+        self.lent = self.host is not None and not mode.is_gpu()
 
     def read(self, shape):
         """The values as a tensor of ``shape`` on the current device; an alias, not a copy."""
+        self._settle()
         device = mode.device()
+        if self.tensor is None:
+            on_cpu = self.host is not None and device.type == "cpu"
+            self.tensor = self.host if on_cpu else torch.zeros(self.capacity, device=device)
+        elif self.tensor.device != device:
+            self.write(self.tensor.to(device))
         tensor = self.tensor
-        if tensor is None:
-            tensor = torch.zeros(self.capacity, device=device) if self.host is None else self.host.to(device)
-        elif tensor.device != device:
-            tensor = tensor.to(device)
-            if device.type == "cpu" and self.host is not None:
-                tensor = self.host.copy_(tensor.reshape(-1)[: self.host.numel()])
-        self.tensor = tensor
         if tensor.shape == shape:
             return tensor
         count = math.prod(shape)
@@ -55,54 +89,78 @@ class Memory:
         return flat[:count].view(shape)
 
     def write(self, tensor):
-        """Take ``tensor`` as the new values. The caller gives it up unless a view was handed out."""
+        """Take ``tensor`` as the new values. The caller gives it up unless a view is held."""
         self.borrowed = False
-        if self.host is not None and tensor.device.type == "cpu":
+        self.tensor = tensor
+        if self.host is None:
+            return
+        self._release()
+        if self.lent and tensor.device.type == "cpu":
             self.host[: tensor.numel()].copy_(tensor.reshape(-1))
-            self.tensor = self.host
-        else:
-            self.tensor = tensor
+            if _is_plain(tensor):
+                self.tensor = self.host
 
     def borrow(self, tensor):
         """Show the values of a tensor that stays another's; it is copied before anyone may write here."""
         self.write(tensor)
         self.borrowed = self.tensor is tensor
 
-    def own(self):
-        """Make the values this memory's own again."""
+    def change(self, shape):
+        """The values as `read` gives them, but this memory's own, and for the engine to change in place."""
         if self.borrowed and self.tensor is not None:
             self.tensor = self.tensor.clone()
         self.borrowed = False
+        values = self.read(shape)
+        if self.lent and self.tensor is not self.host:
+            self.tensor = self.host
+            return self.read(shape)
+        return values
 
     def zero(self):
-        """Set everything to zero, at no cost where no view was handed out."""
+        """Set everything to zero, at no cost where no view is held."""
         self.borrowed = False
         self.tensor = None
         if self.host is not None:
             self.host.zero_()
+            self._release()
 
     def add(self, tensor):
         """Add ``tensor`` to the values; onto zeros it is simply taken."""
-        if self.tensor is None and self.host is None:
-            self.tensor = tensor
+        if not _is_plain(tensor):
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        self._settle()
+        if self.tensor is None:
+            self.write(tensor)
         else:
-            self.own()
-            self.read(tensor.shape).add_(tensor)
+            self.change(tensor.shape).add_(tensor)
 
     def numpy(self, shape):
         """A writable, C-contiguous numpy view; what is written there is what the engine sees next."""
-        self.own()
-        if self.host is None:
-            values = self.read(shape)
-            whole = values if self.tensor is None or not self.tensor.is_contiguous() else self.tensor
-            flat = whole.reshape(-1)
-            if flat.numel() < self.capacity:
-                flat = torch.cat([flat, flat.new_zeros(self.capacity - flat.numel())])
-            self.host = flat.detach().to("cpu")
-        elif self.tensor is not None and self.tensor is not self.host:
+        self._settle()
+        if self.borrowed and self.tensor is not None:
+            self.tensor = self.tensor.clone()
+        self.borrowed = False
+        view = None if self.host is None else self._view()
+        if view is None:
+            view = self._hand_out()
+        elif not self.lent and self.tensor is not None:
             self.host[: self.tensor.numel()].copy_(self.tensor.reshape(-1))
-        self.tensor = None if mode.is_gpu() else self.host
-        return self.host[: math.prod(shape)].view(shape).numpy()
+        self.lent = True
+        return view[: math.prod(shape)].reshape(shape)
+
+    def _hand_out(self):
+        """Make ``host``: the tensor's own memory where that is all of it and plain, else a copy."""
+        tensor = self.tensor
+        whole = tensor is not None and tensor.device.type == "cpu" and tensor.numel() == self.capacity
+        if whole and _is_plain(tensor):
+            self.host = self.tensor = tensor.detach().view(-1)
+        else:
+            self.host = torch.zeros(self.capacity)
+            if tensor is not None:
+                self.host[: tensor.numel()].copy_(tensor.reshape(-1))
+        view = self.host.numpy()
+        self._view = weakref.ref(view)
+        return view
 
 
 class Blob:
@@ -166,6 +224,10 @@ class Blob:
         """The values as a torch tensor on the current device, without history."""
         return self._data.read(self._shape)
 
+    def own_tensor(self):
+        """The values as a torch tensor that may be changed in place."""
+        return self._data.change(self._shape)
+
     def set_tensor(self, tensor):
         """Take a tensor of this blob's shape as its values (the engine's way of writing)."""
         self._data.write(tensor)
@@ -176,8 +238,7 @@ class Blob:
 
     def own_diff_tensor(self):
         """The gradient as a torch tensor that may be changed in place."""
-        self._diff.own()
-        return self._diff.read(self._shape)
+        return self._diff.change(self._shape)
 
     def set_diff(self, tensor):
         """Overwrite the gradient."""
@@ -209,8 +270,8 @@ class Blob:
 
     @property
     def handed_out(self):
-        """Whether a user holds a numpy view of the values."""
-        return self._data.host is not None
+        """Whether the values lie where a user may hold a numpy view of them, and new ones will overwrite them there."""
+        return self._data.host is not None and self._data.tensor is self._data.host
 
     def axis(self, index):
         """A non-negative axis index from one that may count from the end; CaffeError where out of range."""

@@ -294,7 +294,7 @@ class Solver:
         self._clip()
         params = self.net.learnable_params
         for i, blob in enumerate(params):
-            grad, weights = blob.own_diff_tensor(), blob.tensor()
+            grad, weights = blob.own_diff_tensor(), blob.own_tensor()
             if p.iter_size != 1:
                 grad.mul_(1 / p.iter_size)
             second = self._histories[len(params) + i].tensor() if self._rule.sets > 1 else None

@@ -99,8 +99,8 @@ class Layer:
         else:
             outputs = self._record(bottom, top, inputs)
         for blob, value in zip(top, outputs):
-            for source in bottom:
-                if value.data_ptr() == source.tensor().data_ptr() and not blob.shares_data_with(source):
+            for source, x in zip(bottom, inputs):
+                if value.data_ptr() == x.data_ptr() and not blob.shares_data_with(source):
                     value = value.clone()
             blob.set_tensor(value)
 
@@ -110,8 +110,8 @@ class Layer:
 
     def _record(self, bottom, top, inputs):
         # .data, not detach(): a view a user holds may be rewritten before backward, which Caffe allows
-        in_place = bool(bottom) and bool(top) and top[0].shares_data_with(bottom[0])
-        leaves = [x.clone() if in_place and bottom[0].handed_out else x.data for x in inputs]
+        overwritten = _in_place(bottom, top) and bottom[0].handed_out
+        leaves = [x.clone() if overwritten else x.data for x in inputs]
         params = [blob.tensor().data for blob in self.blobs]
         for i, leaf in enumerate(leaves):
             leaf.requires_grad_(self.bottom_differentiable(i))
@@ -120,7 +120,7 @@ class Layer:
         with torch.enable_grad():
             outputs = self._outputs(leaves, params)
         self._graph = (leaves, params, outputs)
-        return [y.detach() for y in outputs]
+        return [y.data for y in outputs]
 
     def bottom_differentiable(self, index):
         """Whether a gradient with respect to this bottom exists."""
@@ -133,6 +133,8 @@ class Layer:
         if self._graph is None:
             self._record(bottom, top, [blob.tensor() for blob in bottom])
         leaves, params, outputs = self._graph
+        for blob, leaf in zip([*([] if _in_place(bottom, top) else bottom), *self.blobs], [*leaves, *params]):
+            _refresh(leaf, blob.tensor())
         wanted = [i for i, down in enumerate(propagate_down) if down]
         for i in wanted:
             if not leaves[i].requires_grad:
@@ -159,7 +161,7 @@ class Layer:
             if leaf.requires_grad:
                 grad = next(rest)
                 if grad is not None:
-                    blob.add_diff(grad.contiguous())
+                    blob.add_diff(grad)
 
     def bottom_role(self, index):
         """What a bottom without gradient is called in an error message."""
@@ -213,6 +215,16 @@ class Layer:
     def fail(self, message) -> NoReturn:
         """Raise CaffeError naming this layer."""
         raise CaffeError(f"{message} (layer '{self.name}').")
+
+
+def _in_place(bottom, top):
+    return bool(bottom) and bool(top) and top[0].shares_data_with(bottom[0])
+
+
+def _refresh(leaf, values):
+    """Let backward find the values a blob has now, where they are no longer those of the recorded forward."""
+    if leaf.data_ptr() != values.data_ptr() and leaf.shape == values.shape:
+        leaf.data = torch.empty_like(leaf).copy_(values)
 
 
 def _owned(grad, top):
