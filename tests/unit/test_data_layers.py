@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+import caffe.io
 import caffe.layers.array_data
 import caffe.layers.data
 from caffe import images
 from caffe.blob import Blob
 from caffe.errors import CaffeError
+from caffe.imageset import convert_imageset
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
 from caffe.rng import CRand, Stream, c_rand, global_stream, set_random_seed, shuffled
@@ -585,3 +587,33 @@ def test_dummy_data_zeroes_without_filler_and_knows_the_old_sizes():
 def test_dummy_data_refuses(params, message):
     with pytest.raises(CaffeError, match=message):
         Running(f"name: 'd' type: 'DummyData' top: 'a' top: 'b' dummy_data_param {{ {params} }}")
+
+
+# pictures that are cut short
+
+
+def test_a_jpeg_that_is_cut_short_is_read_everywhere_and_warned_of_once(tmp_path, capfd):
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8), (80, 60))
+    whole = cv2.imencode(".jpg", picture)[1].tobytes()
+    for cut in 2, len(whole) // 3:
+        path = tmp_path / f"cut{cut}.jpg"
+        path.write_bytes(whole[:-cut])
+        expected = cv2.imread(str(path)).transpose(2, 0, 1)
+        (tmp_path / f"{cut}.txt").write_text(f"{path.name} 1\n{path.name} 2\n")
+        running = image_data(tmp_path, "batch_size: 1", source=f"{cut}.txt")
+        for _ in range(3):
+            np.testing.assert_array_equal(running.batch()[0][0], expected)
+        for name, encoding in ("plain", None), ("encoded", "jpg"):
+            database = str(tmp_path / f"{name}{cut}")
+            convert_imageset(f"{tmp_path}/", f"{tmp_path}/{cut}.txt", database, encoding=encoding)
+            running = Running(
+                "name: 'data' type: 'Data' top: 'data' top: 'label' "
+                f"data_param {{ source: '{database}' batch_size: 1 backend: LMDB }}"
+            )
+            for _ in range(3):
+                np.testing.assert_array_equal(running.batch()[0][0], expected)
+        loaded = caffe.io.load_image(path)
+        np.testing.assert_allclose(loaded[:, :, ::-1].transpose(2, 0, 1) * 255, expected, atol=1e-4)
+        said = [line for line in capfd.readouterr().err.splitlines() if "Premature end of JPEG file:" in line]
+        files = [f"{path};", f"'00000000_{path.name}'", f"'00000001_{path.name}'"]
+        assert len(said) == 3 and all(name in "".join(said) for name in files)

@@ -347,7 +347,7 @@ class Data(PictureLayer):
             for _ in range(n):
                 where = f"record '{_text(cursor.key())}' of {source}"
                 with _at(where):
-                    image, label = _read_datum(cursor.value(), self._color)
+                    image, label = _read_datum(cursor.value(), self._color, where)
                 if move:
                     if not cursor.next():
                         cursor.first()
@@ -378,27 +378,27 @@ def records(source):
         for key, value in cursor:
             where = f"record '{_text(key)}' of {source}"
             with _at(where):
-                image, _ = _read_datum(value, None)
+                image, _ = _read_datum(value, None, where)
             yield image, where
 
 
-def _read_datum(value, color):
+def _read_datum(value, color, where):
     datum = caffe_pb2.Datum()
     try:
         datum.ParseFromString(value)
     except DecodeError:
         raise CaffeError("Could not parse a Datum") from None
-    return datum_image(datum, color), datum.label
+    return _datum_image(datum, color, where), datum.label
 
 
-def datum_image(datum, color=None):
+def _datum_image(datum, color, where):
     """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
-    or False, as they are where it is None.
+    or False, as they are where it is None. ``where`` it stands names it in warnings.
 
     Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
     """
     if datum.encoded:
-        image = decode(datum.data, color)
+        image = decode(datum.data, color, where)
         if image is None:
             raise CaffeError("Could not decode datum")
         if image.dtype != np.uint8:
