@@ -16,6 +16,11 @@ _MAX_RATIO, _MIN_BYTES = 16, 2**20
 _MAX_BLOBS = 1000  # of one layer
 _MAX_DEFLATE = 1100  # users' tables may be compressed, at most so far
 
+_CLASSES = {
+    getattr(h5py.h5t, name): f"H5T_{name}"
+    for name in ["TIME", "STRING", "BITFIELD", "OPAQUE", "COMPOUND", "REFERENCE", "ENUM", "VLEN", "ARRAY"]
+}
+
 
 def read_weights(path):
     """The weights in an HDF5 file: groups ``data/<layer>/<index>``, and ``diff`` alike where it is present."""
@@ -94,10 +99,17 @@ class _Source:
         return item
 
     def numbers(self, dataset, dtype):
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
-            raise ValueError(f"Unsupported datatype class: '{dataset.name}' holds no numbers")
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+            raise ValueError(f"'{dataset.name}' holds no numbers")
+        kind = dataset.id.get_type().get_class()
+        if kind not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
+            raise CaffeError(
+                f"Unsupported datatype class: {_CLASSES.get(kind, 'unknown')} in data set '{dataset.name}' of "
+                f"{self.file.filename}: save it as integers or floats, as float32."
+            )
         self._spend(dataset)
-        return np.asarray(dataset[()]).astype(dtype, copy=False)
+        with np.errstate(over="ignore"):  # becomes infinite
+            return np.asarray(dataset[()]).astype(dtype, copy=False)
 
     def integer(self, name):
         return int(self.numbers(self.file[name], np.int64).ravel()[0])

@@ -589,6 +589,64 @@ def test_dummy_data_refuses(params, message):
         Running(f"name: 'd' type: 'DummyData' top: 'a' top: 'b' dummy_data_param {{ {params} }}")
 
 
+# what HDF5 files hold
+
+
+def test_hdf5_rows_of_as_many_numbers_may_differ_in_shape(tmp_path):
+    for name, shape in ("a", (3,)), ("b", (3, 1)), ("c", (3, 1, 1)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["label"] = np.arange(3, dtype=f32).reshape(shape) + 10 * "abc".index(name)
+            file["data"] = np.arange(12, dtype=f32).reshape((3, 2, 2) if name == "a" else (3, 4))
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{name}.h5\n" for name in "abc"))
+    running = hdf5_data(tmp_path, "batch_size: 9")
+    data, label = running.batch()
+    assert data.shape == (9, 2, 2) and np.array_equal(data[3:6], data[:3])
+    assert label.tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["label"], file["data"] = np.zeros((3, 1)), np.zeros((3, 5))
+    with pytest.raises(CaffeError, match=r"dataset data in .*b\.h5 has rows of \(5,\)"):
+        hdf5_data(tmp_path, "batch_size: 9").batch()
+
+
+def hdf5_of(tmp_path, values, **options):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("label", data=values, **options)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x.h5\n")
+    return hdf5_data(tmp_path, "batch_size: 2", tops="top: 'label'")
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "i1", "i2", ">i4", "i8", "u1", "u2", "u4", "u8"])
+def test_hdf5_integers_and_floats_of_any_width_are_read(dtype, tmp_path):
+    (label,) = hdf5_of(tmp_path, np.array([3, 100], dtype)).batch()
+    assert label.tolist() == [3, 100]
+
+
+def test_hdf5_numbers_beyond_float32_become_infinite(tmp_path):
+    assert hdf5_of(tmp_path, np.array([1e300, -1e300])).batch()[0].tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "dtype"),
+    [
+        ("ENUM", np.array([True, False]), None),
+        ("ENUM", np.array([0, 1]), h5py.enum_dtype({"no": 0, "yes": 1})),
+        ("STRING", np.array([b"1", b"22"]), None),
+        ("STRING", ["1", "22"], h5py.string_dtype()),
+        ("COMPOUND", np.array([1j, 2]), None),
+        ("COMPOUND", np.zeros(2, [("a", "f4"), ("b", "i4")]), None),
+        ("VLEN", [np.zeros(2), np.zeros(3)], h5py.vlen_dtype("f4")),
+        ("OPAQUE", np.zeros(2, "V8"), None),
+    ],
+)
+def test_hdf5_of_what_are_no_numbers_is_refused_by_its_class(kind, values, dtype, tmp_path):
+    if kind == "VLEN":
+        values, vectors = np.empty(2, object), values
+        values[:] = vectors
+    with pytest.raises(CaffeError, match=rf"H5T_{kind} in data set '/label' of .*x\.h5") as error:
+        hdf5_of(tmp_path, values, dtype=dtype)
+    assert "copy or download" not in str(error.value) and "\n" not in str(error.value)
+
+
 # pictures that are cut short
 
 

@@ -3,6 +3,8 @@
 Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
 """
 
+import math
+
 import numpy as np
 
 from ..blob import from_array
@@ -147,10 +149,10 @@ class HDF5Data(_ArrayLayer):
         while done < size:
             rows = self._rows[self._row : self._row + size - done]
             for out, values, name in zip(batch, self._values, self.param.top):
-                if values.shape[1:] != out.shape[1:]:
+                if math.prod(values.shape[1:]) != math.prod(out.shape[1:]):
                     file = self._names[self._files[self._file]]
                     self.fail(f"HDF5 dataset {name} in {file} has rows of {values.shape[1:]}, not {out.shape[1:]}")
-                out[done : done + len(rows)] = values[rows]
+                out[done : done + len(rows)] = values[rows].reshape(-1, *out.shape[1:])
             done += len(rows)
             self._row += len(rows)
             if self._row == len(self._rows):
