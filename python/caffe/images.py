@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 
+from . import names
 from .errors import CaffeError
 from .glog import warn
 
@@ -139,6 +140,7 @@ def read_image(path, height=0, width=0, color=True):
     read or is no picture.
     """
     try:
+        path = names.for_os(path)
         status = os.stat(path)
         key = (path, status.st_mtime_ns, status.st_size, height, width, color)
         if (planes := _kept.get(key)) is not None:

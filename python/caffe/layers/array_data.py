@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from .. import names
 from ..blob import from_array
 from ..errors import CaffeError
 from ..fillers import fill
@@ -14,6 +15,7 @@ from ..glog import warn
 from ..hdf5 import read_tables
 from ..proto import caffe_pb2
 from ..rng import c_rand, global_stream, index_below, permutation
+from ..storage import refusal
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -116,10 +118,10 @@ class HDF5Data(_ArrayLayer):
         if p.batch_size < 1:
             self.fail("Positive batch size required")
         try:
-            with open(p.source, encoding="utf-8", errors="surrogateescape") as file:
+            with open(names.for_os(p.source), encoding="utf-8", errors="surrogateescape") as file:
                 self._names = file.read().split()
-        except OSError as error:
-            self.fail(f"Failed to open source file: {p.source}: {error.strerror}")
+        except (OSError, ValueError) as error:
+            self.fail(str(refusal("Failed to open source file:", p.source, error)).rstrip("."))
         if not self._names:
             self.fail(f"Must have at least 1 HDF5 filename listed in {p.source}")
         self._files = self._mixed(np.arange(len(self._names)))

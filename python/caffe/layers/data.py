@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
-from .. import mode
+from .. import mode, names
 from ..errors import CaffeError
 from ..glog import log, warn
 from ..images import decode, on_device, read_image, to_planes
 from ..proto import caffe_pb2
 from ..rng import Stream, global_stream, index_below, permutation, shuffled
+from ..storage import refusal
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -256,10 +257,10 @@ def read_list(source):
     Raises CaffeError, naming the line, where one is not a path, a space and an integer.
     """
     try:
-        with open(source, "rb") as file:
+        with open(names.for_os(source), "rb") as file:
             content = file.read()
-    except OSError as error:
-        raise CaffeError(f"Could not open the image list {source}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        raise refusal("Could not open the image list", source, error) from None
     text = content.decode("utf-8", "surrogateescape").rstrip()
     if not text:
         raise CaffeError(f"File is empty: {source} names no images.")
@@ -285,15 +286,16 @@ class _Database:
 
     def __init__(self, source):
         try:
-            self.environment = lmdb.open(source, subdir=os.path.isdir(source), readonly=True, lock=False, create=False)
+            path = names.for_os(source)
+            self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
-            raise CaffeError(f"Could not open the LMDB {source}: {error}.") from None
+            raise refusal("Could not open the LMDB", source, error) from None
         weakref.finalize(self, self.environment.close)
 
 
 def _database(source):
     """The database in this folder, opened if it is not yet."""
-    path = os.path.realpath(source)
+    path = os.path.realpath(names.for_os(source))
     database = _open_databases.get(path)
     if database is None:
         database = _open_databases[path] = _Database(source)
