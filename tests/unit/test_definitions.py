@@ -205,7 +205,7 @@ def test_types_with_and_without_quotes(text, advice, tmp_path):
         ("PriorBox", "a fork of Caffe, SSD"),
         ("ROIPooling", "a fork of Caffe, Fast R-CNN"),
         ("ROIAlign", "several forks of Caffe"),
-        ("Nonsense", "probably written for a fork"),
+        *((name, "probably written for a fork") for name in ("Nonsense", "UnPooling", "CReLU", "Convolution2", "LCN")),
     ],
 )
 def test_layer_types_that_are_none(name, says):
@@ -232,6 +232,7 @@ def test_layer_types_that_are_none(name, says):
         ("default_forward_type: FLOAT16", "NVCaffe"),
         ("layer { batch_norm_param { bn_stats_batch_size: 3 } }", "Intel"),
         ("layer { center_loss_param { } }", "ydwen"),
+        ("layer { relu6_param { } }", "MobileNet"),
     ],
 )
 def test_a_forks_field_is_called_so(text, fork, tmp_path):
@@ -244,8 +245,11 @@ def test_ceil_mode_is_round_mode_in_caffe(tmp_path):
     assert "forks of Caffe" in said and "round_mode: FLOOR" in said
 
 
-def test_an_unknown_field_is_probably_a_forks(tmp_path):
-    said = refused(tmp_path, "layer { my_pooling_param { } }")
+@pytest.mark.parametrize(
+    "field", ["my_pooling_param", "rnn_param", "crf_param", "elu6_param", "unpooling2_param", "gn_param"]
+)
+def test_an_unknown_field_is_probably_a_forks(field, tmp_path):
+    said = refused(tmp_path, f"layer {{ {field} {{ }} }}")
     assert "fork" in said and "did you mean" not in said
 
 
