@@ -13,6 +13,8 @@ import time
 
 from google.protobuf import text_format
 
+from .names import raw_of
+
 _LEVELS = "IWEF"
 _minimum = int(os.environ.get("GLOG_minloglevel") or 0)  # noqa: SIM112 (glog spells it so)
 OLD_STYLE = os.environ.get("CAFFE_LOG") == "2015"
@@ -25,7 +27,7 @@ def number(value):
 
 def definition(message):
     """A protobuf message as Caffe dumps it into its log: whole floats without a point."""
-    return re.sub(r"(?m)(: -?\d+)\.0$", r"\1", text_format.MessageToString(message).rstrip())
+    return re.sub(r"(?m)(: -?\d+)\.0$", r"\1", text_format.MessageToString(raw_of(message)).rstrip())
 
 
 def enabled(level=0):

@@ -10,6 +10,7 @@ from .errors import CaffeError
 from .glog import definition, enabled, log, number
 from .layers import create_layer
 from .layers.python import BlobVec
+from .names import to_bytes
 from .proto import caffe_pb2
 from .splits import filter_net, insert_splits
 
@@ -60,7 +61,7 @@ class Graph:
         for layer_param in param.layer:
             self._add_layer(layer_param, param.state.phase, available)
         self._skip_needless_backward(param.force_backward)
-        self._outputs = [available[name] for name in sorted(available, key=str.encode)]
+        self._outputs = [available[name] for name in sorted(available, key=to_bytes)]
         for index in self._outputs:
             log("net.cpp:244", f"This network produces output {self._blob_names[index]}")
         log("net.cpp:257", "Network initialization done.")

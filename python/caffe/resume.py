@@ -13,6 +13,7 @@ import torch
 from . import mode
 from .errors import CaffeError
 from .glog import log, warn
+from .names import for_os
 from .rng import global_stream
 from .storage import read_text
 
@@ -54,7 +55,7 @@ def restore(solver, state_file):
     Raises CaffeError where the file is damaged or of another run: another iteration, other layers, another list.
     """
     path = streams_path(state_file)
-    if not os.path.exists(path):
+    if not os.path.exists(for_os(path)):
         warn("solver.cpp:295", f"No {path}: as in BVLC Caffe, random streams and data positions start anew")
         return
     text = read_text(path, _MOST_BYTES)

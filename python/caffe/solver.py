@@ -11,6 +11,7 @@ from .blob import Blob, from_array
 from .errors import CaffeError
 from .formats import read_net, read_solver, read_state, write_state, write_whole
 from .glog import OLD_STYLE, definition, log, number
+from .names import for_os, of_path
 from .net import Net
 from .policies import learning_rate
 from .proto import caffe_pb2
@@ -369,15 +370,15 @@ def _merge_state(state, *others):
 
 def complete_snapshot_prefix(param, solver_file):
     """Derive a missing prefix from the solver's file name, and one that is a folder from both."""
-    stem = os.path.splitext(solver_file)[0]
+    stem = of_path(os.path.splitext(solver_file)[0])
     if not param.snapshot_prefix:
         param.snapshot_prefix = stem
-    elif os.path.isdir(param.snapshot_prefix):
+    elif os.path.isdir(for_os(param.snapshot_prefix)):
         param.snapshot_prefix = os.path.join(param.snapshot_prefix, os.path.basename(stem))
 
 
 def _check_snapshot_prefix(param):
-    folder = os.path.dirname(param.snapshot_prefix) or "."
+    folder = os.path.dirname(for_os(param.snapshot_prefix)) or "."
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise CaffeError(
             f"Cannot write to snapshot prefix '{param.snapshot_prefix}'.  "

@@ -1,10 +1,11 @@
 """Definitions of older generations in today's terms (upgrade_proto.cpp).
 
-Where Caffe logs that it ignores something, this raises: a definition is taken over whole or refused.
+What Caffe logs that it ignores, this logs and ignores; what Caffe drops without a word is refused, but for superfluous
+shapes of inputs.
 """
 
 from .errors import CaffeError
-from .glog import log
+from .glog import log, warn
 from .proto import caffe_pb2
 
 _V1 = caffe_pb2.V1LayerParameter
@@ -145,8 +146,8 @@ def upgrade_net(net, where):
     """Bring a NetParameter of any generation to the current one, in place.
 
     ``layers`` entries (V0 and V1) become ``layer`` entries, V0 ``padding`` layers the padding of what follows them,
-    and ``input`` fields an Input layer named ``input`` in front. A BatchNorm with three ``param`` gets their
-    multipliers set to 0.
+    and ``input`` fields with shapes an Input layer named ``input`` in front; without any they are dropped. A BatchNorm
+    with three ``param`` gets their multipliers set to 0.
 
     Parameters
     ----------
@@ -157,8 +158,8 @@ def upgrade_net(net, where):
     Raises
     ------
     CaffeError
-        What has no counterpart: mixed generations, unknown V0 types or parameters, inputs without shapes, and, in a
-        current ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
+        What has no counterpart: mixed generations, unknown V0 types, too few shapes for the inputs, and, in a current
+        ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
     """
     if net.layers:
         if net.layer:
@@ -170,7 +171,7 @@ def upgrade_net(net, where):
         log("upgrade_proto.cpp:85", f"Upgraded {where} from deprecated V{0 if is_v0 else 1}LayerParameter")
     for layer in net.layer:
         _refuse_old_transform(layer, where)
-    if net.input or net.input_dim or net.input_shape:
+    if net.input:
         _upgrade_input(net, where)
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
@@ -201,6 +202,7 @@ def _put(message, name, value):
 
 def _upgrade_v0(net, where):
     """The layers of a V0 net in the current form."""
+    problems: list[str] = []
     upgraded = []
     producer = dict.fromkeys(net.input)  # blob -> the V0 entry that wrote it last, None for an input
     for entry in net.layers:
@@ -232,12 +234,18 @@ def _upgrade_v0(net, where):
                     )
                 bottoms[i], pad = source.bottom[0], source.layer.pad
         if entry.layer.type != "padding":
-            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where))
+            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where, problems.append))
         producer.update(dict.fromkeys(entry.top, entry))
+    if problems:
+        problems.append(
+            "Warning: had one or more problems upgrading V0NetParameter to NetParameter (see above); continuing anyway."
+        )
+    for problem in problems:
+        log("upgrade_proto.cpp:33", problem, 2)
     return upgraded
 
 
-def _upgrade_v0_layer(entry, bottoms, pad, where):
+def _upgrade_v0_layer(entry, bottoms, pad, where, report):
     v0 = caffe_pb2.V0LayerParameter()
     v0.CopyFrom(entry.layer)
     if pad is not None:
@@ -265,9 +273,7 @@ def _upgrade_v0_layer(entry, bottoms, pad, where):
         elif v0.type in _V0_FIELDS.get(name, ("", ()))[1]:
             _put(getattr(layer, _V0_PARAMS[v0.type]), _V0_FIELDS[name][0], value)
         else:
-            raise CaffeError(
-                f"{where}: Unknown parameter {name} for layer type {v0.type} (layer '{v0.name}'); remove it."
-            )
+            report(f"Unknown parameter {name} for layer type {v0.type} (layer '{v0.name}' of {where})")
     return layer
 
 
@@ -314,19 +320,20 @@ def _refuse_old_transform(layer, where):
 
 def _upgrade_input(net, where):
     names, shapes, dims = list(net.input), list(net.input_shape), list(net.input_dim)
-    if shapes and dims:
-        raise CaffeError(f"{where}: input_shape and input_dim cannot both be given; keep input_shape.")
-    if dims:
-        if len(dims) != 4 * len(names):
+    if shapes and len(shapes) < len(names):
+        raise CaffeError(f"{where}: {len(shapes)} input_shape for {len(names)} input; give one for each.")
+    if dims and not shapes:
+        if len(dims) < 4 * len(names):
             raise CaffeError(
                 f"{where}: {len(dims)} input_dim for {len(names)} input; give four for each: number, "
                 "channels, height, width."
             )
         shapes = [caffe_pb2.BlobShape(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
-    if len(shapes) != len(names):
-        raise CaffeError(f"{where}: {len(shapes)} input_shape for {len(names)} input; give one for each.")
-    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=names)
-    layer.input_param.shape.extend(shapes)
-    net.layer.insert(0, layer)
+    if shapes:
+        layer = caffe_pb2.LayerParameter(name="input", type="Input", top=names)
+        layer.input_param.shape.extend(shapes[: len(names)])
+        net.layer.insert(0, layer)
+    else:
+        warn("upgrade_proto.cpp:999", f"{where}: input {', '.join(names)} has no input_shape and is dropped")
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)

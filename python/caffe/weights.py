@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import wire
+from . import names, wire
 from .errors import CaffeError
 from .proto import caffe_pb2
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
@@ -106,7 +106,9 @@ def read_state(path):
 
 def write_state(path, iteration, learned_net, current_step, history):
     """Write a .solverstate file; ``learned_net`` is the path of the weights, relative to the working directory."""
-    head = caffe_pb2.SolverState(iter=iteration, learned_net=learned_net).SerializeToString()
+    head = names.raw_of(
+        caffe_pb2.SolverState(iter=iteration, learned_net=names.of_path(learned_net))
+    ).SerializeToString()
     tail = caffe_pb2.SolverState(current_step=current_step).SerializeToString()
     blobs = [part for array in history for part in wire.message(3, *wire.blob(array))]
     _write(path, [head, *blobs, tail], _USE_HDF5)
@@ -201,7 +203,7 @@ def _net_parts(net, arrays, diffs):
     head = caffe_pb2.NetParameter()
     head.CopyFrom(net)
     head.ClearField("layer")
-    yield head.SerializeToString()
+    yield names.raw_of(head).SerializeToString()
     for layer in net.layer:
         values = arrays.get(layer.name, [])
         gradients = diffs.get(layer.name) or [None] * len(values)
@@ -219,5 +221,5 @@ def _split(layer, number):
         for descriptor, _ in layer.ListFields():
             if not keep(descriptor.number):
                 part.ClearField(descriptor.name)
-        parts.append(part.SerializeToString())
+        parts.append(names.raw_of(part).SerializeToString())
     return parts

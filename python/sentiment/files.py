@@ -110,8 +110,10 @@ def touch(paths):
             os.utime(path)
 
 
-def read_text(path) -> str:
+def read_text(path, errors="strict") -> str:
     """The text of a UTF-8 file, without the mark that some programs begin one with.
+
+    ``errors`` says what becomes of other bytes, as for `open`; by default they are an error.
 
     Raises
     ------
@@ -119,7 +121,7 @@ def read_text(path) -> str:
         It is missing, unreadable or binary.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig", errors=errors)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

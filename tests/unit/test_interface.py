@@ -158,3 +158,12 @@ def test_the_snapshots_folder_matters_only_where_one_is_due(tmp_path):
     solver.write_text(solver.read_text() + " snapshot: 1")
     with pytest.raises(CaffeError, match="Cannot write to snapshot prefix '/absent/s'"):
         caffe.get_solver(str(solver))
+
+
+@pytest.mark.parametrize("name", ["draw", "detector"])
+def test_absent_modules_say_so_when_they_are_imported(name):
+    for kind in ImportError, CaffeError:
+        with pytest.raises(kind, match=rf"caffe\.{name} is absent: .*instead\."):
+            importlib.import_module(f"caffe.{name}")
+    with pytest.raises(ImportError, match=rf"caffe\.{name} is absent"):
+        exec(f"from caffe import {name}", {})

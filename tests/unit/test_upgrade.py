@@ -124,7 +124,6 @@ def test_v0_parameters_go_to_their_types():
     [
         ("layer { name: 'a' } layers { name: 'b' type: RELU }", "'layers'"),
         ("layers { layer { name: 'a' type: 'convolution' } }", "Unknown layer name: convolution"),
-        ("layers { layer { name: 'a' type: 'relu' group: 3 } }", "Unknown parameter group for layer type relu"),
         ("layers { layer { name: 'a' type: 'relu' } bottom: 'x' }", "Unknown blob input x"),
         ("layers { layer { name: 'a' type: 'data' } blobs_lr: 1 }", "blobs_lr"),
         (
@@ -137,10 +136,8 @@ def test_v0_parameters_go_to_their_types():
             " layers { layer { name: 'r' type: 'conv' } bottom: 'p' top: 'r' }",
             "single blob",
         ),
-        ("input: 'x'", "input_shape"),
+        ("input: 'x' input: 'y' input_shape { dim: 1 }", "input_shape"),
         ("input: 'x' input_dim: [1, 2, 3]", "input_dim"),
-        ("input_dim: [1, 2, 3, 4]", "input_dim"),
-        ("input: 'x' input_dim: [1, 2, 3, 4] input_shape { dim: 1 }", "keep input_shape"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(text, says):
@@ -156,6 +153,67 @@ def test_inputs_become_one_layer_in_front(shapes):
         "layer { name: 'input' type: 'Input' top: 'a' top: 'b'"
         " input_param { shape { dim: [1, 3, 4, 5] } shape { dim: [2, 1, 1, 1] } } } layer { name: 'r' }"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input: 'a' input_shape { dim: 7 } input_dim: [1, 3, 4, 5]",
+        "input: 'a' input_shape { dim: 7 } input_dim: 9",
+        "input: 'a' input_shape { dim: 7 } input_shape { dim: 8 }",
+    ],
+)
+def test_input_shape_wins_and_superfluous_shapes_are_ignored(text):
+    assert upgraded(f"{text} layer {{ name: 'r' }}") == net(
+        "layer { name: 'input' type: 'Input' top: 'a' input_param { shape { dim: 7 } } } layer { name: 'r' }"
+    )
+
+
+def test_superfluous_dimensions_are_ignored():
+    assert upgraded("input: 'a' input_dim: [1, 2, 3, 4, 5, 6]") == net(
+        "layer { name: 'input' type: 'Input' top: 'a' input_param { shape { dim: [1, 2, 3, 4] } } }"
+    )
+
+
+@pytest.mark.parametrize("fields", ["input: 'data'", "input: 'data' input: 'label'"])
+def test_inputs_without_shapes_are_dropped(fields):
+    layer = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 } } }"
+    assert upgraded(f"{fields} {layer}") == net(layer)
+
+
+def test_shapes_without_an_input_mean_nothing():
+    layers = upgraded("input_dim: [1, 2, 3, 4] input_shape { dim: 5 } layer { name: 'r' }").layer
+    assert [layer.name for layer in layers] == ["r"]
+
+
+V0_FIELDS = {
+    **dict.fromkeys(
+        ("num_output", "pad", "kernelsize", "group", "stride", "local_size", "batchsize", "rand_skip"), "2"
+    ),
+    **dict.fromkeys(("new_height", "new_width", "concat_dim", "det_context_pad", "new_num", "new_channels"), "2"),
+    **dict.fromkeys(("dropout_ratio", "alpha", "beta", "k", "det_fg_threshold", "det_bg_threshold"), "0.5"),
+    **dict.fromkeys(("biasterm", "shuffle_images"), "true"),
+    **dict.fromkeys(("source", "det_crop_mode"), "'square'"),
+    **dict.fromkeys(("weight_filler", "bias_filler"), "{ type: 'xavier' }"),
+    "pool": "AVE",
+    "det_fg_fraction": "0.5",
+    "hdf5_output_param": "{ file_name: 'f' }",
+}
+
+
+@pytest.mark.parametrize("field", V0_FIELDS)
+def test_v0_parameters_of_another_type_are_logged_and_dropped(field, capfd):
+    layer = f"layers {{ layer {{ name: 'a' type: 'relu' {field}: {V0_FIELDS[field]} }} }}"
+    assert upgraded(layer) == net("layer { name: 'a' type: 'ReLU' }")
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("E")]
+    assert len(errors) == 2
+    assert f"Unknown parameter {field} for layer type relu" in errors[0] and "'a'" in errors[0]
+    assert "continuing anyway" in errors[1]
+
+
+def test_every_v0_parameter_was_tried():
+    common = {"name", "type", "blobs", "blobs_lr", "weight_decay", "scale", "meanfile", "cropsize", "mirror"}
+    assert common | set(V0_FIELDS) == {field.name for field in caffe_pb2.V0LayerParameter.DESCRIPTOR.fields}
 
 
 def test_batch_norm_with_three_params_learns_none_of_them():

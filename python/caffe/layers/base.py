@@ -9,6 +9,7 @@ import torch
 from ..blob import Blob, from_array
 from ..errors import CaffeError
 from ..fillers import fill
+from ..known_forks import on_type
 from ..proto import caffe_pb2
 from ..rng import global_stream
 
@@ -36,8 +37,10 @@ def create_layer(param):
     """The layer a ``LayerParameter`` (its ``phase`` set) describes, not yet set up."""
     cls = _REGISTRY.get(param.type)
     if cls is None:
+        known = layer_type_list()
         raise CaffeError(
-            f"Unknown layer type: {param.type} (layer '{param.name}'; known types: {', '.join(layer_type_list())})."
+            f"Unknown layer type: {param.type} (layer '{param.name}'; known types: {', '.join(known)}); "
+            f"{on_type(param.type, known)}."
         )
     return cls(param)
 

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
-from .. import mode
+from .. import mode, names
 from ..errors import CaffeError
 from ..glog import log, warn
 from ..images import decode, on_device, read_image, to_planes
 from ..proto import caffe_pb2
 from ..rng import Stream, global_stream, index_below, permutation, shuffled
+from ..storage import refusal
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -283,10 +284,10 @@ def read_list(source):
     Raises CaffeError, naming the line, where one is not a path, a space and an integer.
     """
     try:
-        with open(source, "rb") as file:
+        with open(names.for_os(source), "rb") as file:
             content = file.read()
-    except OSError as error:
-        raise CaffeError(f"Could not open the image list {source}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        raise refusal("Could not open the image list", source, error) from None
     text = content.decode("utf-8", "surrogateescape").rstrip()
     if not text:
         raise CaffeError(f"File is empty: {source} names no images.")
@@ -312,15 +313,16 @@ class _Database:
 
     def __init__(self, source):
         try:
-            self.environment = lmdb.open(source, subdir=os.path.isdir(source), readonly=True, lock=False, create=False)
+            path = names.for_os(source)
+            self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
-            raise CaffeError(f"Could not open the LMDB {source}: {error}.") from None
+            raise refusal("Could not open the LMDB", source, error) from None
         weakref.finalize(self, self.environment.close)
 
 
 def _database(source):
     """The database in this folder, opened if it is not yet."""
-    path = os.path.realpath(source)
+    path = os.path.realpath(names.for_os(source))
     database = _open_databases.get(path)
     if database is None:
         database = _open_databases[path] = _Database(source)
@@ -374,7 +376,7 @@ class Data(PictureLayer):
             for _ in range(n):
                 where = f"record '{_text(cursor.key())}' of {source}"
                 with _at(where):
-                    image, label = _read_datum(cursor.value(), self._color)
+                    image, label = _read_datum(cursor.value(), self._color, where)
                 if move:
                     if not cursor.next():
                         cursor.first()
@@ -405,27 +407,27 @@ def records(source):
         for key, value in cursor:
             where = f"record '{_text(key)}' of {source}"
             with _at(where):
-                image, _ = _read_datum(value, None)
+                image, _ = _read_datum(value, None, where)
             yield image, where
 
 
-def _read_datum(value, color):
+def _read_datum(value, color, where):
     datum = caffe_pb2.Datum()
     try:
         datum.ParseFromString(value)
     except DecodeError:
         raise CaffeError("Could not parse a Datum") from None
-    return datum_image(datum, color), datum.label
+    return _datum_image(datum, color, where), datum.label
 
 
-def datum_image(datum, color=None):
+def _datum_image(datum, color, where):
     """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
-    or False, as they are where it is None.
+    or False, as they are where it is None. ``where`` it stands names it in warnings.
 
     Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
     """
     if datum.encoded:
-        image = decode(datum.data, color)
+        image = decode(datum.data, color, where)
         if image is None:
             raise CaffeError("Could not decode datum")
         if image.dtype != np.uint8:
