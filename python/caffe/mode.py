@@ -1,6 +1,7 @@
 """Where and how exactly the engine computes: process-wide choices, the first as in Caffe (common.cpp)."""
 
 import contextlib
+import functools
 import os
 
 import torch
@@ -53,7 +54,18 @@ def device():
 def to_device(tensor):
     """A tensor of the CPU on the current device. A GPU goes on with what it computes meanwhile."""
     target = device()
-    return tensor if target.type == "cpu" else tensor.pin_memory().to(target, non_blocking=True)
+    if target.type == "cpu":
+        return tensor
+    with torch.cuda.stream(_copying(target)):
+        copy = tensor.to(target)
+    copy.record_stream(torch.cuda.current_stream(target))
+    return copy
+
+
+@functools.cache
+def _copying(target):
+    """A stream that waits for no computation."""
+    return torch.cuda.Stream(target)
 
 
 def is_gpu():

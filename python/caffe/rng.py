@@ -6,6 +6,7 @@ Sources of the behaviour: common.cpp, util/rng.hpp, math_functions.cpp and the B
 import os
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,26 +15,8 @@ from .ziggurat import unit_normals
 
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
+BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: a training step's of CaffeNet, twice
 _CHUNK = 1 << 16  # of a shuffle: a redrawn word shifts the rest of its chunk only
-
-
-class _Ahead(threading.Thread):
-    """Words on their way; numpy draws them without holding Python's lock."""
-
-    def __init__(self, draw, n):
-        super().__init__(daemon=True)
-        self.n = n
-        self._draw = draw
-        self._words = None
-        self.start()
-
-    def run(self):
-        self._words = self._draw(self.n)
-
-    def result(self):
-        """The words, once they are drawn."""
-        self.join()
-        return self._words
 
 
 class Stream:
@@ -44,40 +27,60 @@ class Stream:
         # RandomState's words are frozen across numpy versions; Generator's may change
         self._random = np.random.RandomState(self._twister)
         self._random.seed(seed % _WORD)
-        self._ahead = None  # where the stream stands, and a thread that draws the words from there
+        self._ahead = deque()  # futures: where a block of words begins, and the block
+        self._used = 0  # words of the first block that were given out
+        self._thread = None
 
     def _draw(self, n):
         return self._random.randint(0, _WORD, size=n, dtype=np.uint32)
 
+    def _block(self):
+        return self._twister.state, self._draw(BLOCK)
+
     def word(self):
         """The next word."""
-        self.mark()
+        self._settle()
         return int(self._twister.random_raw())
 
-    def words(self, n, ahead=False):
-        """The next ``n`` words, uint32; ``ahead``: a thread draws as many more, for the next call of that size."""
-        drawn = None
-        if self._ahead is not None and self._ahead[1].n == n:
-            drawn = self._ahead[1].result()
-        else:
-            self.mark()
-        words = self._draw(n) if drawn is None else drawn
-        self._ahead = (self._twister.state, _Ahead(self._draw, n)) if ahead else None
-        return words
+    def words(self, n):
+        """The next ``n`` words, uint32."""
+        self._settle()
+        return self._draw(n)
+
+    def words_ahead(self, n):
+        """The same, for a caller that will want more soon: a thread draws on meanwhile."""
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        pieces = []
+        while n:
+            while len(self._ahead) < BLOCKS:
+                self._ahead.append(self._thread.submit(self._block))
+            _, block = self._ahead[0].result()
+            pieces.append(block[self._used : self._used + n])
+            n -= len(pieces[-1])
+            self._used += len(pieces[-1])
+            if self._used == len(block):
+                self._ahead.popleft()
+                self._used = 0
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.uint32)])
+
+    def _settle(self):
+        """Let the twister stand where the stream does."""
+        if self._ahead:
+            beginning, _ = self._ahead[0].result()
+            self._ahead.pop().result()  # the last of them, and so all
+            self._ahead.clear()
+            self._twister.state = beginning
+            self._draw(self._used)
+            self._used = 0
 
     def mark(self):
         """Where the stream stands, for ``rewind``."""
-        if self._ahead is not None:
-            mark, thread = self._ahead
-            thread.result()
-            self.rewind(mark)
+        self._settle()
         return self._twister.state
 
     def rewind(self, mark):
         """Stand where ``mark()`` was taken."""
-        if self._ahead is not None:
-            self._ahead[1].result()
-            self._ahead = None
+        self._settle()
         self._twister.state = mark
 
     def state(self):
@@ -171,12 +174,13 @@ def _below(counts, stream):
     return values
 
 
-def keep_mask(stream, n, ratio, ahead=False):
+def keep_mask(words, n, ratio):
     """Dropout's mask: ``n`` booleans, True where kept, one word each; ``ratio`` is the part dropped.
 
-    The comparison is in double although the ratio is a float32 (dropout_layer.cpp). ``ahead`` as in `Stream.words`.
+    ``words`` gives that many, as a `Stream` does. The comparison is in double although the ratio is a float32
+    (dropout_layer.cpp).
     """
-    return _bernoulli(stream, n, 1 - float(np.float32(ratio)), float(_WORD - 1), ahead)
+    return _bernoulli(words, n, 1 - float(np.float32(ratio)), float(_WORD - 1))
 
 
 def bernoulli(stream, n, p):
@@ -184,13 +188,13 @@ def bernoulli(stream, n, p):
     p = np.float32(p)
     if not 0 <= p <= 1:
         raise CaffeError(f"Check failed: 0 <= p <= 1: a probability cannot be {p:g}.")
-    return _bernoulli(stream, n, p, _TWO_32)
+    return _bernoulli(stream.words, n, p, _TWO_32)
 
 
-def _bernoulli(stream, n, p, most, ahead=False):
+def _bernoulli(draw, n, p, most):
     if p == 0:
         return np.zeros(n, bool)
-    words = stream.words(n, ahead)
+    words = draw(n)
     return words <= np.uint32(p * most) if isinstance(most, float) else words.astype(np.float32) <= p * most
 
 

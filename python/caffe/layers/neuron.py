@@ -228,9 +228,10 @@ class Dropout(Neuron):
     def compute(self, x):
         if self.phase != TRAIN:
             return x
-        # a GPU leaves the CPU the time to draw the next mask, of the next such layer or iteration, meanwhile
-        mask = torch.from_numpy(keep_mask(global_stream(), x.numel(), self.ratio, ahead=mode.is_gpu()))
-        self.mask = mode.to_device(mask).view(x.shape)
+        stream = global_stream()
+        # a GPU leaves the CPU time to draw the next masks
+        words = stream.words_ahead if mode.is_gpu() else stream.words
+        self.mask = mode.to_device(torch.from_numpy(keep_mask(words, x.numel(), self.ratio))).view(x.shape)
         return x * self.mask * (1 / (1 - self.ratio))
 
     def gradient(self, dy, x, y):
