@@ -1,12 +1,14 @@
 """The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
 
 import contextlib
+import functools
 import os
 
 import h5py
 import numpy as np
 
 from .errors import CaffeError
+from .glog import log
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
 from .wire import Array
@@ -80,6 +82,13 @@ def read_tables(path, names):
         return tables
 
 
+@functools.cache
+def _note_class(floats):
+    """Log, once in a process as Caffe does, that there are floats, or integers, in a file."""
+    line, name = (33, "H5T_FLOAT") if floats else (36, "H5T_INTEGER")
+    log(f"hdf5.cpp:{line}", f"Datatype class: {name}")
+
+
 class _Source:
     """An open file, and how many bytes may still be read from it. Its errors are those h5py raises for a bad file."""
 
@@ -97,6 +106,8 @@ class _Source:
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
             raise ValueError(f"Unsupported datatype class: '{dataset.name}' holds no numbers")
         self._spend(dataset)
+        if dtype == np.float32:
+            _note_class(dataset.dtype.kind == "f")
         return np.asarray(dataset[()]).astype(dtype, copy=False)
 
     def integer(self, name):

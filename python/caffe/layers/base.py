@@ -9,6 +9,7 @@ import torch
 from ..blob import Blob, from_array
 from ..errors import CaffeError
 from ..fillers import fill
+from ..glog import log
 from ..proto import caffe_pb2
 from ..rng import global_stream
 
@@ -32,8 +33,14 @@ def layer_type_list():
     return sorted(_REGISTRY)
 
 
+def log_creation(name):
+    """Log that the factory makes a layer; some of Caffe's layers make others inside, under their own names."""
+    log("layer_factory.hpp:77", f"Creating layer {name}")
+
+
 def create_layer(param):
     """The layer a ``LayerParameter`` (its ``phase`` set) describes, not yet set up."""
+    log_creation(param.name)
     cls = _REGISTRY.get(param.type)
     if cls is None:
         raise CaffeError(
