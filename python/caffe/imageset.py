@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import CaffeError
 from .formats import write_blob
-from .glog import log
+from .glog import log, number, warn
 from .images import read_image
 from .layers.data import read_list, records
 from .proto import caffe_pb2
@@ -20,7 +20,18 @@ _EACH = 1000  # records to a transaction, as in Caffe
 _FIRST_BYTES = 2**24
 
 
-def convert_imageset(root, source, database, height=0, width=0, color=True, encoding=None, shuffle=False):
+def convert_imageset(
+    root,
+    source,
+    database,
+    height=0,
+    width=0,
+    color=True,
+    encoded=False,
+    encode_type="",
+    shuffle=False,
+    check_size=False,
+):
     """Write the pictures of a list as the records of a new LMDB.
 
     Parameters
@@ -35,10 +46,15 @@ def convert_imageset(root, source, database, height=0, width=0, color=True, enco
         Size to resize to, in pixels; 0 keeps each picture's own.
     color : bool
         BGR, or else grey.
-    encoding : str, optional
-        Keep pictures encoded: ``png``, ``jpg`` …; a file of that kind that is not resized is kept as it is.
+    encoded : bool
+        Keep pictures encoded, as what each file's extension says.
+    encode_type : str
+        Keep pictures encoded, all as this: ``png``, ``jpg`` …. A file of that extension (``jpeg`` is a jpg) that is
+        not resized is kept byte for byte, in colour even where ``color`` is not asked for.
     shuffle : bool
         Mix the list first, by the global random stream.
+    check_size : bool
+        Refuse pictures of more or fewer values than the first one's.
 
     Returns
     -------
@@ -54,24 +70,35 @@ def convert_imageset(root, source, database, height=0, width=0, color=True, enco
         raise CaffeError(f"{database} is there already; remove it or name another database.")
     lines, _ = read_list(source)
     if shuffle:
+        log("convert_imageset.cpp:86", "Shuffling data")
         lines = [lines[i] for i in shuffled(len(lines), global_stream())]
+    log("convert_imageset.cpp:89", f"A total of {len(lines)} images.")
+    if encode_type and not encoded:
+        log("convert_imageset.cpp:92", "encode_type specified, assuming encoded=true.")
     folder = os.path.dirname(os.path.abspath(database))
     try:
         temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(database)}.", dir=folder)
     except OSError as error:
         raise CaffeError(f"Could not write {database}: {error.strerror}.") from None
+    first = None
     try:
         with lmdb.open(temporary, map_size=_FIRST_BYTES) as environment:
+            log("db_lmdb.cpp:35", f"Opened lmdb {database}")
             for start in range(0, len(lines), _EACH):
-                records = [
-                    (
-                        f"{start + i:08}_{name}".encode("utf-8", "surrogateescape"),
-                        _record(root + name, label, height, width, color, encoding),
-                    )
-                    for i, (name, label) in enumerate(lines[start : start + _EACH])
-                ]
+                records = []
+                for i, (name, label) in enumerate(lines[start : start + _EACH], start):
+                    image = read_image(root + name, height, width, color)
+                    first = image if first is None else first
+                    if check_size and image.size != first.size:
+                        raise CaffeError(f"{root}{name} has {image.size} values, the first picture {first.size}.")
+                    kind = encode_type or (_extension_of(name) if encoded else "")
+                    datum = _datum(root + name, image, kind, bool(height or width))
+                    datum.label = label
+                    key = f"{i:08}_{name}".encode("utf-8", "surrogateescape")
+                    records.append((key, datum.SerializeToString(deterministic=True)))
                 _put(environment, records)
-                log("convert_imageset.cpp:145", f"Processed {start + len(records)} files.")
+                done = start + len(records)
+                log(f"convert_imageset.cpp:{153 if done % _EACH else 147}", f"Processed {done} files.")
         os.chmod(temporary, 0o755)
         os.rename(temporary, database)
     except (OSError, lmdb.Error) as error:
@@ -81,22 +108,27 @@ def convert_imageset(root, source, database, height=0, width=0, color=True, enco
     return len(lines)
 
 
-def _record(path, label, height, width, color, encoding):
-    image = read_image(path, height, width, color)
-    if encoding is None:
+def _extension_of(name):
+    """What a file is encoded as by its name, without a dot the whole name, as Caffe guesses."""
+    if "." not in name:
+        warn("convert_imageset.cpp:117", f"Failed to guess the encoding of '{name}'")
+    return name.rpartition(".")[2].lower()
+
+
+def _datum(path, image, kind, resized):
+    """An image (C, H, W) as a ``Datum``; encoded as ``kind`` where there is one (ReadImageToDatum in io.cpp)."""
+    if not kind:
         channels, rows, columns = image.shape
-        datum = caffe_pb2.Datum(channels=channels, height=rows, width=columns, data=image.tobytes(), encoded=False)
-    elif path.lower().endswith(f".{encoding}") and not (height or width):
+        return caffe_pb2.Datum(channels=channels, height=rows, width=columns, data=image.tobytes(), encoded=False)
+    extension = path.rpartition(".")[2].lower()
+    if not resized and kind.lower() in (extension, "jpg" if extension == "jpeg" else None):
         with open(path, "rb") as file:
-            datum = caffe_pb2.Datum(data=file.read(), encoded=True)
-    else:
-        try:
-            _, data = cv2.imencode(f".{encoding}", image.transpose(1, 2, 0))
-        except cv2.error:
-            raise CaffeError(f"OpenCV cannot encode pictures as '{encoding}'; name another kind, as png.") from None
-        datum = caffe_pb2.Datum(data=data.tobytes(), encoded=True)
-    datum.label = label
-    return datum.SerializeToString(deterministic=True)
+            return caffe_pb2.Datum(data=file.read(), encoded=True)
+    try:
+        _, data = cv2.imencode(f".{kind}", image.transpose(1, 2, 0))
+    except cv2.error:
+        raise CaffeError(f"OpenCV cannot encode {path} as '{kind}'; name another kind, as -encode_type png.") from None
+    return caffe_pb2.Datum(data=data.tobytes(), encoded=True)
 
 
 def _put(environment, records):
@@ -117,19 +149,28 @@ def compute_image_mean(database, output=None):
     Sums are float32, as Caffe's. CaffeError where images differ in shape or a record is none.
     """
     count = 0
-    for image, where in records(database):
+    for image, encoded, where in records(database):
         if not count:
+            if encoded:
+                log("compute_image_mean.cpp:57", "Decoding Datum")
+            log("compute_image_mean.cpp:70", "Starting iteration")
             total = np.zeros(image.shape, np.float32)
         if image.shape != total.shape:
             raise CaffeError(f"An image of {image.shape}, not {total.shape}: resize them all ({where}).")
         total += image
         count += 1
+        if count % 10000 == 0:
+            log("compute_image_mean.cpp:95", f"Processed {count} files.")
     if not count:
         raise CaffeError(f"The LMDB {database} is empty.")
+    if count % 10000:
+        log("compute_image_mean.cpp:101", f"Processed {count} files.")
     mean = total[None] / np.float32(count)
     if output:
-        log("compute_image_mean.cpp:98", f"Write to {output}")
+        log("compute_image_mean.cpp:108", f"Write to {output}")
         write_blob(output, mean)
-    for channel, value in enumerate(mean[0].mean((1, 2), dtype=np.float64)):
-        log("compute_image_mean.cpp:114", f"mean_value channel [{channel}]: {value:g}")
+    log("compute_image_mean.cpp:114", f"Number of channels: {len(mean[0])}")
+    for channel, values in enumerate(mean[0]):
+        total = np.cumsum(values, dtype=np.float32)[-1]  # one after the other, as Caffe adds
+        log("compute_image_mean.cpp:119", f"mean_value channel [{channel}]: {number(total / np.float32(values.size))}")
     return mean

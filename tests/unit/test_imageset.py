@@ -59,11 +59,11 @@ def test_grey_encoded_and_mixed(folder):
     names = [key.decode().split("_", 1)[1] for key, _ in records("grey")]
     assert sorted(names) == sorted(name for name, _ in lines) and names != [name for name, _ in lines]
     assert [str(datum.label) for datum in grey] == [dict(lines)[name] for name in names]
-    convert_imageset("./", "train.txt", "same", encoding="jpg")
+    convert_imageset("./", "train.txt", "same", encode_type="jpg")
     for (_, value), (name, _) in zip(records("same"), lines):
         datum = caffe_pb2.Datum.FromString(value)
         assert datum.encoded and datum.data == (folder / name).read_bytes()
-    convert_imageset("./", "train.txt", "png", 20, 30, encoding="png")
+    convert_imageset("./", "train.txt", "png", 20, 30, encode_type="png")
     image = cv2.imdecode(np.frombuffer(caffe_pb2.Datum.FromString(records("png")[0][1]).data, np.uint8), -1)
     np.testing.assert_array_equal(image, cv2.resize(cv2.imread(lines[0][0]), (30, 20)))
     assert compute_image_mean("png").shape == (1, 3, 20, 30)
@@ -80,7 +80,7 @@ def test_what_goes_wrong_leaves_nothing(folder):
     before = sorted(path.name for path in folder.iterdir())
     for list_, options, said in (
         ("bad.txt", {}, "absent.jpg"),
-        ("train.txt", {"encoding": "nonsense"}, "nonsense"),
+        ("train.txt", {"encode_type": "nonsense"}, "nonsense"),
         ("absent.txt", {}, "absent.txt"),
     ):
         with pytest.raises(CaffeError, match=said):
