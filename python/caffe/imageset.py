@@ -59,12 +59,12 @@ def convert_imageset(
     Returns
     -------
     int
-        How many records were written.
+        How many records were written: a picture that cannot be read is left out, which is logged as an error.
 
     Raises
     ------
     CaffeError
-        The list or a picture cannot be read (Caffe leaves such a picture out), or the database is there already.
+        The list or all of its pictures cannot be read, or the database is there already.
     """
     if os.path.lexists(database):
         raise CaffeError(f"{database} is there already; remove it or name another database.")
@@ -80,32 +80,41 @@ def convert_imageset(
         temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(database)}.", dir=folder)
     except OSError as error:
         raise CaffeError(f"Could not write {database}: {error.strerror}.") from None
-    first = None
+    values, count, records = None, 0, []  # of the first picture, written so far, to be written next
     try:
         with lmdb.open(temporary, map_size=_FIRST_BYTES) as environment:
             log("db_lmdb.cpp:35", f"Opened lmdb {database}")
-            for start in range(0, len(lines), _EACH):
-                records = []
-                for i, (name, label) in enumerate(lines[start : start + _EACH], start):
+            for i, (name, label) in enumerate(lines):
+                try:
                     image = read_image(root + name, height, width, color)
-                    first = image if first is None else first
-                    if check_size and image.size != first.size:
-                        raise CaffeError(f"{root}{name} has {image.size} values, the first picture {first.size}.")
-                    kind = encode_type or (_extension_of(name) if encoded else "")
-                    datum = _datum(root + name, image, kind, bool(height or width))
-                    datum.label = label
-                    key = f"{i:08}_{name}".encode("utf-8", "surrogateescape")
-                    records.append((key, datum.SerializeToString(deterministic=True)))
+                except CaffeError:
+                    log("io.cpp:80", f"Could not open or find file {root}{name}", level=2)
+                    continue
+                values = values or image.size
+                if check_size and image.size != values:
+                    raise CaffeError(f"{root}{name} has {image.size} values, not {values}: resize them all.")
+                kind = encode_type or (_extension_of(name) if encoded else "")
+                datum = _datum(root + name, image, kind, bool(height or width))
+                datum.label = label
+                key = f"{i:08}_{name}".encode("utf-8", "surrogateescape")
+                records.append((key, datum.SerializeToString(deterministic=True)))
+                count += 1
+                if len(records) == _EACH:
+                    _put(environment, records)
+                    records = []
+                    log("convert_imageset.cpp:147", f"Processed {count} files.")
+            if records:
                 _put(environment, records)
-                done = start + len(records)
-                log(f"convert_imageset.cpp:{153 if done % _EACH else 147}", f"Processed {done} files.")
+                log("convert_imageset.cpp:153", f"Processed {count} files.")
+        if not count:
+            raise CaffeError(f"None of the {len(lines)} pictures of {source} could be read; is '{root}' their folder?")
         os.chmod(temporary, 0o755)
         os.rename(temporary, database)
     except (OSError, lmdb.Error) as error:
         raise CaffeError(f"Could not write {database}: {error}.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return len(lines)
+    return count
 
 
 def _extension_of(name):

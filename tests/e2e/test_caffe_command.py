@@ -247,6 +247,68 @@ def test_a_snapshot_is_gone_on_from(tmp_path, monkeypatch, capfd):
     assert (tmp_path / "s_iter_4.caffemodel").is_file()
 
 
+LMDB = """
+name: 'lmdb'
+layer { name: 'data' type: 'Data' top: 'data' top: 'label' transform_param { scale: 0.001 }
+  data_param { source: 'train_lmdb' batch_size: 10 backend: LMDB } }
+layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip' inner_product_param { num_output: 2 } }
+layer { name: 'scale' type: 'Scale' bottom: 'ip' top: 'ip' scale_param { bias_term: true } }
+layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'ip' bottom: 'label' }
+"""
+
+
+def test_the_lines_that_the_measured_logs_lack(folder, monkeypatch, capfd):
+    (folder / "lmdb.prototxt").write_text(LMDB)
+    (folder / "s.prototxt").write_text(
+        "net: 'lmdb.prototxt' base_lr: 0.01 lr_policy: 'multistep' stepvalue: 2 gamma: 0.1 max_iter: 4 display: 2 "
+        "solver_mode: CPU solver_type: NESTEROV snapshot_format: HDF5"
+    )
+    lines = lines_of(run(folder, monkeypatch, capfd, "train", "-solver", "s.prototxt"))[0]
+    assert lines[:5] == [
+        "I upgrade_proto.cpp:1084] Attempting to upgrade input file specified using deprecated 'solver_type' field "
+        "(enum)': s.prototxt",
+        "I upgrade_proto.cpp:1091] Successfully upgraded file specified using deprecated 'solver_type' field (enum) to "
+        "'type' field (string).",
+        "W upgrade_proto.cpp:1093] Note that future Caffe releases will only support 'type' field (string) for a "
+        "solver's type.",
+        "I upgrade_proto.cpp:1108] snapshot_prefix was not specified and is set to s",
+        "I caffe.cpp:197] Use CPU.",
+    ]
+
+    def following(start, count):
+        at = lines.index(start)
+        return [line.split("] ", 1)[1] for line in lines[at : at + count]]
+
+    assert following("I layer_factory.hpp:77] Creating layer data", 6) == [
+        "Creating layer data",
+        "Opened lmdb train_lmdb",
+        "Creating Layer data",
+        "data -> data",
+        "data -> label",
+        "output data size: 10,3,128,128",
+    ]
+    assert following("I net.cpp:369] scale -> ip (in-place)", 3)[1:] == ["Creating layer scale", "Setting up scale"]
+    assert following("I net.cpp:382] loss -> (automatic)", 3)[1:] == ["Creating layer loss", "Setting up loss"]
+    assert "I data_layer.cpp:45] output data size: 10,3,128,128" in lines
+    # 24 records: the end is met in the third, fifth … batch, by a thread that is ahead of the training
+    assert 1 <= lines.count("I data_layer.cpp:73] Restarting data prefetching from start.") <= 2
+    assert following("I sgd_solver.cpp:50] MultiStep Status: Iteration 2, step = 1", 2)[1] == "Iteration 2, lr = 0.001"
+    assert "I solver.cpp:474] Snapshotting to HDF5 file s_iter_4.caffemodel.h5" in lines
+    assert "I sgd_solver.cpp:296] Snapshotting solver state to HDF5 file s_iter_4.solverstate.h5" in lines
+    (folder / "to").mkdir()
+    (folder / "s.prototxt").write_text((folder / "s.prototxt").read_text() + " snapshot_prefix: 'to'")
+    lines = lines_of(run(folder, monkeypatch, capfd, "train", "-solver", "s.prototxt"))[0]
+    assert lines[3] == "I upgrade_proto.cpp:1113] snapshot_prefix was a directory and is replaced to to/s"
+    assert (folder / "to" / "s_iter_4.streams").is_file()
+
+
+def test_a_solver_of_a_named_type_adds_nothing_to_its_dump(folder, monkeypatch, capfd):
+    monkeypatch.chdir(folder)
+    capfd.readouterr()
+    pycaffe.SGDSolver("solver.prototxt")
+    assert 'type: "SGD"' not in capfd.readouterr().err.split("Creating training net")[0]
+
+
 DEBUG = """
 layer { name: 'd' type: 'DummyData' top: 'x' top: 'label' dummy_data_param {
   shape { dim: 2 dim: 3 } shape { dim: 2 } data_filler { value: 1 } data_filler { value: 0 } } }

@@ -338,7 +338,7 @@ class Data(PictureLayer):
         self._color = True if t.force_color else False if t.force_gray else None
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
-                warn(f"{self.log_name}:40", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
+                warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
         with self._cursor() as cursor:
             if not cursor.first():
                 self.fail(f"The LMDB {p.source} is empty")
