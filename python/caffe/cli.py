@@ -69,6 +69,16 @@ def compute_image_mean(argv=None):
     return main(argv, "compute_image_mean")
 
 
+def convert_mnist_data(argv=None):
+    """The program of this name."""
+    return main(argv, "convert_mnist_data")
+
+
+def convert_cifar_data(argv=None):
+    """The program of this name."""
+    return main(argv, "convert_cifar_data")
+
+
 def _usage(tool):
     if tool in _COMMANDS:
         _, text, arguments = _COMMANDS[tool]
@@ -288,13 +298,13 @@ def _device_query(flags):
         log("common.cpp:199", f"Number of multiprocessors:     {p.multi_processor_count}")
 
 
-def _lmdb_only(flags):
-    if flags.backend != "lmdb":
-        raise CaffeError(f"There are no databases of the kind '{flags.backend}' here; use -backend lmdb.")
+def _lmdb_only(kind):
+    if kind != "lmdb":
+        raise CaffeError(f"There are no databases of the kind '{kind}' here; use lmdb.")
 
 
 def _convert_imageset(flags, root, source, database):
-    _lmdb_only(flags)
+    _lmdb_only(flags.backend)
     height, width = max(0, flags.resize_height), max(0, flags.resize_width)
     if bool(height) != bool(width):
         raise CaffeError("Give both -resize_height and -resize_width, or neither.")
@@ -313,8 +323,18 @@ def _convert_imageset(flags, root, source, database):
 
 
 def _compute_image_mean(flags, database, output=None):
-    _lmdb_only(flags)
+    _lmdb_only(flags.backend)
     imageset.compute_image_mean(database, output)
+
+
+def _convert_mnist_data(flags, images, labels, database):
+    _lmdb_only(flags.backend)
+    imageset.convert_mnist(images, labels, database)
+
+
+def _convert_cifar_data(_, source, folder, kind):
+    _lmdb_only(kind)
+    imageset.convert_cifar(source, folder)
 
 
 # name -> what runs it, its help, its arguments
@@ -325,6 +345,8 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "time": (_time, "benchmark model execution time", ""),
     "convert_imageset": (_convert_imageset, "make an LMDB of a list's pictures", "ROOTFOLDER/ LISTFILE DB_NAME"),
     "compute_image_mean": (_compute_image_mean, "the mean image of an LMDB", "INPUT_DB [OUTPUT_FILE]"),
+    "convert_mnist_data": (_convert_mnist_data, "make an LMDB of MNIST's files", "IMAGE_FILE LABEL_FILE DB_NAME"),
+    "convert_cifar_data": (_convert_cifar_data, "make LMDBs of CIFAR-10's files", "INPUT_FOLDER OUTPUT_FOLDER lmdb"),
 }
 
 if __name__ == "__main__":

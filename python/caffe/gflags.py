@@ -42,6 +42,7 @@ _TOOLS = {
         Flag("encode_type", "", "as what: png, jpg …; as each file's extension says without it"),
     ),
     "compute_image_mean": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),
+    "convert_mnist_data": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),
 }
 
 _GLOG = (

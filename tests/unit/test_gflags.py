@@ -1,5 +1,6 @@
 """Command lines are read as gflags reads them, and log files written as glog writes them."""
 
+import importlib
 import os
 import re
 
@@ -197,3 +198,11 @@ def test_whole_numbers_and_long_ones_are_dumped_as_cpp_prints_them():
     param = caffe_pb2.TransformationParameter(mean_value=list(values), mean_file="a: 1.0")
     shown = ['mean_file: "a: 1.0"', *(f"mean_value: {text}" for text in values.values())]
     assert sorted(glog.definition(param).splitlines()) == sorted(shown)
+
+
+def test_the_programs_of_the_package_are_there(root):
+    section = re.search(r"(?s)\[project.scripts\](.*?)\n\[", (root / "pyproject.toml").read_text())
+    scripts = re.findall(r'(?m)^"?([\w.]+)"? = "([\w.]+):(\w+)"$', section[1])
+    assert {"caffe", "convert_imageset", "compute_image_mean"} <= {name for name, *_ in scripts}
+    for _, module, function in scripts:
+        assert callable(getattr(importlib.import_module(module), function))

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 
 import cv2
 import lmdb
@@ -11,7 +12,7 @@ import pytest
 import caffe
 from caffe import cli, formats
 from caffe.errors import CaffeError
-from caffe.imageset import compute_image_mean, convert_imageset
+from caffe.imageset import compute_image_mean, convert_cifar, convert_imageset, convert_mnist
 from caffe.proto import caffe_pb2
 
 
@@ -48,7 +49,7 @@ def test_the_commands(folder, capfd):
     assert cli.main(["convert_imageset", "./", "train.txt", "db"]) == 2
     assert cli.main(["convert_imageset", "-resize_width", "9", "./", "train.txt", "other"]) == 2
     said = capfd.readouterr().err.splitlines()
-    assert "there already" in said[0] and "both -resize_height and -resize_width" in said[-1]
+    assert "there already" in said[1] and "both -resize_height and -resize_width" in said[-1]
 
 
 def test_grey_encoded_and_mixed(folder):
@@ -209,3 +210,62 @@ def test_what_goes_wrong_leaves_nothing(folder):
         compute_image_mean("mixed")
     with pytest.raises(CaffeError, match="Could not open the LMDB absent"):
         compute_image_mean("absent")
+
+
+def test_mnist_and_cifar_become_their_databases(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    made = np.random.default_rng(2)
+    digits, labels = made.integers(0, 256, (1001, 5, 4), np.uint8), made.integers(0, 10, 1001, np.uint8)
+    (tmp_path / "images").write_bytes(struct.pack(">4I", 2051, 1001, 5, 4) + digits.tobytes())
+    (tmp_path / "labels").write_bytes(struct.pack(">2I", 2049, 1001) + labels.tobytes())
+    assert cli.convert_mnist_data(["images", "labels", "mnist", "--backend=lmdb"]) == 0
+    tool = "convert_mnist_data.cpp"
+    assert said_of(capfd) == [
+        ("I", "db_lmdb.cpp", "Opened lmdb mnist"),
+        ("I", tool, "A total of 1001 items."),
+        ("I", tool, "Rows: 5 Cols: 4"),
+        ("I", tool, "Processed 1001 files."),
+    ]
+    found = [(key.decode(), caffe_pb2.Datum.FromString(value)) for key, value in records("mnist")]
+    assert [key for key, _ in found] == [f"{i:08}" for i in range(1001)]
+    for (_, datum), image, label in zip(found, digits, labels):
+        assert (datum.channels, datum.height, datum.width, datum.label) == (1, 5, 4, label)
+        assert datum.data == image.tobytes() and not datum.HasField("encoded")
+
+    batches = made.integers(0, 10, (6, 2, 3073), np.uint8)
+    for name, batch in zip(["test_batch", *(f"data_batch_{i}" for i in range(1, 6))], batches):
+        (tmp_path / f"{name}.bin").write_bytes(batch.tobytes())
+    assert cli.convert_cifar_data([".", ".", "lmdb"]) == 0
+    for name, wanted in (("test", batches[:1]), ("train", batches[1:])):
+        found = {key.decode(): caffe_pb2.Datum.FromString(value) for key, value in records(f"cifar10_{name}_lmdb")}
+        assert list(found) == [f"{10000 * batch + i:05}" for batch in range(len(wanted)) for i in range(2)]
+        for datum, row in zip(found.values(), wanted.reshape(-1, 3073)):
+            assert (datum.channels, datum.height, datum.width, datum.label) == (3, 32, 32, row[0])
+            assert datum.data == row[1:].tobytes()
+    assert cli.main(["compute_image_mean", "-backend=lmdb", "cifar10_train_lmdb", "mean.binaryproto"]) == 0
+    np.testing.assert_allclose(
+        formats.read_blob("mean.binaryproto").ravel(), batches[1:, :, 1:].reshape(-1, 3072).mean(0), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (b"", b"", "images"),
+        (b"\x1f\x8b" + bytes(99), b"", "images.*unpacked"),
+        (struct.pack(">4I", 2051, 2, 2, 2) + bytes(7), b"", "images.*cut short"),
+        (struct.pack(">4I", 2051, 2, 2, 2) + bytes(8), struct.pack(">2I", 2049, 3) + bytes(3), "2 images.*3 labels"),
+    ],
+)
+def test_files_that_are_not_mnists_are_named(images, labels, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").write_bytes(images)
+    (tmp_path / "labels").write_bytes(labels)
+    with pytest.raises(CaffeError, match=said):
+        convert_mnist("images", "labels", "db")
+    with pytest.raises(CaffeError, match="data_batch_1"):
+        convert_cifar(".", ".")
+    (tmp_path / "data_batch_1.bin").write_bytes(bytes(3072))
+    with pytest.raises(CaffeError, match="data_batch_1"):
+        convert_cifar(".", ".")
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "labels", "data_batch_1.bin"}

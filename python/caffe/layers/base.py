@@ -17,6 +17,20 @@ _REGISTRY = {}
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
 
 
+# type -> where Caffe says that the parameters stand in the definition itself
+_GIVEN = {
+    "BatchNorm": "batch_norm_layer.cpp:23",
+    "Bias": "bias_layer.cpp:13",
+    "Convolution": "base_conv_layer.cpp:157",
+    "Deconvolution": "base_conv_layer.cpp:157",
+    "Embed": "embed_layer.cpp:19",
+    "InnerProduct": "inner_product_layer.cpp:24",
+    "PReLU": "prelu_layer.cpp:20",
+    "Parameter": "parameter_layer.hpp:18",
+    "Scale": "scale_layer.cpp:16",
+}
+
+
 def register(*type_names):
     """Class decorator: make a layer available under the type names of definitions."""
 
@@ -178,6 +192,8 @@ class Layer:
         """Make a parameter blob of ``shape``: as the definition gives it, else filled from the global random stream."""
         blob = Blob(shape)
         if self.param.blobs:
+            if not self.blobs and self.type in _GIVEN:
+                log(_GIVEN[self.type], "Skipping parameter initialization")
             blob.set_tensor(self._given(len(self.blobs), blob))
         elif filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
             blob.set_tensor(from_array(fill(filler, tuple(shape), global_stream())))
