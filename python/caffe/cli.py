@@ -109,15 +109,15 @@ def _devices(text):
 
 
 def _choose_device(gpu, advice="leave out -gpu to run on the CPU"):
-    """Compute where ``gpu`` says; the device, None for the CPU. ``advice`` is for one who has no GPU."""
+    """Compute where ``gpu`` says, on its first device; that, None for the CPU. ``advice`` is for one who has no GPU."""
     devices = _devices(gpu)
     if not gpu:
         mode.set_mode_cpu()
         return None
     if not torch.cuda.is_available():
         raise CaffeError(f"Cannot use a GPU: torch sees no CUDA device here; {advice}.")
-    if len(devices) != 1:
-        raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
+    if not devices:
+        raise CaffeError(f"-gpu takes device numbers or 'all', not '{gpu}'.")
     mode.set_device(devices[0])
     mode.set_mode_gpu()
     return devices[0]
@@ -150,8 +150,10 @@ def _train(flags):
     if flags.gpu or not param.HasField("solver_mode") or param.solver_mode == caffe_pb2.SolverParameter.CPU:
         device = _choose_device(flags.gpu)
     else:
-        advice = f"{path} asks for one, so write solver_mode: CPU there to train on the CPU"
+        advice = f"{path} says solver_mode: GPU; write solver_mode: CPU there to train on the CPU"
         device = _choose_device(str(param.device_id), advice)
+    if len(_devices(flags.gpu)) > 1:
+        raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
     if device is None:
         log("caffe.cpp:197", "Use CPU.")
     else:

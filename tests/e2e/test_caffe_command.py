@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -375,6 +376,27 @@ def test_a_gpu_that_is_not_there_is_said(gpu, folder, monkeypatch, capfd):
     assert "torch sees none here" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("gpu", "count", "used"), [("1", 2, 1), ("all", 2, None), ("all", 1, 0), ("0,1", 2, None)])
+def test_a_training_runs_on_the_one_gpu_that_is_named(gpu, count, used, folder, monkeypatch, capfd):
+    """With cards made up: which is chosen, before anything is computed."""
+    chosen = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: types.SimpleNamespace(name="a card"))
+    monkeypatch.setattr("caffe.mode.set_device", chosen.append)
+    monkeypatch.setattr("caffe.mode.set_mode_gpu", lambda: None)
+    solver = (folder / "solver.prototxt").read_text()
+    (folder / "solver.prototxt").write_text(solver.replace("max_iter: 12", "max_iter: 0 test_initialization: false"))
+    status = cli.main(["train", "-solver", "solver.prototxt", "-gpu", gpu])
+    lines = lines_of(capfd.readouterr().err)[0]
+    if used is None:
+        assert status == 2 and "one GPU" in lines[-1]
+    else:
+        assert status == 0 and chosen == [used]
+        assert lines[:2] == [f"I caffe.cpp:204] Using GPUs {used}", f"I caffe.cpp:209] GPU {used}: a card"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_definition_that_asks_for_a_gpu_is_named(folder, monkeypatch, capfd):
     monkeypatch.chdir(folder)
@@ -382,7 +404,7 @@ def test_a_definition_that_asks_for_a_gpu_is_named(folder, monkeypatch, capfd):
     (folder / "solver.prototxt").write_text(text)
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 2
     said = capfd.readouterr().err.splitlines()[-1]
-    assert "solver_mode: CPU" in said and "solver.prototxt" in said
+    assert all(part in said for part in ("solver_mode: GPU", "solver_mode: CPU", "solver.prototxt"))
     assert pycaffe.get_solver("solver.prototxt").iter == 0  # only the command heeds it, as in Caffe
     (folder / "solver.prototxt").write_text(text.replace("GPU", "CPU"))
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 0
