@@ -1,6 +1,7 @@
 """The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
 
 import contextlib
+import functools
 import os
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 
 from . import names
 from .errors import CaffeError
+from .glog import log
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
 from .wire import Array
@@ -86,6 +88,13 @@ def read_tables(path, data_sets):
         return tables
 
 
+@functools.cache
+def _note_class(floats):
+    """Log, once in a process as Caffe does, that there are floats, or integers, in a file."""
+    line, name = (33, "H5T_FLOAT") if floats else (36, "H5T_INTEGER")
+    log(f"hdf5.cpp:{line}", f"Datatype class: {name}")
+
+
 class _Source:
     """An open file, and how many bytes may still be read from it. Its errors are those h5py raises for a bad file."""
 
@@ -109,6 +118,8 @@ class _Source:
                 f"{self.file.filename}: save it as integers or floats, as float32."
             )
         self._spend(dataset)
+        if dtype == np.float32:
+            _note_class(dataset.dtype.kind == "f")
         with np.errstate(over="ignore"):  # becomes infinite
             return np.asarray(dataset[()]).astype(dtype, copy=False)
 

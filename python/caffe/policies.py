@@ -3,6 +3,7 @@
 import numpy as np
 
 from .errors import CaffeError
+from .glog import log
 
 
 @np.errstate(all="ignore")
@@ -27,6 +28,7 @@ def learning_rate(param, iteration, current_step):
     elif policy == "multistep":
         if current_step < len(param.stepvalue) and iteration >= param.stepvalue[current_step]:
             current_step += 1
+            log("sgd_solver.cpp:50", f"MultiStep Status: Iteration {iteration}, step = {current_step}")
         rate = base * gamma**current_step
     elif policy == "poly":
         if param.max_iter < 1:

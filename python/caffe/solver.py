@@ -1,9 +1,9 @@
 """Solvers: rates, updates, tests, display, snapshots (solver.cpp, sgd_solver.cpp)."""
 
-import collections
 import os
 import time
 
+import numpy as np
 import torch
 
 from . import mode, resume
@@ -43,6 +43,8 @@ class Solver:
         The definition.
     """
 
+    kind = ""  # the type of update, where it is not as the definition says
+
     def __init__(self, solver_file):
         if isinstance(solver_file, caffe_pb2.SolverParameter):
             self.param = solver_file
@@ -55,9 +57,10 @@ class Solver:
             raise CaffeError("average_loss should be non-negative.")
         if p.snapshot:
             _check_snapshot_prefix(p)
-        if p.type not in RULES:
-            raise CaffeError(f"Unknown solver type: {p.type} (known types: {', '.join(RULES)})")
-        self._rule = RULES[p.type](p)
+        kind = self.kind or p.type
+        if kind not in RULES:
+            raise CaffeError(f"Unknown solver type: {kind} (known types: {', '.join(RULES)})")
+        self._rule = RULES[kind](p)
         if p.random_seed >= 0:
             set_random_seed(p.random_seed)
         self.iter = 0
@@ -67,13 +70,14 @@ class Solver:
         self.action = lambda: NONE
         self._stopping = False
         self._displayed = None  # when and at which iteration, for the rate in the log
-        self._losses = collections.deque(maxlen=p.average_loss)
+        self._losses = []  # the last ``average_loss`` ones, and their mean
+        self._smoothed = torch.zeros(())
         self.net = self._train_net()
         self.test_nets = self._test_nets()
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
         # weights are the same bit for bit only between runs that agree in these
         versions = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
-        log("solver.cpp:57", f"Computing with {versions}, products in {mode.precision()}")
+        log("solver.py:1", f"Computing with {versions}, products in {mode.precision()}")
         log("solver.cpp:57", "Solver scaffolding done.")
 
     # nets
@@ -86,20 +90,23 @@ class Solver:
                 "SolverParameter must specify a train net using exactly one of these fields: "
                 f"net, net_param, train_net, train_net_param (given: {', '.join(given) or 'none'})"
             )
-        inline = given[0].endswith("param")
-        log(
-            "solver.cpp:102",
-            f"Creating training net from {given[0] if inline else f'{given[0]} file: {getattr(p, given[0])}'}",
-        )
-        param = self._definition(given[0])
+        field = given[0]
+        line = {"train_net_param": 88, "train_net": 92, "net_param": 97, "net": 102}[field]
+        source = f"specified in {field}." if field.endswith("param") else f"from {field} file: {getattr(p, field)}"
+        log(f"solver.cpp:{line}", f"Creating training net {source}")
+        param = self._definition(field)
         state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
         _merge_state(state, param.state, p.train_state)
         param.state.CopyFrom(state)
         net = Net.from_param(param)
-        for names in p.weights:
-            for path in names.split(","):
-                net.copy_from(path.strip())
+        self._load_weights(net)
         return net
+
+    def _load_weights(self, net):
+        for names in self.param.weights:
+            for path in map(str.strip, names.split(",")):
+                log("solver.cpp:72", f"Finetuning from {path}")
+                net.copy_from(path)
 
     def _definition(self, field, index=None):
         value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
@@ -129,19 +136,18 @@ class Solver:
         if sources and p.test_interval < 1:
             raise CaffeError("test_interval must be positive where there are test nets.")
         nets = []
-        for i, (field, index) in enumerate(sources):
+        definitions = [self._definition(field, index) for field, index in sources]  # all read before one is made
+        for i, ((field, index), param) in enumerate(zip(sources, definitions)):
             file = (
                 "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
             )
             log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}{file}")
-            param = self._definition(field, index)
             state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
             _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
             param.state.CopyFrom(state)
             net = Net.from_param(param)
-            for names in p.weights:
-                for path in names.split(","):
-                    net.copy_from(path.strip())
+            net.debug_info = p.debug_info
+            self._load_weights(net)
             nets.append(net)
         return nets
 
@@ -160,7 +166,7 @@ class Solver:
     def step(self, iterations):
         """Run this many iterations: test if due, forward and backward, update, snapshot if due."""
         p = self.param
-        stop = self.iter + iterations
+        start, stop = self.iter, self.iter + iterations
         self._losses.clear()
         if self._displayed is None:
             self._displayed = time.time(), self.iter
@@ -172,12 +178,13 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
-            display = p.display and self.iter % p.display == 0
+            display = bool(p.display) and self.iter % p.display == 0
+            self.net.debug_info = display and p.debug_info
             loss = 0.0
             for _ in range(p.iter_size):
                 loss = loss + self.net.run_forward()
                 self.net.run_backward()
-            self._losses.append(loss / p.iter_size)
+            self._smooth(loss / p.iter_size, start)
             if display:
                 now, (before, shown) = time.time(), self._displayed
                 self._display(now - before, self.iter - shown)
@@ -201,18 +208,19 @@ class Solver:
         if p.snapshot_after_train:
             _check_snapshot_prefix(p)  # now rather than after hours
         if resume_file:
-            log("solver.cpp:295", f"Restoring previous solver status from {resume_file}")
+            log("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
+        start = self.iter
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
             self.snapshot()
         if self._stopping:
-            log("solver.cpp:316", "Optimization stopped early.")
+            log("solver.cpp:311", "Optimization stopped early.")
             return
         if p.display and self.iter % p.display == 0:
             with self.net.without_backward():
-                self._losses.append(self.net.run_forward())
-            log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed_loss())}")
+                self._smooth(self.net.run_forward(), start)
+            log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed)}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
         log("solver.cpp:332", "Optimization Done.")
@@ -222,11 +230,20 @@ class Solver:
         """Whether the last run ended because ``action`` asked for it."""
         return self._stopping
 
-    def _smoothed_loss(self):
-        return sum(float(loss) for loss in self._losses) / len(self._losses)
+    def _smooth(self, loss, start):
+        """Take a loss into the mean that is displayed, with Caffe's own rounding (UpdateSmoothedLoss)."""
+        loss, size = torch.as_tensor(loss, dtype=torch.float32), self.param.average_loss
+        if len(self._losses) < size:
+            self._losses.append(loss)
+            seen = len(self._losses)
+            self._smoothed = loss if seen == 1 else (self._smoothed * (seen - 1) + loss) / seen
+        else:
+            place = (self.iter - start) % size
+            self._smoothed = self._smoothed + (loss - self._losses[place]) / size
+            self._losses[place] = loss
 
     def _display(self, seconds, iterations):
-        smoothed = number(self._smoothed_loss())
+        smoothed = number(self._smoothed)
         speed = f" ({number(iterations / (seconds or 1))} iter/s, {number(seconds)}s/{self.param.display} iters)"
         log("solver.cpp:239", f"Iteration {self.iter}{'' if OLD_STYLE else speed}, loss = {smoothed}")
         index = 0
@@ -250,7 +267,7 @@ class Solver:
         net = self.test_nets[index]
         net.share_with(self.net)
         batches = self.param.test_iter[index]
-        scores, loss = [], 0.0
+        scores, loss = None, 0.0
         with net.without_backward():
             for _ in range(batches):
                 request = self.action()
@@ -259,16 +276,17 @@ class Solver:
                     request = self.action()
                 if request == STOP:
                     self._stopping = True
-                    log("solver.cpp:379", "Test interrupted.")
+                    log("solver.cpp:396", "Test interrupted.")
                     return
                 loss = loss + net.run_forward()
-                scores.append([net.blobs[name].tensor().reshape(-1).clone() for name in net.outputs])
+                values = [net.blobs[name].tensor().reshape(-1).clone() for name in net.outputs]
+                scores = values if scores is None else [a + b for a, b in zip(scores, values)]
         if self.param.test_compute_loss:
-            log("solver.cpp:394", f"Test loss: {number(loss / batches)}")
+            log("solver.cpp:401", f"Test loss: {number(loss / batches)}")
         position = 0
-        for name, values in zip(net.outputs, zip(*scores)):
+        for name, sums in zip(net.outputs, scores or []):
             weight = net.blob_loss_weights[name]
-            for mean in torch.stack(values).mean(0).tolist():
+            for mean in (sums / batches).tolist():
                 log(
                     "solver.cpp:414",
                     f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
@@ -313,7 +331,7 @@ class Solver:
         if norm > limit:
             scale = limit / norm
             log(
-                "sgd_solver.cpp:56",
+                "sgd_solver.cpp:99",
                 f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > {number(limit)}) "
                 f"by scale factor {number(scale)}",
             )
@@ -331,11 +349,11 @@ class Solver:
         hdf5 = self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
         model, state = self._snapshot_name(".caffemodel"), self._snapshot_name(".solverstate")
         kind = "HDF5" if hdf5 else "binary proto"
-        log("solver.cpp:464", f"Snapshotting to {kind} file {model}")
+        log(f"solver.cpp:{474 if hdf5 else 464}", f"Snapshotting to {kind} file {model}")
         (self.net.save_hdf5 if hdf5 else self.net.save)(model, self.param.snapshot_diff)
         # the state comes last: where it stands, the rest stands too
         write_whole(resume.streams_path(state), resume.to_json(resume.capture(self)).encode())
-        log("sgd_solver.cpp:284", f"Snapshotting solver state to {kind} file {state}")
+        log(f"sgd_solver.cpp:{296 if hdf5 else 284}", f"Snapshotting solver state to {kind} file {state}")
         histories = [blob.tensor().cpu().numpy() for blob in self._histories]
         write_state(state, self.iter, model, self._current_step, histories)
 
@@ -349,6 +367,8 @@ class Solver:
                 f"Incorrect length of history blobs: {state_file} has {len(state.history)}, "
                 f"this solver keeps {len(self._histories)}."
             )
+        if not os.fspath(state_file).endswith(".h5"):
+            log("sgd_solver.cpp:336", "SGDSolver: restoring history")
         for i, (blob, values) in enumerate(zip(self._histories, state.history)):
             if values.size != blob.count:
                 raise CaffeError(f"History {i} in {state_file} has {values.size} numbers, the parameter {blob.count}.")
@@ -359,7 +379,9 @@ class Solver:
 
 
 def _weighted(weight, value):
-    return f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
+    """What a value adds to the loss, in float32 as Caffe multiplies."""
+    product = np.float32(weight) * np.float32(value)
+    return f" (* {number(weight)} = {number(product)} loss)" if weight else ""
 
 
 def _merge_state(state, *others):
@@ -369,12 +391,14 @@ def _merge_state(state, *others):
 
 
 def complete_snapshot_prefix(param, solver_file):
-    """Derive a missing prefix from the solver's file name, and one that is a folder from both."""
+    """Derive a missing prefix from the solver's file name, and one that is a folder from both (upgrade_proto.cpp)."""
     stem = of_path(os.path.splitext(solver_file)[0])
-    if not param.snapshot_prefix:
+    if not param.HasField("snapshot_prefix"):
         param.snapshot_prefix = stem
+        log("upgrade_proto.cpp:1108", f"snapshot_prefix was not specified and is set to {stem}")
     elif os.path.isdir(for_os(param.snapshot_prefix)):
         param.snapshot_prefix = os.path.join(param.snapshot_prefix, os.path.basename(stem))
+        log("upgrade_proto.cpp:1113", f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
 
 
 def _check_snapshot_prefix(param):
@@ -393,11 +417,7 @@ def get_solver(solver_file):
 
 def _of_type(name):
     class Typed(Solver):
-        def __init__(self, solver_file):
-            param = read_solver(os.fspath(solver_file))
-            complete_snapshot_prefix(param, os.fspath(solver_file))
-            param.type = name
-            super().__init__(param)
+        kind = name
 
     Typed.__name__ = Typed.__qualname__ = f"{name}Solver"
     Typed.__doc__ = f"A solver that updates by {name}, whatever type its definition names."

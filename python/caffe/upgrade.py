@@ -138,8 +138,55 @@ _V0_FIELDS = {
 _V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
 # type -> the data parameters that once held the transformation too
-_DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
-_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+
+
+# generation -> what Caffe logs of its upgrade: the lines in upgrade_proto.cpp, and the texts there
+_NOTES = {
+    "V0": (28, "V0LayerParameter", 36, "file specified using deprecated V0LayerParameter", 39,
+           "not support V0NetParameter; use ./build/tools/upgrade_net_proto_text for prototxt and "
+           "./build/tools/upgrade_net_proto_binary for model weights upgrade this and any other net protos to the new "
+           "format."),
+    "data": (46, "transformation parameters", 49, "file specified using deprecated data transformation parameters.", 51,
+             "only support transform_param messages for transformation fields."),
+    "V1": (55, "V1LayerParameter", 63, "file specified using deprecated V1LayerParameter", 0, ""),
+    "input": (69, "input fields", 72, "file specified using deprecated input fields.", 74,
+              "only support input layers and not input fields."),
+    "BatchNorm": (79, "params", 82, "batch norm layers using deprecated params.", 0, ""),
+}  # fmt: skip
+
+
+def note_upgrades(kinds, where):
+    """Log, as Caffe does, that ``where`` was upgraded; ``kinds`` are the names of what was old about it.
+
+    V0: layers inside layers, data: transformation fields outside transform_param, V1: ``layers``, input: ``input``
+    fields, BatchNorm: three ``param`` of a BatchNorm.
+    """
+    for kind, (begin, what, end, done, future, promise) in _NOTES.items():
+        if kind in kinds:
+            file = "batch norm layers using" if kind == "BatchNorm" else "input file specified using"
+            log(f"upgrade_proto.cpp:{begin}", f"Attempting to upgrade {file} deprecated {what}: {where}")
+            log(f"upgrade_proto.cpp:{end}", f"Successfully upgraded {done}")
+            if promise:
+                warn(f"upgrade_proto.cpp:{future}", f"Note that future Caffe releases will {promise}")
+
+
+def _kinds(net):
+    kinds = {"V1"} if net.layers else set()
+    if any(layer.HasField("layer") for layer in net.layers):
+        kinds.add("V0")
+    elif any(_old_transform(layer, DATA_PARAMS.get(V1_TYPES.get(layer.type, ""))) for layer in net.layers):
+        kinds.add("data")
+    if net.input:
+        kinds.add("input")
+    if any(layer.type == "BatchNorm" and len(layer.param) == 3 for layer in net.layer):
+        kinds.add("BatchNorm")
+    return kinds
+
+
+def _old_transform(layer, param):
+    return param and [name for name in TRANSFORM_FIELDS if getattr(layer, param).HasField(name)]
 
 
 def upgrade_net(net, where):
@@ -161,6 +208,7 @@ def upgrade_net(net, where):
         What has no counterpart: mixed generations, unknown V0 types, too few shapes for the inputs, and, in a current
         ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
     """
+    kinds = _kinds(net)
     if net.layers:
         if net.layer:
             raise CaffeError(f"{where}: it has both 'layer' and old 'layers' entries; write all of them as 'layer'.")
@@ -168,7 +216,6 @@ def upgrade_net(net, where):
         upgraded = _upgrade_v0(net, where) if is_v0 else [_upgrade_v1(layer) for layer in net.layers]
         net.ClearField("layers")
         net.layer.extend(upgraded)
-        log("upgrade_proto.cpp:85", f"Upgraded {where} from deprecated V{0 if is_v0 else 1}LayerParameter")
     for layer in net.layer:
         _refuse_old_transform(layer, where)
     if net.input:
@@ -177,6 +224,7 @@ def upgrade_net(net, where):
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
+    note_upgrades(kinds, where)
 
 
 def upgrade_solver(solver, where):
@@ -187,6 +235,18 @@ def upgrade_solver(solver, where):
         raise CaffeError(f"{where}: solver_type and type cannot both be given; remove solver_type.")
     solver.type = SOLVER_TYPES[solver.solver_type]
     solver.ClearField("solver_type")
+    log(
+        "upgrade_proto.cpp:1084",
+        f"Attempting to upgrade input file specified using deprecated 'solver_type' field (enum)': {where}",
+    )
+    log(
+        "upgrade_proto.cpp:1091",
+        "Successfully upgraded file specified using deprecated 'solver_type' field (enum) to 'type' field (string).",
+    )
+    warn(
+        "upgrade_proto.cpp:1093",
+        "Note that future Caffe releases will only support 'type' field (string) for a solver's type.",
+    )
 
 
 def _put(message, name, value):
@@ -289,9 +349,9 @@ def _upgrade_v1(v1):
             _set_param(layer, specs[name], value)
         else:
             _put(layer, name, value)
-    data = _DATA_PARAMS.get(layer.type)
+    data = DATA_PARAMS.get(layer.type)
     if data:
-        for name in _TRANSFORM_FIELDS:
+        for name in TRANSFORM_FIELDS:
             if getattr(layer, data).HasField(name):
                 setattr(layer.transform_param, name, getattr(getattr(layer, data), name))
                 getattr(layer, data).ClearField(name)
@@ -307,10 +367,10 @@ def _set_param(layer, field, values):
 
 
 def _refuse_old_transform(layer, where):
-    for param in _DATA_PARAMS.values():
+    for param in DATA_PARAMS.values():
         if not layer.HasField(param):
             continue
-        for name in _TRANSFORM_FIELDS:
+        for name in TRANSFORM_FIELDS:
             if getattr(layer, param).HasField(name):
                 raise CaffeError(
                     f"{where}: layer '{layer.name}' has {name} in {param}, where Caffe ignores it; move it to "

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import caffe
-from caffe import cli
+from caffe import cli, resume
 from caffe.errors import CaffeError
 from caffe.formats import read_weights
 
@@ -117,7 +117,7 @@ def train(folder, monkeypatch, *args, at=""):
 
 
 def state(folder, iteration):
-    (path,) = (p for p in folder.glob(f"snap_iter_{iteration}.solverstate*") if p.suffix != ".streams")
+    (path,) = folder.glob(f"snap_iter_{iteration}.solverstate*")
     return path.name
 
 
@@ -215,7 +215,7 @@ def command(folder, *args, at=""):
 
 def newest(folder):
     """The newest solver state, or None."""
-    states = [p for p in folder.glob("snap_*.solverstate*") if p.suffix != ".streams"]
+    states = folder.glob("snap_*.solverstate*")
     return max(states, key=lambda path: int(re.search(r"_iter_(\d+)", path.name)[1]), default=None)
 
 
@@ -307,13 +307,26 @@ def resumed():
 
 
 def test_a_state_of_bvlc_caffe_resumes_and_says_what_it_lacks(stopped, capfd):
-    (stopped / "snap_iter_2.solverstate.streams").unlink()
+    (stopped / "snap_iter_2.streams").unlink()
     assert resumed().iter == 2
     assert "as in BVLC Caffe, random streams and data positions start anew" in capfd.readouterr().err
 
 
+def test_only_states_are_called_states(stopped):
+    beside = {path.name for path in stopped.glob("snap_iter_2.*")}
+    assert beside == {"snap_iter_2.caffemodel", "snap_iter_2.solverstate", "snap_iter_2.streams"}
+    assert resume.streams_path("a.solverstate/x_iter_3.solverstate.h5") == "a.solverstate/x_iter_3.streams"
+
+
+def test_streams_under_their_older_name_are_found(stopped, capfd):
+    (stopped / "snap_iter_2.streams").rename(stopped / "snap_iter_2.solverstate.streams")
+    resumed()
+    said = capfd.readouterr().err
+    assert "positions restored from snap_iter_2.solverstate.streams" in said and "start anew" not in said
+
+
 def test_another_number_of_threads_is_said(stopped, capfd):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     assert saved["threads"] == torch.get_num_threads() and saved["torch"] == torch.__version__
     resumed()
@@ -325,7 +338,7 @@ def test_another_number_of_threads_is_said(stopped, capfd):
 
 
 def test_another_precision_is_said(stopped, capfd):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps({**saved, "precision": "bf16"}))
     resumed()
@@ -354,9 +367,9 @@ def test_another_precision_is_said(stopped, capfd):
     ],
 )
 def test_streams_that_do_not_fit_are_one_error(stopped, change, said):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     change(saved)
     path.write_text(json.dumps(saved))
-    with pytest.raises(CaffeError, match=f"(?s){said}.*(?i:remove).*snap_iter_2.solverstate.streams|streams.*{said}"):
+    with pytest.raises(CaffeError, match=f"(?s){said}.*(?i:remove).*snap_iter_2.streams|streams.*{said}"):
         resumed()

@@ -1,9 +1,12 @@
 """Old definitions in today's terms, against BVLC Caffe's own upgrades and rules."""
 
+import re
+
 import pytest
 from google.protobuf import text_format
 
 from caffe import CaffeError
+from caffe.formats import read_net, read_weights
 from caffe.proto import caffe_pb2
 from caffe.upgrade import V0_TYPES, V1_TYPES, upgrade_net, upgrade_solver
 
@@ -243,3 +246,38 @@ def test_solver_with_both_types_is_refused():
     solver = text_format.Parse("solver_type: SGD type: 'Adam'", caffe_pb2.SolverParameter())
     with pytest.raises(CaffeError, match="solver_type"):
         upgrade_solver(solver, "s.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("legacy_v0_train.prototxt", [28, 36, 39, 55, 63]),
+        ("legacy_v0.caffemodel", [28, 36, 39, 55, 63]),
+        ("legacy_v1_train.prototxt", [46, 49, 51, 55, 63]),
+        ("legacy_v1.caffemodel", [46, 49, 51, 55, 63]),
+        ("tiny_iter_12.caffemodel", []),
+        ("train_val.prototxt", []),
+    ],
+)
+def test_upgrades_are_logged_in_caffes_lines(name, lines, root, capfd):
+    path = root / "tests" / "conformance" / "files" / name
+    (read_weights if name.endswith("model") else read_net)(str(path))
+    said = re.findall(r"(?m)^([IW])\S+ \S+ +\d+ upgrade_proto.cpp:(\d+)\] (.*)$", capfd.readouterr().err)
+    assert [int(line) for _, line, _ in said] == lines
+    for level, line, text in said:
+        assert level == ("W" if line in ("39", "51") else "I")
+        begins = text.startswith("Attempting to upgrade input file specified using deprecated ")
+        assert text.endswith(f": {path}") == begins
+
+
+def test_upgrades_of_inputs_and_batch_norms_are_logged(tmp_path, capfd):
+    text = """
+        input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4
+        layer { name: 'n' type: 'BatchNorm' bottom: 'x' top: 'y' param {} param {} param {} }
+    """
+    (tmp_path / "n.prototxt").write_text(text)
+    (tmp_path / "n.caffemodel").write_bytes(text_format.Parse(text, caffe_pb2.NetParameter()).SerializeToString())
+    for read, name in ((read_net, "n.prototxt"), (read_weights, "n.caffemodel")):
+        read(str(tmp_path / name))
+        said = re.findall(r"upgrade_proto.cpp:(\d+)\]", capfd.readouterr().err)
+        assert said == ["69", "72", "74", "79", "82"]

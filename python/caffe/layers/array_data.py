@@ -11,7 +11,7 @@ from .. import names
 from ..blob import from_array
 from ..errors import CaffeError
 from ..fillers import fill
-from ..glog import warn
+from ..glog import log, warn
 from ..hdf5 import read_tables
 from ..proto import caffe_pb2
 from ..rng import c_rand, global_stream, index_below, permutation
@@ -117,11 +117,13 @@ class HDF5Data(_ArrayLayer):
         p = self.param.hdf5_data_param
         if p.batch_size < 1:
             self.fail("Positive batch size required")
+        log("hdf5_data_layer.cpp:81", f"Loading list of HDF5 filenames from: {p.source}")
         try:
             with open(names.for_os(p.source), encoding="utf-8", errors="surrogateescape") as file:
                 self._names = file.read().split()
         except (OSError, ValueError) as error:
             self.fail(str(refusal("Failed to open source file:", p.source, error)).rstrip("."))
+        log("hdf5_data_layer.cpp:95", f"Number of HDF5 files: {len(self._names)}")
         if not self._names:
             self.fail(f"Must have at least 1 HDF5 filename listed in {p.source}")
         self._files = self._mixed(np.arange(len(self._names)))
