@@ -12,6 +12,7 @@ The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, o
 
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ from sentiment.console import UserError
 from sentiment.files import sha256
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
-from sentiment.runs import Run, variant
+from sentiment.runs import TRAINING, Run, variant
 
-OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed")
-HASHES = ("source", "train_list", "test_list")
+OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", TRAINING)
+HASHES = ("source", "mean_file", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
-CHOICES = ("variant", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
+CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
 
 
 def main(argv=None):
@@ -107,8 +108,7 @@ def test(run, data, args):
         "accuracy": accuracy(rows),
         "test_images": len(rows),
         "iterations": identity["iterations"],
-        "engine": engine.describe(),
-        "versions": engine.versions(),
+        "evaluation": asdict(engine.environment(args.gpu)),
         "hashes": {"weights": sha256(weights), **{key: identity[key] for key in HASHES}},
         "choices": {key: identity[key] for key in CHOICES if key != "iterations"},
         **({"note": data.note} if data.note else {}),

@@ -61,6 +61,8 @@ def main(argv=None):
         nets.check_init(args.arch, args.init or nets.EXAMPLE_INIT)
     if args.seeds < 1:
         parser.error("--seeds must be above zero")
+    if args.seed + args.seeds > solvers.SEEDS:
+        parser.error(f"--seeds: seeds go up to {solvers.SEEDS - 1:,}")
     if not 0 <= args.gpus_per_run <= 1:
         parser.error("--gpus-per-run: a training computes on one GPU or a part of it, so give 0 to 1")
     if args.cpus_per_run < 1:

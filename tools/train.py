@@ -79,7 +79,7 @@ def main(argv=None):
                 if plan.done():  # by another process, while this one waited
                     say_done(plan)
                 else:
-                    plan.write(gpu=args.gpu is not None)
+                    plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
                     train(caffe, plan, args.keep_diverged)
     return 0
 

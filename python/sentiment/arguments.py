@@ -21,8 +21,8 @@ _INIT = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(def
 
 def seed(text) -> int:
     """The value of a --seed: a word of Caffe's generator, so that no two are the same and none means chance."""
-    if not text.isdecimal() or int(text) >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 32) - 1:,}")
+    if not text.isdecimal() or int(text) >= solvers.SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {solvers.SEEDS - 1:,}")
     return int(text)
 
 

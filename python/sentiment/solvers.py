@@ -11,6 +11,9 @@ ARCHITECTURE_VALUES = {"squeezenet": {"batch_size": 32, "iterations": 120, "base
 RATE_FACTORS = {"fc6-2": paper.BASE_LR_FC6_2 / paper.BASE_LR}
 """An architecture's base rate over the usual one, be that the paper's or a data set's."""
 DEFAULT_SEED = 1701
+SEEDS = 1 << 32  # how many the generator tells apart
+SEED_STEP = 100_000_000
+"""From one fold's seed to the next one's: more than any number of repeats, so that no two trainings have the same."""
 SNAPSHOT_EVERY = 30  # iterations lost to a power cut, at most; CaffeNet's pair of files is 480 MB
 TEST_EVERY = 30  # iterations; about one hundredth of the training's time
 
@@ -31,6 +34,14 @@ class Schedule:
 
 
 NAMES = tuple(field.name for field in fields(Schedule))
+
+
+def fold_seed(seed, fold) -> int:
+    """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
+
+    With one seed for all, the folds of a net would share one draw of its new layer.
+    """
+    return (seed + SEED_STEP * (fold - 1)) % SEEDS
 
 
 def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
@@ -98,6 +109,9 @@ def solver(values, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
         Paths of the train_val definition and the snapshots' beginning, relative to where Caffe will run.
     test_iter : int
         Batches that cover the test list.
+    seed : int
+        As `fold_seed` gives it.
+    gpu : bool
 
     Returns
     -------
