@@ -25,7 +25,7 @@ from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
 from sentiment.runs import TRAINING, Run, variant
 
-OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", TRAINING)
+OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card", TRAINING)
 HASHES = ("source", "mean_file", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
 CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)

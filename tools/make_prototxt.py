@@ -49,7 +49,7 @@ def main(argv=None):
 
     for arch in [*nets.ARCHITECTURES, FCN] if "all" in args.arch else args.arch:
         for name, net in definitions(arch, args).items():
-            path = args.out / nets.folder_name(arch, Path(args.init).stem) / f"{name}.prototxt"
+            path = args.out / nets.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
@@ -82,7 +82,7 @@ def definitions(arch, args):
 
 def source_layer(init):
     """The last layer of a .caffemodel as the file has it, of a card as it was published."""
-    if Path(init).is_file():
+    if cards.is_path(init):
         return last_layer(Path(init))
     published = cards.read(init).last_layer
     if set(published) != {"name", "classes"}:

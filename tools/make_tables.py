@@ -12,7 +12,7 @@ tables are then listed, not printed.
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, console, locks, paper, report, study
+from sentiment import cards, catalogue, console, locks, paper, report, study
 from sentiment.arguments import Parser
 from sentiment.progress import patience
 
@@ -43,6 +43,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     wanted = {key: getattr(args, key) for key in ("dataset", "arch", "init") if getattr(args, key)}
+    if args.init:
+        wanted["init"] = cards.run_name(args.init)
     if "all" not in args.subset:
         wanted["subset"] = args.subset
     for found in study.read(args.runs, args.sample, **wanted):

@@ -101,6 +101,7 @@ def described(of_fold, shown, data):
         "dataset": data.name,
         "demo": data.demo,
         **{key: getattr(run, key) for key in ("subset", "arch", "init")},
+        "source": tables.source(results.read(run.result)),
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
         "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
         "shown": [
@@ -123,7 +124,7 @@ def words(about):
     prediction = WORDS[next(iter(about["folds"].values()))["prediction"]]
     places, pixels = ("×".join(map(str, about[key])) for key in ("map", "input"))
     return (
-        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['init'])}",
+        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['source'])}",
         f"Border and word: the global prediction ({prediction}); its probability beside it. "
         f"Map: {places} places of an input of {pixels} pixels.\n"
         f"Data set {about['dataset']}, {tables.SUBSET_TITLES[about['subset']]}; each image by the net of the fold that "

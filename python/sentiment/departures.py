@@ -7,7 +7,7 @@ Usual are the paper's schedule for so many images, and this project's answers to
 from dataclasses import asdict
 
 from sentiment import engine, nets, paper, solvers
-from sentiment.tables import SUBSET_TITLES, plain
+from sentiment.tables import SUBSET_TITLES, plain, source
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
 
@@ -30,7 +30,7 @@ def of(row) -> dict:
         found["precision of testing"] = tested
     means = values.get("mean", paper.IMAGENET_MEANS_BGR)
     if (
-        row["init"] not in _OWN_MEANS
+        source(row) not in _OWN_MEANS
         and max(abs(a - b) for a, b in zip(means, paper.IMAGENET_MEANS_BGR, strict=True)) > 1
     ):
         found["mean"] = means

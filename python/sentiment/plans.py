@@ -125,6 +125,7 @@ class Plan:
             "channels_divisor": self.divisor,
             "mean": testing.channel_means(self.source.mean).tolist(),
             "mean_image": isinstance(self.source.mean, Path),
+            "card": self.source.known_as,
             "source": self.source.path and digest(self.source.path),
             "mean_file": digest(self.source.mean) if isinstance(self.source.mean, Path) else None,
             "train_images": len(self.lists.train),

@@ -32,8 +32,9 @@ SCHEMA = {  # key of result.json -> kind of its value
     "hashes": dict,  # SHA-256 of weights, source, mean_file, train_list, test_list
     "choices": dict,  # what the paper does not state and this run chose
 }
-OPTIONAL = {"note", "train_images"}
-"""``note``, text, where the data set's description has one; ``train_images``, of results since the second version."""
+OPTIONAL = {"note", "train_images", "card"}
+"""``note``, text, where the data set describes itself; since the second version the number of ``train_images``, and
+``card``, the one whose file the source is by its content, or empty."""
 
 
 def write(path, result):

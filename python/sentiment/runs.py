@@ -12,8 +12,9 @@ from sentiment.solvers import DEFAULT_SEED
 TRAINING = "training"
 """Key of run.json and result.json: what a training was computed with, a list of environments each from an iteration on.
 
-It is no part of the run's identity.
 """
+RECORDED = {TRAINING, "card"}
+"""Keys of run.json that tell of a run and are no part of its identity."""
 
 
 def variant(word="", seed=DEFAULT_SEED) -> str:
@@ -146,6 +147,12 @@ class Run:
         identity = read_json(self.identity)
         if lacking := [key for key in ("iterations", *needed) if key not in identity]:
             raise self._older(lacking)
+        if identity.get("init", self.init) != self.init:  # the folder of init a-b is also that of a's variant b
+            others = {name: identity.get(name) for name in ("init", "variant", "seed")}
+            raise UserError(
+                f"{self.folder} holds a training from {others.pop('init')}, not {self.init}; name it by --init "
+                f"{identity['init']}" + "".join(f" --{name} {value}" for name, value in others.items() if value)
+            )
         return identity
 
     def _older(self, lacking):
@@ -169,8 +176,9 @@ class Run:
         """
         if not self.identity.is_file():
             return False
-        before = {key: value for key, value in read_json(self.identity).items() if key != TRAINING}
-        changed = [key for key in dict.fromkeys((*before, *fingerprint)) if before.get(key) != fingerprint.get(key)]
+        before = {key: value for key, value in read_json(self.identity).items() if key not in RECORDED}
+        keys = dict.fromkeys(key for key in (*before, *fingerprint) if key not in RECORDED)
+        changed = [key for key in keys if before.get(key) != fingerprint.get(key)]
         if changed and self._is_trained():
             if not before.keys() & changed:
                 raise self._older(changed)

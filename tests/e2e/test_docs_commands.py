@@ -254,8 +254,9 @@ def sandbox(tmp_path, source):
 
 def furnish(folder, source):
     """Put files where the pages have them."""
-    for name, more in ("data/deepsent", ""), ("data/demo", "demo: true\n"), ("my/photographs", ""):
-        toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more=more)
+    for name in "data/deepsent", "data/demo", "my/photographs":
+        # Drawn, so that their own cards count as the paper's networks.
+        toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more="demo: true\n")
         (folder / name / "models").mkdir()
         shutil.copy(source, folder / name / "models" / "toy.caffemodel")
         for init in paper.INITIALISATIONS:
