@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment import verbose
-from sentiment.console import UserError
+from sentiment.console import UserError, caffe_problem
 from sentiment.files import PROJECT
 from sentiment.progress import patience
 
@@ -48,10 +48,10 @@ def start(gpu=None, images=None):
         with patience("starting the engine"):
             import caffe
             from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
-    except ImportError as error:
-        raise UserError(
-            f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
-        ) from error
+    except Exception as error:
+        if sentence := caffe_problem(error):
+            raise UserError(sentence) from error
+        raise
     if images is not None:
         os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.join(os.path.abspath(images), IMAGES))
     if _is_bvlc() and precision() != PRECISIONS[0]:

@@ -1,6 +1,7 @@
 """One fold's training before it runs: inputs checked, schedule settled, definitions ready to write."""
 
 import functools
+import math
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -28,23 +29,33 @@ digest = functools.cache(sha256)
 inspected = functools.cache(inspection.read)
 
 
-def settings(pairs) -> dict[str, bool | int | float]:
-    """What ``--set NAME=VALUE ...`` says: values of the schedule and of `nets.Choices` by name.
+def settings(pairs, options) -> dict[str, bool | int | float]:
+    """What options and ``--set NAME=VALUE ...`` say: values of the schedule and of `nets.Choices` by name.
+
+    Parameters
+    ----------
+    pairs : sequence of str
+    options : dict
+        Those of the command line by name; None counts as not given.
 
     Raises
     ------
     UserError
-        An unknown name, or a value that is no number.
+        An unknown name, a value that is no number, or one given twice.
     """
-    found = {}
+    found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
         if name not in (*solvers.NAMES, *nets.CHOICES):
             known = ", ".join((*solvers.NAMES, *nets.CHOICES))
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
+        if name in found:
+            raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
         yes_or_no = isinstance(getattr(nets.Choices, name, None), bool)
         try:
             number = float(value)
+            if not math.isfinite(number):
+                raise ValueError
             plain = int(number) if number.is_integer() else number
             found[name] = {0.0: False, 1.0: True}[number] if yes_or_no else plain
         except (ValueError, KeyError):

@@ -1,6 +1,7 @@
 """Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sentiment import paper
@@ -72,10 +73,13 @@ def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
     values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
     values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
-    for name in ("batch_size", "iterations", "stepsize", "base_lr"):
-        if not values[name] > 0:
-            raise UserError(f"{name} is {values[name]}; it has to be greater than 0")
-    return Schedule(**values)
+    found = Schedule(**values)
+    for name, value in asdict(found).items():
+        if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():
+            raise UserError(f"{name} is {value}; it has to be a whole number")
+        if not 0 < value < math.inf and not (value == 0 and name in ("gamma", "momentum", "weight_decay")):
+            raise UserError(f"{name} is {value}; it has to be greater than 0")
+    return found
 
 
 def _values(settings):

@@ -44,7 +44,7 @@ EXEMPT = {
     "make bench GPU=0": "likewise",
     "make growth": "likewise",
     "pip install -e .": "changes the environment that the tests run in",
-    "pip install 'pixels-to-sentiment[cluster]'": "likewise",
+    "pip install -e '.[cluster]'": "likewise",
     "pip install atheris": "likewise",
     "pip uninstall caffe": "likewise",
     "python tests/fuzz/fuzz_readers.py all -max_total_time=60": "needs atheris; test_readers.py damages the same files",
@@ -286,6 +286,10 @@ def furnish(folder, source):
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
         for name in dataset.manifest():
             archive.writestr(f"Agg_AMT_Candidates/{name}", tiny)
+    (folder / "path/to/its/bin").mkdir(parents=True)
+    python = folder / "path/to/its/bin/python"  # no link, for a .venv's Python finds its packages by its path
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     (folder / "path/to/caffe/python").mkdir(parents=True)
     (folder / "path/to/caffe/python/caffe").symlink_to(folder / "python/caffe")
 

@@ -71,11 +71,18 @@ def test_a_run_is_found_under_its_init_when_that_file_is_gone(tool, trained, tmp
     assert tool("make_tables", *tables, "--init", gone) == 0
 
 
-def test_a_seeds_run_is_named_by_its_seed_alone(tool, tiny, capfd):
+def test_a_seeds_run_is_named_by_its_seed_alone(tool, tiny, capfd, tmp_path):
     assert tool("train", *tiny.options, "--seed", 7, "--iterations", 1) == 0
     assert tool("evaluate", *tiny.options[:-2], "--init", "source-seed7") == 2
     assert "--init source --seed 7" in capfd.readouterr().err
+    seeds = ["--runs", tiny.runs, "--init", tiny.source, "--seed", 7]
     assert tool("evaluate", *tiny.options, "--seed", 7) == 0
+    assert tool("extract_features", *tiny.options, "--seed", 7, "--fold", 1) == 0
+    assert tool("net_surgery", *seeds, "--input-size", 300) == 0
+    assert tool("sentiment_maps", "--data", tiny.data, *seeds, "--images", 1, "--out", tmp_path / "out") == 0
+    folder = tiny.folder(init="source-seed7")
+    assert all((folder / name).is_file() for name in ("grams.npz", "deploy_conv.prototxt", "maps/maps.json"))
+    assert [path.name for path in (tiny.runs / "five_agrees").iterdir()] == ["finetune-source-seed7"]
 
 
 def test_a_file_named_like_a_card_is_not_taken_for_it(tool, tiny, capfd, tmp_path):
