@@ -12,8 +12,9 @@ tables are then listed, not printed.
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, console, locks, paper, report, study
+from sentiment import cards, catalogue, console, locks, paper, report, study
 from sentiment.arguments import Parser
+from sentiment.files import default
 from sentiment.progress import patience
 
 LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
@@ -23,8 +24,8 @@ def main(argv=None):
     """Make tables; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
-    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     option(
         "--table",
         nargs="+",
@@ -43,6 +44,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     wanted = {key: getattr(args, key) for key in ("dataset", "arch", "init") if getattr(args, key)}
+    if args.init:
+        wanted["init"] = cards.run_name(args.init)
     if "all" not in args.subset:
         wanted["subset"] = args.subset
     for found in study.read(args.runs, args.sample, **wanted):

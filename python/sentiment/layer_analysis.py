@@ -104,6 +104,8 @@ class Analysis:
     folds : sequence of int
     nested : bool
         Inner folds too.
+    variant : str
+        Of the runs.
 
     Attributes
     ----------
@@ -119,8 +121,8 @@ class Analysis:
         Gram matrices that are missing or not whole, or a class with too few images.
     """
 
-    def __init__(self, root, subset, arch, init, folds, nested=True):
-        self.runs = {fold: Run(Path(root), subset, arch, init, fold) for fold in folds}
+    def __init__(self, root, subset, arch, init, folds, nested=True, variant=""):
+        self.runs = {fold: Run(Path(root), subset, arch, init, fold, variant) for fold in folds}
         self.path = next(iter(self.runs.values())).folder.parent / FILE
         self.nested = nested
         self.grams, self.parts = {}, {}
@@ -177,6 +179,7 @@ class Analysis:
             "subset": run.subset,
             "arch": run.arch,
             "init": run.init,
+            "variant": run.variant,
             "images": len(first.images),
             "folds": list(self.runs),
             "exponents": list(paper.C_GRID_EXPONENTS),
