@@ -36,7 +36,7 @@ class Graph:
         self.name = param.name
         self._phase = param.state.phase
         self._definition = param
-        self.layers = []
+        self._layers = []
         self._layer_names = []
         self._blobs = []
         self._blob_names = []
@@ -107,7 +107,7 @@ class Graph:
         need_backward |= self._add_params(layer, given)
         for i in tops:
             self._blob_need_backward[i] |= need_backward
-        self.layers.append(layer)
+        self._layers.append(layer)
         self._layer_names.append(name)
         self._bottoms.append(bottoms)
         self._tops.append(tops)
@@ -206,7 +206,7 @@ class Graph:
 
     def _skip_needless_backward(self, force):
         under_loss, skip = set(), set()
-        for i in reversed(range(len(self.layers))):
+        for i in reversed(range(len(self._layers))):
             tops, bottoms = self._tops[i], self._bottoms[i]
             contributes = any(self._loss_weights[i]) or any(t in under_loss for t in tops)
             skipped = all(t in skip for t in tops)
@@ -225,7 +225,7 @@ class Graph:
                 if not self._bottom_need_backward[i][j]:
                     skip.add(b)
         if force:
-            for i, layer in enumerate(self.layers):
+            for i, layer in enumerate(self._layers):
                 self._layer_need_backward[i] = True
                 for j, down in enumerate(self._bottom_need_backward[i]):
                     self._bottom_need_backward[i][j] = down or layer.allow_force_backward(j)
@@ -238,8 +238,10 @@ class Graph:
         self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
         #: layer name -> its parameter blobs, for the layers that have any
         self.params = OrderedDict(
-            (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self.layers) if layer.blobs
+            (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self._layers) if layer.blobs
         )
+        #: the layers; of a Python layer the user's own object
+        self.layers = [layer.shown for layer in self._layers]
         #: layer name -> layer
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers))
         names = self._blob_names
@@ -276,15 +278,15 @@ class Graph:
 
     def reshape(self):
         """Give every blob the shape that follows from the inputs' shapes."""
-        for layer, bottom, top in zip(self.layers, self._bottom_blobs, self._top_blobs):
+        for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
             layer.reshape(bottom, top)
 
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
-        end = len(self.layers) - 1 if end is None else end
+        end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
         for i in range(start, end + 1):
-            layer, bottom, top = self.layers[i], self._bottom_blobs[i], self._top_blobs[i]
+            layer, bottom, top = self._layers[i], self._bottom_blobs[i], self._top_blobs[i]
             for hook in self._hooks["before_forward"]:
                 hook(i)
             layer.reshape(bottom, top)
@@ -298,13 +300,13 @@ class Graph:
 
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
-        start = len(self.layers) - 1 if start is None else start
+        start = len(self._layers) - 1 if start is None else start
         for i in range(start, end - 1, -1):
             if not self._layer_need_backward[i]:
                 continue
             for hook in self._hooks["before_backward"]:
                 hook(i)
-            self.layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+            self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
             for hook in self._hooks["after_backward"]:
                 hook(i)
 
@@ -331,8 +333,9 @@ class Graph:
 
     def share_with(self, other):
         """Use the parameters of ``other``, by layer name: one memory from now on."""
-        for name, source in zip(other._layer_names, other.layers):
-            layer = self.layer_dict.get(name)
+        named = self._first_named()
+        for name, source in zip(other._layer_names, other._layers):
+            layer = named.get(name)
             if layer is None:
                 log("net.cpp:699", f"Ignoring source layer {name}")
                 continue
@@ -346,10 +349,14 @@ class Graph:
                     )
                 ours.share_data(theirs)
 
+    def _first_named(self):
+        """Layer name -> the first layer of that name, which takes parameters by name as in Caffe."""
+        return dict(zip(reversed(self._layer_names), reversed(self._layers)))
+
     def to_proto(self):
         """The net's name and layers (splits included), without blobs, as a snapshot holds them."""
         proto = caffe_pb2.NetParameter(name=self.name)
-        for layer in self.layers:
+        for layer in self._layers:
             proto.layer.add().CopyFrom(layer.param)
             proto.layer[-1].ClearField("blobs")
         return proto

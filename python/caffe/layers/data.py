@@ -12,7 +12,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import lmdb
 import numpy as np
@@ -35,7 +35,7 @@ class _Task(threading.Thread):
     Such a child finds the value, and no lock that such a thread holds.
     """
 
-    _running: set["_Task"] = set()
+    _running: ClassVar[set["_Task"]] = set()
     _starting = threading.Lock()
 
     def __init__(self, function):
