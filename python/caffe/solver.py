@@ -1,9 +1,9 @@
 """Solvers: rates, updates, tests, display, snapshots (solver.cpp, sgd_solver.cpp)."""
 
-import collections
 import os
 import time
 
+import numpy as np
 import torch
 
 from . import mode, resume
@@ -23,7 +23,7 @@ NONE, STOP, SNAPSHOT = range(3)
 
 
 class Solver:
-    """Optimises the net of a solver definition.
+    """Optimises the net of a solver definition, by the rule of its ``type``; a subclass by its own, whatever that says.
 
     Parameters
     ----------
@@ -42,21 +42,21 @@ class Solver:
         The definition.
     """
 
+    kind: str | None = None
+
     def __init__(self, solver_file):
-        if isinstance(solver_file, caffe_pb2.SolverParameter):
-            self.param = solver_file
-        else:
-            self.param = read_solver(os.fspath(solver_file))
-            complete_snapshot_prefix(self.param, os.fspath(solver_file))
-        p = self.param
+        p = self.param = _definition(solver_file)
         log("solver.cpp:45", f"Initializing solver from parameters: \n{definition(p)}")
         if p.average_loss < 1:
             raise CaffeError("average_loss should be non-negative.")
+        if p.iter_size < 1:
+            raise CaffeError(f"iter_size should be at least 1, not {p.iter_size}: gradients are divided by it.")
         if p.snapshot:
             _check_snapshot_prefix(p)
-        if p.type not in RULES:
-            raise CaffeError(f"Unknown solver type: {p.type} (known types: {', '.join(RULES)})")
-        self._rule = RULES[p.type](p)
+        kind = self.kind or p.type
+        if kind not in RULES:
+            raise CaffeError(f"Unknown solver type: {kind} (known types: {', '.join(RULES)})")
+        self._rule = RULES[kind](p)
         if p.random_seed >= 0:
             set_random_seed(p.random_seed)
         self.iter = 0
@@ -66,7 +66,8 @@ class Solver:
         self.action = lambda: NONE
         self._stopping = False
         self._displayed = None  # when and at which iteration, for the rate in the log
-        self._losses = collections.deque(maxlen=p.average_loss)
+        self._losses = []  # the last average_loss ones
+        self._smoothed: float | torch.Tensor = 0.0
         self.net = self._train_net()
         self.test_nets = self._test_nets()
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
@@ -90,7 +91,7 @@ class Solver:
             "solver.cpp:102",
             f"Creating training net from {given[0] if inline else f'{given[0]} file: {getattr(p, given[0])}'}",
         )
-        param = self._definition(given[0])
+        param = self._net_definition(given[0])
         state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
         _merge_state(state, param.state, p.train_state)
         param.state.CopyFrom(state)
@@ -100,7 +101,7 @@ class Solver:
                 net.copy_from(path.strip())
         return net
 
-    def _definition(self, field, index=None):
+    def _net_definition(self, field, index=None):
         value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
         if not field.endswith("param"):
             return read_net(value)
@@ -133,7 +134,7 @@ class Solver:
                 "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
             )
             log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}{file}")
-            param = self._definition(field, index)
+            param = self._net_definition(field, index)
             state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
             _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
             param.state.CopyFrom(state)
@@ -160,7 +161,7 @@ class Solver:
         """Run this many iterations: test if due, forward and backward, update, snapshot if due."""
         p = self.param
         stop = self.iter + iterations
-        self._losses.clear()
+        self._first, self._losses, self._smoothed = self.iter, [], 0.0
         if self._displayed is None:
             self._displayed = time.time(), self.iter
         while self.iter < stop:
@@ -176,7 +177,7 @@ class Solver:
             for _ in range(p.iter_size):
                 loss = loss + self.net.run_forward()
                 self.net.run_backward()
-            self._losses.append(loss / p.iter_size)
+            self._smooth(loss / p.iter_size)
             if display:
                 now, (before, shown) = time.time(), self._displayed
                 self._display(now - before, self.iter - shown)
@@ -210,8 +211,8 @@ class Solver:
             return
         if p.display and self.iter % p.display == 0:
             with self.net.without_backward():
-                self._losses.append(self.net.run_forward())
-            log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed_loss())}")
+                self._smooth(self.net.run_forward())
+            log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed)}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
         log("solver.cpp:332", "Optimization Done.")
@@ -221,11 +222,20 @@ class Solver:
         """Whether the last run ended because ``action`` asked for it."""
         return self._stopping
 
-    def _smoothed_loss(self):
-        return sum(float(loss) for loss in self._losses) / len(self._losses)
+    def _smooth(self, loss):
+        """Take a loss into the mean of the last ones, in Caffe's float32 steps: what is NaN once stays so."""
+        loss, most = torch.as_tensor(loss, dtype=torch.float32), self.param.average_loss
+        if len(self._losses) < most:
+            self._losses.append(loss)
+            size = len(self._losses)
+            self._smoothed = (self._smoothed * (size - 1) + loss) / size
+        else:
+            index = (self.iter - self._first) % most
+            self._smoothed = self._smoothed + (loss - self._losses[index]) / most
+            self._losses[index] = loss
 
     def _display(self, seconds, iterations):
-        smoothed = number(self._smoothed_loss())
+        smoothed = number(self._smoothed)
         speed = f" ({number(iterations / (seconds or 1))} iter/s, {number(seconds)}s/{self.param.display} iters)"
         log("solver.cpp:239", f"Iteration {self.iter}{'' if OLD_STYLE else speed}, loss = {smoothed}")
         index = 0
@@ -249,7 +259,8 @@ class Solver:
         net = self.test_nets[index]
         net.share_with(self.net)
         batches = self.param.test_iter[index]
-        scores, loss = [], 0.0
+        scores: dict[str, torch.Tensor] = {}
+        loss = torch.zeros(())
         with net.without_backward():
             for _ in range(batches):
                 request = self.action()
@@ -261,13 +272,15 @@ class Solver:
                     log("solver.cpp:379", "Test interrupted.")
                     return
                 loss = loss + net.run_forward()
-                scores.append([net.blobs[name].tensor().reshape(-1).clone() for name in net.outputs])
+                for name in net.outputs:
+                    values = net.blobs[name].tensor().reshape(-1)
+                    scores[name] = scores[name] + values if name in scores else values.clone()
         if self.param.test_compute_loss:
             log("solver.cpp:394", f"Test loss: {number(loss / batches)}")
         position = 0
-        for name, values in zip(net.outputs, zip(*scores)):
+        for name, total in scores.items():
             weight = net.blob_loss_weights[name]
-            for mean in torch.stack(values).mean(0).tolist():
+            for mean in (total / batches).tolist():
                 log(
                     "solver.cpp:414",
                     f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
@@ -298,7 +311,8 @@ class Solver:
             if p.iter_size != 1:
                 grad.mul_(1 / p.iter_size)
             second = self._histories[len(params) + i].tensor() if self._rule.sets > 1 else None
-            own_rate, decay = rate * self.net.params_lr[i], p.weight_decay * self.net.params_weight_decay[i]
+            own_rate = _product(rate, self.net.params_lr[i])
+            decay = _product(p.weight_decay, self.net.params_weight_decay[i])
             update = self._rule.apply(weights, grad, self._histories[i].tensor(), second, own_rate, decay, self.iter)
             blob.show_diff(update)
         self.iter += 1
@@ -307,8 +321,8 @@ class Solver:
         limit = self.param.clip_gradients
         if limit < 0:
             return
-        squares = [b.diff_tensor().double().square().sum() for b in self.net.learnable_params]
-        norm = float(sum(squares, torch.zeros((), dtype=torch.double)).sqrt())
+        squares = [b.diff_tensor().double().square().sum().float() for b in self.net.learnable_params]
+        norm = float(sum(squares, torch.zeros(())).sqrt())
         if norm > limit:
             scale = limit / norm
             log(
@@ -357,6 +371,12 @@ class Solver:
         resume.restore(self, state_file)
 
 
+def _product(a, b):
+    """A product in float32, as Caffe multiplies rates and decays; a float."""
+    with np.errstate(all="ignore"):
+        return float(np.float32(a) * np.float32(b))
+
+
 def _weighted(weight, value):
     return f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
 
@@ -385,27 +405,57 @@ def _check_snapshot_prefix(param):
         )
 
 
+def _definition(solver_file):
+    """The definition in a file, its snapshot prefix completed, or the one that was given itself."""
+    if isinstance(solver_file, caffe_pb2.SolverParameter):
+        return solver_file
+    param = read_solver(os.fspath(solver_file))
+    complete_snapshot_prefix(param, os.fspath(solver_file))
+    return param
+
+
+class SGDSolver(Solver):
+    """Gradient descent with momentum; the base of the others, as in pycaffe."""
+
+    kind = "SGD"
+
+
+class NesterovSolver(SGDSolver):
+    """Nesterov's accelerated gradient."""
+
+    kind = "Nesterov"
+
+
+class AdaGradSolver(SGDSolver):
+    """AdaGrad."""
+
+    kind = "AdaGrad"
+
+
+class RMSPropSolver(SGDSolver):
+    """RMSProp."""
+
+    kind = "RMSProp"
+
+
+class AdaDeltaSolver(SGDSolver):
+    """AdaDelta."""
+
+    kind = "AdaDelta"
+
+
+class AdamSolver(SGDSolver):
+    """Adam."""
+
+    kind = "Adam"
+
+
+_OF_KIND = {
+    cls.kind: cls for cls in (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
+}
+
+
 def get_solver(solver_file):
-    """The solver of the type its definition names."""
-    return Solver(solver_file)
-
-
-def _of_type(name):
-    class Typed(Solver):
-        def __init__(self, solver_file):
-            param = read_solver(os.fspath(solver_file))
-            complete_snapshot_prefix(param, os.fspath(solver_file))
-            param.type = name
-            super().__init__(param)
-
-    Typed.__name__ = Typed.__qualname__ = f"{name}Solver"
-    Typed.__doc__ = f"A solver that updates by {name}, whatever type its definition names."
-    return Typed
-
-
-SGDSolver = _of_type("SGD")
-NesterovSolver = _of_type("Nesterov")
-AdaGradSolver = _of_type("AdaGrad")
-RMSPropSolver = _of_type("RMSProp")
-AdaDeltaSolver = _of_type("AdaDelta")
-AdamSolver = _of_type("Adam")
+    """The solver of the type its definition names: an `AdamSolver`, … (solver_factory.hpp)."""
+    param = _definition(solver_file)
+    return _OF_KIND.get(param.type, Solver)(param)
