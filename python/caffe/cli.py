@@ -202,6 +202,7 @@ def _time(args):
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
     log("caffe.cpp:357", "Performing Backward")
     net.run_backward()
+    net.needless_backward = True
     log("caffe.cpp:365", "*** Benchmark begins ***")
     log("caffe.cpp:366", f"Testing for {args.iterations} iterations.")
 
@@ -227,8 +228,8 @@ def _time(args):
     log("caffe.cpp:397", "Average time per layer: ")
     scale = 1000 / args.iterations
     for i, layer in enumerate(net.layers):
-        log("caffe.cpp:400", f"{layer.name:>10}\tforward: {number(forward[i] * scale)} ms.")
-        log("caffe.cpp:403", f"{layer.name:>10}\tbackward: {number(backward[i] * scale)} ms.")
+        log("caffe.cpp:400", f"{net._layer_names[i]:>10}\tforward: {number(forward[i] * scale)} ms.")
+        log("caffe.cpp:403", f"{net._layer_names[i]:>10}\tbackward: {number(backward[i] * scale)} ms.")
     log("caffe.cpp:408", f"Average Forward pass: {number(sum(forward) * scale)} ms.")
     log("caffe.cpp:410", f"Average Backward pass: {number(sum(backward) * scale)} ms.")
     log("caffe.cpp:412", f"Average Forward-Backward: {number(total * scale)} ms.")

@@ -55,6 +55,8 @@ class Graph:
         self._param_names = {}  # shared name -> (learnable index, layer name, param index)
         self._hooks = {name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")}
         self._recording = True
+        #: whether backward runs in layers that need none too, as `caffe time` has it
+        self.needless_backward = False
         available = {}
         self._memory = 0
         for layer_param in param.layer:
@@ -290,7 +292,7 @@ class Graph:
             for hook in self._hooks["before_forward"]:
                 hook(i)
             layer.reshape(bottom, top)
-            layer.forward(bottom, top, self._recording and self._layer_need_backward[i])
+            layer.forward(bottom, top, self._recording and self._runs_backward(i))
             for weight, blob in zip(self._loss_weights[i], top):
                 if weight:
                     loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
@@ -302,13 +304,16 @@ class Graph:
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
         start = len(self._layers) - 1 if start is None else start
         for i in range(start, end - 1, -1):
-            if not self._layer_need_backward[i]:
+            if not self._runs_backward(i):
                 continue
             for hook in self._hooks["before_backward"]:
                 hook(i)
             self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
             for hook in self._hooks["after_backward"]:
                 hook(i)
+
+    def _runs_backward(self, index):
+        return self._layer_need_backward[index] or self.needless_backward
 
     @contextlib.contextmanager
     def without_backward(self):

@@ -125,6 +125,19 @@ def test_what_leads_to_no_loss_gets_no_diff():
     assert not net.params["side"][0].diff.any()
 
 
+def test_backward_may_be_run_where_nothing_needs_it():
+    net = filled(INPUTS + ip("a", "x", "y") + layer("drop", "y", "z", "type: 'Dropout'"), caffe.TEST)
+    net.blobs["y"].diff[...] = 1
+    net.backward()
+    assert not net.params["a"][0].diff.any()
+    net.needless_backward = True
+    for _ in range(2):
+        net.forward()
+        net.backward()
+    close(net.params["a"][0].diff, np.tile(2 * net.blobs["x"].data.sum(0), (2, 1)))
+    assert not net.blobs["x"].diff.any()
+
+
 def test_a_label_that_needs_a_gradient_is_refused():
     net = filled(
         input_layer("x", (2, 3))
