@@ -227,9 +227,9 @@ def _time(args):
     total = time.perf_counter() - begin
     log("caffe.cpp:397", "Average time per layer: ")
     scale = 1000 / args.iterations
-    for i, layer in enumerate(net.layers):
-        log("caffe.cpp:400", f"{net._layer_names[i]:>10}\tforward: {number(forward[i] * scale)} ms.")
-        log("caffe.cpp:403", f"{net._layer_names[i]:>10}\tbackward: {number(backward[i] * scale)} ms.")
+    for i, name in enumerate(net._layer_names):
+        log("caffe.cpp:400", f"{name:>10}\tforward: {number(forward[i] * scale)} ms.")
+        log("caffe.cpp:403", f"{name:>10}\tbackward: {number(backward[i] * scale)} ms.")
     log("caffe.cpp:408", f"Average Forward pass: {number(sum(forward) * scale)} ms.")
     log("caffe.cpp:410", f"Average Backward pass: {number(sum(backward) * scale)} ms.")
     log("caffe.cpp:412", f"Average Forward-Backward: {number(total * scale)} ms.")
