@@ -250,6 +250,7 @@ def _time(flags):
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
     log("caffe.cpp:357", "Performing Backward")
     net.run_backward()
+    net.needless_backward = True
     log("caffe.cpp:365", "*** Benchmark begins ***")
     log("caffe.cpp:366", f"Testing for {iterations} iterations.")
 
@@ -274,9 +275,9 @@ def _time(flags):
     total = time.perf_counter() - begin
     log("caffe.cpp:397", "Average time per layer: ")
     scale = 1000 / iterations
-    for i, layer in enumerate(net.layers):
-        log("caffe.cpp:400", f"{layer.name:>10}\tforward: {number(forward[i] * scale)} ms.")
-        log("caffe.cpp:403", f"{layer.name:>10}\tbackward: {number(backward[i] * scale)} ms.")
+    for i, name in enumerate(net._layer_names):
+        log("caffe.cpp:400", f"{name:>10}\tforward: {number(forward[i] * scale)} ms.")
+        log("caffe.cpp:403", f"{name:>10}\tbackward: {number(backward[i] * scale)} ms.")
     log("caffe.cpp:408", f"Average Forward pass: {number(sum(forward) * scale)} ms.")
     log("caffe.cpp:410", f"Average Backward pass: {number(sum(backward) * scale)} ms.")
     log("caffe.cpp:412", f"Average Forward-Backward: {number(total * scale)} ms.")

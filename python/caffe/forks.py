@@ -14,7 +14,7 @@ def _openmp():
     """OpenMP's function that ends the pool of the calling thread, from the library torch computes with, or None."""
     for library in (None, Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"):
         with contextlib.suppress(OSError, AttributeError):
-            return ctypes.CDLL(library and os.fspath(library)).omp_pause_resource_all
+            return ctypes.CDLL(None if library is None else os.fspath(library)).omp_pause_resource_all
     return None
 
 

@@ -43,7 +43,7 @@ class Graph:
         self.name = param.name
         self._phase = param.state.phase
         self._definition = param
-        self.layers = []
+        self._layers = []
         self._layer_names = []
         self._blobs = []
         self._blob_names = []
@@ -64,6 +64,8 @@ class Graph:
         self._param_names = {}  # shared name -> (learnable index, layer name, param index)
         self._hooks = {name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")}
         self._recording = True
+        #: whether backward runs in layers that need none too, as `caffe time` has it
+        self.needless_backward = False
         available = {}
         self._memory = 0
         for layer_param in param.layer:
@@ -116,7 +118,7 @@ class Graph:
         need_backward |= self._add_params(layer, given)
         for i in tops:
             self._blob_need_backward[i] |= need_backward
-        self.layers.append(layer)
+        self._layers.append(layer)
         self._layer_names.append(name)
         self._bottoms.append(bottoms)
         self._tops.append(tops)
@@ -215,7 +217,7 @@ class Graph:
 
     def _skip_needless_backward(self, force):
         under_loss, skip = set(), set()
-        for i in reversed(range(len(self.layers))):
+        for i in reversed(range(len(self._layers))):
             tops, bottoms = self._tops[i], self._bottoms[i]
             contributes = any(self._loss_weights[i]) or any(t in under_loss for t in tops)
             skipped = all(t in skip for t in tops)
@@ -234,7 +236,7 @@ class Graph:
                 if not self._bottom_need_backward[i][j]:
                     skip.add(b)
         if force:
-            for i, layer in enumerate(self.layers):
+            for i, layer in enumerate(self._layers):
                 self._layer_need_backward[i] = True
                 for j, down in enumerate(self._bottom_need_backward[i]):
                     self._bottom_need_backward[i][j] = down or layer.allow_force_backward(j)
@@ -247,8 +249,10 @@ class Graph:
         self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
         #: layer name -> its parameter blobs, for the layers that have any
         self.params = OrderedDict(
-            (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self.layers) if layer.blobs
+            (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self._layers) if layer.blobs
         )
+        #: the layers; of a Python layer the user's own object
+        self.layers = [layer.shown for layer in self._layers]
         #: layer name -> layer
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers))
         names = self._blob_names
@@ -285,19 +289,19 @@ class Graph:
 
     def reshape(self):
         """Give every blob the shape that follows from the inputs' shapes."""
-        for layer, bottom, top in zip(self.layers, self._bottom_blobs, self._top_blobs):
+        for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
             layer.reshape(bottom, top)
 
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
-        end = len(self.layers) - 1 if end is None else end
+        end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
         for i in range(start, end + 1):
-            layer, bottom, top = self.layers[i], self._bottom_blobs[i], self._top_blobs[i]
+            layer, bottom, top = self._layers[i], self._bottom_blobs[i], self._top_blobs[i]
             for hook in self._hooks["before_forward"]:
                 hook(i)
             layer.reshape(bottom, top)
-            layer.forward(bottom, top, self._recording and self._layer_need_backward[i])
+            layer.forward(bottom, top, self._recording and self._runs_backward(i))
             for weight, blob in zip(self._loss_weights[i], top):
                 if weight:
                     loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
@@ -309,11 +313,11 @@ class Graph:
 
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
-        for i in range(len(self.layers) - 1 if start is None else start, end - 1, -1):
+        for i in range(len(self._layers) - 1 if start is None else start, end - 1, -1):
             for hook in self._hooks["before_backward"]:
                 hook(i)
-            if self._layer_need_backward[i]:
-                self.layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+            if self._runs_backward(i):
+                self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
                 if self.debug_info:
                     self._log_backward(i)
             for hook in self._hooks["after_backward"]:
@@ -322,7 +326,7 @@ class Graph:
             self._log_norms()
 
     def _log_forward(self, i):
-        name, layer = self._layer_names[i], self.layers[i]
+        name, layer = self._layer_names[i], self._layers[i]
         for index, blob in zip(self._tops[i], self._top_blobs[i]):
             _log_size("net.cpp:593", f"[Forward] Layer {name}, top blob {self._blob_names[index]} data", blob.tensor())
         for j, blob in enumerate(layer.blobs):
@@ -330,7 +334,7 @@ class Graph:
             _log_size("net.cpp:605", f"[Forward] Layer {name}, param blob {shown} data", blob.tensor())
 
     def _log_backward(self, i):
-        name, layer = self._layer_names[i], self.layers[i]
+        name, layer = self._layer_names[i], self._layers[i]
         for index, blob, down in zip(self._bottoms[i], self._bottom_blobs[i], self._bottom_need_backward[i]):
             if down:
                 bottom = self._blob_names[index]
@@ -348,6 +352,9 @@ class Graph:
             f"    [Backward] All net params (data, diff): L1 norm = ({absolute}); L2 norm = ({norms})",
             level=2,
         )
+
+    def _runs_backward(self, index):
+        return self._layer_need_backward[index] or self.needless_backward
 
     @contextlib.contextmanager
     def without_backward(self):
@@ -372,8 +379,9 @@ class Graph:
 
     def share_with(self, other):
         """Use the parameters of ``other``, by layer name: one memory from now on."""
-        for name, source in zip(other._layer_names, other.layers):
-            layer = self.layer_dict.get(name)
+        named = self._first_named()
+        for name, source in zip(other._layer_names, other._layers):
+            layer = named.get(name)
             if layer is None:
                 log("net.cpp:678", f"Ignoring source layer {name}")
                 continue
@@ -387,10 +395,14 @@ class Graph:
                     )
                 ours.share_data(theirs)
 
+    def _first_named(self):
+        """Layer name -> the first layer of that name, which takes parameters by name as in Caffe."""
+        return dict(zip(reversed(self._layer_names), reversed(self._layers)))
+
     def to_proto(self):
         """The net's name and layers (splits included), without blobs, as a snapshot holds them."""
         proto = caffe_pb2.NetParameter(name=self.name)
-        for layer in self.layers:
+        for layer in self._layers:
             proto.layer.add().CopyFrom(layer.param)
             proto.layer[-1].ClearField("blobs")
         return proto

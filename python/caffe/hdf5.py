@@ -36,9 +36,16 @@ def read_weights(path):
 def write_weights(path, net, arrays, diffs=None):
     """Write weights; parameters as for the binary file, with None for a shared blob, which only its owner keeps.
 
-    CaffeError for a layer whose name HDF5 cannot hold, above all one with a slash.
+    CaffeError for a layer whose name HDF5 cannot hold: above all one with a slash, or that of an earlier layer.
     """
+    seen = set()
     for layer in net.layer:
+        if layer.name in seen:
+            raise CaffeError(
+                f"Could not write {path}: HDF5 has no place for two layers named '{layer.name}'; rename one, or save a "
+                "binary file (snapshot_format: BINARYPROTO)."
+            )
+        seen.add(layer.name)
         if layer.name in ("", ".") or "/" in layer.name:
             raise CaffeError(
                 f"Could not write {path}: HDF5 has no place for a layer named '{layer.name}'; rename it without '/', "
@@ -49,8 +56,8 @@ def write_weights(path, net, arrays, diffs=None):
             if values is None:
                 continue
             group = file.create_group(kind)
-            for layer in net.layer:
-                _write_arrays(_group(group, names.to_bytes(layer.name), h5py.h5g.create), values.get(layer.name, []))
+            for layer, blobs in zip(net.layer, values, strict=True):
+                _write_arrays(_group(group, names.to_bytes(layer.name), h5py.h5g.create), blobs)
 
 
 def read_state(path):

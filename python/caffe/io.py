@@ -38,12 +38,12 @@ def __getattr__(name):
 
 
 def blobproto_to_array(blob, return_diff=False):
-    """The values of a BlobProto, or with `return_diff` its gradients, in its own shape.
+    """The values of a BlobProto, or with `return_diff` its gradients, in its own shape, as float64.
 
     A blob that names any of the legacy num, channels, height, width is four-dimensional. Raises ValueError when the
     number of values does not fill the shape; a blob without a shape is a scalar.
     """
-    values = np.array(blob.diff if return_diff else blob.data)
+    values = np.array(blob.diff if return_diff else blob.data, np.float64)
     if any(blob.HasField(name) for name in LEGACY_DIMENSIONS):
         return values.reshape([getattr(blob, name) for name in LEGACY_DIMENSIONS])
     return values.reshape(tuple(blob.shape.dim))

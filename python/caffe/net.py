@@ -81,7 +81,7 @@ class Net(Graph):
             Blob name -> float32 array that aliases the blob.
         """
         first = 0 if start is None else self._layer_index(start)
-        last = len(self.layers) - 1 if end is None else self._layer_index(end)
+        last = len(self._layers) - 1 if end is None else self._layer_index(end)
         wanted = (self.outputs if end is None else self.top_names[end]) + list(blobs or [])
         mismatch = "Input blob arguments do not match net inputs."
         self._fill(kwargs, self.inputs, "data", mismatch, "Input is not batch sized")
@@ -105,7 +105,7 @@ class Net(Graph):
         dict
             Blob name -> float32 array that aliases the blob's diff.
         """
-        first = len(self.layers) - 1 if start is None else self._layer_index(start)
+        first = len(self._layers) - 1 if start is None else self._layer_index(start)
         last = 0 if end is None else self._layer_index(end)
         wanted = (self.inputs if end is None else self.bottom_names[end]) + list(diffs or [])
         mismatch = "Top diff arguments do not match net outputs."
@@ -169,9 +169,9 @@ class Net(Graph):
 
     def set_input_arrays(self, data, labels):
         """Let the first layer, a MemoryData, read from float32 arrays kept by reference: N×C×H×W and N labels."""
-        if not self.layers or self.layers[0].type != "MemoryData":
+        if not self._layers or self._layers[0].type != "MemoryData":
             raise CaffeError("set_input_arrays may only be called if the first layer is a MemoryDataLayer")
-        self.layers[0].set_input_arrays(data, labels)
+        self._layers[0].set_input_arrays(data, labels)
 
     _set_input_arrays = set_input_arrays  # the compiled module's name for it
 
@@ -180,15 +180,17 @@ class Net(Graph):
     def copy_from(self, path):
         """Load parameters by layer name from a caffemodel (any generation) or HDF5 file, told by its content.
 
-        Layers of the file that the net lacks are ignored and logged. CaffeError where a layer of the same name has
-        another number of blobs or another shape.
+        Layers of the file that the net lacks are ignored and logged. Of several layers of one name the first takes the
+        parameters, from an HDF5 file the last, as in Caffe. CaffeError where a layer of the same name has another
+        number of blobs or another shape.
         """
         path = os.fspath(path)
         self._take(path, read_weights(path), is_hdf5(path))
 
     def _take(self, path, weights, hdf5):
+        named = dict(zip(self._layer_names, self._layers)) if hdf5 else self._first_named()
         for source in weights.layers:
-            layer = self.layer_dict.get(source.name)
+            layer = named.get(source.name)
             if layer is None:
                 log(f"net.cpp:{801 if hdf5 else 746}", f"Ignoring source layer {source.name}")
                 continue
@@ -222,26 +224,17 @@ class Net(Graph):
 
     def save(self, path, write_diff=False):
         """Write the parameters to a caffemodel; the file appears whole or not at all."""
-        self._write(write_weights, path, write_diff, lambda layer: layer.blobs)
+        self._write(write_weights, path, write_diff)
 
     def save_hdf5(self, path, write_diff=False):
-        """Write the parameters to an HDF5 file; of shared parameters only the owner's."""
-        owned = {id(blob) for blob in self._learnable}
+        """Write the parameters to an HDF5 file: of shared ones the owner's values, but each layer's gradient."""
+        self._write(write_weights_hdf5, path, write_diff, {id(blob) for blob in self._learnable})
 
-        def owners(layer):
-            return [blob if id(blob) in owned else None for blob in layer.blobs]
+    def _write(self, write, path, write_diff, owners=None):
+        def array(tensor):
+            return tensor.cpu().contiguous().numpy()
 
-        self._write(write_weights_hdf5, path, write_diff, owners)
-
-    def _write(self, write, path, write_diff, blobs_of):
-        def array(blob, attribute):
-            return None if blob is None else getattr(blob, attribute)().cpu().contiguous().numpy()
-
-        def arrays(attribute):
-            return {
-                name: [array(blob, attribute) for blob in blobs_of(layer)]
-                for name, layer in zip(self._layer_names, self.layers)
-                if layer.blobs
-            }
-
-        write(os.fspath(path), self.to_proto(), arrays("tensor"), arrays("diff_tensor") if write_diff else None)
+        blobs = [layer.blobs for layer in self._layers]
+        data = [[array(b.tensor()) if owners is None or id(b) in owners else None for b in of] for of in blobs]
+        diffs = [[array(b.diff_tensor()) for b in of] for of in blobs] if write_diff else None
+        write(os.fspath(path), self.to_proto(), data, diffs)

@@ -48,7 +48,19 @@ def capture(solver):
 
 
 def _layer_states(net):
-    return {layer.name: layer.state() for layer in net.layers if hasattr(layer, "state")}
+    return {key: layer.state() for key, layer in _stateful(net).items()}
+
+
+def _stateful(net):
+    """The layers that keep a state, by name; a later one of the same name has a stroke behind it."""
+    layers = {}
+    for layer in net._layers:
+        if hasattr(layer, "state"):
+            key = layer.name
+            while key in layers:
+                key += "'"
+            layers[key] = layer
+    return layers
 
 
 def to_json(captured):
@@ -101,7 +113,7 @@ def _restore(solver, saved):
     if len(saved["nets"]) != len(nets):
         raise CaffeError(f"The streams are of a run with {len(saved['nets']) - 1} test nets, not {len(nets) - 1}.")
     for net, states in zip(nets, saved["nets"]):
-        layers = {layer.name: layer for layer in net.layers if hasattr(layer, "state")}
+        layers = _stateful(net)
         if set(layers) != set(states):
             raise CaffeError(f"The streams are of data layers {sorted(states)}, not {sorted(layers)}.")
         for name, layer in layers.items():

@@ -24,7 +24,7 @@ NONE, STOP, SNAPSHOT = range(3)
 
 
 class Solver:
-    """Optimises the net of a solver definition.
+    """Optimises the net of a solver definition, by the rule of its ``type``; a subclass by its own, whatever that says.
 
     Parameters
     ----------
@@ -43,18 +43,15 @@ class Solver:
         The definition.
     """
 
-    kind = ""  # the type of update, where it is not as the definition says
+    kind: str | None = None
 
     def __init__(self, solver_file):
-        if isinstance(solver_file, caffe_pb2.SolverParameter):
-            self.param = solver_file
-        else:
-            self.param = read_solver(os.fspath(solver_file))
-            complete_snapshot_prefix(self.param, os.fspath(solver_file))
-        p = self.param
+        p = self.param = _definition(solver_file)
         log("solver.cpp:45", f"Initializing solver from parameters: \n{definition(p)}")
         if p.average_loss < 1:
             raise CaffeError("average_loss should be non-negative.")
+        if p.iter_size < 1:
+            raise CaffeError(f"iter_size should be at least 1, not {p.iter_size}: gradients are divided by it.")
         if p.snapshot:
             _check_snapshot_prefix(p)
         kind = self.kind or p.type
@@ -70,8 +67,8 @@ class Solver:
         self.action = lambda: NONE
         self._stopping = False
         self._displayed = None  # when and at which iteration, for the rate in the log
-        self._losses = []  # the last ``average_loss`` ones, and their mean
-        self._smoothed = torch.zeros(())
+        self._losses = []  # the last average_loss ones
+        self._smoothed: float | torch.Tensor = 0.0
         self.net = self._train_net()
         self.test_nets = self._test_nets()
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
@@ -94,7 +91,7 @@ class Solver:
         line = {"train_net_param": 88, "train_net": 92, "net_param": 97, "net": 102}[field]
         source = f"specified in {field}." if field.endswith("param") else f"from {field} file: {getattr(p, field)}"
         log(f"solver.cpp:{line}", f"Creating training net {source}")
-        param = self._definition(field)
+        param = self._net_definition(field)
         state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
         _merge_state(state, param.state, p.train_state)
         param.state.CopyFrom(state)
@@ -108,7 +105,7 @@ class Solver:
                 log("solver.cpp:72", f"Finetuning from {path}")
                 net.copy_from(path)
 
-    def _definition(self, field, index=None):
+    def _net_definition(self, field, index=None):
         value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
         if not field.endswith("param"):
             return read_net(value)
@@ -136,7 +133,7 @@ class Solver:
         if sources and p.test_interval < 1:
             raise CaffeError("test_interval must be positive where there are test nets.")
         nets = []
-        definitions = [self._definition(field, index) for field, index in sources]  # all read before one is made
+        definitions = [self._net_definition(field, index) for field, index in sources]  # all read before one is made
         for i, ((field, index), param) in enumerate(zip(sources, definitions)):
             file = (
                 "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
@@ -166,8 +163,8 @@ class Solver:
     def step(self, iterations):
         """Run this many iterations: test if due, forward and backward, update, snapshot if due."""
         p = self.param
-        start, stop = self.iter, self.iter + iterations
-        self._losses.clear()
+        stop = self.iter + iterations
+        self._first, self._losses, self._smoothed = self.iter, [], 0.0
         if self._displayed is None:
             self._displayed = time.time(), self.iter
         while self.iter < stop:
@@ -184,7 +181,7 @@ class Solver:
             for _ in range(p.iter_size):
                 loss = loss + self.net.run_forward()
                 self.net.run_backward()
-            self._smooth(loss / p.iter_size, start)
+            self._smooth(loss / p.iter_size)
             if display:
                 now, (before, shown) = time.time(), self._displayed
                 self._display(now - before, self.iter - shown)
@@ -210,7 +207,6 @@ class Solver:
         if resume_file:
             log("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
-        start = self.iter
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
             self.snapshot()
@@ -219,7 +215,7 @@ class Solver:
             return
         if p.display and self.iter % p.display == 0:
             with self.net.without_backward():
-                self._smooth(self.net.run_forward(), start)
+                self._smooth(self.net.run_forward())
             log("solver.cpp:327", f"Iteration {self.iter}, loss = {number(self._smoothed)}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self._test_all()
@@ -230,17 +226,17 @@ class Solver:
         """Whether the last run ended because ``action`` asked for it."""
         return self._stopping
 
-    def _smooth(self, loss, start):
-        """Take a loss into the mean that is displayed, with Caffe's own rounding (UpdateSmoothedLoss)."""
-        loss, size = torch.as_tensor(loss, dtype=torch.float32), self.param.average_loss
-        if len(self._losses) < size:
+    def _smooth(self, loss):
+        """Take a loss into the mean of the last ones, in Caffe's float32 steps: what is NaN once stays so."""
+        loss, most = torch.as_tensor(loss, dtype=torch.float32), self.param.average_loss
+        if len(self._losses) < most:
             self._losses.append(loss)
-            seen = len(self._losses)
-            self._smoothed = loss if seen == 1 else (self._smoothed * (seen - 1) + loss) / seen
+            size = len(self._losses)
+            self._smoothed = (self._smoothed * (size - 1) + loss) / size
         else:
-            place = (self.iter - start) % size
-            self._smoothed = self._smoothed + (loss - self._losses[place]) / size
-            self._losses[place] = loss
+            index = (self.iter - self._first) % most
+            self._smoothed = self._smoothed + (loss - self._losses[index]) / most
+            self._losses[index] = loss
 
     def _display(self, seconds, iterations):
         smoothed = number(self._smoothed)
@@ -267,7 +263,8 @@ class Solver:
         net = self.test_nets[index]
         net.share_with(self.net)
         batches = self.param.test_iter[index]
-        scores, loss = None, 0.0
+        scores: dict[str, torch.Tensor] = {}
+        loss = torch.zeros(())
         with net.without_backward():
             for _ in range(batches):
                 request = self.action()
@@ -279,14 +276,15 @@ class Solver:
                     log("solver.cpp:396", "Test interrupted.")
                     return
                 loss = loss + net.run_forward()
-                values = [net.blobs[name].tensor().reshape(-1).clone() for name in net.outputs]
-                scores = values if scores is None else [a + b for a, b in zip(scores, values)]
+                for name in net.outputs:
+                    values = net.blobs[name].tensor().reshape(-1)
+                    scores[name] = scores[name] + values if name in scores else values.clone()
         if self.param.test_compute_loss:
             log("solver.cpp:401", f"Test loss: {number(loss / batches)}")
         position = 0
-        for name, sums in zip(net.outputs, scores or []):
+        for name, total in scores.items():
             weight = net.blob_loss_weights[name]
-            for mean in (sums / batches).tolist():
+            for mean in (total / batches).tolist():
                 log(
                     "solver.cpp:414",
                     f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
@@ -317,7 +315,8 @@ class Solver:
             if p.iter_size != 1:
                 grad.mul_(1 / p.iter_size)
             second = self._histories[len(params) + i].tensor() if self._rule.sets > 1 else None
-            own_rate, decay = rate * self.net.params_lr[i], p.weight_decay * self.net.params_weight_decay[i]
+            own_rate = _product(rate, self.net.params_lr[i])
+            decay = _product(p.weight_decay, self.net.params_weight_decay[i])
             update = self._rule.apply(weights, grad, self._histories[i].tensor(), second, own_rate, decay, self.iter)
             blob.show_diff(update)
         self.iter += 1
@@ -326,8 +325,8 @@ class Solver:
         limit = self.param.clip_gradients
         if limit < 0:
             return
-        squares = [b.diff_tensor().double().square().sum() for b in self.net.learnable_params]
-        norm = float(sum(squares, torch.zeros((), dtype=torch.double)).sqrt())
+        squares = [b.diff_tensor().double().square().sum().float() for b in self.net.learnable_params]
+        norm = float(sum(squares, torch.zeros(())).sqrt())
         if norm > limit:
             scale = limit / norm
             log(
@@ -378,6 +377,12 @@ class Solver:
         resume.restore(self, state_file)
 
 
+def _product(a, b):
+    """A product in float32, as Caffe multiplies rates and decays; a float."""
+    with np.errstate(all="ignore"):
+        return float(np.float32(a) * np.float32(b))
+
+
 def _weighted(weight, value):
     """What a value adds to the loss, in float32 as Caffe multiplies."""
     product = np.float32(weight) * np.float32(value)
@@ -410,23 +415,57 @@ def _check_snapshot_prefix(param):
         )
 
 
+def _definition(solver_file):
+    """The definition in a file, its snapshot prefix completed, or the one that was given itself."""
+    if isinstance(solver_file, caffe_pb2.SolverParameter):
+        return solver_file
+    param = read_solver(os.fspath(solver_file))
+    complete_snapshot_prefix(param, os.fspath(solver_file))
+    return param
+
+
+class SGDSolver(Solver):
+    """Gradient descent with momentum; the base of the others, as in pycaffe."""
+
+    kind = "SGD"
+
+
+class NesterovSolver(SGDSolver):
+    """Nesterov's accelerated gradient."""
+
+    kind = "Nesterov"
+
+
+class AdaGradSolver(SGDSolver):
+    """AdaGrad."""
+
+    kind = "AdaGrad"
+
+
+class RMSPropSolver(SGDSolver):
+    """RMSProp."""
+
+    kind = "RMSProp"
+
+
+class AdaDeltaSolver(SGDSolver):
+    """AdaDelta."""
+
+    kind = "AdaDelta"
+
+
+class AdamSolver(SGDSolver):
+    """Adam."""
+
+    kind = "Adam"
+
+
+_OF_KIND = {
+    cls.kind: cls for cls in (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
+}
+
+
 def get_solver(solver_file):
-    """The solver of the type its definition names."""
-    return Solver(solver_file)
-
-
-def _of_type(name):
-    class Typed(Solver):
-        kind = name
-
-    Typed.__name__ = Typed.__qualname__ = f"{name}Solver"
-    Typed.__doc__ = f"A solver that updates by {name}, whatever type its definition names."
-    return Typed
-
-
-SGDSolver = _of_type("SGD")
-NesterovSolver = _of_type("Nesterov")
-AdaGradSolver = _of_type("AdaGrad")
-RMSPropSolver = _of_type("RMSProp")
-AdaDeltaSolver = _of_type("AdaDelta")
-AdamSolver = _of_type("Adam")
+    """The solver of the type its definition names: an `AdamSolver`, … (solver_factory.hpp)."""
+    param = _definition(solver_file)
+    return _OF_KIND.get(param.type, Solver)(param)

@@ -131,6 +131,15 @@ class Adam(Rule):
 
     sets = 2
 
+    def __init__(self, param):
+        super().__init__(param)
+        for name in ("momentum", "momentum2"):
+            value = getattr(param, name)
+            if not 0 <= value < 1:
+                raise CaffeError(
+                    f"Adam's {name} should be at least 0 and less than 1, not {value:g}, to correct its bias."
+                )
+
     def update(self, grad, history, second, rate, iteration):
         beta1, beta2 = self.param.momentum, self.param.momentum2
         history.mul_(beta1).add_(grad, alpha=1 - beta1)

@@ -80,12 +80,12 @@ def write_weights(path, net, arrays, diffs=None):
         The file, which appears whole or not at all.
     net : NetParameter
         Name and layers of the current generation; blobs in it are not written.
-    arrays : dict of str to list of ndarray
-        The parameters of each layer that has any.
-    diffs : dict of str to list of ndarray, optional
+    arrays : list of list of ndarray
+        The parameters of each layer, in the net's order; layers may have one name.
+    diffs : list of list of ndarray, optional
         Their gradients.
     """
-    _write(path, list(_net_parts(net, arrays, diffs or {})), _USE_HDF5)
+    _write(path, list(_net_parts(net, arrays, diffs)), _USE_HDF5)
 
 
 def read_state(path):
@@ -215,16 +215,14 @@ _LAYER = {100: _read_current, 2: _read_v1}
 
 def _net_parts(net, arrays, diffs):
     """The parts of a NetParameter in the order of field numbers: byte for byte the file that Caffe writes."""
-    unknown = set(arrays) - {layer.name for layer in net.layer}
-    if unknown or net.layers:
-        raise ValueError(f"arrays for layers that the definition lacks: {sorted(unknown)}, or V1 layers in it")
+    if net.layers:
+        raise ValueError("a definition of V1 layers")
     head = caffe_pb2.NetParameter()
     head.CopyFrom(net)
     head.ClearField("layer")
     yield names.raw_of(head).SerializeToString()
-    for layer in net.layer:
-        values = arrays.get(layer.name, [])
-        gradients = diffs.get(layer.name) or [None] * len(values)
+    for layer, values, gradients in zip(net.layer, arrays, diffs or [[]] * len(arrays), strict=True):
+        gradients = gradients or [None] * len(values)
         blobs = [part for a, d in zip(values, gradients, strict=True) for part in wire.message(7, *wire.blob(a, d))]
         before, after = _split(layer, 7)
         yield from wire.message(100, before, *blobs, after)

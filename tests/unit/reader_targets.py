@@ -138,9 +138,9 @@ def _seeds():
 
     with tempfile.TemporaryDirectory() as folder:
         definition = caffe_pb2.NetParameter(layer=[caffe_pb2.LayerParameter(name="a", type="InnerProduct")])
-        arrays = {"a": [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float32)]}
+        arrays = [[np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float32)]]
         hdf5.write_weights(f"{folder}/w.h5", definition, arrays, arrays)
-        hdf5.write_state(f"{folder}/s.h5", 3, "w.caffemodel.h5", 1, arrays["a"])
+        hdf5.write_state(f"{folder}/s.h5", 3, "w.caffemodel.h5", 1, arrays[0])
         with h5py.File(f"{folder}/t.h5", "w") as file:
             file["x"] = np.arange(6, dtype=np.float32).reshape(3, 2)
         ours = {name: Path(folder, f"{name}.h5").read_bytes() for name in "wst"}

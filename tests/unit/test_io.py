@@ -31,6 +31,7 @@ class TestBlobProto:
         data, diff = RNG.random((2, 3, 1, 4, 5)).astype(np.float32), np.ones((2, 3, 1, 4, 5), np.float32)
         blob = caffe.io.array_to_blobproto(data, diff)
         np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob), data)
+        assert caffe.io.blobproto_to_array(blob).dtype == caffe.io.blobproto_to_array(blob, True).dtype == np.float64
         np.testing.assert_array_equal(caffe.io.blobproto_to_array(blob, return_diff=True), diff)
 
     def test_legacy_dimensions_win(self):

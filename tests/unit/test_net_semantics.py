@@ -125,6 +125,19 @@ def test_what_leads_to_no_loss_gets_no_diff():
     assert not net.params["side"][0].diff.any()
 
 
+def test_backward_may_be_run_where_nothing_needs_it():
+    net = filled(INPUTS + ip("a", "x", "y") + layer("drop", "y", "z", "type: 'Dropout'"), caffe.TEST)
+    net.blobs["y"].diff[...] = 1
+    net.backward()
+    assert not net.params["a"][0].diff.any()
+    net.needless_backward = True
+    for _ in range(2):
+        net.forward()
+        net.backward()
+    close(net.params["a"][0].diff, np.tile(2 * net.blobs["x"].data.sum(0), (2, 1)))
+    assert not net.blobs["x"].diff.any()
+
+
 def test_a_label_that_needs_a_gradient_is_refused():
     net = filled(
         input_layer("x", (2, 3))
@@ -624,6 +637,44 @@ def test_a_python_layers_parameter_is_saved_loaded_and_shared(tmp_path):
     assert other.layer_dict["layer"].blobs[0].data[0] == 5
 
 
+class Roidb(Tenfold):
+    """As Fast R-CNN's data layer: what it gives is handed to the object itself."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.made = True
+
+    def set_roidb(self, roidb):
+        self.roidb = roidb
+
+    def forward(self, bottom, top):
+        top[0].data[...] = self.roidb
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_layers_of_python_are_the_users_own_objects(phase):
+    net = build(OLD_INPUT + python("p", "data", "y", "Roidb") + ip("a", "y", "z"), phase)
+    index = list(net._layer_names).index("p")
+    mine = net.layers[index]
+    assert type(mine).__name__ == "Roidb" and isinstance(mine, caffe.Layer) and mine.made
+    assert mine is net.layer_dict["p"]
+    mine.set_roidb(5)
+    net.forward()
+    assert (net.blobs["y"].data == 5).all()
+    assert [layer.type for layer in net.layers] == ["Input", "Python", "InnerProduct"]
+    assert [len(layer.blobs) for layer in net.layers] == [0, 0, 2]
+    assert net.layers[index + 1] is net.layer_dict["a"]
+    assert net.layer_dict["a"].blobs[0].data is not None and len(net.layers) == len(net._layer_names)
+
+
+def test_a_solvers_net_shows_the_users_own_objects_too(tmp_path):
+    (tmp_path / "net.prototxt").write_text(OLD_INPUT + python("p", "data", "y", "Roidb"))
+    solver = caffe.get_solver(caffe_pb2.SolverParameter(train_net=str(tmp_path / "net.prototxt")))
+    solver.net.layers[1].set_roidb(7)
+    solver.net.forward()
+    assert (solver.net.blobs["y"].data == 7).all()
+
+
 def test_an_exception_in_setup_comes_through():
     with pytest.raises(RuntimeError, match="not today"):
         build(OLD_INPUT + python("layer", "data", "top", "Failing"))
@@ -654,3 +705,70 @@ def test_a_python_layer_that_does_not_exist_is_named():
 
 def test_phase_constants_are_caffes():
     assert (caffe.TRAIN, caffe.TEST) == (caffe_pb2.TRAIN, caffe_pb2.TEST) == (0, 1)
+
+
+# several layers of one name
+
+NAMESAKES = input_layer("x", X) + ip("n", "x", "h", outputs=3) + ip("n", "h", "y", outputs=3)
+
+
+def parameters(net):
+    return [blob.data.copy() for layer in net.layers for blob in layer.blobs]
+
+
+def test_layers_of_one_name_are_saved_each_with_its_own_parameters(tmp_path):
+    net = filled(NAMESAKES)
+    net.save(str(tmp_path / "w"))
+    saved = caffe_pb2.NetParameter.FromString((tmp_path / "w").read_bytes())
+    written = [np.reshape(blob.data, blob.shape.dim) for layer in saved.layer for blob in layer.blobs]
+    assert len(written) == 4
+    for array, ours in zip(written, parameters(net)):
+        np.testing.assert_array_equal(np.float32(array), ours)
+    assert not np.array_equal(written[0], written[2])
+
+
+def test_of_layers_of_one_name_the_last_is_shown(tmp_path):
+    net = filled(NAMESAKES)
+    assert list(net.params) == ["n"] and list(net.layer_dict) == ["x", "n"]
+    assert net.params["n"][0] is net.layers[2].blobs[0]
+    assert net.layer_dict["n"] is net.layers[2]
+    assert net.top_names["n"] == ["y"]
+    alone = filled(input_layer("x", X) + ip("n", "x", "h", outputs=3) + layer("n", "h", "h", "type: 'ReLU'"))
+    assert alone.params["n"][0] is alone.layers[1].blobs[0]  # the last that has parameters
+
+
+def test_of_layers_of_one_name_the_first_is_loaded_and_shared_with(tmp_path):
+    net, other, third = filled(NAMESAKES), filled(NAMESAKES), filled(NAMESAKES)
+    for i, blob in enumerate(blob for one in net.layers for blob in one.blobs):
+        blob.data[...] = i + 1
+    net.save(str(tmp_path / "w"))
+    kept = parameters(other)[2:]
+    other.copy_from(str(tmp_path / "w"))
+    third.share_with(net)
+    for taken in (other, third):
+        assert [float(array.flat[0]) for array in parameters(taken)[:2]] == [3, 4]  # the file's last of that name
+        for array, before in zip(parameters(taken)[2:], kept):
+            np.testing.assert_array_equal(array, before)
+
+
+def test_hdf5_has_no_place_for_two_layers_of_one_name(tmp_path):
+    net = filled(NAMESAKES)
+    with pytest.raises(CaffeError, match="'n'"):
+        net.save_hdf5(str(tmp_path / "w.h5"))
+    assert not list(tmp_path.iterdir())
+    single = filled(input_layer("x", X) + ip("n", "x", "h", outputs=3))
+    single.save_hdf5(str(tmp_path / "w.h5"))
+    first = parameters(net)[:2]
+    net.load_hdf5(str(tmp_path / "w.h5"))  # Caffe looks these up in its index of names, where the last stands
+    for array, before in zip(parameters(net), first):
+        np.testing.assert_array_equal(array, before)
+    np.testing.assert_array_equal(parameters(net)[2], parameters(single)[0])
+
+
+def test_a_layer_without_parameters_of_the_same_name_stands_in_the_way_of_loading(tmp_path):
+    net = filled(input_layer("x", X) + ip("n", "x", "h", outputs=3) + layer("n", "h", "h", "type: 'ReLU'"))
+    net.save(str(tmp_path / "w"))
+    saved = caffe_pb2.NetParameter.FromString((tmp_path / "w").read_bytes())
+    assert [len(layer.blobs) for layer in saved.layer] == [0, 2, 0]
+    with pytest.raises(CaffeError, match="Incompatible number of blobs for layer n"):
+        net.copy_from(str(tmp_path / "w"))

@@ -29,7 +29,7 @@ POLICIES = {
     "step": lambda p, i: p.gamma ** (i // p.stepsize),
     "exp": lambda p, i: p.gamma**i,
     "inv": lambda p, i: (1 + p.gamma * i) ** -p.power,
-    "poly": lambda p, i: (1 - i / p.max_iter) ** p.power,
+    "poly": lambda p, i: (1 - np.float32(i) / np.float32(p.max_iter)) ** p.power,
     "sigmoid": lambda p, i: 1 / (1 + math.exp(-p.gamma * (i - p.stepsize))),
     "multistep": lambda p, i: p.gamma ** sum(i >= s for s in p.stepvalue),
 }
@@ -56,6 +56,39 @@ def test_policies(policy, base, gamma, power, stepsize, max_iter, stepvalues):
         assert step == (max_iter - 1) // stepsize
 
 
+# what a C++ program with Caffe's expressions on floats printed, with nine digits
+MEASURED = {
+    "step": [0.0130000003, 0.0048100003, 4.56622365e-06, 4.1234193e-31],
+    "exp": [0.0048100003, 1.23411455e-05, 6.9504439e-20, 0],
+    "inv": [0.0102660395, 0.00498451013, 0.00164040294, 0.000349402457],
+    "multistep": [0.0130000003, 0.0048100003, 0.00177970005, 0.00177970005],
+    "poly": [0.0129902493, 0.0129316906, 0.0126080168, 0.00959484],
+    "sigmoid": [0.00241055642, 0.00880094618, 0.0129999695, 0.0130000003],
+}
+
+
+@pytest.mark.parametrize("policy", MEASURED)
+def test_rates_are_caffes_floats(policy):
+    more = "gamma: 0.37 power: 0.75 stepsize: 5 max_iter: 1000 stepvalue: 3 stepvalue: 30"
+    param, step, rates = message(f"lr_policy: '{policy}' base_lr: 0.013 {more}"), 0, []
+    for i in (1, 7, 40, 333):
+        rate, step = learning_rate(param, i, step)
+        assert rate == np.float32(rate)
+        rates.append(float(f"{rate:.9g}"))
+    assert rates == MEASURED[policy]
+
+
+def test_a_rate_is_logged_as_caffe_logs_its_float():
+    rate, _ = learning_rate(message("lr_policy: 'inv' base_lr: 0.01 gamma: 0.0001 power: 0.75"), 40, 0)
+    assert f"{rate:.6g}" == "0.00997011"
+
+
+@pytest.mark.parametrize("policy", ["step", "exp", "inv", "multistep", "sigmoid"])
+def test_a_negative_gamma_is_refused(policy):
+    with pytest.raises(CaffeError, match="gamma"):
+        learning_rate(message(f"lr_policy: '{policy}' base_lr: 1 stepsize: 2 gamma: -0.5"), 3, 0)
+
+
 def test_multistep_passes_one_boundary_an_evaluation():
     param = message("lr_policy: 'multistep' base_lr: 1 gamma: 0.1 stepvalue: 2 stepvalue: 3 stepvalue: 3")
     step, rates = 0, []
@@ -65,7 +98,7 @@ def test_multistep_passes_one_boundary_an_evaluation():
     assert rates == pytest.approx([0.1, 0.01, 0.001, 0.001])
 
 
-@pytest.mark.parametrize(("policy", "field"), [("poly", "max_iter"), ("step", "stepsize")])
+@pytest.mark.parametrize(("policy", "field"), [("poly", "max_iter"), ("step", "stepsize"), ("sigmoid", "stepsize")])
 def test_what_a_policy_divides_by_must_be_given(policy, field):
     with pytest.raises(CaffeError, match=f"'{policy}' needs a positive {field}"):
         learning_rate(message(f"lr_policy: '{policy}' base_lr: 1"), 3, 0)

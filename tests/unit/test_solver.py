@@ -142,11 +142,101 @@ def test_callbacks_surround_the_gradient(solver_file):
         ("test_net: 'a' test_net: 'b'", "test_iter must be specified for each test network"),
         ("test_state { } test_state { }", "test_state must be unspecified or specified once per test net"),
         ("test_interval: 0", "test_interval must be positive"),
+        ("test_interval: -2", "test_interval must be positive"),
+        ("average_loss: 0", "average_loss"),
+        ("iter_size: 0", "iter_size"),
+        ("iter_size: -1", "iter_size"),
+        ("type: 'Adam' momentum: 1", "momentum"),
+        ("type: 'Adam' momentum: -0.1", "momentum"),
+        ("type: 'Adam' momentum2: 1.5", "momentum2"),
+        ("type: 'RMSProp' momentum: 0 rms_decay: 1", "rms_decay"),
+        ("lr_policy: 'step' stepsize: 0", "stepsize"),
+        ("gamma: -1", "gamma"),
     ],
 )
 def test_wrong_definitions_are_one_sentence(solver_file, more, said):
     with pytest.raises(caffe.CaffeError, match=said):
         caffe.get_solver(solver_file(more)).step(1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "max_iter: 0",
+        "max_iter: -3",
+        "display: -1",
+        "snapshot: -1",
+        "test_iter: 0 test_compute_loss: true",
+        "test_iter: -1",
+        "clip_gradients: 0",
+        "lr_policy: 'multistep' stepvalue: 5 stepvalue: 2",
+        "momentum: 1",
+        "momentum: -0.5",
+        "type: 'Nesterov' momentum: 1.5",
+        "type: 'AdaDelta' momentum: 1.5",
+        "type: 'Adam' delta: 0",
+        "type: 'Adam' momentum: 0 momentum2: 0",
+        "random_seed: 5000000000",
+    ],
+)
+def test_definitions_that_caffe_runs_are_run_however_odd(solver_file, more):
+    solver = caffe.get_solver(solver_file("max_iter: 3 test_interval: 2 " + more))
+    solver.solve()
+    assert solver.iter == max(solver.param.max_iter, 0)
+
+
+def test_clipping_to_nothing_leaves_the_weights_alone(solver_file):
+    solver = caffe.get_solver(solver_file("clip_gradients: 0 weight_decay: 0"))
+    before = weights(solver)
+    solver.step(2)
+    for ours, was in zip(weights(solver), before):
+        np.testing.assert_array_equal(ours, was)
+
+
+def test_gradients_whose_norm_overflows_a_float_are_clipped_to_nothing(solver_file):
+    solver = caffe.get_solver(solver_file("clip_gradients: 1 weight_decay: 0"))
+    before = weights(solver)
+    solver.net.params["ip"][0].diff[...] = 1e30
+    solver.apply_update()
+    for ours, was in zip(weights(solver), before):
+        np.testing.assert_array_equal(ours, was)
+
+
+def test_a_loss_that_was_nan_once_stays_in_the_displayed_mean(solver_file, capfd):
+    solver = caffe.get_solver(solver_file("average_loss: 2 display: 1 test_interval: 100 base_lr: 0"))
+    kept = solver.net.params["ip"][0].data.copy()
+    solver.net.params["ip"][0].data[...] = np.nan
+    fix = iter([lambda: None, lambda: solver.net.params["ip"][0].data.__setitem__(..., kept)] + [lambda: None] * 9)
+    solver.add_callback(lambda: next(fix)(), lambda: solver.net.clear_param_diffs())
+    solver.step(5)
+    shown = re.findall(r"Iteration \d+ \(.*\), loss = (\S+)", capfd.readouterr().err)
+    assert shown == ["nan"] * 5
+
+
+KINDS = ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_solver_is_of_the_class_of_its_type(solver_file, kind):
+    momentum = "momentum: 0" if kind in ("AdaGrad", "RMSProp") else ""
+    solver = caffe.get_solver(solver_file(f"type: '{kind}' {momentum}"))
+    assert type(solver) is getattr(caffe, f"{kind}Solver")
+    assert isinstance(solver, caffe.SGDSolver) and isinstance(solver, caffe.Solver)
+    solver.step(1)
+
+
+def test_a_class_keeps_its_rule_whatever_type_the_definition_names(solver_file):
+    def stepped(make, kind):
+        solver = make(solver_file(f"type: '{kind}'"))
+        solver.step(2)
+        return solver
+
+    adam, plain = stepped(caffe.get_solver, "Adam"), stepped(caffe.SGDSolver, "Adam")
+    named = stepped(caffe.SGDSolver, "SGD")
+    assert plain.param.type == "Adam"
+    for ours, same, other in zip(weights(plain), weights(named), weights(adam)):
+        np.testing.assert_array_equal(ours, same)
+        assert not np.array_equal(ours, other)
 
 
 def test_a_test_can_be_interrupted_and_a_snapshot_asked_for_in_it(solver_file, tmp_path, capfd):

@@ -191,6 +191,11 @@ class Layer:
         """What a bottom without gradient is called in an error message."""
         return "label" if index == 1 else "these"
 
+    @property
+    def shown(self):
+        """What ``net.layers`` holds."""
+        return self
+
     # helpers for families
 
     def add_blob(self, shape, filler=None):

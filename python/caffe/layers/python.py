@@ -62,6 +62,10 @@ class Python(Layer):
         self.user.setup(bottom, top)
         self.blobs = self.user.blobs
 
+    @property
+    def shown(self):
+        return self.user
+
     def reshape(self, bottom, top):
         self.user.reshape(bottom, top)
 
