@@ -15,7 +15,7 @@ from sentiment.folds import Fold
 from sentiment.runs import Run
 
 GRID = [0.03125, 1.0, 32.0]
-PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="newton-cholesky", tol=1e-9)}
+PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="liblinear", tol=1e-9)}
 COUNT = 50
 
 
