@@ -5,6 +5,7 @@ Per layer, fold and C of the authors' grid a linear SVM and a logistic regressio
 """
 
 import concurrent.futures
+import contextlib
 import os
 from pathlib import Path
 
@@ -243,6 +244,21 @@ class Analysis:
                 f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
                 + (", or --selection paper alone" if least > 0 else "")
             )
+
+
+def analysed(root, subset, arch, init, nested=True) -> list[int]:
+    """The folds of which every layer is analysed, with the Gram matrices there are now."""
+    found = []
+    for fold in paper.FOLDS:
+        with contextlib.suppress(UserError):
+            if not Analysis(root, subset, arch, init, [fold], nested).todo:
+                found.append(fold)
+    return found
+
+
+def is_current(path):
+    """Whether a ``FILE`` is there and holds what these classifiers found."""
+    return Path(path).is_file() and read_json(path).get("classifiers") == FITTED
 
 
 def seconds(layers, nested=True, jobs=None) -> float:
