@@ -12,7 +12,7 @@ logs it draws those and prints their table.
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, study, table_files
+from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, plots, study, table_files
 from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import write_if_changed
@@ -74,7 +74,8 @@ def main(argv=None):
 def write(path, curves, title, tests):
     """Draw into a file and say so."""
     with patience(f"drawing {path}"):
-        written = write_if_changed(path, loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests))
+        drawn = loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests)
+        written = write_if_changed(path, plots.png(drawn))
     print(f"{path}{'' if written else ' (unchanged)'}")
 
 
