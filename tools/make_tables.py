@@ -18,7 +18,7 @@ lie beside it. Files that an earlier call made of runs that are gone are removed
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, console, locks, paper, report, study, table_files
+from sentiment import cards, catalogue, console, locks, paper, report, study, table_files
 from sentiment.arguments import Parser
 from sentiment.progress import patience
 
@@ -51,7 +51,8 @@ def main(argv=None):
     wanted = {}
     if not {*paper.SUBSETS} <= {*args.subset} and "all" not in args.subset:
         wanted["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
-    wanted |= {key: getattr(args, key) for key in ("arch", "init", "dataset") if getattr(args, key)}
+    named = {"arch": args.arch, "init": args.init and cards.run_name(args.init), "dataset": args.dataset}
+    wanted |= {key: value for key, value in named.items() if value}
     for found in study.read(args.runs, args.sample, **wanted):
         folder = args.out / found.dataset
         with locks.held(folder, "making tables"):

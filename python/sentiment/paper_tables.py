@@ -36,10 +36,11 @@ def table2(study):
     tuned = [net for net in study.usual if net.arch in ("finetune", "squeezenet")]
     shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
-    names = names or [name for name in [("finetune", "caffenet")] if _subsets(study, *name)]
+    subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
     if not names:
-        return []
-    subsets = [subset for subset in paper.SUBSETS if any(subset in _subsets(study, *name) for name in names)]
+        if not study.shows("finetune", "caffenet", subsets[0]):
+            return []
+        names = [("finetune", "caffenet")]
     lines = [
         [
             "PCNN (from the paper, not run)",
@@ -117,7 +118,8 @@ def table5(study):
         for net in study.usual
         if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
     ]
-    inits = [init for init in dict.fromkeys([*paper.INITIALISATIONS, *others]) if study.shows("finetune", init)]
+    own = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
+    inits = list(dict.fromkeys([*own, *others]))
     rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
     header = ["initialisation", *_both_ways(study)]
     notes = _notes(study, [("finetune", init, FIVE) for init in inits])
@@ -126,10 +128,9 @@ def table5(study):
 
 def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
-    names = [("fc9", init) for init in paper.TABLE6]
-    names += [("fc9-frozen", init) for init in paper.TABLE6]
+    names = [(arch, init) for arch in ("fc9", "fc9-frozen") for init in paper.TABLE6 if study.shows(arch, init)]
     names += [(net.arch, net.init) for net in study.usual if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
-    names = [name for name in dict.fromkeys(names) if study.shows(*name)]
+    names = list(dict.fromkeys(names))
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
     notes = [
         *_notes(study, [(*name, FIVE) for name in names]),
@@ -229,11 +230,6 @@ def _notes(study, shown, beside=True):
     first, *more = departures.about(study, list(filter(None, found)))
     run_too = [f"Run with other choices too, which the table of all runs shows: {others}."] if others else []
     return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *more, *run_too]
-
-
-def _subsets(study, arch, init):
-    """The subsets on which a study would show a net."""
-    return [subset for subset in paper.SUBSETS if study.shows(arch, init, subset)]
 
 
 def _trained(study, summary):

@@ -123,7 +123,7 @@ class Study:
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
-        nets = [net for net in self.nets if _fits(vars(net), only)]
+        nets = [net for net in self.nets if _fits(net.rows[0], only)]
         return replace(self, nets=nets, layers=[one for one in self.layers if _fits(one, only)], only=only)
 
     def shows(self, arch, init, subset="five_agrees"):
