@@ -20,6 +20,8 @@ BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own s
 
 def table1(study):
     """Table 1: the layers of the fully convolutional net that the fine-tuned one becomes."""
+    if not study.shows("finetune", "caffenet"):
+        return []
     net = study.net("finetune", "caffenet")
     own = Path(net.rows[0]["path"]).with_name("deploy.prototxt") if net else None
     path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
