@@ -235,10 +235,10 @@ def _notes(study, shown, beside=True):
 
 
 def _trained(study, summary):
-    """A note on how the nets of a layer analysis were trained, where that is not as usual."""
+    """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
     analysed = set(summary["weights"].values())
-    rows = [(net.title, row) for net in study.nets for row in net.rows if row["hashes"]["weights"] in analysed]
-    return departures.note(rows)
+    nets = [replace(net, rows=[row for row in net.rows if row["hashes"]["weights"] in analysed]) for net in study.nets]
+    return departures.about(study, [net for net in nets if net.rows])[1:]
 
 
 def _table3_not_run(study):

@@ -1,5 +1,7 @@
 """The paper's tables say what result.json files say, beside the paper's numbers, and nothing of what was not run."""
 
+from dataclasses import replace
+
 import made_up
 import pytest
 
@@ -214,6 +216,17 @@ def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path,
     for table in catalogue.TABLES[name](found):
         assert table.notes[0].startswith(f"Data set: deepsent, runs in {tmp_path}.")
         assert any(note.startswith("Not trained as usual: ") for note in table.notes)
+
+
+def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others():
+    usual = [{**row, "hashes": {"weights": f"w{row['fold']}"}} for row in FIVE]
+    short = [{**row, "iterations": 5, "hashes": {"weights": "other"}} for row in trained(*((row, {}) for row in FIVE))]
+    rows = trained(*((row, {}) for row in usual)) + [{**row, "seed": 2} for row in short]
+    layers = made_up.layers("caffenet") | {"weights": {str(fold): f"w{fold}" for fold in paper.FOLDS}}
+    for weights, said in ((layers["weights"], 0), ({"1": "other"}, 1)):
+        found = replace(of(rows), layers=[{**layers, "weights": weights}])
+        notes = paper_tables.table3(found)[0].notes
+        assert sum("iterations 5" in note for note in notes) == said
 
 
 def test_the_data_sets_own_note_stands_below_its_tables():
