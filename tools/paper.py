@@ -7,8 +7,8 @@
 
 What each part needs stands in python/sentiment/experiments.py; a training that several need is done once. It says first
 what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
-same command goes on; what is done is left alone. Each table is of all nets under --runs. An initialisation that cannot be had is left out, which is said first
-and last (exit status 2).
+same command goes on; what is done is left alone. A table shows all nets under --runs, not only those trained for it. An
+initialisation that cannot be had is left out, which is said first and last (exit status 2).
 """
 
 import importlib
