@@ -10,16 +10,19 @@ def convergence(study, fold=claims.FOLD):
     curves = figure6_curves(study, fold)
     title = f"Convergence of the nine initialisations: training loss of five-agree fold {fold}"
     file = "convergence" if fold == claims.FOLD else f"convergence-fold{fold}"
-    shown = [net for net in study.usual if (net.subset, net.arch) == (claims.FIVE, "finetune")]
-    notes = departures.about(study, shown)
+    notes = departures.about(study, list(filter(None, _nine(study).values())))
     return [replace(loss_curves.table(curves, title, study.demo, notes), file=file)] if any(curves.values()) else []
 
 
 def figure6_curves(study, fold=claims.FOLD):
     """Training losses of Figure 6 by initialisation's title; None for those that were not run on that fold."""
+    return {title: net and net.curve(fold) for title, net in _nine(study).items()}
+
+
+def _nine(study):
+    """The nets of Figure 6 by initialisation's title, those that are not left out; None for one that was not run."""
     shown = {init: title for init, title in paper.INITIALISATIONS.items() if study.shows("finetune", init)}
-    nets = {title: study.net("finetune", init) for init, title in shown.items()}
-    return {title: net and net.curve(fold) for title, net in nets.items()}
+    return {title: study.net("finetune", init) for init, title in shown.items()}
 
 
 TABLES = {
