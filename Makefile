@@ -224,11 +224,11 @@ fold: $(READY) ## train and test one fold
 	$(PY) tools/train.py $(which) $(training) $(if $(SET),--set $(SET)) --fold $(FOLD)
 	$(PY) tools/evaluate.py $(which) --fold $(FOLD)
 
-fold-all: $(READY) ## train and test the five folds of SUBSET, then the table
+fold-all: $(READY) ## train and test the five folds of SUBSET, then the table of all runs
 	$(split) --subset $(SUBSET)
 	$(PY) tools/train.py $(which) $(training) $(if $(SET),--set $(SET)) --fold all
 	$(PY) tools/evaluate.py $(which) --fold all
-	$(PY) tools/make_tables.py --runs '$(RUNS)' --out '$(RESULTS)' --table runs --subset $(SUBSET) --arch $(ARCH)
+	$(PY) tools/make_tables.py --runs '$(RUNS)' --out '$(RESULTS)' --table runs
 
 paper: $(READY) ## all tables and figures, and the report
 	$(split)

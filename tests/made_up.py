@@ -77,3 +77,17 @@ def log(losses, first=0, every=1, old=False):
             f"I1105 12:00:00.1  99 sgd_solver.cpp:112] Iteration {iteration}, lr = 0.001",
         ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def layers(init, nested=True):
+    """What the layers.json of five folds says, of one layer."""
+    folds = [str(fold) for fold in paper.FOLDS]
+    chosen = {"exponent": dict.fromkeys(folds, -5), "accuracy": dict.fromkeys(folds, 0.8)}
+    ways = ("paper", "nested") if nested else ("paper",)
+    found = {"fits": 60, "not_converged": 0, "flat_from": dict.fromkeys(folds, -5), **dict.fromkeys(ways, chosen)}
+    return {
+        "dataset": "deepsent", "demo": False, "subset": "five_agrees", "arch": "finetune", "init": init, "images": 20,
+        "folds": list(paper.FOLDS), "exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": 5, "mean_way": "image",
+        "classifiers": {}, "weights": dict.fromkeys(folds, "w"),
+        "layers": {"norm2": {"features": 9, "svm": found, "softmax": found}},
+    }  # fmt: skip

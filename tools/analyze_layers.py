@@ -4,12 +4,13 @@
     python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
 
 Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic
-regression, and prints the table beside the paper's numbers. An interrupted analysis goes on, a finished one is only
-printed. --arch source means what tools/extract_features.py --source wrote.
+regression, and prints the table beside the paper's numbers, of all folds analysed so far. An interrupted analysis goes
+on, a finished one is only printed. --arch source means what tools/extract_features.py --source wrote.
 
 Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
-images, folds, exponents (N), inner_folds, mean_way, engine, versions, weights (fold -> SHA-256) and layers, from the
-output to the input. Of each layer, its number of features and, by classifier (svm, softmax):
+images, folds, exponents (N), inner_folds, mean_way, classifiers (what of scikit-learn each is), engine, versions,
+weights (fold -> SHA-256) and layers, from the output to the input. Of each layer, its number of features and, by
+classifier (svm, softmax):
 
     accuracy, inner      fold -> a value a C: on its test images; over inner folds of its training images
     paper, nested        exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
@@ -45,17 +46,19 @@ def main(argv=None):
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
 
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
-    folds = sorted(folds_of(args))
+    init, word = cards.run_name(args.init), variant(args.variant, args.seed)
+    nested = "nested" in args.selection
     for subset in subsets_of(args):
-        title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"
-        wanted = args.runs, subset, args.arch, init, folds, "nested" in args.selection, which
-        analysis = layer_analysis.Analysis(*wanted)
+        title = f"{subset}, {args.arch} from {init}{f' ({word})' * bool(word)}"
+        net = args.runs, subset, args.arch, init
+        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, word)})
+        which = *net, folds, nested, word
+        analysis = layer_analysis.Analysis(*which)
         if not analysis.todo and analysis.is_written():
             print(f"{title}: done already, {analysis.path}", flush=True)
             summary = analysis.summary()
         else:
-            summary = analyse(title, analysis, wanted, args.jobs)
+            summary = analyse(title, analysis, which, args.jobs)
         for selection in dict.fromkeys(args.selection):
             print(f"\n{layer_table.table(summary, selection, args.sample).markdown()}", flush=True)
     return 0

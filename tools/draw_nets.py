@@ -10,7 +10,7 @@ paper's Figures 1 and 3 are illustrations without results and are not drawn.
 import sys
 from pathlib import Path
 
-from sentiment import architecture_figures, console
+from sentiment import architecture_figures, console, plots
 from sentiment.architectures import PROTOTXT
 from sentiment.arguments import Parser
 from sentiment.files import default, write_if_changed
@@ -30,7 +30,7 @@ def main(argv=None):
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
             with patience(f"drawing {path}"):
-                written = write_if_changed(path, draw(args.prototxt))
+                written = write_if_changed(path, plots.png(draw(args.prototxt)))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
 

@@ -7,8 +7,8 @@
 
 What each part needs stands in python/sentiment/experiments.py; a training that several need is done once. It says first
 what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
-same command goes on; what is done is left alone. An initialisation that cannot be had is left out, which is said first
-and last (exit status 2).
+same command goes on; what is done is left alone. A table shows all nets under --runs, not only those trained for it. An
+initialisation that cannot be had is left out, which is said first and last (exit status 2).
 """
 
 import importlib
@@ -19,7 +19,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sentiment import cards, console, dataset, engine, experiments, files, folds, layer_analysis, nets, solvers, surgery
+from sentiment import (
+    cards,
+    console,
+    dataset,
+    engine,
+    experiments,
+    files,
+    folds,
+    layer_analysis,
+    nets,
+    solvers,
+    surgery,
+    table_files,
+)
 from sentiment.arguments import Parser, card, positive, seed
 from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.console import UserError, python
@@ -29,7 +42,6 @@ from sentiment.progress import duration
 
 DATA = files.default("data/deepsent")
 REPORT = "report"
-SUFFIXES = (".md", ".csv", ".tex")
 CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.glob("*.py")]
 
 
@@ -201,7 +213,8 @@ def make(data, planned, args):
         which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init, *of_seed) if net else ())]
         if part == "table3":
             layers = planned[net][0][0].run.folder.parent / layer_analysis.FILE
-            if not files.is_newer([layers], [plan.run.result for plan in planned[net][0]]):
+            done = layer_analysis.is_current(layers)
+            if not done or not files.is_newer([layers], [plan.run.result for plan in planned[net][0]]):
                 call("extract_features", "--data", args.data, "--splits", args.splits, *which, *gpu)
                 call("analyze_layers", *which)
                 files.touch([layers])
@@ -220,7 +233,9 @@ def make_tables(data, tested, out, args):
     """Make the tables asked for, and the report."""
     which = ["--runs", args.runs, "--out", args.out, "--dataset", data.name]
     outputs = {
-        part: [out / f"{part}{suffix}" for suffix in SUFFIXES] for part in args.parts if part.startswith("table")
+        part: [out / f"{part}{suffix}" for suffix in table_files.SUFFIXES]
+        for part in args.parts
+        if part.startswith("table")
     }
     if REPORT in args.parts:
         inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_analysis.FILE}"), *out.glob("figure*")]

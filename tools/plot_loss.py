@@ -5,13 +5,14 @@
     python tools/plot_loss.py a.log b.log --names "rate 0.001" "rate 0.0001" --tests --out compared.png
 
 Without logs it draws the nine initialisations' losses on one fold into results/<data set>/figure6.png and writes the
-table of iterations to convergence beside it. With logs it draws those and prints their table.
+table of iterations to convergence beside it; those of another fold than 1 are named by it, as figure6-fold2.png. With
+logs it draws those and prints their table.
 """
 
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, study
+from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, plots, study, table_files
 from sentiment.arguments import Parser
 from sentiment.console import UserError
 from sentiment.files import default, write_if_changed
@@ -62,9 +63,12 @@ def main(argv=None):
         demo = "Demo data. " if found.demo else ""
         title = f"{demo}Training loss by initialisation, five-agree, fold {args.fold}"
         with locks.held(folder, "drawing losses"):
-            write(folder / "figure6.png", there, args.title or title, args.tests)
-            for table in catalogue.convergence(found, args.fold):
-                table.write(folder)
+            tables = catalogue.convergence(found, args.fold)
+            name = tables[0].file
+            figure = folder / f"{name.replace('convergence', 'figure6')}.png"
+            write(figure, there, args.title or title, args.tests)
+            table_files.write(folder, found, name, tables)
+            for table in tables:
                 print(table.markdown())
     return 0
 
@@ -72,7 +76,8 @@ def main(argv=None):
 def write(path, curves, title, tests):
     """Draw into a file and say so."""
     with patience(f"drawing {path}"):
-        written = write_if_changed(path, loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests))
+        drawn = loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests)
+        written = write_if_changed(path, plots.png(drawn))
     print(f"{path}{'' if written else ' (unchanged)'}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import console, dataset, gallery, locks, maps, paper, results, surgery, tables
+from sentiment import console, dataset, gallery, locks, maps, paper, plots, results, surgery, tables
 from sentiment.arguments import Parser, card, positive, runs_of, runs_options
 from sentiment.console import UserError
 from sentiment.files import default, read_json, write_json, write_whole
@@ -74,7 +74,7 @@ def main(argv=None):
         if not (same and path.is_file()):
             with patience(f"drawing {path}"):
                 exhibits = [part.exhibit(image) for image in shown for part in of_fold if image in part.predicted]
-                write_whole(path, gallery.sheet(exhibits, *words(about)))
+                write_whole(path, plots.png(gallery.sheet(exhibits, *words(about))))
         if (record := {"about": about, "patches": patches, "cost": spent}) != before:
             write_json(path.with_suffix(".json"), record)
     print(f"{path}{' (done already)' if same else ''}")

@@ -5,6 +5,7 @@ Per layer, fold and C of the authors' grid a linear SVM and a logistic regressio
 """
 
 import concurrent.futures
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from sentiment.kernel_classifiers import C_GRID, logistic_path, svm_path
 from sentiment.runs import Run
 
 CLASSIFIERS = {"svm": svm_path, "softmax": logistic_path}
+FITTED = {"svm": "SVC(kernel='linear')", "softmax": "LogisticRegression(solver='liblinear')"}
+"""What of scikit-learn each minimises, as it is recorded; another word makes earlier fits count as not done."""
 SELECTIONS = ("paper", "nested")
 """C of the best mean accuracy on the test images, or by inner folds of the training images alone."""
-SECONDS_NESTED, SECONDS_PLAIN = 3.5, 0.6  # a layer of a fold, on one core
+SECONDS_NESTED, SECONDS_PLAIN = 5.5, 1.4  # a layer of a fold, on one core
 INNER_FOLDS = 5
 FILE = "layers.json"  # of all folds, beside their folders
 PART = "layer_accuracies.json"  # of one fold, in its folder
@@ -133,7 +136,8 @@ class Analysis:
                 raise UserError(f"{grams.path} does not hold fold {fold}")
             made_from = {"hashes": grams.about["hashes"], "mean_way": grams.about["mean_way"]}
             # Through JSON, as it is compared with what was read from a file.
-            fingerprint = {**made_from, "exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": INNER_FOLDS}
+            grid = {"exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": INNER_FOLDS}
+            fingerprint = {**made_from, **grid, "classifiers": FITTED}
             part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
             if part.get("made_from") != fingerprint:
                 part = {"made_from": fingerprint, "layers": {}}
@@ -185,6 +189,7 @@ class Analysis:
             "exponents": list(paper.C_GRID_EXPONENTS),
             "inner_folds": INNER_FOLDS,
             "mean_way": about["mean_way"],
+            "classifiers": FITTED,
             "engine": about["engine"],
             "versions": about["versions"],
             "weights": {str(fold): grams.about["hashes"]["weights"] for fold, grams in self.grams.items()},
@@ -242,6 +247,21 @@ class Analysis:
                 f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
                 + (", or --selection paper alone" if least > 0 else "")
             )
+
+
+def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
+    """The folds of which every layer is analysed, with the Gram matrices there are now."""
+    found = []
+    for fold in paper.FOLDS:
+        with contextlib.suppress(UserError):
+            if not Analysis(root, subset, arch, init, [fold], nested, variant).todo:
+                found.append(fold)
+    return found
+
+
+def is_current(path):
+    """Whether a ``FILE`` is there and holds what these classifiers found."""
+    return Path(path).is_file() and read_json(path).get("classifiers") == FITTED
 
 
 def seconds(layers, nested=True, jobs=None) -> float:

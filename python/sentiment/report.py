@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from sentiment import claims, departures, paper
+from sentiment import catalogue, claims, departures, paper
 from sentiment.files import read_json, read_text, write_if_changed
 from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
 
@@ -55,7 +55,8 @@ SECTIONS = (
 
 
 def write(folder, study, tables):
-    """Write report.html into a folder, with the figures that lie there; returns its path.
+    """Write report.html into a folder, with the figures that lie there; returns its path. Of some nets only, its name
+    says which.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def write(folder, study, tables):
     tables : dict of str to list of tables.Table
         By name, as in ``catalogue.TABLES``.
     """
-    path = Path(folder) / "report.html"
+    path = Path(folder) / f"report{catalogue.suffix(study)}.html"
     write_if_changed(path, page(folder, study, tables))
     return path
 
@@ -73,17 +74,18 @@ def page(folder, study, tables):
     """The whole file as text."""
     sections = []
     for anchor, title, names, numbers in SECTIONS:
-        shown = [table for name in names for table in tables[name]]
+        shown = [(name, table) for name in names for table in tables[name]]
         if not shown and not numbers:
             continue
-        body = "".join(_mcnemar(table) if table.file == "mcnemar" else table.html() for table in shown)
+        body = "".join(_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown)
         body += "".join(_figure(folder, number, study.demo) for number in numbers)
         body += _maps(Path(folder) / "figure7.json") if "7" in numbers else ""
         sections.append((anchor, title, body))
     sections.append(("how", "How it was run", _how(study)))
     sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
     demo = f"{DEMO}. Small nets on drawn pictures show that everything runs."
-    lead = f"Data set {study.dataset}: every table and figure beside the paper's numbers."
+    of = "".join(f", only {key} {' '.join(values)}" for key, values in study.only.items())
+    lead = f"Data set {study.dataset}{of}: every table and figure beside the paper's numbers."
     opening = [f'<p class="demo">{escape(demo)}</p>'] if study.demo else []
     opening += [f'<p class="lead">{escape(lead)}</p>', _glance(study, tables)]
     return Template(read_text(PAGE)).substitute(

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -110,6 +110,8 @@ class Study:
         Sample standard deviations instead of the population's.
     root : path
         The folder of runs that all is from.
+    only : dict of str to list of str
+        Values of subset, arch or init that the nets were chosen by; empty where all are there.
     """
 
     dataset: str
@@ -118,6 +120,16 @@ class Study:
     layers: list
     sample: bool = False
     root: str | Path = "runs"
+    only: dict = field(default_factory=dict)
+
+    def of(self, only):
+        """The study of some nets only, ``only`` as above."""
+        nets = [net for net in self.nets if _fits(net.rows[0], only)]
+        return replace(self, nets=nets, layers=[one for one in self.layers if _fits(one, only)], only=only)
+
+    def shows(self, arch, init, subset="five_agrees"):
+        """Whether a net would be among these, had it been run: it was not left out by ``only``."""
+        return _fits({"arch": arch, "init": init, "subset": subset}, self.only)
 
     @property
     def rows(self):
@@ -165,6 +177,8 @@ def read(root, sample=False, **wanted) -> list[Study]:
     UserError
         No result.json there, or one that is wrong; two results of the same net, fold and seed.
     """
+    wanted = {key: value if isinstance(value, list) else [value] for key, value in wanted.items()}
+    only = {key: values for key, values in wanted.items() if key != "dataset"}
     rows = [row for row in results.collect(root) if _fits(row, wanted)]
     if not rows:
         raise UserError(
@@ -176,12 +190,12 @@ def read(root, sample=False, **wanted) -> list[Study]:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
         layers = [summary for summary in summaries if summary["dataset"] == dataset]
-        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root))
+        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root, only))
     return studies
 
 
 def _fits(row, wanted):
-    return all(row[key] in value if isinstance(value, list) else row[key] == value for key, value in wanted.items())
+    return all(row[key] in values for key, values in wanted.items())
 
 
 def nets(rows):

@@ -661,9 +661,11 @@ def test_a_jpeg_that_is_cut_short_is_read_everywhere_and_warned_of_once(tmp_path
         running = image_data(tmp_path, "batch_size: 1", source=f"{cut}.txt")
         for _ in range(3):
             np.testing.assert_array_equal(running.batch()[0][0], expected)
-        for name, encoding in ("plain", None), ("encoded", "jpg"):
+        for name, encoded in ("plain", False), ("encoded", True):
             database = str(tmp_path / f"{name}{cut}")
-            convert_imageset(f"{tmp_path}/", f"{tmp_path}/{cut}.txt", database, encoding=encoding)
+            convert_imageset(
+                f"{tmp_path}/", f"{tmp_path}/{cut}.txt", database, encoded=encoded, encode_type="jpg" * encoded
+            )
             running = Running(
                 "name: 'data' type: 'Data' top: 'data' top: 'label' "
                 f"data_param {{ source: '{database}' batch_size: 1 backend: LMDB }}"
