@@ -5,9 +5,17 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# The same examples at every run and however slow the machine is; HYPOTHESIS_PROFILE=thorough draws twenty times as
+# many, and others each time.
+SAME = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", SAME)
+settings.register_profile("thorough", SAME, derandomize=False, max_examples=20 * SAME.max_examples)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_addoption(parser):

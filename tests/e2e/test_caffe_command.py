@@ -22,7 +22,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 def caffe(folder, *args, env=None):
     return subprocess.run(
-        [sys.executable, "-m", "caffe.cli", *args], cwd=folder, capture_output=True, text=True, env=env, timeout=300
+        [sys.executable, "-m", "caffe.cli", *args], cwd=folder, capture_output=True, text=True, env=env, timeout=600
     )
 
 

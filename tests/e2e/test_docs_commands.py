@@ -170,7 +170,7 @@ class Sandbox:
     def run(self, line, status=0, says=""):
         """Run one line of a shell."""
         process = subprocess.run(
-            ["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=600
+            ["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=1800
         )
         self.check(line, process.returncode, process.stdout + process.stderr, status, says)
 
@@ -215,7 +215,7 @@ class Sandbox:
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGINT)
-            ended = process.wait(timeout=60)
+            ended = process.wait(timeout=300)
             said.seek(0)
             self.check(line, ended, said.read(), -signal.SIGINT if line.startswith("make") else 0)
 
@@ -228,7 +228,7 @@ class Sandbox:
 
 def wait_for(look, process, said):
     """Wait for what ``look`` sees while a process lives."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not look():
         assert process.poll() is None and time.monotonic() < deadline, Path(said.name).read_text()
         time.sleep(0.1)

@@ -102,7 +102,7 @@ def test_written_files_are_byte_for_byte_caffes(files, params, history, tmp_path
 shapes = st.lists(st.integers(0, 5), max_size=5).map(tuple)
 
 
-@examples()
+@examples(20)
 @given(shape=shapes, with_diff=st.booleans(), legacy=st.booleans(), seed=st.integers(0, 99))
 def test_a_blob_is_read_as_written(tmp_path_factory, shape, with_diff, legacy, seed):
     legacy = legacy and len(shape) <= 4

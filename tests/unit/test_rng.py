@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from layer_checks import examples
 
 from caffe import rng, ziggurat
 from caffe.errors import CaffeError
@@ -192,7 +193,7 @@ AWKWARD = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(words=st.lists(AWKWARD, max_size=60), n=st.integers(1, 40), block=st.integers(3, 40))
 def test_gaussian_of_awkward_words_in_small_blocks(words, n, block):
     plain, ours = Script(words), Script(words)
