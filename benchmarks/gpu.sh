@@ -3,8 +3,8 @@
 #
 #   PYTHON=python3        an interpreter with the packages of requirements.lock (default: .venv/bin/python)
 #   GPU=0                 the card; GPU= rehearses everything on the CPU, with nets of a sixteenth of the channels
-#   DATA, WEIGHTS         the photographs with their fold lists below splits/, and SqueezeNet's weights; without them
-#                         that part is left out
+# DATA, WEIGHTS: the photographs with their fold lists below splits/, and SqueezeNet's weights; without them that part is
+# left out.
 #
 # OUT gets a log of each part. A part that fails does not keep the others from running; the status is then 1.
 set -u
@@ -28,15 +28,15 @@ part() { # part NAME SECONDS COMMAND...
 
 part tests 150 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/test_gpu.py \
   tests/e2e/test_gpu_tools.py $([ -n "$gpu" ] || echo --rehearse-gpu)
-part bench 120 "$python" benchmarks/run.py "${card[@]}" --only step forward ten-crop map --json "$out/bench.json" \
+part bench 90 "$python" benchmarks/run.py "${card[@]}" --only step forward ten-crop map --json "$out/bench.json" \
   $([ -n "$gpu" ] || echo --rounds 1)
+part whole 160 "$python" benchmarks/whole_paper.py "$out/whole" --sample "${card[@]}" \
+  $([ -n "$gpu" ] || echo --images 25 --divisor 16 --iterations 2 --batch-size 4)
+rm -rf "$out/whole"
 if [ -n "$data" ]; then
   which=(--data "$data" --splits "$data/splits" --runs "$out/runs" --arch squeezenet --init "$weights" --fold all)
   part train 120 "$python" tools/train.py "${which[@]}" "${card[@]}" $([ -n "$gpu" ] || echo --iterations 2)
   part evaluate 60 "$python" tools/evaluate.py "${which[@]}" "${card[@]}"
   rm -f "$out"/runs/*/*/*/*.caffemodel "$out"/runs/*/*/*/*.solverstate
 fi
-part whole 240 "$python" benchmarks/whole_paper.py "$out/whole" --sample "${card[@]}" \
-  $([ -n "$gpu" ] || echo --images 25 --divisor 16 --iterations 2 --batch-size 4)
-rm -rf "$out/whole"
 exit $failed

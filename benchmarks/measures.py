@@ -112,9 +112,7 @@ def _images(count, side=CROP):
 
 def _solver(folder, batch):
     """A solver of the paper's fine-tuning on images that stay in memory."""
-    net = nets.train_val(
-        "finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch, scratch=True
-    )
+    net = nets.train_val("finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])
@@ -225,7 +223,7 @@ def ten_crop(rounds, gpu):
     _device(gpu)
     batch = testing.BATCH if gpu is None else testing.BATCH_GPU
     net = _deploy(batch)
-    count = FOLD if gpu is None else 10 * FOLD
+    count = FOLD if gpu is None else 2 * FOLD
     with tempfile.TemporaryDirectory() as folder:
         paths = _photographs(folder, count)
 

@@ -158,7 +158,7 @@ CALLS = st.tuples(st.sampled_from(["words", "words_ahead", "word", "mark", "stat
 
 
 @given(st.lists(CALLS, max_size=12))
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@examples(60)
 def test_words_drawn_ahead_are_those_drawn_in_time(calls):
     plain, ahead = Stream(7), Stream(7)
     with pytest.MonkeyPatch.context() as patch:
