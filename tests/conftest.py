@@ -38,6 +38,7 @@ def on_gpu(request, monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "the CPU, standing in")
         monkeypatch.setattr(mode, "device", lambda: torch.device("cpu"))
     elif not torch.cuda.is_available():
         pytest.skip("needs a CUDA card (--rehearse-gpu tries the code without one)")
