@@ -66,7 +66,8 @@ class Memory:
         """Forget the view where nobody holds it; otherwise on the CPU it may be written to at any time."""
         if self._view() is None:
             self.host = None
-        self.lent = self.host is not None and not mode.is_gpu()
+        on_card = mode.is_gpu() or (self.tensor is not None and self.tensor.device.type != "cpu")
+        self.lent = self.host is not None and not on_card
 
     def read(self, shape):
         """The values as a tensor of ``shape`` on the current device; an alias, not a copy."""

@@ -58,6 +58,12 @@ class Rule:
             raise CaffeError(f"Momentum cannot be used with {name}.")
 
 
+def _momentum(history, momentum, grad, rate):
+    """The history with a step added; at rate 0 nothing, not even a NaN: so do Caffe's BLAS libraries."""
+    history.mul_(momentum)
+    return history.add_(grad, alpha=rate) if rate else history
+
+
 class SGD(Rule):
     """h = momentum · h + rate · g: the rate is inside the history, so a lower rate does not rescale old momentum."""
 
@@ -67,14 +73,14 @@ class SGD(Rule):
         torch's buffer is momentum · h + (1 − dampening) · g, its rate outside; so our rate goes in as dampening.
         """
         momentum = self.param.momentum
-        if not momentum or (decay and self.param.regularization_type != "L2"):
+        if not momentum or not rate or (decay and self.param.regularization_type != "L2"):
             return super().apply(weights, grad, history, second, rate, decay, iteration)
         constants = dict(momentum=momentum, weight_decay=decay, dampening=1 - rate, lr=1.0)
         sgd([weights], [grad], [history], fused=True, nesterov=False, maximize=False, **constants)
         return history
 
     def update(self, grad, history, second, rate, iteration):
-        return history.mul_(self.param.momentum).add_(grad, alpha=rate)
+        return _momentum(history, self.param.momentum, grad, rate)
 
 
 class Nesterov(Rule):
@@ -83,7 +89,7 @@ class Nesterov(Rule):
     def update(self, grad, history, second, rate, iteration):
         momentum = self.param.momentum
         before = history.clone()
-        history.mul_(momentum).add_(grad, alpha=rate)
+        _momentum(history, momentum, grad, rate)
         return before.mul_(-momentum).add_(history, alpha=1 + momentum)
 
 

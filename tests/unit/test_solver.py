@@ -193,6 +193,17 @@ def test_clipping_to_nothing_leaves_the_weights_alone(solver_file):
         np.testing.assert_array_equal(ours, was)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov"])
+def test_at_rate_zero_a_gradient_that_is_no_number_does_no_harm(solver_file, kind):
+    solver = caffe.get_solver(solver_file(f"type: '{kind}' base_lr: 0 weight_decay: 0"))
+    before = weights(solver)
+    solver.net.clear_param_diffs()
+    solver.net.params["ip"][0].diff[...] = np.nan
+    solver.apply_update()
+    for ours, was in zip(weights(solver), before):
+        np.testing.assert_array_equal(ours, was)
+
+
 def test_gradients_whose_norm_overflows_a_float_are_clipped_to_nothing(solver_file):
     solver = caffe.get_solver(solver_file("clip_gradients: 1 weight_decay: 0"))
     before = weights(solver)

@@ -157,8 +157,9 @@ class Layer:
         if self._graph is None:
             self._record(bottom, top, [blob.tensor() for blob in bottom])
         leaves, params, outputs = self._graph
-        for blob, leaf in zip([*([] if _in_place(bottom, top) else bottom), *self.blobs], [*leaves, *params]):
-            _refresh(leaf, blob.tensor())
+        for blob, leaf in [*zip(bottom, leaves), *zip(self.blobs, params)]:
+            if not (blob in bottom and _in_place(bottom, top)):  # where the bottom is the result by now
+                _refresh(leaf, blob.tensor())
         wanted = [i for i, down in enumerate(propagate_down) if down]
         for i in wanted:
             if not leaves[i].requires_grad:
@@ -246,6 +247,14 @@ class Layer:
     def fail(self, message) -> NoReturn:
         """Raise CaffeError naming this layer."""
         raise CaffeError(f"{message} (layer '{self.name}').")
+
+
+def below(x, bound):
+    """Whether a number of ``x`` is NaN or not above ``bound``: a pass that only reads.
+
+    What is rare is looked for so, and done Caffe's slower way where it is. Not on a GPU, which the answer would stall.
+    """
+    return x.device.type == "cpu" and x.numel() > 0 and not bool(x.detach().amin() > bound)
 
 
 def _in_place(bottom, top):

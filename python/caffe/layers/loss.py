@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from ..proto import caffe_pb2
 from .base import Layer, log_creation, register
@@ -161,7 +160,8 @@ class EuclideanLoss(Loss):
         return True
 
     def compute(self, a, b):
-        return (a.reshape(-1) - b.reshape(-1)).square().sum() / (2 * a.shape[0])
+        difference = a.reshape(-1) - b.reshape(-1)
+        return (difference * difference).sum() / (2 * a.shape[0])
 
 
 @register("HingeLoss")
@@ -180,7 +180,8 @@ class HingeLoss(Loss):
         x = x.reshape(n, -1)
         label = label.reshape(-1, 1)[:n].long()
         check_labels(self, label, x.shape[1])
-        margin = torch.relu(1 + x * torch.ones_like(x).scatter(1, label, -1))
+        margin = 1 + x * torch.ones_like(x).scatter(1, label, -1)
+        margin = torch.where(margin > 0, margin, 0)  # of NaN too, as C++'s max(0, NaN) is 0
         self.margin = margin.detach()
         if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
             margin = margin.square()
@@ -191,19 +192,33 @@ class HingeLoss(Loss):
 class SigmoidCrossEntropyLoss(Loss):
     """Cross-entropy of independent sigmoids against targets in [0, 1]."""
 
+    sigmoid: Any = None  # once computed
+
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
         if bottom[0].count != bottom[1].count:
             self.fail("SIGMOID_CROSS_ENTROPY_LOSS layer inputs must have the same count")
 
-    def compute(self, x, target):
-        p = self.param.loss_param
-        target = target.reshape(x.shape)
-        loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
-        valid = x.numel()
-        if p.HasField("ignore_label"):
-            kept = target.long() != p.ignore_label
-            valid = kept.sum()
-            loss = torch.where(kept, loss, 0)
-        how = self.normalization(_Modes.BATCH_SIZE)
-        return loss.sum() / self.normalizer(how, x.numel(), x.shape[0], valid)
+    def forward(self, bottom, top, record):
+        x, target = bottom[0].tensor(), bottom[1].tensor().reshape(bottom[0].shape)
+        positive = (x >= 0).to(x.dtype)
+        # Caffe's terms, which are NaN at infinity; its derivative is not
+        loss = torch.log1p(torch.exp(x - 2 * x * positive)) - x * (target - positive)
+        self.sigmoid, self.ignored, valid = torch.sigmoid(x), None, x.numel()
+        if self.param.loss_param.HasField("ignore_label"):
+            self.ignored = target.long() == self.param.loss_param.ignore_label
+            valid = (~self.ignored).sum()
+            loss = loss.masked_fill(self.ignored, 0)
+        self.divisor = self.normalizer(self.normalization(_Modes.BATCH_SIZE), x.numel(), x.shape[0], valid)
+        top[0].set_tensor(loss.sum() / self.divisor)
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[1]:
+            self.fail(f"{self.type} Layer cannot backpropagate to label inputs")
+        if propagate_down[0]:
+            if self.sigmoid is None:
+                self.forward(bottom, top, True)
+            grad = self.sigmoid - bottom[1].tensor().reshape(bottom[0].shape)
+            if self.ignored is not None:
+                grad.masked_fill_(self.ignored, 0)
+            bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / self.divisor))

@@ -16,7 +16,7 @@ class LRN(Neuron):
     The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
     """
 
-    saved: tuple[torch.Tensor, torch.Tensor] | None = None  # scale and scale^-beta, where backward may follow
+    saved: tuple | None = None  # scale, scale^-beta and whether it overflowed, where backward may follow
 
     def setup(self, bottom, top):
         p = self.param.lrn_param
@@ -44,14 +44,32 @@ class LRN(Neuron):
 
     def _scale(self, x):
         scale = self._near(x * x).mul_(self.alpha).add_(self.k)
-        return scale, scale.pow(-self.param.lrn_param.beta)
+        overflown = not self.within and _overflown(scale)
+        if overflown:
+            scale = self._running(x * x * self.alpha, self.k, head_first=True)
+        return scale, scale.pow(-self.param.lrn_param.beta), overflown
 
     def gradient(self, dy, x, y):
-        scale, factor = self.saved or self._scale(x)
+        scale, factor, overflown = self.saved or self._scale(x)
         if self.within:
             y = x * factor  # in place another number than y
-        ratio = self._near((dy * y).div_(scale))
+        each = (dy * y).div_(scale)
+        ratio = self._near(each)
+        if overflown or (not self.within and _overflown(ratio)):
+            ratio = self._running(each, 0, head_first=False)
         return ratio.mul_(x).mul_(-2 * self.alpha * self.param.lrn_param.beta).addcmul_(dy, factor)
+
+    def _running(self, values, start, head_first):
+        """Caffe's sums over neighbouring channels: what enters is added and what leaves taken away, or the reverse.
+
+        So an infinite value leaves NaN to all channels behind it.
+        """
+        size = self.param.lrn_param.local_size
+        padded = F.pad(values, (0, 0, 0, 0, size // 2, size // 2)).unbind(1)
+        sums = [sum(padded[:size], torch.full_like(padded[0], start))]
+        for tail, head in zip(padded, padded[size:]):
+            sums.append(sums[-1] + head - tail if head_first else sums[-1] - tail + head)
+        return torch.stack(sums, 1)
 
     def _near(self, values):
         """Sums over neighbouring channels, or means over neighbouring places.
@@ -68,3 +86,8 @@ class LRN(Neuron):
             self.band = near.to(values.dtype).reshape(channels, channels, 1, 1)
         with exact_products():
             return F.conv2d(values, self.band)
+
+
+def _overflown(sums):
+    """Whether one of the sums is infinite or NaN (or the sum of them is, which does no harm); not asked of a GPU."""
+    return sums.device.type == "cpu" and not bool(sums.sum().isfinite())

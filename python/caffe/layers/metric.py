@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .base import Layer, register
+from .base import Layer, below, register
 from .loss import check_label_count, check_labels
 
 
@@ -81,9 +81,56 @@ class ArgMax(Layer):
         if self.axis is None:
             x = x.reshape(x.shape[0], -1)
         flipped = x.flip(axis)
-        values, order = torch.sort(flipped, dim=axis, descending=True, stable=True)
-        values = values.narrow(axis, 0, p.top_k)
-        index = (x.shape[axis] - 1 - order.narrow(axis, 0, p.top_k)).to(x.dtype)
+        order = torch.sort(flipped, dim=axis, descending=True, stable=True).indices
+        order = x.shape[axis] - 1 - order.narrow(axis, 0, p.top_k)
+        if below(x, -math.inf):
+            order = _with_nan(x, order, axis, p.top_k)
+        values, index = x.gather(axis, order), order.to(x.dtype)
         if self.axis is not None:
             return values if p.out_max_val else index
         return (torch.stack([index, values], 1) if p.out_max_val else index).reshape(self.out)
+
+
+def _with_nan(x, order, axis, k):
+    """``order`` with the rows that hold NaN sorted as C++'s ``partial_sort`` does.
+
+    A NaN is neither less nor greater than a number, so that what comes out depends on each step of the algorithm.
+    """
+    rows, found = x.movedim(axis, -1), order.movedim(axis, -1).clone()
+    for place in rows.isnan().any(-1).nonzero().tolist():
+        row = rows[tuple(place)].tolist()
+        pairs = [(value, index) for index, value in enumerate(row)]
+        _partial_sort(pairs, k)
+        found[tuple(place)] = torch.tensor([index for _, index in pairs[:k]])
+    return found.movedim(-1, axis)
+
+
+def _greater(a, b):
+    return b[0] < a[0] or (not a[0] < b[0] and b[1] < a[1])
+
+
+def _partial_sort(pairs, k):
+    """Put the greatest ``k`` in front, greatest first, with the heap of the GNU C++ library."""
+    for start in reversed(range(k // 2)):
+        _sift(pairs, start, k, pairs[start])
+    for i in range(k, len(pairs)):
+        if _greater(pairs[i], pairs[0]):
+            new, pairs[i] = pairs[i], pairs[0]
+            _sift(pairs, 0, k, new)
+    for end in reversed(range(1, k)):
+        last, pairs[end] = pairs[end], pairs[0]
+        _sift(pairs, 0, end, last)
+
+
+def _sift(heap, hole, size, pair):
+    """Fill a hole of a heap, its least pair first: down to a leaf, and up again to where ``pair`` belongs."""
+    top = hole
+    while (child := 2 * hole + 2) <= size:
+        if child == size or _greater(heap[child], heap[child - 1]):
+            child -= 1
+        heap[hole] = heap[child]
+        hole = child
+    while hole > top and _greater(heap[(hole - 1) // 2], pair):
+        heap[hole] = heap[(hole - 1) // 2]
+        hole = (hole - 1) // 2
+    heap[hole] = pair

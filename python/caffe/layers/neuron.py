@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from .. import mode
 from ..proto import caffe_pb2
 from ..rng import global_stream, keep_mask
-from .base import TRAIN, Layer, register
+from .base import TRAIN, Layer, below, register
 
 
 class Elementwise(Layer):
@@ -57,17 +57,42 @@ class DerivativeFirst(Neuron):
             bottom[0].set_diff(slope * (slope if top[0] is bottom[0] else top[0].diff_tensor()))
 
 
+def _slopes(x, slope):
+    """Caffe's derivative of a rectifier: 1 above 0, ``slope`` (a number or tensor) up to 0, 0 at NaN."""
+    return torch.where(x > 0, 1, torch.where(x <= 0, slope, 0.0))
+
+
 @register("ReLU")
 class ReLU(Neuron):
     """max(x, 0) + negative_slope · min(x, 0)."""
 
     def compute(self, x):
         slope = self.param.relu_param.negative_slope
-        return F.leaky_relu(x, slope) if slope else F.relu(x)
+        if not slope and x.device.type == "cpu" and not below(x, -math.inf):
+            return F.relu(x)
+        return F.leaky_relu(x, slope)  # by 0 it makes NaN of -inf, as Caffe's does
 
     def gradient(self, dy, x, y):
         slope = self.param.relu_param.negative_slope
+        if slope and below(x, -math.inf):
+            return dy * _slopes(x, slope)
         return torch.ops.aten.leaky_relu_backward(dy, x, slope, False)
+
+
+class _PReLU(torch.autograd.Function):
+    """What Caffe's PReLU gives where numbers are infinite or NaN: 0 · inf among them."""
+
+    @staticmethod
+    def forward(ctx, x, slope):
+        ctx.save_for_backward(x, slope)
+        return F.prelu(x, slope.reshape(-1))
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, slope = ctx.saved_tensors
+        spread = slope.reshape(-1, *[1] * (x.dim() - 2)) if slope.dim() else slope
+        over = [i for i in range(x.dim()) if i != 1 or not slope.dim()]
+        return dy * _slopes(x, spread), (dy * x * (x <= 0)).sum(over)
 
 
 @register("PReLU")
@@ -88,7 +113,8 @@ class PReLU(Elementwise):
         super().reshape(bottom, top)
 
     def compute(self, x, slope):
-        return F.prelu(x, slope.reshape(-1))
+        usual = x.device.type == "cpu" and x.numel() and all(abs(float(n)) < 1e18 for n in torch.aminmax(x.detach()))
+        return F.prelu(x, slope.reshape(-1)) if usual else _PReLU.apply(x, slope)
 
 
 @register("ELU")
@@ -99,7 +125,8 @@ class ELU(Neuron):
         return F.elu(x, self.param.elu_param.alpha)
 
     def gradient(self, dy, x, y):
-        return torch.where(x > 0, dy, dy * (y + self.param.elu_param.alpha))
+        # Caffe's whole sum, of which (y + alpha) · 0 is NaN at infinity
+        return (y + self.param.elu_param.alpha).mul_(x <= 0).add_(x > 0).mul_(dy)
 
 
 @register("Sigmoid")
@@ -107,7 +134,7 @@ class Sigmoid(Neuron):
     """1 / (1 + e^−x)."""
 
     def compute(self, x):
-        return torch.sigmoid(x)
+        return F.threshold(torch.sigmoid(x), 2**-55, 0)  # where 1 + tanh(x / 2) is 0 in double
 
     def gradient(self, dy, x, y):
         return dy * y * (1 - y)
@@ -147,7 +174,8 @@ class BNLL(Neuron):
         return F.softplus(x, threshold=50)
 
     def gradient(self, dy, x, y):
-        return dy * torch.sigmoid(x)
+        power = x.clamp(max=50).exp_()
+        return (dy * power).div_(power + 1)
 
 
 @register("Exp")
@@ -156,11 +184,11 @@ class Exp(Neuron):
 
     def setup(self, bottom, top):
         p = self.param.exp_param
-        if p.base != -1 and p.base <= 0:
-            self.fail("base must be strictly positive")
+        if p.base != -1 and not 0 < p.base < math.inf:
+            self.fail("base must be strictly positive and not infinite")
         log_base = 1.0 if p.base == -1 else math.log(p.base)
         self.inner = p.scale * log_base
-        self.outer = math.exp(p.shift * log_base)
+        self.outer = float(torch.tensor(p.shift * log_base, dtype=torch.float64).exp())
 
     def compute(self, x):
         y = torch.exp(x * self.inner)
@@ -170,45 +198,69 @@ class Exp(Neuron):
         return dy * y * self.inner
 
 
+def _linear(x, p):
+    """Scale · x + shift, by a layer's parameters; what would change nothing is left out, as the sign of 0 shows."""
+    if p.scale != 1:
+        x = x * p.scale
+    return x + p.shift if p.shift else x
+
+
 @register("Log")
 class Log(DerivativeFirst):
     """Logarithm of shift + scale · x to a base; base −1 stands for e."""
 
     def setup(self, bottom, top):
         p = self.param.log_param
-        if p.base != -1 and (p.base <= 0 or p.base == 1):
-            self.fail("base must be strictly positive and not 1")
+        if p.base != -1 and (not 0 < p.base < math.inf or p.base == 1):
+            self.fail("base must be strictly positive and not 1 or infinite")
         self.factor = 1.0 if p.base == -1 else 1 / math.log(p.base)
 
     def compute(self, x):
         p = self.param.log_param
-        y = torch.log(x * p.scale + p.shift)
+        y = torch.log(_linear(x, p))
         return y * self.factor if self.factor != 1 else y
 
     def derivative(self, x, y):
         p = self.param.log_param
-        return (p.scale * self.factor) / (x * p.scale + p.shift)
+        return _linear(x, p).reciprocal() * (p.scale * self.factor)
 
 
 @register("Power")
 class Power(DerivativeFirst):
     """(shift + scale · x)^power."""
 
+    def setup(self, bottom, top):
+        p = self.param.power_param
+        self.slope = float(torch.tensor(p.power) * p.scale)  # which may vanish in float32
+
     def compute(self, x):
         p = self.param.power_param
-        if p.power * p.scale == 0:
+        if self.slope == 0:
             return torch.full_like(x, p.shift).pow(p.power)
-        y = x * p.scale + p.shift
-        return y if p.power == 1 else y.pow(p.power)
+        y = _linear(x, p)
+        if p.power == 1:
+            return y.clone() if y is x else y
+        if abs(p.power) == 0.5:  # torch takes the root, which of -inf and -0 is another number
+            return y.pow(p.power).abs_().masked_fill_(y == -math.inf, 0 if p.power < 0 else math.inf)
+        return y.pow(p.power)
 
     def derivative(self, x, y):
-        # as in Caffe by way of y, which is 0 / 0 where the base is 0
+        """As in Caffe by way of y, which is 0 / 0 where the base is 0."""
         p = self.param.power_param
-        factor = p.power * p.scale
-        if factor == 0 or p.power == 1:
-            return torch.full_like(x, factor)
-        base = x * p.scale + p.shift
-        return base * factor if p.power == 2 else y / base * factor
+        if self.slope == 0 or p.power == 1:
+            return torch.full_like(x, self.slope)
+        if p.power == 2:
+            slope = x * (self.slope * p.scale)
+            return slope.add_(self.slope * p.shift) if p.shift else slope
+        if p.shift == 0:
+            return y / x * p.power
+        return y / _linear(x, p) * self.slope
+
+    def backward(self, top, propagate_down, bottom):
+        if self.slope:
+            super().backward(top, propagate_down, bottom)
+        elif propagate_down[0]:
+            bottom[0].set_diff(torch.zeros_like(bottom[0].tensor()))
 
 
 @register("Dropout")

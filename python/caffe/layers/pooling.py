@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from ..mode import to_device
 from ..proto import caffe_pb2
-from .base import Layer, register
+from .base import Layer, below, register
 
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX: the maximum of an empty window
 
@@ -83,6 +83,15 @@ class Pooling(Layer):
         border = (self.pad[1], max(extra[1], 0), self.pad[0], max(extra[0], 0))
         if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.AVE:
             return self._average(x, size, border)
+        y, index = self._maximum(x, size, extra, border)
+        if below(y, _LOWEST):  # only what is greater wins in Caffe, NaN never; without a winner there is no gradient
+            y, index = self._maximum(torch.where(x > _LOWEST, x, _LOWEST), size, extra, border)
+            won = y > _LOWEST
+            y, index = torch.where(won, y, _LOWEST), torch.where(won, index, -1)
+        return [y, index.to(y.dtype)] if self.with_index else [y]
+
+    def _maximum(self, x, size, extra, border):
+        """The maxima and their places h·W+w."""
         native = all(2 * p <= k for p, k in zip(self.pad, self.kernel)) and all(
             (n - 1) * s < h + p for n, s, h, p in zip(self.out, self.stride, size, self.pad)
         )
@@ -91,16 +100,11 @@ class Pooling(Layer):
             floor = all(e <= p for e, p in zip(extra, self.pad))
             y, index = _max_pool(x, self.kernel, self.stride, self.pad, not floor)
             if y.shape[2:] == self.out:
-                return self._tops(y, index)
+                return y, index
         y, index = _max_pool(F.pad(x, border, value=_LOWEST), self.kernel, self.stride, 0, False)
         width = size[1] + border[0] + border[1]
         rows, columns = index // width - border[2], index % width - border[0]
-        return self._tops(
-            y[:, :, : self.out[0], : self.out[1]], (rows * size[1] + columns)[:, :, : self.out[0], : self.out[1]]
-        )
-
-    def _tops(self, y, index):
-        return [y, index.to(y.dtype)] if self.with_index else [y]
+        return y[:, :, : self.out[0], : self.out[1]], (rows * size[1] + columns)[:, :, : self.out[0], : self.out[1]]
 
     def _average(self, x, size, border):
         padded = F.pad(x, border) if any(border) else x

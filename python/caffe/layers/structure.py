@@ -184,8 +184,9 @@ class Eltwise(Layer):
     def compute(self, *tensors):
         p = self.param.eltwise_param
         if p.operation == p.SUM:
-            terms = [c * x for c, x in zip(p.coeff, tensors)] if len(p.coeff) else tensors
-            return sum(terms[1:], terms[0])
+            # by 0 nothing is added, not even a NaN: so do Caffe's BLAS libraries
+            terms = [c * x for c, x in zip(p.coeff, tensors) if c] if len(p.coeff) else tensors
+            return sum(terms[1:], terms[0]) if terms else torch.zeros_like(tensors[0])
         if p.operation == p.PROD:
             return math.prod(tensors[1:], start=tensors[0])
         # of the first two, equals go to the second; later ones win only where strictly greater
