@@ -37,8 +37,9 @@ class LRN(nn.Module):
         self.register_buffer("band", band)
 
     def forward(self, x):
-        """(N, C, H, W) to the same."""
-        return _LRN.apply(x, self.band)
+        """(N, C, H, W) to the same, in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return _LRN.apply(x.float(), self.band)
 
 
 def pool():
@@ -46,8 +47,8 @@ def pool():
     return nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-def caffenet(classes=2):
-    """The network, images (N, 3, 227, 227) to scores (N, classes), in channels_last."""
+def caffenet(classes=2, layout=torch.channels_last):
+    """The network, images (N, 3, 227, 227) to scores (N, classes)."""
     net = nn.Sequential(
         nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), pool(), LRN(96),
         nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), pool(), LRN(256),
@@ -59,15 +60,19 @@ def caffenet(classes=2):
         nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
         nn.Linear(4096, classes),
     )  # fmt: skip
-    return net.to(memory_format=torch.channels_last)
+    return net.to(memory_format=layout)
 
 
 class Trainer:
-    """One step of stochastic gradient descent a call, on images and labels that stay."""
+    """One step of stochastic gradient descent a call, on images and labels that stay.
 
-    def __init__(self, images, labels):
-        self.net = caffenet().to(images.device).train()
-        self.images, self.labels = images.to(memory_format=torch.channels_last), labels
+    ``half`` computes convolutions and inner products in bfloat16, as torch.autocast does.
+    """
+
+    def __init__(self, images, labels, layout=torch.channels_last, half=False):
+        self.net = caffenet(layout=layout).to(images.device).train()
+        self.images, self.labels = images.to(memory_format=layout), labels
+        self.half = half
         weights = [p for p in self.net.parameters() if p.dim() > 1]
         biases = [p for p in self.net.parameters() if p.dim() == 1]
         groups = [dict(params=weights, weight_decay=5e-4), dict(params=biases, lr=2e-6)]
@@ -76,7 +81,9 @@ class Trainer:
     def __call__(self):
         """Forward, backward, update."""
         self.optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(self.net(self.images), self.labels).backward()
+        with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.half):
+            loss = F.cross_entropy(self.net(self.images), self.labels)
+        loss.backward()
         self.optimizer.step()
 
 

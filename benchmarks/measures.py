@@ -4,6 +4,7 @@ A row is a dict: what, ours, against, theirs, unit, ratio (ours over theirs in t
 and bar where there is one to hold.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -22,6 +23,7 @@ import torch
 from handwritten import Predictor, Trainer
 
 import caffe
+from caffe import mode
 from sentiment import nets, paper, surgery, testing
 
 CROP, MAP = paper.CROP, paper.MAP_INPUT
@@ -110,9 +112,7 @@ def _images(count, side=CROP):
 
 def _solver(folder, batch):
     """A solver of the paper's fine-tuning on images that stay in memory."""
-    net = nets.train_val(
-        "finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch, scratch=True
-    )
+    net = nets.train_val("finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])
@@ -131,8 +131,8 @@ def _solver(folder, batch):
     return solver
 
 
-def _trainer(device, batch):
-    return Trainer(torch.from_numpy(_images(batch)).to(device), (torch.arange(batch) % 2).to(device))
+def _trainer(device, batch, **ways):
+    return Trainer(torch.from_numpy(_images(batch)).to(device), (torch.arange(batch) % 2).to(device), **ways)
 
 
 def _step_flops(batch):
@@ -144,20 +144,41 @@ def _step_flops(batch):
 
 
 def step(rounds, gpu):
-    """A training step against the hand-written one, and against matrix products of as many operations."""
+    """A training step against the hand-written one, and against matrix products of as many operations.
+
+    On a GPU in each precision, against the faster of the hand-written net's two layouts.
+    """
     device = _device(gpu)
     batch = BATCH if gpu is None else paper.BATCH_SIZE
-    a = torch.rand(4096, 4096, device=device)
-    size = 2 * 4096**3
-    with tempfile.TemporaryDirectory() as folder:
-        solver, trainer = _solver(folder, batch), _trainer(device, batch)
-        found = in_turn({"ours": lambda: solver.step(1), "hand": trainer, "matmul": lambda: a @ a}, rounds, gpu)
-    flops = _step_flops(batch)
-    ceiling = flops * found["matmul"] / size
-    what = f"training step, {batch} images"
-    yield row(what, found["ours"], "hand-written PyTorch", found["hand"], bar="≤ 1.05" if gpu is None else "≤ 1.11")
-    yield row(what, found["ours"], f"{flops / 1e9:.0f} GFLOP at the matmul rate", ceiling, bar="≤ 1.18")
-    yield from _against_bvlc(what, found["ours"], "Average Forward-Backward", batch, gpu)
+    flops, size = _step_flops(batch), 2 * 4096**3
+    layouts = [torch.channels_last] if gpu is None else [torch.channels_last, torch.contiguous_format]
+    for precision in mode.PRECISIONS[: 1 if gpu is None else None]:
+        with _precision(precision, gpu), tempfile.TemporaryDirectory() as folder:
+            half = precision == "bf16"
+            a = torch.rand(4096, 4096, device=device, dtype=torch.bfloat16 if half else torch.float32)
+            solver = _solver(folder, batch)
+            ways = {layout: _trainer(device, batch, layout=layout, half=half) for layout in layouts}
+            ways |= {"ours": lambda solver=solver: solver.step(1), "matmul": lambda a=a: a @ a}
+            found = in_turn(ways, rounds, gpu)
+        what = f"training step, {batch} images" + ("" if gpu is None else f", {precision}")
+        bar = "≤ 1.05" if gpu is None else "≤ 1.11"
+        yield row(what, found["ours"], "hand-written PyTorch", min(found[layout] for layout in layouts), bar=bar)
+        ceiling = flops * found["matmul"] / size
+        yield row(what, found["ours"], f"{flops / 1e9:.0f} GFLOP at the matmul rate", ceiling)
+        if precision == "float32":
+            yield from _against_bvlc(what, found["ours"], "Average Forward-Backward", batch, gpu)
+
+
+@contextlib.contextmanager
+def _precision(name, gpu):
+    """Products in a precision, the hand-written net's too."""
+    os.environ[mode.PRECISION] = name
+    _device(gpu)
+    try:
+        yield
+    finally:
+        del os.environ[mode.PRECISION]
+        _device(gpu)
 
 
 def forward(rounds, gpu):
@@ -202,7 +223,7 @@ def ten_crop(rounds, gpu):
     _device(gpu)
     batch = testing.BATCH if gpu is None else testing.BATCH_GPU
     net = _deploy(batch)
-    count = FOLD if gpu is None else 10 * FOLD
+    count = FOLD if gpu is None else 2 * FOLD
     with tempfile.TemporaryDirectory() as folder:
         paths = _photographs(folder, count)
 

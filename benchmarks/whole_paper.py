@@ -2,14 +2,17 @@
 
     python benchmarks/whole_paper.py /scratch/whole --gpu 0
     python benchmarks/whole_paper.py /scratch/whole --gpu 0 --executor ray --gpus-per-run 0.5
+    python benchmarks/whole_paper.py /scratch/some --gpu 0 --sample
     CAFFE_PRECISION=tf32 python benchmarks/whole_paper.py /scratch/whole-tf32 --gpu 0
 
 Numbers of images, sizes, schedules and files are those of the paper; pictures and weights are noise, so that nothing
-needs to be downloaded. The folder takes 20 GB. What is after `--` and unknown options go to tools/paper.py; the same
-call goes on where it was stopped, and tells the time of what was left.
+needs to be downloaded. The folder takes 20 GB. --sample trains and tests two folds of each kind of net and multiplies:
+the nine initialisations are one kind. Unknown options go to tools/paper.py; the same call resumes what was stopped, and
+tells the time of what was left.
 """
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -20,7 +23,7 @@ import cv2
 import numpy as np
 import yaml
 
-from sentiment import engine, nets, paper, stand_ins
+from sentiment import engine, experiments, nets, paper, stand_ins
 from sentiment.files import PROJECT
 from sentiment.logs import stderr_to
 
@@ -34,15 +37,46 @@ def main(argv=None):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, help="of each subset (default: the paper's)")
     parser.add_argument("--divisor", type=int, default=1, help="of all channels, to try this script (default: 1)")
+    parser.add_argument("--sample", action="store_true", help="two folds of each kind of net, and an estimate")
+    parser.add_argument("--gpu", type=int, metavar="N", help="on this CUDA card (default: CPU)")
     args, more = parser.parse_known_args(argv)
 
     data = args.folder / "data"
     prepare(data, args.images, args.divisor)
-    places = ("--data", data, "--splits", args.folder / "splits", "--runs", args.folder / "runs")
+    places = ["--data", data, "--splits", args.folder / "splits", "--runs", args.folder / "runs"]
+    places += [] if args.gpu is None else ["--gpu", args.gpu]
     call("split_folds", "--data", data, "--out", args.folder / "splits")
+    if args.sample:
+        return sample(places, more)
     start = time.perf_counter()
     call("paper", *PARTS, *places, "--out", args.folder / "results", *more)
     print(f"{time.perf_counter() - start:.0f} s for all trainings, tests and tables ({engine.precision()})")
+    return 0
+
+
+def sample(places, more):
+    """Train and test two folds of each kind of net in this process; prints the time of all, by those."""
+    kinds: dict[tuple, list] = {}
+    for training in experiments.trainings(PARTS):
+        # beyond the paper's 75: fc6-2 at the usual rate, of which it gives no number, and what it proposes
+        if not training.usual_rate and training.arch != "fc9-frozen":
+            kinds.setdefault((training.subset, training.arch), []).append(training)
+    sys.path.insert(0, str(PROJECT / "tools"))
+    train, evaluate = (importlib.import_module(tool).main for tool in ("train", "evaluate"))
+    total = count = 0
+    for (subset, arch), of_kind in kinds.items():
+        seconds = []
+        for fold in paper.FOLDS[:2]:
+            start = time.perf_counter()
+            which = [*places, "--subset", subset, "--arch", arch, "--init", of_kind[0].init, "--fold", fold]
+            train([str(word) for word in [*which, "--keep-diverged", *more]])
+            evaluate([str(word) for word in which])
+            seconds.append(time.perf_counter() - start)
+        nets = len(of_kind) * len(paper.FOLDS)
+        total += seconds[0] + (nets - 1) * seconds[1]
+        count += nets
+        print(f"{subset} {arch}: {seconds[0]:.1f} and {seconds[1]:.1f} s, of {nets}", flush=True)
+    print(f"all {count} trainings and tests, extrapolated: {total:.0f} s ({engine.precision()})")
     return 0
 
 

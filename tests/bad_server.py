@@ -25,6 +25,8 @@ class Page:
         Break off after so many bytes: each time, or at each request in turn (0: not).
     pause : float
         Seconds between blocks.
+    hold : int
+        Give no more than so many bytes until ``go`` is set.
     trouble : list of (int, dict)
         Statuses and headers that are answered first, a request each.
     length : bool
@@ -35,12 +37,13 @@ class Page:
         Give no part of more bytes.
     """
 
-    def __init__(self, body=b"", status=200, headers=None, ranges=True, etag='"one"', stop=0, pause=0, trouble=(),
-                 length=True, shifted=0, most=1 << 40):  # fmt: skip
+    def __init__(self, body=b"", status=200, headers=None, ranges=True, etag='"one"', stop=0, pause=0, hold=1 << 40,
+                 trouble=(), length=True, shifted=0, most=1 << 40):  # fmt: skip
         self.body, self.status, self.headers, self.ranges, self.etag = body, status, headers or {}, ranges, etag
         self.stops = stop if isinstance(stop, list) else None
         self.stop, self.pause, self.trouble, self.length, self.shifted = stop, pause, list(trouble), length, shifted
         self.most = most
+        self.hold, self.go = hold, threading.Event()
         self.asked = []  # the Range of each request
 
     def stop_now(self):
@@ -88,10 +91,16 @@ class Server(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.end_headers()
             body = body[: page.stop_now() or len(body)]
-            for place in range(0, len(body), BLOCK if page.pause else max(1, len(body))):
-                self.wfile.write(body[place : place + BLOCK] if page.pause else body)
-                self.wfile.flush()
-                time.sleep(page.pause)
+            self.give(body[: page.hold], page)
+            if len(body) > page.hold:
+                page.go.wait()
+                self.give(body[page.hold :], page)
+
+    def give(self, body, page):
+        for place in range(0, len(body), BLOCK if page.pause else max(1, len(body))):
+            self.wfile.write(body[place : place + BLOCK] if page.pause else body)
+            self.wfile.flush()
+            time.sleep(page.pause)
 
     def log_message(self, *args):
         """Say nothing."""

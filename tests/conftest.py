@@ -5,9 +5,49 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+# The same examples at every run and however slow the machine is; HYPOTHESIS_PROFILE=thorough draws twenty times as
+# many, and others each time.
+SAME = settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", SAME)
+settings.register_profile("thorough", SAME, derandomize=False, max_examples=20 * SAME.max_examples)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rehearse-gpu",
+        action="store_true",
+        help="run the tests marked gpu with the CPU standing in for the card: all of the code, none of its rounding",
+    )
+
+
+@pytest.fixture
+def on_gpu(request, monkeypatch):
+    """Call it to compute on the first CUDA card until the test ends; without one the test is skipped."""
+    import torch
+
+    import caffe
+    from caffe import mode
+
+    if request.config.getoption("--rehearse-gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: None)
+        monkeypatch.setattr(mode, "device", lambda: torch.device("cpu"))
+    elif not torch.cuda.is_available():
+        pytest.skip("needs a CUDA card (--rehearse-gpu tries the code without one)")
+
+    def choose():
+        caffe.set_device(0)
+        caffe.set_mode_gpu()
+
+    yield choose
+    caffe.set_mode_cpu()
 
 
 def pytest_configure():

@@ -10,10 +10,10 @@ paper's Figures 1 and 3 are illustrations without results and are not drawn.
 import sys
 from pathlib import Path
 
-from sentiment import architecture_figures, console
+from sentiment import architecture_figures, console, plots
 from sentiment.architectures import PROTOTXT
 from sentiment.arguments import Parser
-from sentiment.files import write_if_changed
+from sentiment.files import default, write_if_changed
 from sentiment.progress import patience
 
 
@@ -23,14 +23,14 @@ def main(argv=None):
     option = parser.add_argument
     option("--figure", nargs="+", choices=[*architecture_figures.FIGURES, "all"], default=["all"])
     option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
-    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)
 
     for number, draw in architecture_figures.FIGURES.items():
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
             with patience(f"drawing {path}"):
-                written = write_if_changed(path, draw(args.prototxt))
+                written = write_if_changed(path, plots.png(draw(args.prototxt)))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
 

@@ -2,18 +2,25 @@
 
     python tools/make_tables.py --table 2
     python tools/make_tables.py --runs runs --table all --report
+    python tools/make_tables.py --table 5 --init caffenet
 
 Everything comes from the result.json files under --runs and what lies beside them, wherever they were made. Each table
 becomes results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds;
 what was not run is shown as –. --report adds report.html: all of it in one file, with the figures that lie there; the
 tables are then listed, not printed.
+
+--subset, --arch and --init leave out the other nets' rows. Such tables, and such a report, have names of their own, as
+table5-init-caffenet.md, and titles that say so; those of all nets stay as they are. A table that shows less than the
+one it replaces, for it is of another --runs or runs are gone, says so. A table of all nets renews those of some that
+lie beside it. Files that an earlier call made of runs that are gone are removed, no others.
 """
 
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, console, locks, paper, report, study
+from sentiment import cards, catalogue, console, locks, paper, report, study, table_files
 from sentiment.arguments import Parser
+from sentiment.files import default
 from sentiment.progress import patience
 
 LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
@@ -23,28 +30,30 @@ def main(argv=None):
     """Make tables; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
-    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     option(
         "--table",
         nargs="+",
         choices=[*catalogue.TABLES, "all"],
         default=["all"],
         help="1 to 6: the paper's; runs: a row a net; seeds: their distribution; classes: accuracy by class and "
-        "confusion; mcnemar: nets against each other; convergence: of the trainings in Figure 6; claims: the paper's "
-        "(default: all)",
+        "confusion; mcnemar: nets against each other; convergence: of the trainings in Figure 6; claims: the paper's, "
+        "of all nets alone (default: all)",
     )
     option("--report", action="store_true", help="write report.html too")
     option("--dataset", help="only results on this data set")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
-    option("--arch", help="only results of this architecture")
-    option("--init", help="only results from this initialisation")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="only these (default: all)")
+    option("--arch", help="only nets of this architecture")
+    option("--init", help="only nets from this initialisation")
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
     args = parser.parse_args(argv)
 
-    wanted = {key: getattr(args, key) for key in ("dataset", "arch", "init") if getattr(args, key)}
-    if "all" not in args.subset:
-        wanted["subset"] = args.subset
+    wanted = {}
+    if not {*paper.SUBSETS} <= {*args.subset} and "all" not in args.subset:
+        wanted["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
+    named = {"arch": args.arch, "init": args.init and cards.run_name(args.init), "dataset": args.dataset}
+    wanted |= {key: value for key, value in named.items() if value}
     for found in study.read(args.runs, args.sample, **wanted):
         folder = args.out / found.dataset
         with locks.held(folder, "making tables"):
@@ -54,19 +63,18 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
-    made = {name: make(found) for name, make in catalogue.TABLES.items() if {name, "all"} & set(args.table)}
+    made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
-        if not tables:  # and none of other runs stays
-            for path in folder.glob(f"{name}.*"):
-                path.unlink()
+        files = table_files.write(folder, found, name, tables)
         for table in tables:
-            paths = ", ".join(map(str, table.write(folder)))
             listed = args.report or len(table.rows) > LONGEST
             print(f"{table.title}: {len(table.rows)} row{'s' * (len(table.rows) != 1)}" if listed else table.markdown())
-            print(f"({paths})", flush=True)
+            print(f"({', '.join(map(str, files[table.file]))})", flush=True)
+        if not tables and name in args.table:
+            print(f"--table {name}: these runs have nothing to show there", flush=True)
     if args.report:
-        made |= {name: make(found) for name, make in catalogue.TABLES.items() if name not in made}
-        with patience(f"writing {folder / 'report.html'}"):
+        made |= {name: catalogue.make(name, found) for name in catalogue.TABLES if name not in made}
+        with patience(f"writing the report of {found.dataset}"):
             path = report.write(folder, found, made)
         print(path)
 

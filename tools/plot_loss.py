@@ -5,16 +5,17 @@
     python tools/plot_loss.py a.log b.log --names "rate 0.001" "rate 0.0001" --tests --out compared.png
 
 Without logs it draws the nine initialisations' losses on one fold into results/<data set>/figure6.png and writes the
-table of iterations to convergence beside it. With logs it draws those and prints their table.
+table of iterations to convergence beside it; those of another fold than 1 are named by it, as figure6-fold2.png. With
+logs it draws those and prints their table.
 """
 
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, study
+from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, plots, study, table_files
 from sentiment.arguments import Parser
 from sentiment.console import UserError
-from sentiment.files import write_if_changed
+from sentiment.files import default, write_if_changed
 from sentiment.progress import patience
 
 NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
@@ -28,7 +29,7 @@ def main(argv=None):
     option("--names", nargs="+", help="what the legend calls the logs (default: what tells their paths apart)")
     option("--tests", action="store_true", help="loss and accuracy of the test net too")
     option("--title", help="above the plot")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
     option("--dataset", help="only results on this data set")
     option("--fold", type=int, choices=paper.FOLDS, default=claims.FOLD, help="of Figure 6 (default: %(default)s)")
     option(
@@ -37,6 +38,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     if args.logs:
+        parser.refuse(("runs", "dataset", "fold"), "is of Figure 6, and logs are given")
         if args.names and len(args.names) != len(args.logs):
             parser.error(f"--names gives {len(args.names)} names for {len(args.logs)} logs")
         if len(set(args.names or args.logs)) < len(args.logs):
@@ -47,6 +49,7 @@ def main(argv=None):
         print(loss_curves.table(curves, args.title or "Training loss").markdown())
         return 0
 
+    parser.refuse(["names"], "is of logs, and none are given")
     wanted = {"dataset": args.dataset} if args.dataset else {}
     for found in study.read(args.runs, **wanted):
         curves = catalogue.figure6_curves(found, args.fold)
@@ -56,13 +59,16 @@ def main(argv=None):
                 f"{args.runs} has no train.log of a five-agree fine-tuning on fold {args.fold} of {found.dataset}; "
                 "run tools/train.py and tools/evaluate.py first"
             )
-        folder = (args.out or Path("results")) / found.dataset
+        folder = (args.out or default("results")) / found.dataset
         demo = "Demo data. " if found.demo else ""
         title = f"{demo}Training loss by initialisation, five-agree, fold {args.fold}"
         with locks.held(folder, "drawing losses"):
-            write(folder / "figure6.png", there, args.title or title, args.tests)
-            for table in catalogue.convergence(found, args.fold):
-                table.write(folder)
+            tables = catalogue.convergence(found, args.fold)
+            name = tables[0].file
+            figure = folder / f"{name.replace('convergence', 'figure6')}.png"
+            write(figure, there, args.title or title, args.tests)
+            table_files.write(folder, found, name, tables)
+            for table in tables:
                 print(table.markdown())
     return 0
 
@@ -70,7 +76,8 @@ def main(argv=None):
 def write(path, curves, title, tests):
     """Draw into a file and say so."""
     with patience(f"drawing {path}"):
-        written = write_if_changed(path, loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests))
+        drawn = loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests)
+        written = write_if_changed(path, plots.png(drawn))
     print(f"{path}{'' if written else ' (unchanged)'}")
 
 

@@ -28,7 +28,7 @@ from ._caffe import (
     solver_rank,
 )
 from .classifier import Classifier
-from .errors import CaffeError
+from .errors import ABSENT, CaffeError, absent
 from .forks import keep_children_working
 from .heap import keep_freed_memory
 from .net_spec import NetSpec, params, to_proto
@@ -78,15 +78,8 @@ __all__ = [
     "to_proto",
 ]
 
-#: What pycaffe has and this engine leaves out, and why.
-_ABSENT = {
-    "Detector": "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier",
-    "draw": "drawing nets takes pydot and graphviz, which are not part of this engine",
-    "NCCL": "one training runs on one device here; start a process per device for several trainings",
-}
-
 
 def __getattr__(name):
-    if name in _ABSENT:
-        raise AttributeError(f"caffe.{name} is absent: {_ABSENT[name]}.")
+    if name in ABSENT:
+        raise AttributeError(absent(name))
     raise AttributeError(f"module 'caffe' has no attribute '{name}'")

@@ -1,14 +1,18 @@
-"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp), and two tools that make its data."""
+"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp), and two tools that make its data.
 
-import argparse
+The two tools are commands of ``caffe`` and, by the same names as Caffe's, programs of their own.
+"""
+
 import contextlib
 import signal
 import sys
 import time
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
-from . import imageset, mode
+from . import gflags, glog, imageset, mode
 from .errors import CaffeError
 from .formats import read_net, read_solver
 from .glog import log, number
@@ -20,78 +24,79 @@ _EFFECTS = {"none": NONE, "stop": STOP, "snapshot": SNAPSHOT}
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 
 
-def _parser():
-    parser = argparse.ArgumentParser(prog="caffe", description="Train, test and time networks as BVLC Caffe does.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name, run, text):
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
-    def flag(sub, name, **options):
-        sub.add_argument(f"-{name}", f"--{name}", **options)
-
-    train = command("train", _train, "train or fine-tune a model")
-    flag(train, "solver", help="solver definition (prototxt)")
-    flag(train, "snapshot", default="", help="solver state to resume from")
-    flag(train, "weights", default="", help="comma-separated weights to fine-tune from")
-    flag(train, "sigint_effect", choices=_EFFECTS, default="stop", help="what Ctrl-C and SIGTERM do (stop)")
-    flag(train, "sighup_effect", choices=_EFFECTS, default="snapshot", help="what SIGHUP does (snapshot)")
-    test = command("test", _test, "score a model")
-    bench = command("time", _time, "benchmark model execution time")
-    for sub in (test, bench):
-        flag(sub, "model", help="net definition (prototxt)")
-        flag(sub, "iterations", type=_count, default=50, help="how many batches (50)")
-    flag(test, "weights", help="weights to score")
-    for sub in (train, test, bench):
-        flag(sub, "gpu", default="", help="device to run on; CPU without it")
-        flag(sub, "level", type=int, default=0, help="level for include/exclude rules")
-        flag(sub, "stage", default="", help="comma-separated stages for include/exclude rules")
-        flag(sub, "phase", type=str.upper, choices=_PHASES, help="phase of the net (time)")
-    query = command("device_query", _device_query, "show GPU diagnostic information")
-    flag(query, "gpu", default="0", help="device, or all")
-    convert = command("convert_imageset", _convert_imageset, "make an LMDB of a list's pictures")
-    convert.add_argument("root", metavar="ROOTFOLDER/", help="put in front of every path of the list")
-    convert.add_argument("list", metavar="LISTFILE", help="lines: path label")
-    convert.add_argument("database", metavar="DB_NAME", help="folder to make")
-    flag(convert, "gray", action="store_true", help="grey instead of BGR")
-    flag(convert, "shuffle", action="store_true", help="mix the list first")
-    flag(convert, "resize_height", type=_count, default=0, help="pixels (as they are)")
-    flag(convert, "resize_width", type=_count, default=0, help="pixels (as they are)")
-    flag(convert, "encoded", action="store_true", help="keep the pictures encoded")
-    flag(convert, "encode_type", default="png", help="as what: png, jpg … (png)")
-    mean = command("compute_image_mean", _compute_image_mean, "the mean image of an LMDB")
-    mean.add_argument("database", metavar="INPUT_DB")
-    mean.add_argument("output", metavar="OUTPUT_FILE", nargs="?", help=".binaryproto to write")
-    return parser
-
-
-def _count(text):
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"a number from 1 on, not '{text}'")
-    return int(text)
-
-
-def main(argv=None):
-    """Run one command; the exit status: 0, 2 for what the user got wrong."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.command is None:
-        parser.print_help(sys.stderr)
-        return 2
+def main(argv=None, tool="caffe"):
+    """Run one command, or the tool of that name; the exit status: 0, 2 for what the user got wrong."""
+    name = tool
     try:
-        return args.run(args) or 0
+        flags, words = gflags.parse(tool, sys.argv[1:] if argv is None else argv)
+        command = tool if tool in _COMMANDS else words.pop(0) if words else None
+        if flags.version:
+            print(f"{tool} version 1.0.0")
+            return 0
+        if gflags.wants_help(vars(flags)):
+            print(_usage(tool), gflags.describe(command or "train" if flags.helpshort else None), sep="\n")
+            return 0
+        if command is None:
+            print(_usage(tool), file=sys.stderr)
+            return 2
+        if command not in _COMMANDS:
+            raise CaffeError(f"Unknown action: {command} (there are {', '.join(_COMMANDS)}).")
+        name = command if command == tool else f"{tool} {command}"
+        run, _, arguments = _COMMANDS[command]
+        least = len([word for word in arguments.split() if not word.startswith("[")])
+        if not least <= len(words) <= len(arguments.split()):
+            raise CaffeError(f"{command} takes {arguments or 'flags only'}, not '{' '.join(words)}'.")
+        with glog.command(command if arguments else tool, flags):
+            try:
+                run(flags, *words)
+            except CaffeError as error:
+                glog.to_files("cli.py:1", error)
+                raise
     except CaffeError as error:
         with contextlib.suppress(OSError):
-            print(f"caffe {args.command}: error: {error}", file=sys.stderr)
+            print(f"{name}: error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def convert_imageset(argv=None):
+    """The program of this name."""
+    return main(argv, "convert_imageset")
+
+
+def compute_image_mean(argv=None):
+    """The program of this name."""
+    return main(argv, "compute_image_mean")
+
+
+def convert_mnist_data(argv=None):
+    """The program of this name."""
+    return main(argv, "convert_mnist_data")
+
+
+def convert_cifar_data(argv=None):
+    """The program of this name."""
+    return main(argv, "convert_cifar_data")
+
+
+def _usage(tool):
+    if tool in _COMMANDS:
+        _, text, arguments = _COMMANDS[tool]
+        return f"{text}\nusage: {tool} [FLAGS] {arguments}"
+    lines = [f"  {name:<20}{text}{': ' * bool(words)}{words}" for name, (_, text, words) in _COMMANDS.items()]
+    return "\n".join(["command line brew", "usage: caffe <command> <args>", "", "commands:", *lines])
 
 
 def _required(value, message):
     if not value:
         raise CaffeError(message)
     return value
+
+
+def _iterations(flags):
+    if flags.iterations < 1:
+        raise CaffeError(f"-iterations takes a number from 1 on, not {flags.iterations}.")
+    return flags.iterations
 
 
 def _devices(text):
@@ -103,44 +108,70 @@ def _devices(text):
         raise CaffeError(f"-gpu takes device numbers or 'all', not '{text}'.") from None
 
 
-def _choose_device(gpu, where):
+def _choose_device(gpu, advice="leave out -gpu to run on the CPU"):
+    """Compute where ``gpu`` says, on its first device; that, None for the CPU. ``advice`` is for one who has no GPU."""
     devices = _devices(gpu)
-    if len(devices) > 1:
-        raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
-    if devices:
-        log(where, f"Use GPU with device ID {devices[0]}")
-        mode.set_device(devices[0])
-        mode.set_mode_gpu()
-    else:
-        log(where, "Use CPU.")
+    if not gpu:
         mode.set_mode_cpu()
+        return None
+    if not torch.cuda.is_available():
+        raise CaffeError(f"Cannot use a GPU: torch sees no CUDA device here; {advice}.")
+    if not devices:
+        raise CaffeError(f"-gpu takes device numbers or 'all', not '{gpu}'.")
+    mode.set_device(devices[0])
+    mode.set_mode_gpu()
+    return devices[0]
+
+
+def _card(device):
+    return torch.cuda.get_device_properties(device).name
 
 
 def _stages(text):
-    return [stage for stage in text.split(",") if stage]
+    return text.split(",")  # without one it is one stage of no name, as there
 
 
-def _train(args):
-    path = _required(args.solver, "Need a solver definition to train (-solver).")
-    if args.snapshot and args.weights:
+def _effect(flags, name):
+    text = getattr(flags, name)
+    if text not in _EFFECTS:
+        raise CaffeError(f"-{name} is one of {', '.join(_EFFECTS)}, not '{text}'.")
+    return _EFFECTS[text]
+
+
+def _train(flags):
+    path = _required(flags.solver, "Need a solver definition to train (-solver).")
+    if flags.snapshot and flags.weights:
         raise CaffeError("Give a snapshot to resume training or weights to finetune but not both.")
+    effects = _effect(flags, "sigint_effect"), _effect(flags, "sighup_effect")
     param = read_solver(path)
     complete_snapshot_prefix(param, path)
-    param.train_state.level = args.level
-    param.train_state.stage.extend(_stages(args.stage))
-    gpu = args.gpu
-    if not gpu and param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU:
-        gpu = str(param.device_id)
-    _choose_device(gpu, "caffe.cpp:197")
-    if args.weights:
-        param.weights.append(args.weights)
-    with _requests(args.sigint_effect, args.sighup_effect) as pending:
+    param.train_state.level = flags.level
+    param.train_state.stage.extend(_stages(flags.stage))
+    if flags.gpu or not param.HasField("solver_mode") or param.solver_mode == caffe_pb2.SolverParameter.CPU:
+        device = _choose_device(flags.gpu)
+    else:
+        advice = f"{path} says solver_mode: GPU; write solver_mode: CPU there to train on the CPU"
+        device = _choose_device(str(param.device_id), advice)
+    if len(_devices(flags.gpu)) > 1:
+        raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
+    if device is None:
+        log("caffe.cpp:197", "Use CPU.")
+    else:
+        log("caffe.cpp:204", f"Using GPUs {device}")
+        log("caffe.cpp:209", f"GPU {device}: {_card(device)}")
+        param.device_id = device
+    if flags.snapshot or flags.weights:
+        param.ClearField("weights")
+    if flags.weights:
+        param.weights.append(flags.weights)
+    with _requests(*effects) as pending:
         solver = Solver(param)
         solver.action = lambda: pending.pop(0) if pending else NONE
+        if flags.snapshot:
+            log("caffe.cpp:235", f"Resuming from {flags.snapshot}")
+            solver.restore(flags.snapshot)
         log("caffe.cpp:239", "Starting Optimization")
-        if args.snapshot:
-            log("caffe.cpp:242", f"Resuming from {args.snapshot}")
-        solver.solve(args.snapshot or None)
+        solver.solve()
         log("caffe.cpp:250", "Optimization Done.")
 
 
@@ -154,7 +185,7 @@ def _requests(interrupt, hangup):
     before = {}
     for name, effect in (("SIGINT", interrupt), ("SIGTERM", interrupt), ("SIGHUP", hangup)):
         kind = signal.Signals[name]
-        before[kind] = signal.signal(kind, lambda *_, action=_EFFECTS[effect]: pending.append(action))
+        before[kind] = signal.signal(kind, lambda *_, action=effect: pending.append(action))
     try:
         yield pending
     finally:
@@ -162,41 +193,58 @@ def _requests(interrupt, hangup):
             signal.signal(kind, handler)
 
 
-def _net(args, phase):
-    param = read_net(_required(args.model, f"Need a model definition to {args.command} (-model)."))
+def _net(flags, phase):
+    param = read_net(flags.model)
     param.state.phase = phase
-    param.state.level = args.level
-    param.state.stage.extend(_stages(args.stage))
+    param.state.level = flags.level
+    param.state.stage.extend(_stages(flags.stage))
     return Net.from_param(param)
 
 
-def _test(args):
-    _required(args.model, "Need a model definition to score (-model).")
-    weights = _required(args.weights, "Need model weights to score (-weights).")
-    _choose_device(args.gpu, "caffe.cpp:275")
-    net = _net(args, caffe_pb2.TEST)
+def _test(flags):
+    _required(flags.model, "Need a model definition to score (-model).")
+    weights = _required(flags.weights, "Need model weights to score (-weights).")
+    iterations = _iterations(flags)
+    device = _choose_device(flags.gpu)
+    if device is None:
+        log("caffe.cpp:275", "Use CPU.")
+    else:
+        log("caffe.cpp:266", f"Use GPU with device ID {device}")
+        log("caffe.cpp:270", f"GPU device name: {_card(device)}")
+    net = _net(flags, caffe_pb2.TEST)
     for path in weights.split(","):
         net.copy_from(path)
-    log("caffe.cpp:281", f"Running for {args.iterations} iterations.")
-    sums, loss = {}, 0.0
+    log("caffe.cpp:281", f"Running for {iterations} iterations.")
+    sums, loss = {}, np.float32(0)
     with net.without_backward():
-        for i in range(args.iterations):
-            loss += float(net.run_forward())
+        for i in range(iterations):
+            loss += np.float32(float(net.run_forward()))
             for name in net.outputs:
                 for j, value in enumerate(net.blobs[name].tensor().reshape(-1).tolist()):
-                    sums[name, j] = sums.get((name, j), 0.0) + value
+                    sums[name, j] = sums.get((name, j), np.float32(0)) + np.float32(value)
                     log("caffe.cpp:304", f"Batch {i}, {name} = {number(value)}")
-    log("caffe.cpp:309", f"Loss: {number(loss / args.iterations)}")
+    log("caffe.cpp:309", f"Loss: {number(loss / np.float32(iterations))}")
     for (name, _), total in sums.items():
-        mean, weight = total / args.iterations, net.blob_loss_weights[name]
+        mean, weight = total / np.float32(iterations), np.float32(net.blob_loss_weights[name])
         shown = f" (* {number(weight)} = {number(weight * mean)} loss)" if weight else ""
         log("caffe.cpp:321", f"{name} = {number(mean)}{shown}")
 
 
-def _time(args):
-    _required(args.model, "Need a model definition to time (-model).")
-    _choose_device(args.gpu, "caffe.cpp:343")
-    net = _net(args, _PHASES[args.phase or "TRAIN"])
+def _phase(text):
+    if text and text.upper() not in _PHASES:
+        raise CaffeError(f"-phase is TRAIN or TEST, not '{text}'.")
+    return _PHASES[text.upper() or "TRAIN"]
+
+
+def _time(flags):
+    _required(flags.model, "Need a model definition to time (-model).")
+    iterations, phase = _iterations(flags), _phase(flags.phase)
+    device = _choose_device(flags.gpu)
+    if device is None:
+        log("caffe.cpp:343", "Use CPU.")
+    else:
+        log("caffe.cpp:339", f"Use GPU with device ID {device}")
+    net = _net(flags, phase)
     wait = torch.cuda.synchronize if mode.is_gpu() else lambda: None
     log("caffe.cpp:351", "Performing Forward")
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
@@ -204,7 +252,7 @@ def _time(args):
     net.run_backward()
     net.needless_backward = True
     log("caffe.cpp:365", "*** Benchmark begins ***")
-    log("caffe.cpp:366", f"Testing for {args.iterations} iterations.")
+    log("caffe.cpp:366", f"Testing for {iterations} iterations.")
 
     def passes(run, order, spent):
         for i in order:
@@ -216,7 +264,7 @@ def _time(args):
     indices = range(len(net.layers))
     forward, backward = [0.0] * len(net.layers), [0.0] * len(net.layers)
     begin = time.perf_counter()
-    for n in range(args.iterations):
+    for n in range(iterations):
         start = time.perf_counter()
         passes(net.run_forward, indices, forward)
         passes(net.run_backward, reversed(indices), backward)
@@ -226,7 +274,7 @@ def _time(args):
         )
     total = time.perf_counter() - begin
     log("caffe.cpp:397", "Average time per layer: ")
-    scale = 1000 / args.iterations
+    scale = 1000 / iterations
     for i, name in enumerate(net._layer_names):
         log("caffe.cpp:400", f"{name:>10}\tforward: {number(forward[i] * scale)} ms.")
         log("caffe.cpp:403", f"{name:>10}\tbackward: {number(backward[i] * scale)} ms.")
@@ -237,40 +285,72 @@ def _time(args):
     log("caffe.cpp:415", "*** Benchmark ends ***")
 
 
-def _device_query(args):
+def _device_query(flags):
     if not torch.cuda.is_available():
         raise CaffeError("No CUDA device: torch sees none here.")
-    log("caffe.cpp:138", f"Querying GPUs {args.gpu}")
-    for device in _devices(args.gpu):
-        if device >= torch.cuda.device_count():
+    log("caffe.cpp:138", f"Querying GPUs {flags.gpu}")
+    for device in _devices(flags.gpu or "0"):
+        if not 0 <= device < torch.cuda.device_count():
             raise CaffeError(f"There is no GPU {device}; torch sees {torch.cuda.device_count()}.")
         p = torch.cuda.get_device_properties(device)
-        log("common.cpp:177", f"Device id:                     {device}")
-        log("common.cpp:178", f"Major revision number:         {p.major}")
-        log("common.cpp:179", f"Minor revision number:         {p.minor}")
-        log("common.cpp:180", f"Name:                          {p.name}")
-        log("common.cpp:181", f"Total global memory:           {p.total_memory}")
-        log("common.cpp:182", f"Number of multiprocessors:     {p.multi_processor_count}")
+        log("common.cpp:178", f"Device id:                     {device}")
+        log("common.cpp:179", f"Major revision number:         {p.major}")
+        log("common.cpp:180", f"Minor revision number:         {p.minor}")
+        log("common.cpp:181", f"Name:                          {p.name}")
+        log("common.cpp:182", f"Total global memory:           {p.total_memory}")
+        log("common.cpp:199", f"Number of multiprocessors:     {p.multi_processor_count}")
 
 
-def _convert_imageset(args):
-    if bool(args.resize_height) != bool(args.resize_width):
+def _lmdb_only(kind):
+    if kind != "lmdb":
+        raise CaffeError(f"There are no databases of the kind '{kind}' here; use lmdb.")
+
+
+def _convert_imageset(flags, root, source, database):
+    _lmdb_only(flags.backend)
+    height, width = max(0, flags.resize_height), max(0, flags.resize_width)
+    if bool(height) != bool(width):
         raise CaffeError("Give both -resize_height and -resize_width, or neither.")
     imageset.convert_imageset(
-        args.root,
-        args.list,
-        args.database,
-        args.resize_height,
-        args.resize_width,
-        color=not args.gray,
-        encoding=args.encode_type if args.encoded else None,
-        shuffle=args.shuffle,
+        root,
+        source,
+        database,
+        height,
+        width,
+        color=not flags.gray,
+        encoded=flags.encoded,
+        encode_type=flags.encode_type,
+        shuffle=flags.shuffle,
+        check_size=flags.check_size,
     )
 
 
-def _compute_image_mean(args):
-    imageset.compute_image_mean(args.database, args.output)
+def _compute_image_mean(flags, database, output=None):
+    _lmdb_only(flags.backend)
+    imageset.compute_image_mean(database, output)
 
+
+def _convert_mnist_data(flags, images, labels, database):
+    _lmdb_only(flags.backend)
+    imageset.convert_mnist(images, labels, database)
+
+
+def _convert_cifar_data(_, source, folder, kind):
+    _lmdb_only(kind)
+    imageset.convert_cifar(source, folder)
+
+
+# name -> what runs it, its help, its arguments
+_COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
+    "train": (_train, "train or finetune a model", ""),
+    "test": (_test, "score a model", ""),
+    "device_query": (_device_query, "show GPU diagnostic information", ""),
+    "time": (_time, "benchmark model execution time", ""),
+    "convert_imageset": (_convert_imageset, "make an LMDB of a list's pictures", "ROOTFOLDER/ LISTFILE DB_NAME"),
+    "compute_image_mean": (_compute_image_mean, "the mean image of an LMDB", "INPUT_DB [OUTPUT_FILE]"),
+    "convert_mnist_data": (_convert_mnist_data, "make an LMDB of MNIST's files", "IMAGE_FILE LABEL_FILE DB_NAME"),
+    "convert_cifar_data": (_convert_cifar_data, "make LMDBs of CIFAR-10's files", "INPUT_FOLDER OUTPUT_FOLDER lmdb"),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

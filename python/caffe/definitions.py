@@ -1,15 +1,24 @@
 """Nets and solvers as users write them: protobuf's text format (upgrade_proto.cpp, io.cpp)."""
 
-import difflib
 import os
 import re
 
 from google.protobuf import text_format
 
+from . import known_forks, names
 from .errors import CaffeError
 from .proto import caffe_pb2
 from .storage import read_text
 from .upgrade import upgrade_net, upgrade_solver
+
+_V1_TYPE = "caffe.V1LayerParameter.LayerType"
+_QUOTES = "'\""
+_STRINGS = re.compile(r"""#[^\n]*|"(?:[^"\\\n]|\\.)*("?)|'(?:[^'\\\n]|\\.)*('?)""")
+# an escape as protobuf's C++ tokenizer knows it, or else a backslash
+_ESCAPES = re.compile(
+    r"""\\(?:[abfnrtv\\?'"]|[0-3]?[0-7]{1,2}|[xX][0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}"""
+    r"""|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})|\\"""
+)
 
 
 def read_net(path):
@@ -33,18 +42,42 @@ def read_solver(path):
 def _parse(path, message):
     path = os.fspath(path)
     text = read_text(path)
+    _check_escapes(path, text)
+    raw = names.empty_of_bytes(message)
     try:
-        text_format.Parse(text, message)
+        text_format.Parse(text, raw)
     except text_format.ParseError as error:
         place = "".join(f":{n}" for n in (error.GetLine(), error.GetColumn()) if n is not None)
         reason = _reason(error, text)
         raise CaffeError(f"{path}{place}: {reason}; {_advice(reason)}") from error
-    except ValueError as error:  # escapes that make no UTF-8, numbers that fit no field
+    except ValueError as error:  # numbers that fit no field
         raise CaffeError(f"{path}: {error}; write another value.") from error
+    names.take(message, raw)
     if not message.IsInitialized():
         missing = ", ".join(message.FindInitializationErrors())
         raise CaffeError(f"{path}: required fields are missing: {missing}; add them.")
     return message
+
+
+def _check_escapes(path, text):
+    """CaffeError where a string has an escape that Caffe refuses; protobuf's Python takes some of them as they are."""
+    for token in _STRINGS.finditer(text):
+        if token[0].startswith("#"):
+            continue
+        bad = next((escape for escape in _ESCAPES.finditer(text, *token.span()) if escape[0] == "\\"), None)
+        if bad:
+            reason = f"Invalid escape sequence in string literal, {text[bad.start() : bad.start() + 2]}"
+        elif not (token[1] or token[2]) and "\\" in token[0]:
+            reason = "String literals cannot cross line boundaries, and this one has no end before it"
+        else:
+            continue
+        place = (bad or token).start()
+        line, column = text.count("\n", 0, place) + 1, place - text.rfind("\n", 0, place)
+        instead = token[0].strip(_QUOTES).replace("\\", "/")
+        raise CaffeError(
+            f"{path}:{line}:{column}: {reason}; a backslash begins an escape, so write a path with forward slashes: "
+            f"{instead}."
+        )
 
 
 def _reason(error, text):
@@ -58,21 +91,27 @@ def _advice(reason):
     """What to do about an error of the text format, from its message."""
     field = re.search(r'Message type "([\w.]+)" has no field named "(\w+)"', reason)
     if field:
-        kind, name = field.groups()
-        descriptor = caffe_pb2.DESCRIPTOR.pool.FindMessageTypeByName(kind)
-        close = difflib.get_close_matches(name, [f.name for f in descriptor.fields], n=1)
-        if close:
-            return f"did you mean {close[0]}?"
-        whole = {"caffe.NetParameter": "caffe.SolverParameter", "caffe.SolverParameter": "caffe.NetParameter"}
-        if kind not in whole:
-            return "check its spelling, and that no closing brace is missing before it."
-        if name in caffe_pb2.DESCRIPTOR.pool.FindMessageTypeByName(whole[kind]).fields_by_name:
-            return f"it is a field of {whole[kind]}, so check which file was named."
-        return "check its spelling, or remove it."
-    enum = re.search(r'Enum type "([\w.]+)" has no value', reason)
+        return known_forks.on_field(*field.groups())
+    enum = re.search(r'Enum type "([\w.]+)" has no value named (.*)', reason)
     if enum:
-        values = caffe_pb2.DESCRIPTOR.pool.FindEnumTypeByName(enum[1]).values
-        return "write one of " + ", ".join(value.name for value in values) + "."
+        kind, value = enum.groups()
+        names_of = caffe_pb2.DESCRIPTOR.pool.FindEnumTypeByName(kind).values_by_name
+        if kind == _V1_TYPE and value.strip("'\"") not in names_of:
+            return (
+                "'layers' is the old form, whose type is an enum value such as CONVOLUTION; where types are strings, "
+                f"as in type: \"{value.strip(_QUOTES)}\", rename 'layers' to 'layer'."
+            )
+        if value.strip(_QUOTES) in names_of:
+            return f"write {value.strip(_QUOTES)}, an enum value, without quotes."
+        return "write one of " + ", ".join(names_of) + "."
+    word = re.search(r"Expected string but found: '(\w+)'", reason)
+    if word:
+        if word[1] in caffe_pb2.V1LayerParameter.LayerType.keys():  # noqa: SIM118
+            return (
+                f"{word[1]} is a type of the old form: rename 'layer' to 'layers' if all are written so, or write "
+                f'type: "{known_forks.OLD_TYPES[word[1]]}".'
+            )
+        return f'put it in quotes: "{word[1]}".'
     if "should not have multiple" in reason:
         return "keep one of them."
     return "correct the definition there."

@@ -1,6 +1,7 @@
 """From a definition to layers and blobs, forward and backward over them (net.cpp)."""
 
 import contextlib
+import math
 from collections import OrderedDict
 
 import torch
@@ -10,8 +11,14 @@ from .errors import CaffeError
 from .glog import definition, enabled, log, number
 from .layers import create_layer
 from .layers.python import BlobVec
+from .names import to_bytes
 from .proto import caffe_pb2
 from .splits import filter_net, insert_splits
+
+
+def _log_size(where, what, values):
+    """Log the mean of the absolute values."""
+    log(where, f"    {what}: {number(values.abs().sum() / values.numel())}")
 
 
 class Graph:
@@ -48,6 +55,8 @@ class Graph:
         self._blob_loss_weights = []  # per blob: of the last layer that gives it
         self._blob_need_backward = []
         self._params = []  # every parameter blob, shared ones too
+        #: whether passes log the size of what they compute
+        self.debug_info = param.debug_info
         self._param_owner = []  # index into _learnable, per parameter
         self._learnable = []
         self.params_lr, self.params_weight_decay = [], []
@@ -62,7 +71,7 @@ class Graph:
         for layer_param in param.layer:
             self._add_layer(layer_param, param.state.phase, available)
         self._skip_needless_backward(param.force_backward)
-        self._outputs = [available[name] for name in sorted(available, key=str.encode)]
+        self._outputs = [available[name] for name in sorted(available, key=to_bytes)]
         for index in self._outputs:
             log("net.cpp:244", f"This network produces output {self._blob_names[index]}")
         log("net.cpp:257", "Network initialization done.")
@@ -74,7 +83,6 @@ class Graph:
         name = layer_param.name
         if len(layer_param.propagate_down) not in (0, len(layer_param.bottom)):
             raise CaffeError(f"propagate_down param must be specified either 0 or bottom_size times (layer '{name}').")
-        log("layer_factory.hpp:77", f"Creating layer {name}")
         layer = create_layer(layer_param)
         log("net.cpp:86", f"Creating Layer {name}")
         need_backward = False
@@ -89,6 +97,7 @@ class Graph:
         for j, blob_name in enumerate(layer_param.top):
             tops.append(self._add_top(layer_param, j, blob_name, bottoms, available))
         while layer.auto_top and len(tops) < max(layer.min_top or 0, layer.exact_top or 0):
+            log("net.cpp:382", f"{name} -> (automatic)")
             tops.append(self._new_blob("(automatic)"))
         if layer_param.type == "Input":
             self._inputs.extend(tops)
@@ -182,7 +191,7 @@ class Graph:
         owner, owner_layer, owner_index = self._param_names[spec.name]
         shared = self._learnable[owner]
         log(
-            "net.cpp:492",
+            "net.cpp:467",
             f"Sharing parameters '{spec.name}' owned by layer '{owner_layer}', param index {owner_index}",
         )
         permissive = spec.share_mode == caffe_pb2.ParamSpec.PERMISSIVE
@@ -296,21 +305,53 @@ class Graph:
             for weight, blob in zip(self._loss_weights[i], top):
                 if weight:
                     loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
+            if self.debug_info:
+                self._log_forward(i)
             for hook in self._hooks["after_forward"]:
                 hook(i)
         return loss
 
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
-        start = len(self._layers) - 1 if start is None else start
-        for i in range(start, end - 1, -1):
-            if not self._runs_backward(i):
-                continue
+        for i in range(len(self._layers) - 1 if start is None else start, end - 1, -1):
             for hook in self._hooks["before_backward"]:
                 hook(i)
-            self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+            if self._runs_backward(i):
+                self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+                if self.debug_info:
+                    self._log_backward(i)
             for hook in self._hooks["after_backward"]:
                 hook(i)
+        if self.debug_info and start is None:
+            self._log_norms()
+
+    def _log_forward(self, i):
+        name, layer = self._layer_names[i], self._layers[i]
+        for index, blob in zip(self._tops[i], self._top_blobs[i]):
+            _log_size("net.cpp:593", f"[Forward] Layer {name}, top blob {self._blob_names[index]} data", blob.tensor())
+        for j, blob in enumerate(layer.blobs):
+            shown = (layer.param.param[j].name if j < len(layer.param.param) else "") or j
+            _log_size("net.cpp:605", f"[Forward] Layer {name}, param blob {shown} data", blob.tensor())
+
+    def _log_backward(self, i):
+        name, layer = self._layer_names[i], self._layers[i]
+        for index, blob, down in zip(self._bottoms[i], self._bottom_blobs[i], self._bottom_need_backward[i]):
+            if down:
+                bottom = self._blob_names[index]
+                _log_size("net.cpp:621", f"[Backward] Layer {name}, bottom blob {bottom} diff", blob.diff_tensor())
+        for j, (blob, down) in enumerate(zip(layer.blobs, layer.param_propagate_down)):
+            if down:
+                _log_size("net.cpp:632", f"[Backward] Layer {name}, param blob {j} diff", blob.diff_tensor())
+
+    def _log_norms(self):
+        arrays = [[blob.tensor() for blob in self._learnable], [blob.diff_tensor() for blob in self._learnable]]
+        absolute = ", ".join(number(sum(float(x.abs().sum()) for x in side)) for side in arrays)
+        norms = ", ".join(number(math.sqrt(sum(float(x.square().sum()) for x in side))) for side in arrays)
+        log(
+            "net.cpp:721",
+            f"    [Backward] All net params (data, diff): L1 norm = ({absolute}); L2 norm = ({norms})",
+            level=2,
+        )
 
     def _runs_backward(self, index):
         return self._layer_need_backward[index] or self.needless_backward
@@ -342,7 +383,7 @@ class Graph:
         for name, source in zip(other._layer_names, other._layers):
             layer = named.get(name)
             if layer is None:
-                log("net.cpp:699", f"Ignoring source layer {name}")
+                log("net.cpp:678", f"Ignoring source layer {name}")
                 continue
             if len(source.blobs) != len(layer.blobs):
                 raise CaffeError(f"Incompatible number of blobs for layer {name}.")

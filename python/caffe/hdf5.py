@@ -1,12 +1,15 @@
 """The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
 
 import contextlib
+import functools
 import os
 
 import h5py
 import numpy as np
 
+from . import names
 from .errors import CaffeError
+from .glog import log
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
 from .wire import Array
@@ -16,13 +19,18 @@ _MAX_RATIO, _MIN_BYTES = 16, 2**20
 _MAX_BLOBS = 1000  # of one layer
 _MAX_DEFLATE = 1100  # users' tables may be compressed, at most so far
 
+_CLASSES = {
+    getattr(h5py.h5t, name): f"H5T_{name}"
+    for name in ["TIME", "STRING", "BITFIELD", "OPAQUE", "COMPOUND", "REFERENCE", "ENUM", "VLEN", "ARRAY"]
+}
+
 
 def read_weights(path):
     """The weights in an HDF5 file: groups ``data/<layer>/<index>``, and ``diff`` alike where it is present."""
     with _open(path, "weights file") as source:
         data = source.group("data")
-        diff = source.group("diff") if "diff" in source.file else {}
-        return Weights("", [_read_layer(source, name, source.group(f"data/{name}"), diff) for name in data])
+        diff = source.group("diff") if "diff" in source.file else None
+        return Weights("", [_read_layer(source, name, data, diff) for name in data.id])
 
 
 def write_weights(path, net, arrays, diffs=None):
@@ -30,14 +38,14 @@ def write_weights(path, net, arrays, diffs=None):
 
     CaffeError for a layer whose name HDF5 cannot hold: above all one with a slash, or that of an earlier layer.
     """
-    names = set()
+    seen = set()
     for layer in net.layer:
-        if layer.name in names:
+        if layer.name in seen:
             raise CaffeError(
                 f"Could not write {path}: HDF5 has no place for two layers named '{layer.name}'; rename one, or save a "
                 "binary file (snapshot_format: BINARYPROTO)."
             )
-        names.add(layer.name)
+        seen.add(layer.name)
         if layer.name in ("", ".") or "/" in layer.name:
             raise CaffeError(
                 f"Could not write {path}: HDF5 has no place for a layer named '{layer.name}'; rename it without '/', "
@@ -49,7 +57,7 @@ def write_weights(path, net, arrays, diffs=None):
                 continue
             group = file.create_group(kind)
             for layer, blobs in zip(net.layer, values, strict=True):
-                _write_arrays(group.create_group(layer.name), blobs)
+                _write_arrays(_group(group, names.to_bytes(layer.name), h5py.h5g.create), blobs)
 
 
 def read_state(path):
@@ -73,11 +81,11 @@ def write_state(path, iteration, learned_net, current_step, history):
         _write_arrays(file.create_group("history"), history)
 
 
-def read_tables(path, names):
+def read_tables(path, data_sets):
     """The data sets of these names as float32 arrays of one axis or more, as HDF5Data reads them."""
     with _open(path, "table for HDF5Data", _MAX_DEFLATE) as source:
         tables = []
-        for name in names:
+        for name in data_sets:
             if name not in source.file:
                 raise CaffeError(f"Failed to find HDF5 dataset {name} in {path}.")
             table = source.numbers(source.file[name], np.float32)
@@ -85,6 +93,13 @@ def read_tables(path, names):
                 raise CaffeError(f"HDF5 dataset {name} in {path} must have at least 1 axis and one row: {table.shape}.")
             tables.append(table)
         return tables
+
+
+@functools.cache
+def _note_class(floats):
+    """Log, once in a process as Caffe does, that there are floats, or integers, in a file."""
+    line, name = (33, "H5T_FLOAT") if floats else (36, "H5T_INTEGER")
+    log(f"hdf5.cpp:{line}", f"Datatype class: {name}")
 
 
 class _Source:
@@ -101,10 +116,19 @@ class _Source:
         return item
 
     def numbers(self, dataset, dtype):
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
-            raise ValueError(f"Unsupported datatype class: '{dataset.name}' holds no numbers")
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+            raise ValueError(f"'{dataset.name}' holds no numbers")
+        kind = dataset.id.get_type().get_class()
+        if kind not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
+            raise CaffeError(
+                f"Unsupported datatype class: {_CLASSES.get(kind, 'unknown')} in data set '{dataset.name}' of "
+                f"{self.file.filename}: save it as integers or floats, as float32."
+            )
         self._spend(dataset)
-        return np.asarray(dataset[()]).astype(dtype, copy=False)
+        if dtype == np.float32:
+            _note_class(dataset.dtype.kind == "f")
+        with np.errstate(over="ignore"):  # becomes infinite
+            return np.asarray(dataset[()]).astype(dtype, copy=False)
 
     def integer(self, name):
         return int(self.numbers(self.file[name], np.int64).ravel()[0])
@@ -112,7 +136,7 @@ class _Source:
     def text(self, name):
         self._spend(self.file[name])
         value = np.asarray(self.file[name][()]).item()
-        return value.decode() if isinstance(value, bytes) else str(value)
+        return names.of_bytes(value) if isinstance(value, bytes) else str(value)
 
     def _spend(self, dataset):
         self._left -= dataset.size * max(dataset.dtype.itemsize, 4)
@@ -125,7 +149,7 @@ def _open(path, kind, ratio=_MAX_RATIO):
     path = os.fspath(path)
     with open_binary(path) as (_, size):
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(names.for_os(path), "r") as file:
                 yield _Source(file, size, ratio)
         except CaffeError:
             raise
@@ -146,7 +170,15 @@ def _create(path):
             raise OSError(str(error)) from error
 
 
-def _read_layer(source, name, group, diffs):
+def _group(parent, name, absent):
+    """The group of a name, bytes of any encoding, for which h5py's own groups are no help; or what ``absent`` makes."""
+    return h5py.Group((h5py.h5g.open if parent.id.links.exists(name) else absent)(parent.id, name))
+
+
+def _read_layer(source, name, data, diff):
+    group = _group(data, name, h5py.h5g.open)
+    diffs = {} if diff is None or not diff.id.links.exists(name) else _group(diff, name, h5py.h5g.open)
+    name = names.of_bytes(name)
     indices = [int(key) for key in group]
     if indices and not 0 <= min(indices) <= max(indices) < _MAX_BLOBS:
         raise ValueError(f"layer '{name}' has blobs {sorted(indices)}")
@@ -157,8 +189,8 @@ def _read_layer(source, name, group, diffs):
             continue
         data = source.numbers(group[str(i)], np.float32)
         diff = None
-        if f"{name}/{i}" in diffs:
-            diff = source.numbers(diffs[f"{name}/{i}"], np.float32)
+        if str(i) in diffs:
+            diff = source.numbers(diffs[str(i)], np.float32)
             if diff.shape != data.shape:
                 raise ValueError(f"layer '{name}' has a diff of shape {diff.shape} for data of shape {data.shape}")
             diff = diff.ravel()
@@ -174,7 +206,7 @@ def _write_arrays(group, arrays):
 
 def _write_string(file, name, text):
     """A scalar string with its terminating zero, which Caffe's reader relies on and h5py's own strings lack."""
-    value = text.encode()
+    value = names.to_bytes(text)
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(value) + 1)
     dataset = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create(h5py.h5s.SCALAR))

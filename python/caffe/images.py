@@ -20,7 +20,9 @@ import cv2
 import numpy as np
 import torch
 
+from . import names
 from .errors import CaffeError
+from .glog import warn
 
 FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30
@@ -28,6 +30,10 @@ CACHE_BYTES = 1 << 30
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
 _JPEG_PIXELS_A_BYTE = 8 * 64  # a bit for a block of 8 x 8
+_JPEG_PIXELS = 2**24  # of one that is cut short: a camera's photograph, of which little is left
+# What libjpeg makes of the end of a file. OpenCV lets it do so with files, not with bytes, so it stands behind them, as
+# often as the longest part of a JPEG may ask for.
+_JPEG_END = b"\xff\xd9" * 2**15
 _JPEG_FRAMES = [bytes([mark]) for mark in range(0xC0, 0xD0) if mark not in (0xC4, 0xC8, 0xCC)]
 
 
@@ -67,22 +73,36 @@ class _LastUsed:
 
 _kept = _LastUsed()
 _on_device = _LastUsed()
+_cut_short: set[str] = set()  # names of pictures that were warned of
 
 
-def decode(data, color=True):
-    """The picture in an encoded file's bytes, as OpenCV decodes it, or None where it is no picture.
+def decode(data, color=True, name=None):
+    """The picture in an encoded file's bytes, as OpenCV reads it from a file, or None where it is no picture.
 
-    ``color``: True for BGR, False for grey, None for whatever channels and depth are stored.
+    ``color``: True for BGR, False for grey, None for whatever channels and depth are stored. A JPEG that is cut short
+    is a picture whose end is grey, as in Caffe; of one that has a ``name`` a warning says so, once.
     Returns an array (H, W, C).
     """
     flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
     if not _may_be_whole(data):
         return None
+    image = _opencv(data, flag)
+    if image is None and data.startswith(_JPEG) and (image := _opencv(data + _JPEG_END, flag)) is not None:
+        _warn_once(name)
+    return None if image is None else image.reshape(*image.shape[:2], -1)
+
+
+def _opencv(data, flag):
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
         return None
-    return None if image is None else image.reshape(*image.shape[:2], -1)
+
+
+def _warn_once(name):
+    if name is not None and name not in _cut_short:
+        _cut_short.add(name)
+        warn("io.cpp:82", f"Premature end of JPEG file: {name}; what is missing of the picture is grey.")
 
 
 def _may_be_whole(data):
@@ -99,7 +119,8 @@ def _may_be_whole(data):
         while position < size and data[position + 1 : position + 2] not in _JPEG_FRAMES:
             filler = data[position + 1 : position + 2] == b"\xff"
             position += 1 if filler else 2 + _number(data, position + 2, 2)
-        return _number(data, position + 5, 2) * _number(data, position + 7, 2) <= _JPEG_PIXELS_A_BYTE * size
+        pixels = _number(data, position + 5, 2) * _number(data, position + 7, 2)
+        return pixels <= max(_JPEG_PIXELS_A_BYTE * size, _JPEG_PIXELS)
     return True
 
 
@@ -119,6 +140,7 @@ def read_image(path, height=0, width=0, color=True):
     read or is no picture.
     """
     try:
+        path = names.for_os(path)
         status = os.stat(path)
         key = (path, status.st_mtime_ns, status.st_size, height, width, color)
         if (planes := _kept.get(key)) is not None:
@@ -140,7 +162,7 @@ def read_image(path, height=0, width=0, color=True):
 
 def _decoded(path, data, height, width, color):
     """The picture in a file's bytes as `read_image` gives it."""
-    image = decode(data, color)
+    image = decode(data, color, path)
     if image is None:
         raise CaffeError(f"Could not load {path}: it is no picture that OpenCV can decode")
     if height > 0 and width > 0:

@@ -4,7 +4,11 @@ Images are ``(H, W, K)`` float32 in [0, 1], channels RGB. ``resize_image`` gives
 scikit-image of 2015, without needing scikit-image; the tests hold it against images resized by BVLC Caffe.
 """
 
-from pathlib import Path
+import http.client
+import importlib
+import os
+import re
+import urllib.request
 
 import numpy as np
 
@@ -14,6 +18,23 @@ from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
 LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's own conversion weighs otherwise
+
+_URL = re.compile("(https?|ftp|file)://", re.IGNORECASE)
+_SECONDS = 60  # without an answer
+_MAX_BYTES = 2**28
+
+#: modules' names that pycaffe's io has as well, and scripts take from it
+_BORROWED = {"skimage": ("skimage", "skimage.io", "skimage.transform"), "zoom": ("scipy.ndimage",)}
+
+
+def __getattr__(name):
+    if name not in _BORROWED:
+        raise AttributeError(f"module 'caffe.io' has no attribute '{name}'")
+    try:
+        module, *_ = [importlib.import_module(part) for part in _BORROWED[name]]
+    except ImportError as error:
+        raise AttributeError(f"caffe.io.{name} takes scikit-image: pip install scikit-image ({error}).") from None
+    return getattr(module, name, module)
 
 
 def blobproto_to_array(blob, return_diff=False):
@@ -210,8 +231,17 @@ def _resize_mean(mean, size):
     return resize_image(((mean - low) / spread).transpose(1, 2, 0), size).transpose(2, 0, 1) * spread + low
 
 
+class ImageError(CaffeError, OSError):
+    """A picture that cannot be loaded: an ``IOError``, as scikit-image's and Pillow's are, for which scripts look."""
+
+
 def load_image(filename, color=True):
     """Read an image file as float32 in [0, 1].
+
+    Parameters
+    ----------
+    filename : str, path, binary file or URL
+        A file that is open is read from its beginning. URLs are of http, https, ftp and file.
 
     Returns
     -------
@@ -219,15 +249,12 @@ def load_image(filename, color=True):
         Grayscale becomes three equal channels, an alpha channel is dropped, and a camera's orientation tag is not
         applied, as with the scikit-image pycaffe reads with.
 
-    Raises CaffeError naming a file that cannot be opened or is no image.
+    Raises ImageError naming a file that cannot be opened or is no image.
     """
-    try:
-        encoded = Path(filename).read_bytes()
-    except OSError as error:
-        raise CaffeError(f"Could not open or find file {filename}: {error.strerror}") from error
-    image = decode(encoded, color=None)
+    encoded, name = _content(filename)
+    image = decode(encoded, None, name)
     if image is None:
-        raise CaffeError(f"{filename} is not an image that can be decoded")
+        raise ImageError(f"{name} is not an image that can be decoded")
 
     limit = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
     gray = image.shape[2] == 1
@@ -237,6 +264,81 @@ def load_image(filename, color=True):
             return ((image / limit) @ np.array(LUMINANCE_RGB)).astype(np.float32)[:, :, np.newaxis]
     image = np.divide(image, np.float32(limit), dtype=np.float32, order="C")
     return np.tile(image, (1, 1, 3)) if gray and color else image
+
+
+def _content(source):
+    """The bytes in a file or behind a URL, and what messages call it."""
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", "the file given"))
+        if getattr(source, "seekable", bool)():
+            source.seek(0)
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise ImageError(f"{name} gives text, not the bytes of an image: open it in binary mode ('rb')")
+        return content, name
+    name = os.fsdecode(source)
+    try:
+        if not _URL.match(name):
+            with open(name, "rb") as file:
+                return file.read(), name
+        with urllib.request.urlopen(name, timeout=_SECONDS) as answer:
+            content = answer.read(_MAX_BYTES + 1)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no URL, a zero byte in a name
+        raise ImageError(f"Could not open or find file {name}: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > _MAX_BYTES:
+        raise ImageError(f"{name} has more than {_MAX_BYTES} bytes: download it first")
+    return content, name
+
+
+def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False):
+    """scikit-image's ``resize`` of 2015, which pycaffe imports here and scripts therefore take from here.
+
+    Values are sampled where the new pixels' centres fall, with no smoothing before the image shrinks.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, K) ndarray
+        Integers are scaled to [0, 1], those with a sign to [-1, 1], unless `preserve_range`.
+    output_shape : (height, width) or (height, width, K')
+        With another number of channels they are interpolated too.
+    order : int
+        0 nearest, 1 linear, 2 to 5 splines.
+    mode, cval
+        What lies beyond the edge: ``constant`` (`cval`), ``nearest``, ``reflect`` or ``wrap``.
+    clip : bool
+        Keep values in the image's range.
+
+    Returns
+    -------
+    float64 ndarray of `output_shape`
+    """
+    from scipy.ndimage import map_coordinates
+
+    image = np.asarray(image)
+    values = image.astype(float)
+    if image.dtype.kind in "iu" and not preserve_range:
+        limits = np.iinfo(image.dtype)
+        if image.dtype.kind == "u":
+            values /= limits.max
+        else:
+            values = (values + 0.5) * 2 / (float(limits.max) - float(limits.min))
+    if len(output_shape) == 3 and values.ndim == 2:
+        values = values[:, :, np.newaxis]
+    channels = values.ndim == 3 and len(output_shape) == 3 and values.shape[2] != output_shape[2]
+    size = tuple(int(n) for n in output_shape[: 3 if channels else 2])
+    where = np.meshgrid(
+        *[(np.arange(new) + 0.5) * (old / new) - 0.5 for new, old in zip(size, values.shape, strict=False)],
+        indexing="ij",
+    )
+    if mode == "constant" and not channels:
+        mode = "grid-constant"  # what is beyond the edge counts between the edge and there
+    planes = [values] if channels or values.ndim == 2 else np.moveaxis(values, 2, 0)
+    sampled = [map_coordinates(plane, where, order=order, mode=mode, cval=cval) for plane in planes]
+    out = sampled[0] if channels or values.ndim == 2 else np.stack(sampled, 2)
+    if clip:
+        outside = out == cval if mode.endswith("constant") else np.zeros(1, bool)
+        out = np.where(outside, out, out.clip(values.min(), values.max()))
+    return out
 
 
 def resize_image(im, new_dims, interp_order=1):

@@ -1,5 +1,7 @@
 """Where and how exactly the engine computes: process-wide choices, the first as in Caffe (common.cpp)."""
 
+import contextlib
+import functools
 import os
 
 import torch
@@ -35,6 +37,7 @@ def set_mode_gpu():
     tf32 = precision() == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = True  # the same training, and one resumed, gives the same weights
     _state["gpu"] = True
 
 
@@ -46,6 +49,23 @@ def set_device(device_id):
 def device():
     """The ``torch.device`` of the current mode."""
     return torch.device("cuda", _state["device"]) if _state["gpu"] else _CPU
+
+
+def to_device(tensor):
+    """A tensor of the CPU on the current device. A GPU goes on with what it computes meanwhile."""
+    target = device()
+    if target.type == "cpu":
+        return tensor
+    with torch.cuda.stream(_copying(target)):
+        copy = tensor.to(target)
+    copy.record_stream(torch.cuda.current_stream(target))
+    return copy
+
+
+@functools.cache
+def _copying(target):
+    """A stream that waits for no computation."""
+    return torch.cuda.Stream(target)
 
 
 def is_gpu():
@@ -63,6 +83,17 @@ def precision():
     if chosen not in PRECISIONS:
         raise CaffeError(f"{PRECISION} is '{chosen:.40}': it should be one of {', '.join(PRECISIONS)}.")
     return chosen
+
+
+@contextlib.contextmanager
+def exact_products():
+    """Products of tensors in this context are in float32 whatever the mode's precision."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def products(function, *operands):

@@ -192,7 +192,7 @@ class Net(Graph):
         for source in weights.layers:
             layer = named.get(source.name)
             if layer is None:
-                log("net.cpp:752", f"Ignoring source layer {source.name}")
+                log(f"net.cpp:{801 if hdf5 else 746}", f"Ignoring source layer {source.name}")
                 continue
             if len(source.blobs) != len(layer.blobs) and not (hdf5 and self._shares(layer)):
                 raise CaffeError(

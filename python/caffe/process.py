@@ -19,7 +19,7 @@ def init_log(level=None, stderr=True):
 
 def log(message):
     """Print a line of one's own behind the prefix of the log."""
-    glog.log("_caffe.cpp:51", message)
+    glog.log("_caffe.cpp:68", message)
 
 
 class Timer:

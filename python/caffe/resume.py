@@ -1,30 +1,37 @@
 """What an exact resume needs beyond a .solverstate: random streams and data positions, in a small file beside it.
 
-BVLC Caffe keeps neither: it reseeds and starts the lists anew. With ``<state>.streams`` beside the solver state a
-resumed training gives, on a CPU with as many threads, the same weights bit for bit as one that was never stopped. A
-Python layer's own variables are its author's to keep.
+BVLC Caffe keeps neither: it reseeds and starts the lists anew. With ``X_iter_N.streams`` beside the solver state
+``X_iter_N.solverstate`` (``.solverstate.h5``) a resumed training gives, on a CPU with as many threads, the same weights
+bit for bit as one that was never stopped. A Python layer's own variables are its author's to keep.
 """
 
-import base64
 import json
 import os
+import re
 
 import torch
 
 from . import mode
 from .errors import CaffeError
 from .glog import log, warn
+from .names import for_os
 from .rng import global_stream
 from .storage import read_text
 
-SUFFIX = ".streams"
+_SUFFIX = ".streams"
 _FORMAT = 1
 _MOST_BYTES = 2**26  # the order of five million pictures
 
 
 def streams_path(state_file):
-    """Where the streams of a solver state stand."""
-    return os.fspath(state_file) + SUFFIX
+    """Where the streams of a solver state stand: a name without ``.solverstate``, by which tools tell states."""
+    return re.sub(r"\.solverstate(\.h5)?$", "", os.fspath(state_file)) + _SUFFIX
+
+
+def _found(state_file):
+    """The streams beside a solver state, under their name of today or, from older snapshots, behind the state's."""
+    path, older = streams_path(state_file), os.fspath(state_file) + _SUFFIX
+    return older if os.path.exists(for_os(older)) and not os.path.exists(for_os(path)) else path
 
 
 def capture(solver):
@@ -36,9 +43,6 @@ def capture(solver):
         "torch": torch.__version__,
         "precision": mode.precision(),
         "global": global_stream().state(),
-        "cuda": base64.b64encode(bytes(torch.cuda.get_rng_state(mode.device()).tolist())).decode()
-        if mode.is_gpu()
-        else None,
         "nets": [_layer_states(net) for net in (solver.net, *solver.test_nets)],
     }
 
@@ -69,9 +73,9 @@ def restore(solver, state_file):
 
     Raises CaffeError where the file is damaged or of another run: another iteration, other layers, another list.
     """
-    path = streams_path(state_file)
-    if not os.path.exists(path):
-        warn("solver.cpp:295", f"No {path}: as in BVLC Caffe, random streams and data positions start anew")
+    path = _found(state_file)
+    if not os.path.exists(for_os(path)):
+        warn("resume.py:1", f"No {path}: as in BVLC Caffe, random streams and data positions start anew")
         return
     text = read_text(path, _MOST_BYTES)
     try:
@@ -91,10 +95,10 @@ def restore(solver, state_file):
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}"[:200]
         raise CaffeError(f"{path} is damaged ({reason}); remove it to resume without exact streams.") from None
-    log("solver.cpp:295", f"Random streams and data positions restored from {path}")
+    log("resume.py:1", f"Random streams and data positions restored from {path}")
     for name, then, now in differences:
         warn(
-            "solver.cpp:295",
+            "resume.py:1",
             f"The snapshot was made with {name} {then}, this run has {now}: "
             "rounding, and so the weights, may differ from the uninterrupted run",
         )
@@ -115,6 +119,3 @@ def _restore(solver, saved):
         for name, layer in layers.items():
             layer.set_state(states[name])
     global_stream().set_state(saved["global"])
-    if saved["cuda"] and mode.is_gpu():
-        raw = torch.tensor(list(base64.b64decode(saved["cuda"])), dtype=torch.uint8)
-        torch.cuda.set_rng_state(raw, mode.device())

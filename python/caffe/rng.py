@@ -6,6 +6,7 @@ Sources of the behaviour: common.cpp, util/rng.hpp, math_functions.cpp and the B
 import os
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .ziggurat import unit_normals
 
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
+BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: a training step's of CaffeNet, twice
 _CHUNK = 1 << 16  # of a shuffle: a redrawn word shifts the rest of its chunk only
 
 
@@ -25,21 +27,60 @@ class Stream:
         # RandomState's words are frozen across numpy versions; Generator's may change
         self._random = np.random.RandomState(self._twister)
         self._random.seed(seed % _WORD)
+        self._ahead = deque()  # futures: where a block of words begins, and the block
+        self._used = 0  # words of the first block that were given out
+        self._thread = None
+
+    def _draw(self, n):
+        return self._random.randint(0, _WORD, size=n, dtype=np.uint32)
+
+    def _block(self):
+        return self._twister.state, self._draw(BLOCK)
 
     def word(self):
         """The next word."""
+        self._settle()
         return int(self._twister.random_raw())
 
     def words(self, n):
         """The next ``n`` words, uint32."""
-        return self._random.randint(0, _WORD, size=n, dtype=np.uint32)
+        self._settle()
+        return self._draw(n)
+
+    def words_ahead(self, n):
+        """The same, for a caller that will want more soon: a thread draws on meanwhile."""
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        pieces = []
+        while n:
+            while len(self._ahead) < BLOCKS:
+                self._ahead.append(self._thread.submit(self._block))
+            _, block = self._ahead[0].result()
+            pieces.append(block[self._used : self._used + n])
+            n -= len(pieces[-1])
+            self._used += len(pieces[-1])
+            if self._used == len(block):
+                self._ahead.popleft()
+                self._used = 0
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.uint32)])
+
+    def _settle(self):
+        """Let the twister stand where the stream does."""
+        if self._ahead:
+            beginning, _ = self._ahead[0].result()
+            self._ahead.pop().result()  # the last of them, and so all
+            self._ahead.clear()
+            self._twister.state = beginning
+            self._draw(self._used)
+            self._used = 0
 
     def mark(self):
         """Where the stream stands, for ``rewind``."""
+        self._settle()
         return self._twister.state
 
     def rewind(self, mark):
         """Stand where ``mark()`` was taken."""
+        self._settle()
         self._twister.state = mark
 
     def state(self):
@@ -133,12 +174,13 @@ def _below(counts, stream):
     return values
 
 
-def keep_mask(stream, n, ratio):
+def keep_mask(words, n, ratio):
     """Dropout's mask: ``n`` booleans, True where kept, one word each; ``ratio`` is the part dropped.
 
-    The comparison is in double although the ratio is a float32 (dropout_layer.cpp).
+    ``words`` gives that many, as a `Stream` does. The comparison is in double although the ratio is a float32
+    (dropout_layer.cpp).
     """
-    return _bernoulli(stream, n, 1 - float(np.float32(ratio)), float(_WORD - 1))
+    return _bernoulli(words, n, 1 - float(np.float32(ratio)), float(_WORD - 1))
 
 
 def bernoulli(stream, n, p):
@@ -146,13 +188,13 @@ def bernoulli(stream, n, p):
     p = np.float32(p)
     if not 0 <= p <= 1:
         raise CaffeError(f"Check failed: 0 <= p <= 1: a probability cannot be {p:g}.")
-    return _bernoulli(stream, n, p, _TWO_32)
+    return _bernoulli(stream.words, n, p, _TWO_32)
 
 
-def _bernoulli(stream, n, p, most):
+def _bernoulli(draw, n, p, most):
     if p == 0:
         return np.zeros(n, bool)
-    words = stream.words(n)
+    words = draw(n)
     return words <= np.uint32(p * most) if isinstance(most, float) else words.astype(np.float32) <= p * most
 
 

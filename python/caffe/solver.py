@@ -11,6 +11,7 @@ from .blob import Blob, from_array
 from .errors import CaffeError
 from .formats import read_net, read_solver, read_state, write_state, write_whole
 from .glog import OLD_STYLE, definition, log, number
+from .names import for_os, of_path
 from .net import Net
 from .policies import learning_rate
 from .proto import caffe_pb2
@@ -73,7 +74,7 @@ class Solver:
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
         # weights are the same bit for bit only between runs that agree in these
         versions = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
-        log("solver.cpp:57", f"Computing with {versions}, products in {mode.precision()}")
+        log("solver.py:1", f"Computing with {versions}, products in {mode.precision()}")
         log("solver.cpp:57", "Solver scaffolding done.")
 
     # nets
@@ -86,20 +87,23 @@ class Solver:
                 "SolverParameter must specify a train net using exactly one of these fields: "
                 f"net, net_param, train_net, train_net_param (given: {', '.join(given) or 'none'})"
             )
-        inline = given[0].endswith("param")
-        log(
-            "solver.cpp:102",
-            f"Creating training net from {given[0] if inline else f'{given[0]} file: {getattr(p, given[0])}'}",
-        )
-        param = self._net_definition(given[0])
+        field = given[0]
+        line = {"train_net_param": 88, "train_net": 92, "net_param": 97, "net": 102}[field]
+        source = f"specified in {field}." if field.endswith("param") else f"from {field} file: {getattr(p, field)}"
+        log(f"solver.cpp:{line}", f"Creating training net {source}")
+        param = self._net_definition(field)
         state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
         _merge_state(state, param.state, p.train_state)
         param.state.CopyFrom(state)
         net = Net.from_param(param)
-        for names in p.weights:
-            for path in names.split(","):
-                net.copy_from(path.strip())
+        self._load_weights(net)
         return net
+
+    def _load_weights(self, net):
+        for names in self.param.weights:
+            for path in map(str.strip, names.split(",")):
+                log("solver.cpp:72", f"Finetuning from {path}")
+                net.copy_from(path)
 
     def _net_definition(self, field, index=None):
         value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
@@ -129,19 +133,18 @@ class Solver:
         if sources and p.test_interval < 1:
             raise CaffeError("test_interval must be positive where there are test nets.")
         nets = []
-        for i, (field, index) in enumerate(sources):
+        definitions = [self._net_definition(field, index) for field, index in sources]  # all read before one is made
+        for i, ((field, index), param) in enumerate(zip(sources, definitions)):
             file = (
                 "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
             )
             log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}{file}")
-            param = self._net_definition(field, index)
             state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
             _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
             param.state.CopyFrom(state)
             net = Net.from_param(param)
-            for names in p.weights:
-                for path in names.split(","):
-                    net.copy_from(path.strip())
+            net.debug_info = p.debug_info
+            self._load_weights(net)
             nets.append(net)
         return nets
 
@@ -172,7 +175,8 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
-            display = p.display and self.iter % p.display == 0
+            display = bool(p.display) and self.iter % p.display == 0
+            self.net.debug_info = display and p.debug_info
             loss = 0.0
             for _ in range(p.iter_size):
                 loss = loss + self.net.run_forward()
@@ -201,13 +205,13 @@ class Solver:
         if p.snapshot_after_train:
             _check_snapshot_prefix(p)  # now rather than after hours
         if resume_file:
-            log("solver.cpp:295", f"Restoring previous solver status from {resume_file}")
+            log("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and (not p.snapshot or self.iter % p.snapshot):
             self.snapshot()
         if self._stopping:
-            log("solver.cpp:316", "Optimization stopped early.")
+            log("solver.cpp:311", "Optimization stopped early.")
             return
         if p.display and self.iter % p.display == 0:
             with self.net.without_backward():
@@ -269,14 +273,14 @@ class Solver:
                     request = self.action()
                 if request == STOP:
                     self._stopping = True
-                    log("solver.cpp:379", "Test interrupted.")
+                    log("solver.cpp:396", "Test interrupted.")
                     return
                 loss = loss + net.run_forward()
                 for name in net.outputs:
                     values = net.blobs[name].tensor().reshape(-1)
                     scores[name] = scores[name] + values if name in scores else values.clone()
         if self.param.test_compute_loss:
-            log("solver.cpp:394", f"Test loss: {number(loss / batches)}")
+            log("solver.cpp:401", f"Test loss: {number(loss / batches)}")
         position = 0
         for name, total in scores.items():
             weight = net.blob_loss_weights[name]
@@ -326,7 +330,7 @@ class Solver:
         if norm > limit:
             scale = limit / norm
             log(
-                "sgd_solver.cpp:56",
+                "sgd_solver.cpp:99",
                 f"Gradient clipping: scaling down gradients (L2 norm {number(norm)} > {number(limit)}) "
                 f"by scale factor {number(scale)}",
             )
@@ -344,11 +348,11 @@ class Solver:
         hdf5 = self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
         model, state = self._snapshot_name(".caffemodel"), self._snapshot_name(".solverstate")
         kind = "HDF5" if hdf5 else "binary proto"
-        log("solver.cpp:464", f"Snapshotting to {kind} file {model}")
+        log(f"solver.cpp:{474 if hdf5 else 464}", f"Snapshotting to {kind} file {model}")
         (self.net.save_hdf5 if hdf5 else self.net.save)(model, self.param.snapshot_diff)
         # the state comes last: where it stands, the rest stands too
         write_whole(resume.streams_path(state), resume.to_json(resume.capture(self)).encode())
-        log("sgd_solver.cpp:284", f"Snapshotting solver state to {kind} file {state}")
+        log(f"sgd_solver.cpp:{296 if hdf5 else 284}", f"Snapshotting solver state to {kind} file {state}")
         histories = [blob.tensor().cpu().numpy() for blob in self._histories]
         write_state(state, self.iter, model, self._current_step, histories)
 
@@ -362,6 +366,8 @@ class Solver:
                 f"Incorrect length of history blobs: {state_file} has {len(state.history)}, "
                 f"this solver keeps {len(self._histories)}."
             )
+        if not os.fspath(state_file).endswith(".h5"):
+            log("sgd_solver.cpp:336", "SGDSolver: restoring history")
         for i, (blob, values) in enumerate(zip(self._histories, state.history)):
             if values.size != blob.count:
                 raise CaffeError(f"History {i} in {state_file} has {values.size} numbers, the parameter {blob.count}.")
@@ -372,13 +378,14 @@ class Solver:
 
 
 def _product(a, b):
-    """A product in float32, as Caffe multiplies rates and decays; a float."""
+    """A product in float32, as Caffe multiplies; a float."""
     with np.errstate(all="ignore"):
         return float(np.float32(a) * np.float32(b))
 
 
 def _weighted(weight, value):
-    return f" (* {number(weight)} = {number(weight * value)} loss)" if weight else ""
+    """What a value adds to the loss, in float32 as Caffe multiplies."""
+    return f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
 
 
 def _merge_state(state, *others):
@@ -388,16 +395,18 @@ def _merge_state(state, *others):
 
 
 def complete_snapshot_prefix(param, solver_file):
-    """Derive a missing prefix from the solver's file name, and one that is a folder from both."""
-    stem = os.path.splitext(solver_file)[0]
-    if not param.snapshot_prefix:
+    """Derive a missing prefix from the solver's file name, and one that is a folder from both (upgrade_proto.cpp)."""
+    stem = of_path(os.path.splitext(solver_file)[0])
+    if not param.HasField("snapshot_prefix"):
         param.snapshot_prefix = stem
-    elif os.path.isdir(param.snapshot_prefix):
+        log("upgrade_proto.cpp:1108", f"snapshot_prefix was not specified and is set to {stem}")
+    elif os.path.isdir(for_os(param.snapshot_prefix)):
         param.snapshot_prefix = os.path.join(param.snapshot_prefix, os.path.basename(stem))
+        log("upgrade_proto.cpp:1113", f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
 
 
 def _check_snapshot_prefix(param):
-    folder = os.path.dirname(param.snapshot_prefix) or "."
+    folder = os.path.dirname(for_os(param.snapshot_prefix)) or "."
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise CaffeError(
             f"Cannot write to snapshot prefix '{param.snapshot_prefix}'.  "

@@ -5,6 +5,7 @@ import os
 import secrets
 import stat
 
+from . import names
 from .errors import CaffeError
 
 # what protobuf accepts in one message, and so the limit of Caffe's binary files (io.cpp)
@@ -23,27 +24,26 @@ def open_binary(path):
         try:
             yield file, status.st_size
         except OSError as error:
-            raise _refusal("Could not read", path, error) from error
+            raise refusal("Could not read", path, error) from error
 
 
 def read_text(path, limit=4 * 2**20):
-    """The text of a UTF-8 file of at most ``limit`` bytes; CaffeError where it cannot be read or is something else."""
+    """The text of a file of at most ``limit`` bytes; CaffeError where it cannot be read or is something else.
+
+    Bytes that are not UTF-8 stand for themselves, as `names` says.
+    """
     with _open(path) as file:
         try:
             content = bytearray()  # read(limit) would claim that much memory for any file
             while len(content) <= limit and (more := file.read(2**16)):
                 content += more
         except OSError as error:
-            raise _refusal("Could not read", path, error) from error
+            raise refusal("Could not read", path, error) from error
     if len(content) > limit:
         raise CaffeError(f"{path} has more than {limit} bytes and so is no definition: name the .prototxt file.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CaffeError(_not_text(path, content, error.start)) from error
-    if "\0" in text:
+    if 0 in content:
         raise CaffeError(_not_text(path, content, content.index(0)))
-    return text
+    return names.of_bytes(bytes(content)).removeprefix("\ufeff")
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def replacing(path):
     """
     if "\0" in os.fsdecode(path):
         raise CaffeError(f"Could not write {path!r}: no file name may contain a zero byte.")
-    target = os.path.realpath(path)  # through a link, what it points to is replaced
+    target = os.path.realpath(names.for_os(path))  # through a link, what it points to is replaced
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
     if os.path.lexists(target) and not os.path.isfile(target):
@@ -75,7 +75,7 @@ def replacing(path):
         with contextlib.suppress(OSError):  # not every file system can flush a folder
             _flush(folder, os.O_RDONLY)
     except OSError as error:
-        raise _refusal("Could not write", os.path.abspath(path), error) from error
+        raise refusal("Could not write", os.path.abspath(path), error) from error
 
 
 def write_whole(path, *parts):
@@ -86,9 +86,9 @@ def write_whole(path, *parts):
 
 def _open(path):
     try:
-        return open(path, "rb")
+        return open(names.for_os(path), "rb")
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise _refusal("Could not open file", path, error) from error
+        raise refusal("Could not open file", path, error) from error
 
 
 def _flush(path, flags):
@@ -99,14 +99,18 @@ def _flush(path, flags):
         os.close(descriptor)
 
 
-def _refusal(what, path, error):
-    return CaffeError(f"{what} {path}: {getattr(error, 'strerror', None) or error}.")
+def refusal(what, path, error):
+    """The CaffeError for a path and what the system said of it; it tells of escapes that were meant as a path's."""
+    reason, advice = getattr(error, "strerror", None) or error, ""
+    if not os.fsdecode(path).isprintable() and any(ord(character) < 32 for character in os.fsdecode(path)):
+        path, advice = repr(path), "; in a definition a backslash begins an escape, so write paths with forward slashes"
+    return CaffeError(f"{what} {path}: {reason}{advice}.")
 
 
 def _not_text(path, content, offset):
     line = content.count(b"\n", 0, offset) + 1
     column = offset - (content.rfind(b"\n", 0, offset) + 1) + 1
     return (
-        f"{path}:{line}:{column}: byte 0x{content[offset]:02x} is not UTF-8 text; a definition is a text file, "
+        f"{path}:{line}:{column}: byte 0x{content[offset]:02x} is no text; a definition is a text file, "
         "so name the .prototxt, or save it as UTF-8."
     )

@@ -1,10 +1,11 @@
 """Definitions of older generations in today's terms (upgrade_proto.cpp).
 
-Where Caffe logs that it ignores something, this raises: a definition is taken over whole or refused.
+What Caffe logs that it ignores, this logs and ignores; what Caffe drops without a word is refused, but for superfluous
+shapes of inputs.
 """
 
 from .errors import CaffeError
-from .glog import log
+from .glog import log, warn
 from .proto import caffe_pb2
 
 _V1 = caffe_pb2.V1LayerParameter
@@ -137,16 +138,63 @@ _V0_FIELDS = {
 _V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
 # type -> the data parameters that once held the transformation too
-_DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
-_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+
+
+# generation -> what Caffe logs of its upgrade: the lines in upgrade_proto.cpp, and the texts there
+_NOTES = {
+    "V0": (28, "V0LayerParameter", 36, "file specified using deprecated V0LayerParameter", 39,
+           "not support V0NetParameter; use ./build/tools/upgrade_net_proto_text for prototxt and "
+           "./build/tools/upgrade_net_proto_binary for model weights upgrade this and any other net protos to the new "
+           "format."),
+    "data": (46, "transformation parameters", 49, "file specified using deprecated data transformation parameters.", 51,
+             "only support transform_param messages for transformation fields."),
+    "V1": (55, "V1LayerParameter", 63, "file specified using deprecated V1LayerParameter", 0, ""),
+    "input": (69, "input fields", 72, "file specified using deprecated input fields.", 74,
+              "only support input layers and not input fields."),
+    "BatchNorm": (79, "params", 82, "batch norm layers using deprecated params.", 0, ""),
+}  # fmt: skip
+
+
+def note_upgrades(kinds, where):
+    """Log, as Caffe does, that ``where`` was upgraded; ``kinds`` are the names of what was old about it.
+
+    V0: layers inside layers, data: transformation fields outside transform_param, V1: ``layers``, input: ``input``
+    fields, BatchNorm: three ``param`` of a BatchNorm.
+    """
+    for kind, (begin, what, end, done, future, promise) in _NOTES.items():
+        if kind in kinds:
+            file = "batch norm layers using" if kind == "BatchNorm" else "input file specified using"
+            log(f"upgrade_proto.cpp:{begin}", f"Attempting to upgrade {file} deprecated {what}: {where}")
+            log(f"upgrade_proto.cpp:{end}", f"Successfully upgraded {done}")
+            if promise:
+                warn(f"upgrade_proto.cpp:{future}", f"Note that future Caffe releases will {promise}")
+
+
+def _kinds(net):
+    kinds = {"V1"} if net.layers else set()
+    if any(layer.HasField("layer") for layer in net.layers):
+        kinds.add("V0")
+    elif any(_old_transform(layer, DATA_PARAMS.get(V1_TYPES.get(layer.type, ""))) for layer in net.layers):
+        kinds.add("data")
+    if net.input:
+        kinds.add("input")
+    if any(layer.type == "BatchNorm" and len(layer.param) == 3 for layer in net.layer):
+        kinds.add("BatchNorm")
+    return kinds
+
+
+def _old_transform(layer, param):
+    return param and [name for name in TRANSFORM_FIELDS if getattr(layer, param).HasField(name)]
 
 
 def upgrade_net(net, where):
     """Bring a NetParameter of any generation to the current one, in place.
 
     ``layers`` entries (V0 and V1) become ``layer`` entries, V0 ``padding`` layers the padding of what follows them,
-    and ``input`` fields an Input layer named ``input`` in front. A BatchNorm with three ``param`` gets their
-    multipliers set to 0.
+    and ``input`` fields with shapes an Input layer named ``input`` in front; without any they are dropped. A BatchNorm
+    with three ``param`` gets their multipliers set to 0.
 
     Parameters
     ----------
@@ -157,9 +205,10 @@ def upgrade_net(net, where):
     Raises
     ------
     CaffeError
-        What has no counterpart: mixed generations, unknown V0 types or parameters, inputs without shapes, and, in a
-        current ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
+        What has no counterpart: mixed generations, unknown V0 types, too few shapes for the inputs, and, in a current
+        ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
     """
+    kinds = _kinds(net)
     if net.layers:
         if net.layer:
             raise CaffeError(f"{where}: it has both 'layer' and old 'layers' entries; write all of them as 'layer'.")
@@ -167,15 +216,15 @@ def upgrade_net(net, where):
         upgraded = _upgrade_v0(net, where) if is_v0 else [_upgrade_v1(layer) for layer in net.layers]
         net.ClearField("layers")
         net.layer.extend(upgraded)
-        log("upgrade_proto.cpp:85", f"Upgraded {where} from deprecated V{0 if is_v0 else 1}LayerParameter")
     for layer in net.layer:
         _refuse_old_transform(layer, where)
-    if net.input or net.input_dim or net.input_shape:
+    if net.input:
         _upgrade_input(net, where)
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
+    note_upgrades(kinds, where)
 
 
 def upgrade_solver(solver, where):
@@ -186,6 +235,18 @@ def upgrade_solver(solver, where):
         raise CaffeError(f"{where}: solver_type and type cannot both be given; remove solver_type.")
     solver.type = SOLVER_TYPES[solver.solver_type]
     solver.ClearField("solver_type")
+    log(
+        "upgrade_proto.cpp:1084",
+        f"Attempting to upgrade input file specified using deprecated 'solver_type' field (enum)': {where}",
+    )
+    log(
+        "upgrade_proto.cpp:1091",
+        "Successfully upgraded file specified using deprecated 'solver_type' field (enum) to 'type' field (string).",
+    )
+    warn(
+        "upgrade_proto.cpp:1093",
+        "Note that future Caffe releases will only support 'type' field (string) for a solver's type.",
+    )
 
 
 def _put(message, name, value):
@@ -201,6 +262,7 @@ def _put(message, name, value):
 
 def _upgrade_v0(net, where):
     """The layers of a V0 net in the current form."""
+    problems: list[str] = []
     upgraded = []
     producer = dict.fromkeys(net.input)  # blob -> the V0 entry that wrote it last, None for an input
     for entry in net.layers:
@@ -232,12 +294,18 @@ def _upgrade_v0(net, where):
                     )
                 bottoms[i], pad = source.bottom[0], source.layer.pad
         if entry.layer.type != "padding":
-            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where))
+            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where, problems.append))
         producer.update(dict.fromkeys(entry.top, entry))
+    if problems:
+        problems.append(
+            "Warning: had one or more problems upgrading V0NetParameter to NetParameter (see above); continuing anyway."
+        )
+    for problem in problems:
+        log("upgrade_proto.cpp:33", problem, 2)
     return upgraded
 
 
-def _upgrade_v0_layer(entry, bottoms, pad, where):
+def _upgrade_v0_layer(entry, bottoms, pad, where, report):
     v0 = caffe_pb2.V0LayerParameter()
     v0.CopyFrom(entry.layer)
     if pad is not None:
@@ -265,9 +333,7 @@ def _upgrade_v0_layer(entry, bottoms, pad, where):
         elif v0.type in _V0_FIELDS.get(name, ("", ()))[1]:
             _put(getattr(layer, _V0_PARAMS[v0.type]), _V0_FIELDS[name][0], value)
         else:
-            raise CaffeError(
-                f"{where}: Unknown parameter {name} for layer type {v0.type} (layer '{v0.name}'); remove it."
-            )
+            report(f"Unknown parameter {name} for layer type {v0.type} (layer '{v0.name}' of {where})")
     return layer
 
 
@@ -283,9 +349,9 @@ def _upgrade_v1(v1):
             _set_param(layer, specs[name], value)
         else:
             _put(layer, name, value)
-    data = _DATA_PARAMS.get(layer.type)
+    data = DATA_PARAMS.get(layer.type)
     if data:
-        for name in _TRANSFORM_FIELDS:
+        for name in TRANSFORM_FIELDS:
             if getattr(layer, data).HasField(name):
                 setattr(layer.transform_param, name, getattr(getattr(layer, data), name))
                 getattr(layer, data).ClearField(name)
@@ -301,10 +367,10 @@ def _set_param(layer, field, values):
 
 
 def _refuse_old_transform(layer, where):
-    for param in _DATA_PARAMS.values():
+    for param in DATA_PARAMS.values():
         if not layer.HasField(param):
             continue
-        for name in _TRANSFORM_FIELDS:
+        for name in TRANSFORM_FIELDS:
             if getattr(layer, param).HasField(name):
                 raise CaffeError(
                     f"{where}: layer '{layer.name}' has {name} in {param}, where Caffe ignores it; move it to "
@@ -314,19 +380,20 @@ def _refuse_old_transform(layer, where):
 
 def _upgrade_input(net, where):
     names, shapes, dims = list(net.input), list(net.input_shape), list(net.input_dim)
-    if shapes and dims:
-        raise CaffeError(f"{where}: input_shape and input_dim cannot both be given; keep input_shape.")
-    if dims:
-        if len(dims) != 4 * len(names):
+    if shapes and len(shapes) < len(names):
+        raise CaffeError(f"{where}: {len(shapes)} input_shape for {len(names)} input; give one for each.")
+    if dims and not shapes:
+        if len(dims) < 4 * len(names):
             raise CaffeError(
                 f"{where}: {len(dims)} input_dim for {len(names)} input; give four for each: number, "
                 "channels, height, width."
             )
         shapes = [caffe_pb2.BlobShape(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
-    if len(shapes) != len(names):
-        raise CaffeError(f"{where}: {len(shapes)} input_shape for {len(names)} input; give one for each.")
-    layer = caffe_pb2.LayerParameter(name="input", type="Input", top=names)
-    layer.input_param.shape.extend(shapes)
-    net.layer.insert(0, layer)
+    if shapes:
+        layer = caffe_pb2.LayerParameter(name="input", type="Input", top=names)
+        layer.input_param.shape.extend(shapes[: len(names)])
+        net.layer.insert(0, layer)
+    else:
+        warn("upgrade_proto.cpp:999", f"{where}: input {', '.join(names)} has no input_shape and is dropped")
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)

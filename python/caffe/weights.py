@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import wire
+from . import names, wire
 from .errors import CaffeError
 from .proto import caffe_pb2
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
-from .upgrade import V0_TYPES, V1_TYPES
+from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS, V0_TYPES, V1_TYPES, note_upgrades
 from .wire import Array, Damaged, Reader
 
+# the numbers of fields that were not in transform_param yet: the same in all data parameters
+_OLD_TRANSFORM = {caffe_pb2.DataParameter.DESCRIPTOR.fields_by_name[name].number for name in TRANSFORM_FIELDS}
 _USE_HDF5 = "; set snapshot_format: HDF5"
 
 
@@ -50,19 +52,22 @@ def read_weights(path):
     """The weights of a .caffemodel of any of the three generations."""
     with _open(path, "weights file (.caffemodel)") as reader:
         weights = Weights()
-        generations = set()
+        generations, old = set(), set()
         for part in reader.fields():
             if part.number == 1:
                 weights.name = reader.text(part)
             elif part.number in (2, 100):
                 wire.expect(part, wire.BYTES)
                 generations.add(part.number)
-                weights.layers.append(_LAYER[part.number](reader, part))
+                weights.layers.append(_LAYER[part.number](reader, part, old))
+            elif part.number == 3:
+                old.add("input")
         if not weights.layers:
             raise Damaged("it has no layers")
         if len(generations) > 1:
             raise Damaged("it has both 'layer' and old 'layers' entries")
         weights.layers = [layer for layer in weights.layers if layer.type != "padding"]
+        note_upgrades(old, path)
         return weights
 
 
@@ -106,7 +111,9 @@ def read_state(path):
 
 def write_state(path, iteration, learned_net, current_step, history):
     """Write a .solverstate file; ``learned_net`` is the path of the weights, relative to the working directory."""
-    head = caffe_pb2.SolverState(iter=iteration, learned_net=learned_net).SerializeToString()
+    head = names.raw_of(
+        caffe_pb2.SolverState(iter=iteration, learned_net=names.of_path(learned_net))
+    ).SerializeToString()
     tail = caffe_pb2.SolverState(current_step=current_step).SerializeToString()
     blobs = [part for array in history for part in wire.message(3, *wire.blob(array))]
     _write(path, [head, *blobs, tail], _USE_HDF5)
@@ -154,18 +161,31 @@ def _advice(file):
     return "copy or download it again, or check that the right file is named"
 
 
-def _read_current(reader, layer):
-    return _read_layer(reader, layer, name=1, type_=2, blobs=7)
+def _read_current(reader, layer, old):
+    result, parts = _read_layer(reader, layer, name=1, type_=2, blobs=7)
+    if result.type == "BatchNorm" and sum(part.number == 6 for part in parts) == 3:
+        old.add("BatchNorm")
+    return result
 
 
-def _read_v1(reader, layer):
-    return _read_layer(reader, layer, name=4, type_=5, blobs=6, inner=1)
+def _read_v1(reader, layer, old):
+    result, parts = _read_layer(reader, layer, name=4, type_=5, blobs=6, inner=1)
+    old.add("V1")
+    if any(part.number == 1 for part in parts):
+        old.add("V0")
+    data = caffe_pb2.V1LayerParameter.DESCRIPTOR.fields_by_name.get(DATA_PARAMS.get(result.type, ""))
+    messages = [part for part in parts if data and part.number == data.number and part.wire == wire.BYTES]
+    if any(inner.number in _OLD_TRANSFORM for part in messages for inner in reader.fields(part.start, part.stop)):
+        old.add("data")
+    return result
 
 
 def _read_layer(reader, layer, name, type_, blobs, inner=None):
-    """A layer message, given the numbers of its fields; ``inner`` is the V0 layer inside a V1 one."""
+    """A layer message, given the numbers of its fields; ``inner`` is the V0 layer inside a V1 one. All parts too."""
     result = LayerWeights("")
+    parts = []
     for part in reader.fields(layer.start, layer.stop):
+        parts.append(part)
         if part.number == name:
             result.name = reader.text(part)
         elif part.number == type_:
@@ -178,10 +198,10 @@ def _read_layer(reader, layer, name, type_, blobs, inner=None):
                 raise Damaged(f"in layer '{result.name}', {error}") from error
         elif part.number == inner:
             wire.expect(part, wire.BYTES)
-            v0 = _read_layer(reader, part, name=1, type_=2, blobs=50)
+            v0, _ = _read_layer(reader, part, name=1, type_=2, blobs=50)
             result.name, result.type = v0.name, V0_TYPES.get(v0.type, v0.type)
             result.blobs += v0.blobs
-    return result
+    return result, parts
 
 
 def _type(reader, part):
@@ -200,7 +220,7 @@ def _net_parts(net, arrays, diffs):
     head = caffe_pb2.NetParameter()
     head.CopyFrom(net)
     head.ClearField("layer")
-    yield head.SerializeToString()
+    yield names.raw_of(head).SerializeToString()
     for layer, values, gradients in zip(net.layer, arrays, diffs or [[]] * len(arrays), strict=True):
         gradients = gradients or [None] * len(values)
         blobs = [part for a, d in zip(values, gradients, strict=True) for part in wire.message(7, *wire.blob(a, d))]
@@ -217,5 +237,5 @@ def _split(layer, number):
         for descriptor, _ in layer.ListFields():
             if not keep(descriptor.number):
                 part.ClearField(descriptor.name)
-        parts.append(part.SerializeToString())
+        parts.append(names.raw_of(part).SerializeToString())
     return parts

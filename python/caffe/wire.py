@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .names import of_bytes
+
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 
 MAX_FIELDS = 250_000  # a ResNet-152 has about 20,000; a run of unpacked numbers counts as one
@@ -71,10 +73,7 @@ class Reader:
         expect(field, BYTES)
         if field.stop - field.start > MAX_NAME_BYTES:
             raise Damaged(f"a name of {field.stop - field.start} bytes at byte {field.start}")
-        try:
-            return self.read(field.start, np.empty(field.stop - field.start, np.uint8)).tobytes().decode()
-        except UnicodeDecodeError as error:
-            raise Damaged(f"a name at byte {field.start} that is not UTF-8") from error
+        return of_bytes(self.read(field.start, np.empty(field.stop - field.start, np.uint8)).tobytes())
 
     def varint(self, start, stop):
         """A number in base 128, and the position behind it."""

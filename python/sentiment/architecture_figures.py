@@ -1,15 +1,16 @@
-"""Figures 2, 4 and 5: the networks as their definitions describe them, layer under layer."""
+"""Figures 2, 4 and 5: the networks as their definitions describe them, layer under layer.
 
-import io
+Each function draws a `matplotlib.figure.Figure` for `plots.png`, on one axes in inches.
+"""
+
 import itertools
 from pathlib import Path
 
-from sentiment import architectures
+from sentiment import architectures, plots
 from sentiment.architectures import PROTOTXT
 
 _STEP, _BOX = 0.42, 0.3  # inches: from one row to the next, a box's height
 _HEAD, _FOOT = 1.15, 0.6
-_DPI = 150
 _NEW = "new"
 _COLOURS = {  # kind -> face, edge
     "Input": ("#ffffff", "#555555"),
@@ -29,7 +30,7 @@ _KEY = {
 
 
 def figure2(prototxt=PROTOTXT):
-    """The fine-tuned CaffeNet with operations, blob sizes, parameters and rates; a PNG file as bytes."""
+    """The fine-tuned CaffeNet with operations, blob sizes, parameters and rates."""
     stages = architectures.read(Path(prototxt) / "finetune")
     total = sum(stage.parameters for stage in stages)
     canvas = _Canvas(9.2, [stage.name for stage in stages])
@@ -54,11 +55,11 @@ def figure2(prototxt=PROTOTXT):
     canvas.foot(
         f"{total:,} parameters. Blob: channels × height × width of one image. Rate: over the solver's base rate."
     )
-    return canvas.png()
+    return canvas.figure
 
 
 def figure4(prototxt=PROTOTXT):
-    """The whole net beside the two with layers removed; a PNG file as bytes."""
+    """The whole net beside the two with layers removed."""
     nets = {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"}
     return _beside(
         {title: architectures.read(Path(prototxt) / folder) for title, folder in nets.items()},
@@ -69,7 +70,7 @@ def figure4(prototxt=PROTOTXT):
 
 
 def figure5(prototxt=PROTOTXT):
-    """The fine-tuned net beside the one with a layer added, learning and frozen; a PNG file as bytes."""
+    """The fine-tuned net beside the one with a layer added, learning and frozen."""
     folders = {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"}
     nets = {title: architectures.read(Path(prototxt) / folder) for title, folder in folders.items()}
     classes = next(stage.shape[0] for stage in nets["fc9"] if stage.name == "fc8")
@@ -107,19 +108,15 @@ def _beside(nets, title, subtitle, removed=False):
         fewer = sum(stage.parameters for stage in first) - counts[name]
         words = f"\n{abs(fewer):,} {'fewer' if fewer > 0 else 'more'}" if fewer else ""
         canvas.write(x, _FOOT - 0.1, total + words, va="top", linespacing=1.5)
-    return canvas.png()
+    return canvas.figure
 
 
 class _Canvas:
     """A page in inches with a row a layer, from top to bottom."""
 
     def __init__(self, width, rows):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         height = _HEAD + 0.35 + _STEP * len(rows) + _FOOT
-        self.figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-        FigureCanvasAgg(self.figure)
+        self.figure = plots.blank(width, height)
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
         self.axes.set_axis_off()
         self.width, self.height = width, height
@@ -167,11 +164,6 @@ class _Canvas:
                 "", (x, end), (x, end + _STEP - _BOX if passes else start),
                 arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1, "shrinkA": 0, "shrinkB": 0},
             )  # fmt: skip
-
-    def png(self):
-        file = io.BytesIO()
-        self.figure.savefig(file, format="png", metadata={"Software": None})
-        return file.getvalue()
 
     def _rectangle(self, x, y, width, height, **style):
         from matplotlib.patches import FancyBboxPatch

@@ -16,6 +16,23 @@ PROJECT = Path(__file__).resolve().parents[2]
 """The repository's root, where models/, splits/ and prototxt/ lie."""
 
 
+def default(name):
+    """Where a folder lies that a command is not given: in the repository, from wherever it is called.
+
+    Parameters
+    ----------
+    name : str
+        ``data/deepsent``, ``runs``, ``results`` and the like.
+
+    Returns
+    -------
+    Path
+        Relative to the current folder where that is above it, as make's is.
+    """
+    path = PROJECT / name
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")  # the engine's end in tmp
 
 
@@ -110,8 +127,10 @@ def touch(paths):
             os.utime(path)
 
 
-def read_text(path) -> str:
+def read_text(path, errors="strict") -> str:
     """The text of a UTF-8 file, without the mark that some programs begin one with.
+
+    ``errors`` says what becomes of other bytes, as for `open`; by default they are an error.
 
     Raises
     ------
@@ -119,7 +138,7 @@ def read_text(path) -> str:
         It is missing, unreadable or binary.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig", errors=errors)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

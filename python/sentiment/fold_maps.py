@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment import engine, gallery, locks, maps, results, surgery
+from sentiment import engine, gallery, locks, maps, pictures, results, surgery
 from sentiment.console import UserError
 from sentiment.files import read_json, sha256, write_json
 from sentiment.logs import stderr_to
@@ -111,7 +111,7 @@ class FoldMaps:
             for image, answer in zip(again, answers, strict=True):
                 if image in mapped:
                     continue
-                pixels = maps.overlay(maps.picture(self.data.images / image), answer)
+                pixels = maps.overlay(pictures.load(self.data.images / image), answer)
                 of_map, of_overlay = self.files(image)
                 maps.save_picture(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
                 maps.save(of_map, answer)  # last: it says that both are there
@@ -120,5 +120,5 @@ class FoldMaps:
     def exhibit(self, image):
         """An image for the sheet."""
         label, positive = self.predicted[image]
-        shown = maps.picture(self.data.images / image), maps.picture(self.files(image)[1])
+        shown = pictures.load(self.data.images / image), pictures.load(self.files(image)[1])
         return gallery.Exhibit(*shown, positive, label, self.run.fold)

@@ -1,18 +1,16 @@
 """A sheet of images above their sentiment maps (Figure 7)."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment import paper
+from sentiment import paper, plots
 
 _ROW = 1.75  # inches a row of pictures is high
 _GAP = 0.12  # inches between pictures
 _MARGIN = 0.3
 _LEFT = 0.75  # for the rows' names
 _HEAD, _CAPTIONS, _FOOT = 0.62, 0.46, 0.62
-_DPI = 150
 _NARROWEST, _WIDEST = 0.6, 1.9  # width of a picture over its height, where a sheet would suffer from the true one
 
 _GREEN, _RED = "#1a8f1a", "#c62020"  # of words; pure green is too pale to read
@@ -41,7 +39,7 @@ class Exhibit:
     fold: int
 
 
-def sheet(exhibits, title, notes) -> bytes:
+def sheet(exhibits, title, notes):
     """Draw the sheet.
 
     Parameters
@@ -54,20 +52,16 @@ def sheet(exhibits, title, notes) -> bytes:
 
     Returns
     -------
-    bytes
-        A PNG file.
+    matplotlib.figure.Figure
+        For `plots.png`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     aspects = [np.clip(e.image.shape[1] / e.image.shape[0], _NARROWEST, _WIDEST) for e in exhibits]
     widths = [_ROW * aspect for aspect in aspects]
     lines = notes.count("\n") + 1
     foot = _FOOT + 0.15 * lines
     width = max(_LEFT + sum(widths) + _GAP * (len(widths) - 1) + _MARGIN, 8.2)
     height = _HEAD + 2 * _ROW + _GAP + _CAPTIONS + foot
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = plots.blank(width, height)
 
     def place(x, y, w, h):
         axes = figure.add_axes((x / width, y / height, w / width, h / height))
@@ -106,9 +100,7 @@ def sheet(exhibits, title, notes) -> bytes:
         x += wide + _GAP
     _key(place(_LEFT, foot - 0.2, 1.6, 0.13), write, foot)
     write(_LEFT, foot - 0.36, notes, size=8, color="0.25", va="top", linespacing=1.35)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+    return figure
 
 
 def _key(axes, write, foot):

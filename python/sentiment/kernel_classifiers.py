@@ -2,9 +2,10 @@
 
 The weights of both are combinations of the training features, so n inner products an image say as much as the features,
 however many these are. Both fits are exact: they minimise what scikit-learn's ``SVC(kernel="linear")`` and
-``LogisticRegression`` minimise on the features as they are, unscaled.
+``LogisticRegression(solver="liblinear")`` minimise on the features as they are, unscaled.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,7 @@ C_GRID = tuple(2.0**exponent for exponent in paper.C_GRID_EXPONENTS)
 INTERIOR_STEPS = 200
 INTERIOR_TOLERANCE = 1e-12
 NEWTON_STEPS = 200
-NEWTON_TOLERANCE = 1e-7
-NEWTON_STALLED, NEWTON_ROUNDING = 10, 1e-4  # steps without progress, and how close is close enough then
+NEWTON_TOLERANCE = 1e-5  # of a step; what is left then is about its square
 
 
 class Fit(NamedTuple):
@@ -54,10 +54,7 @@ def svm_path(kernel, labels, penalties=C_GRID):
     """
     signs = _signs(labels)
     centred, means, scale = _centred(kernel)
-    # The images as points in as many dimensions as it takes, and a column of ones for the intercept.
-    values, vectors = np.linalg.eigh(centred)
-    kept = values > 1e-12 * values[-1]
-    points = np.column_stack([vectors[:, kept] * np.sqrt(values[kept]), np.ones(len(signs))])
+    points = np.column_stack([_points(centred)[0], np.ones(len(signs))])  # the ones are for the intercept
     fits, hard = [], False
     for penalty in penalties:
         if not hard:
@@ -93,8 +90,6 @@ def _svm(points, signs, penalty):
     steps : int
     converged : bool
     """
-    from scipy.linalg import cho_factor, cho_solve
-
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
     sides = np.array([[1], [-1]])  # rows of room and of its multipliers: from 0 and from C
@@ -115,19 +110,12 @@ def _svm(points, signs, penalty):
             break
         steepness = 1 / (multipliers / room).sum(0)
         weighted = points * np.sqrt(steepness)[:, None]
-        system = weighted.T @ weighted
-        system.flat[:: len(system) + 1] += penalised
-        unit = 1 / np.sqrt(system.diagonal())
-        system *= unit
-        system *= unit[:, None]
-        # Near the solution, rounding of its large parts can outweigh its small ones.
-        system.flat[:: len(system) + 1] += len(system) * np.finfo(float).eps
-        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        solved = _normal_equations(weighted, penalised)
         # Twice with one factor: straight for the solution, then, by how far that gets, along the path's bend.
         target = -room * multipliers
         for corrects in False, True:
             right = (sides * target / room).sum(0) - residual
-            of_weights = unit * cho_solve(factor, unit * (points.T @ (steepness * signs * right) + apart))
+            of_weights = solved(points.T @ (steepness * signs * right) + apart)
             of_room = sides * steepness * (right - signs * (points @ of_weights))
             of_multipliers = (target - multipliers * of_room) / room
             length = min(_longest(room, of_room), _longest(multipliers, of_multipliers))
@@ -146,65 +134,87 @@ def _longest(values, changes):
 
 
 def logistic_path(kernel, labels, penalties=C_GRID):
-    """L2-regularised logistic regression with a free intercept, for rising C, each from the one before.
+    """L2-regularised logistic regression whose intercept is penalised too, for rising C, each from the one before.
 
-    Minimises ½‖w‖² + C Σ log(1 + exp(-y f)), f = w·x + b, as scikit-learn's LogisticRegression does. At the minimum
-    w = Σ βᵢ xᵢ with βᵢ = C yᵢ σ(-yᵢ fᵢ), so Newton's method runs on the n numbers β and on b: with weights
-    W = C σ(f) σ(-f) a step solves (K + W⁻¹) β + b 1 = f + (gradient) / W and 1·β = 0, through the well-conditioned
-    I + √W K √W. A fit has converged where β and C y σ(-y f) agree to `NEWTON_TOLERANCE`, or as closely as rounding
-    lets them, if that is `NEWTON_ROUNDING`: one picture with both labels has two large β that cancel.
+    What scikit-learn's ``LogisticRegression(C=C, solver="liblinear")`` minimises, the authors' "Softmax": the intercept
+    is the weight of one more feature that is 1 everywhere. Minimises ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)),
+    f = w·x + b, by Newton's method. A fit has converged where the last step moved no score by more than
+    `NEWTON_TOLERANCE` of the largest (or of one); liblinear's own tolerance, 1e-4 of the first gradient, stops before.
+    Coefficients are not the multipliers here, but the shortest that give w.
 
     Parameters, returns
     -------------------
     As `svm_path`.
     """
-    from scipy.linalg import cho_factor, cho_solve
     from scipy.special import expit
 
-    signs = _signs(labels)
-    centred, means, scale = _centred(kernel)
-
-    def objective(beta, scores_of_beta, scores, penalty):
-        return beta @ scores_of_beta / 2 + penalty * np.logaddexp(0, -signs * scores).sum()
-
+    kernel, (negative, positive), rows = _merged(kernel, labels)
+    scale = np.trace(kernel) / len(kernel) + 1  # K/s with C·s is the same problem
+    points, back = _points((kernel + 1) / scale)
     fits = []
-    beta, intercept = np.zeros(len(signs)), 0.0
-    product = np.zeros(len(signs))  # K β
+    weights, scores = np.zeros(points.shape[1]), np.zeros(len(kernel))
     for penalty in (float(penalty) * scale for penalty in penalties):
-        best, best_step = np.inf, 0
-        for step in range(NEWTON_STEPS + 1):
-            scores = product + intercept
-            wrong = expit(-signs * scores)
-            pull = penalty * signs * wrong
-            error = np.abs(beta - pull).max() / np.abs(pull).max()
-            if error < best / 2:
-                best, best_step = error, step
-            stalled = step == NEWTON_STEPS or (error < NEWTON_ROUNDING and step - best_step >= NEWTON_STALLED)
-            if error <= NEWTON_TOLERANCE or stalled:
-                break
-            root = np.sqrt(penalty * wrong * (1 - wrong))
-            # √(σ(-yf) / σ(yf)) = exp(-yf/2), which stays exact where both the gradient and W vanish.
-            ratio = np.sqrt(penalty) * signs * np.exp(np.minimum(-signs * scores / 2, 300))
-            system = centred * root
-            system *= root[:, None]
-            system.flat[:: len(system) + 1] += 1
-            factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-            right = np.stack([root * scores + ratio, root], axis=1)
-            solved = root[:, None] * cho_solve(factor, right, check_finite=False)
-            new_intercept = solved[:, 0].sum() / solved[:, 1].sum()
-            change = solved[:, 0] - new_intercept * solved[:, 1] - beta
-            moved = centred @ change
-            shift = moved + new_intercept - intercept
-            before, slope = objective(beta, product, scores, penalty), change @ product - pull @ shift
+
+        def objective(weights, scores, penalty=penalty):
+            losses = positive * np.logaddexp(0, -scores) + negative * np.logaddexp(0, scores)
+            return weights @ weights / 2 + penalty * losses.sum()
+
+        for step in itertools.count(1):
+            odds = expit(scores), expit(-scores)
+            gradient = weights - points.T @ (penalty * (positive * odds[1] - negative * odds[0]))
+            steepness = penalty * (positive + negative) * odds[0] * odds[1]
+            change = -_normal_equations(points * np.sqrt(steepness)[:, None], 1)(gradient)
+            moved = points @ change
+            before, slope = objective(weights, scores), gradient @ change
             for length in 0.5 ** np.arange(30):
-                after = objective(beta + length * change, product + length * moved, scores + length * shift, penalty)
+                after = objective(weights + length * change, scores + length * moved)
                 if after <= before + 1e-4 * length * slope + 1e-13 * abs(before):
                     break
-            beta, intercept = beta + length * change, intercept + length * (new_intercept - intercept)
-            product = centred @ beta  # anew, so that rounding does not add up
-        coefficients = beta / scale
-        fits.append(Fit(coefficients, intercept - means @ coefficients, step, bool(error < NEWTON_ROUNDING)))
+            weights = weights + length * change
+            scores = points @ weights  # anew, so that rounding does not add up
+            converged = bool(np.abs(moved).max() <= NEWTON_TOLERANCE * max(1, np.abs(scores).max()))
+            if converged or step == NEWTON_STEPS:
+                break
+        coefficients = np.zeros(len(labels))
+        coefficients[rows] = back @ weights / scale
+        fits.append(Fit(coefficients, coefficients.sum(), step, converged))
     return fits
+
+
+def _merged(kernel, labels):
+    """Each picture once: the kernel of those, how often each has the label 0 and 1 (2, m), and their rows.
+
+    One with both labels has pulls that cancel, exactly only if they are one number.
+    """
+    norms = kernel.diagonal()
+    apart = norms[:, None] + norms - 2 * kernel
+    rows, which = np.unique((apart <= 1e-12 * norms.mean()).argmax(1), return_inverse=True)  # the first of its like
+    counts = np.zeros((2, len(rows)))
+    np.add.at(counts, (np.asarray(labels), which), 1)
+    return kernel[np.ix_(rows, rows)], counts, rows
+
+
+def _normal_equations(weighted, penalised):
+    """A function that solves (diag(penalised) + weightedᵀ weighted) x = right, (d,) for (d,)."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    system = weighted.T @ weighted
+    system.flat[:: len(system) + 1] += penalised
+    unit = 1 / np.sqrt(system.diagonal())
+    system *= unit
+    system *= unit[:, None]
+    # Near a solution, rounding of its large parts can outweigh its small ones.
+    system.flat[:: len(system) + 1] += len(system) * np.finfo(float).eps
+    factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+    return lambda right: unit * cho_solve(factor, unit * right, check_finite=False)
+
+
+def _points(kernel):
+    """The images as points in as many dimensions as it takes (n, d), and what turns weights there to coefficients."""
+    values, vectors = np.linalg.eigh(kernel)
+    kept = values > 1e-12 * values[-1]
+    lengths = np.sqrt(values[kept])
+    return vectors[:, kept] * lengths, vectors[:, kept] / lengths
 
 
 def _signs(labels):
@@ -214,7 +224,7 @@ def _signs(labels):
 def _centred(kernel):
     """The kernel of centred features with a mean diagonal of one, the kernel's column means, what it was divided by.
 
-    The intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
+    The SVM's intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
     """
     means = kernel.mean(0)
     centred = kernel - means - means[:, None] + means.mean()

@@ -17,6 +17,10 @@ CHOSEN = {  # selection -> how C was chosen: a few words for the title, a senten
     ),
 }
 _FINE_TUNED = "(The fold's net was fine-tuned on all of these, so they look easier than new images.)"
+_EARLIER = (
+    "Softmax is an earlier version's, whose intercept was not penalised; tools/analyze_layers.py fits it anew, the "
+    "authors' way."
+)
 _MEANS = {"image": "the mean image resized to the crop", "channels": "the channels' means"}
 
 
@@ -88,6 +92,7 @@ def _notes(summary, selection, sample):
         f"{net} Subtracted: {_MEANS[summary['mean_way']]}.",
         chosen,
         _convergence(summary),
+        *([] if "classifiers" in summary else [_EARLIER]),
     ]
 
 
@@ -95,7 +100,8 @@ def _net_title(summary):
     """What the layers are of."""
     if summary["arch"] == "source":
         return f"{paper.INITIALISATIONS.get(summary['init'], summary['init'])} as it is, not fine-tuned"
-    return f"{tables.net_title(summary['arch'], summary['init'])}, each fold's own"
+    variant = f" ({summary['variant']})" if summary.get("variant") else ""
+    return f"{tables.net_title(summary['arch'], summary['init'])}{variant}, each fold's own"
 
 
 def _convergence(summary):

@@ -1,23 +1,22 @@
 """Figure 6: training losses of several nets, raw and smoothed."""
 
-import io
 import math
 
 import numpy as np
 
+from sentiment import plots
 from sentiment.loss_curves import GUESSING
 
 _WIDTH = 10.0  # inches
 _HANDLE, _CHARACTER = 0.7, 0.085  # inches of a legend's entry: its line, and each letter
 _TOP, _ROW = 4.2, 1.75  # inches: the panel of all curves, a row of single ones
 _COLUMNS = 3
-_DPI = 150
 # Okabe and Ito's colours, which colour-blind readers tell apart, and two more; dashes tell the rest.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
-def draw(curves, title, notes="", tests=False) -> bytes:
+def draw(curves, title, notes="", tests=False):
     """Draw the curves: all smoothed ones in one panel, then each alone, raw and smoothed, where there are several.
 
     Parameters
@@ -30,18 +29,14 @@ def draw(curves, title, notes="", tests=False) -> bytes:
 
     Returns
     -------
-    bytes
-        A PNG file.
+    matplotlib.figure.Figure
+        For `plots.png`. The first axes are those of all curves.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     single = len(curves) > 1
     accuracies = tests and any("accuracy" in curve.tests for curve in curves.values())
     rows = math.ceil(len(curves) / _COLUMNS) if single else 0
     heights = [_TOP, *([_TOP * 0.6] if accuracies else []), *[_ROW] * rows]
-    figure = Figure(figsize=(_WIDTH, sum(heights) + 1.2), dpi=_DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = plots.blank(_WIDTH, sum(heights) + 1.2, layout="constrained")
     grid = figure.add_gridspec(len(heights), _COLUMNS, height_ratios=heights)
     styles = {name: _style(number) for number, name in enumerate(curves)}
     top = figure.add_subplot(grid[0, :])
@@ -62,9 +57,7 @@ def draw(curves, title, notes="", tests=False) -> bytes:
     figure.suptitle(title, size=13, weight="bold", x=0.01, ha="left")
     if notes:
         figure.supxlabel(notes, size=9, color="0.25", x=0.01, ha="left", linespacing=1.4)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
-    return png.getvalue()
+    return figure
 
 
 def _style(number):

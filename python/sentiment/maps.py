@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from sentiment import testing
-from sentiment.console import UserError
 from sentiment.files import write_whole
 from sentiment.paper import CLASSES, NEGATIVE, POSITIVE
 
@@ -87,19 +86,6 @@ def read(path, shape):
     except (OSError, ValueError, EOFError):
         return None
     return answer if answer.shape == (CLASSES, *shape) and answer.dtype == np.float32 else None
-
-
-def picture(path):
-    """An image file's pixels, (H, W, 3) uint8 RGB, as the camera stored them: an orientation tag is not applied."""
-    try:
-        encoded = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise UserError(f"{path} is not an image that can be decoded")
-    return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def overlay(image, answer):

@@ -1,7 +1,8 @@
 """The paper's Tables 1 to 6, filled from what runs found and set beside the paper's own numbers.
 
 A table is a function of a `study.Study` and returns the tables it makes, mostly one. A net that was not run has its
-row all the same: the paper's numbers, and nothing where this project's would stand.
+row all the same: the paper's numbers, and nothing where this project's would stand. One that the study leaves out, run
+or not, has none; and where all would be left out there is no table.
 """
 
 from dataclasses import replace
@@ -19,6 +20,8 @@ BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own s
 
 def table1(study):
     """Table 1: the layers of the fully convolutional net that the fine-tuned one becomes."""
+    if not study.shows("finetune", "caffenet"):
+        return []
     net = study.net("finetune", "caffenet")
     own = Path(net.rows[0]["path"]).with_name("deploy.prototxt") if net else None
     path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
@@ -34,26 +37,31 @@ def table2(study):
     """
     tuned = [net for net in study.usual if net.arch in ("finetune", "squeezenet")]
     shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
-    names = list(dict.fromkeys((net.arch, net.init) for net in shown)) or [("finetune", "caffenet")]
+    names = list(dict.fromkeys((net.arch, net.init) for net in shown))
+    subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
+    if not names:
+        if not study.shows("finetune", "caffenet", subsets[0]):
+            return []
+        names = [("finetune", "caffenet")]
     lines = [
         [
             "PCNN (from the paper, not run)",
-            *(published(paper.TABLE2["PCNN"][subset]["center"]) for subset in paper.SUBSETS),
+            *(published(paper.TABLE2["PCNN"][subset]["center"]) for subset in subsets),
         ]
     ]
     for way in results.WAYS:
         suffix = "" if way == "center" else " with oversampling"
-        of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in paper.SUBSETS}
+        of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in subsets}
         lines.append([f"CaffeNet{suffix}, paper", *map(published, of_paper.values())])
         for arch, init in names:
             name = net_title(arch, init) + suffix
-            found = {subset: study.score(arch, init, subset, way) for subset in paper.SUBSETS}
+            found = {subset: study.score(arch, init, subset, way) for subset in subsets}
             lines.append([f"{name}, here", *(score or NOTHING for score in found.values())])
             if (arch, init) == ("finetune", "caffenet") and not study.demo:
-                lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in paper.SUBSETS)])
-    header = ["net", *(SUBSET_TITLES[subset] for subset in paper.SUBSETS)]
-    shown = [(*name, subset) for name in names for subset in paper.SUBSETS]
-    notes = _notes(study, shown, beside=("finetune", "caffenet") in names)
+                lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in subsets)])
+    header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
+    shown_cells = [(*name, subset) for name in names for subset in subsets]
+    notes = _notes(study, shown_cells, beside=("finetune", "caffenet") in names)
     return [Table("table2", f"Table 2: {TITLE}", notes, header, lines, study.demo)]
 
 
@@ -64,7 +72,7 @@ def table3(study):
     """
     found = []
     for summary in study.layers:
-        name = f"{summary['arch']}-{summary['init']}"
+        name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
         own = (summary["subset"], name) == (FIVE, "finetune-caffenet")
         for selection in ("paper", "nested"):
             if selection in next(iter(summary["layers"].values()))["svm"]:
@@ -73,16 +81,17 @@ def table3(study):
                 notes = [*table.notes, *_trained(study, summary)]
                 found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
     tables = [table for _, table in sorted(found, key=lambda item: item[0])]
-    return tables if any(table.file == "table3" for table in tables) else [_table3_not_run(study), *tables]
+    own = any(table.file == "table3" for table in tables) or not study.shows("finetune", "caffenet")
+    return tables if own else [_table3_not_run(study), *tables]
 
 
 def table4(study):
     """Table 4: the ablated nets, and how many parameters fewer they have than the whole one."""
-    own = study.net("finetune", "caffenet")
-    divisor = own.choices["channels_divisor"] if own else 1
+    archs = [arch for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
+    divisor = next((net.choices["channels_divisor"] for arch in archs if (net := study.net(arch, "caffenet"))), 1)
     whole = nets.parameters("finetune", divisor)
     rows = []
-    for arch in ("finetune", *paper.TABLE4):
+    for arch in archs:
         counted = nets.parameters(arch, divisor)
         least = paper.TABLE4_FEWER_PARAMETERS.get(arch)
         rows.append(
@@ -97,10 +106,11 @@ def table4(study):
     header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
     notes = [
-        *_notes(study, [(arch, "caffenet", FIVE) for arch in ("finetune", *paper.TABLE4)]),
+        *_notes(study, [(arch, "caffenet", FIVE) for arch in archs]),
         f"Parameters: of nets {size}.",
     ]
-    return [Table("table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows, study.demo)]
+    title = f"Table 4: layers removed; {TITLE}, five-agree"
+    return [Table("table4", title, notes, header, rows, study.demo)] if rows else []
 
 
 def table5(study):
@@ -110,17 +120,17 @@ def table5(study):
         for net in study.usual
         if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
     ]
-    inits = list(dict.fromkeys([*paper.INITIALISATIONS, *others]))
+    own = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
+    inits = list(dict.fromkeys([*own, *others]))
     rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
     header = ["initialisation", *_both_ways(study)]
     notes = _notes(study, [("finetune", init, FIVE) for init in inits])
-    return [Table("table5", f"Table 5: {TITLE}, five-agree", notes, header, rows, study.demo)]
+    return [Table("table5", f"Table 5: {TITLE}, five-agree", notes, header, rows, study.demo)] if rows else []
 
 
 def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
-    names = [("fc9", init) for init in paper.TABLE6]
-    names += [("fc9-frozen", init) for init in paper.TABLE6]
+    names = [(arch, init) for arch in ("fc9", "fc9-frozen") for init in paper.TABLE6 if study.shows(arch, init)]
     names += [(net.arch, net.init) for net in study.usual if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
     names = list(dict.fromkeys(names))
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
@@ -129,7 +139,8 @@ def table6(study):
         "fc9-frozen: only the added layer learns. The paper proposes it and did not run it.",
     ]
     header = ["net", *_both_ways(study)]
-    return [Table("table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows, study.demo)]
+    title = f"Table 6: a layer added; {TITLE}, five-agree"
+    return [Table("table6", title, notes, header, rows, study.demo)] if rows else []
 
 
 def all_runs(study):
@@ -139,7 +150,7 @@ def all_runs(study):
         for net in study.nets
     ]
     header = ["net", "subset", *_both_ways(study)]
-    return [Table("runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows, study.demo)]
+    return [Table("runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows, study.demo)] if rows else []
 
 
 def seeds(study):
@@ -213,17 +224,21 @@ def _notes(study, shown, beside=True):
     beside : bool
         Differences from the paper are in it.
     """
+    keys = {one if isinstance(one, tuple) else (one.arch, one.init, one.subset) for one in shown}
     found = [study.net(*one) if isinstance(one, tuple) else one for one in shown]
+    apart = [net for net in study.nets if (net.arch, net.init, net.subset) in keys and net not in found]
+    others = ", ".join(f"{net.title} {SUBSET_TITLES[net.subset]}" for net in apart)
     deviation = f"The ± is the {'sample' if study.sample else 'population'} standard deviation."
     first, *more = departures.about(study, list(filter(None, found)))
-    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *more]
+    run_too = [f"Run with other choices too, which the table of all runs shows: {others}."] if others else []
+    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *more, *run_too]
 
 
 def _trained(study, summary):
-    """A note on how the nets of a layer analysis were trained, where that is not as usual."""
+    """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
     analysed = set(summary["weights"].values())
-    rows = [(net.title, row) for net in study.nets for row in net.rows if row["hashes"]["weights"] in analysed]
-    return departures.note(rows)
+    nets = [replace(net, rows=[row for row in net.rows if row["hashes"]["weights"] in analysed]) for net in study.nets]
+    return departures.about(study, [net for net in nets if net.rows])[1:]
 
 
 def _table3_not_run(study):

@@ -1,14 +1,16 @@
-"""Pictures from strangers: still JPEG, PNG and WebP files within limits, upright.
+"""Pictures as every command sees them: upright, by OpenCV, which is how Caffe's ImageData reads them for training.
 
-What a file says of itself is read before any pixel is decoded, so that a small file of enormous size is refused for
-nothing. Pixels come from OpenCV, as everywhere in this project.
+Those from strangers are still JPEG, PNG and WebP files within limits: what such a file says of itself is read before
+any pixel is decoded, so that a small file of enormous size is refused for nothing.
 """
 
+import functools
 import io
 
 import cv2
 import numpy as np
 
+from sentiment import verbose
 from sentiment.console import UserError
 
 MAX_BYTES = 20_000_000
@@ -16,16 +18,20 @@ MAX_PIXELS = 50_000_000  # what phones' largest cameras give; predicting takes 1
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIME_TYPES = tuple(f"image/{name.lower()}" for name in FORMATS)
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {  # its value -> what brings stored pixels upright (EXIF 2.3, 4.6.4 A)
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
-}
+_JPEG = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9" * 2**15  # what OpenCV takes for the end of a JPEG file that is cut short, not of its bytes
+
+
+def load(path) -> np.ndarray:
+    """The picture in a file of a data set: of any size, and of any kind that OpenCV decodes.
+
+    Returns and raises as `decode`.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _pixels(file.read(), str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def read(path) -> np.ndarray:
@@ -50,7 +56,8 @@ def decode(data, name="the picture"):
     Returns
     -------
     (H, W, 3) uint8 ndarray
-        RGB; turned upright where the camera noted how it was held; transparency is dropped, as Caffe drops it.
+        RGB; turned upright where the camera noted how it was held; transparency is dropped, as Caffe drops it. What is
+        missing of a JPEG that is cut short is grey.
 
     Raises
     ------
@@ -59,19 +66,34 @@ def decode(data, name="the picture"):
     """
     if len(data) > MAX_BYTES:
         raise UserError(f"{name} has more than {MAX_BYTES // 1_000_000} MB; save it smaller")
-    orientation = _look(data, name)
+    _look(data, name)
+    return _pixels(data, name)
+
+
+def _pixels(data, name):
+    image = _opencv(data)
+    if image is None and data.startswith(_JPEG) and (image := _opencv(data + _JPEG_END)) is not None:
+        _warn_cut_short(name)
+    if image is None:
+        raise UserError(f"{name} is damaged or no picture: OpenCV cannot decode it")
+    return np.ascontiguousarray(image[:, :, ::-1])
+
+
+def _opencv(data):
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        stored = None
-    if stored is None:
-        raise UserError(f"{name} is damaged: its pixels cannot be decoded")
-    return np.ascontiguousarray(_UPRIGHT.get(orientation, np.asarray)(stored)[:, :, ::-1])
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # no bytes at all, among others
+        return None
+
+
+@functools.cache
+def _warn_cut_short(name):
+    """Say so, once for each name."""
+    verbose.log.warning("%s is cut short: what is missing of the picture is grey; copy or download it again", name)
 
 
 def _look(data, name):
-    """The orientation that a file's head gives, once format and size are found right."""
+    """Find a file's format and size right, by its head."""
     from PIL import Image
 
     too_large = f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down"
@@ -80,9 +102,6 @@ def _look(data, name):
             width, height = image.size
             # Phones save JPEG with a second picture behind it (MPO), which is no animation.
             moves = image.format != "MPO" and getattr(image, "is_animated", False)
-            exif = Image.Exif()
-            exif.load(image.info.get("exif", b""))  # image.getexif() would decode a PNG first
-            orientation = exif.get(_ORIENTATION, 1)
     except Image.DecompressionBombError:
         raise UserError(too_large) from None
     except Exception:  # a crafted head makes Pillow raise nearly anything
@@ -91,4 +110,3 @@ def _look(data, name):
         raise UserError(too_large)
     if moves:
         raise UserError(f"{name} is an animation; give a still picture")
-    return orientation

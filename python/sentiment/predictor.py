@@ -75,7 +75,7 @@ class Predictor:
 
     def predict(self, pixels):
         """The prediction of a picture, (H, W, 3) uint8 RGB: to the last digit that of tools/evaluate.py."""
-        crops = testing.probabilities(self._net, testing.warp(self._net, _scaled(pixels), self._means))
+        crops = testing.probabilities(self._net, testing.warp(self._net, [testing.scaled(pixels)], self._means))
         return Prediction(crops[0, :, paper.POSITIVE])
 
     def map(self, pixels):
@@ -87,7 +87,7 @@ class Predictor:
             The net cannot be made fully convolutional.
         """
         size = self._convolutional.blobs[self._convolutional.inputs[0]].data.shape[2:]
-        warped = testing.warp(self._convolutional, _scaled(pixels), self._means, size)
+        warped = testing.warp(self._convolutional, [testing.scaled(pixels)], self._means, size)
         return next(maps.forward(self._convolutional, warped))
 
     @property
@@ -100,8 +100,3 @@ class Predictor:
         conversion = surgery.convert(surgery.read_definition(deploy), where=str(deploy))
         with stderr_to(os.devnull):
             return surgery.build(self._caffe, conversion, self._net)
-
-
-def _scaled(pixels):
-    """The picture as ``caffe.io.load_image`` gives it, alone in a list."""
-    return [np.divide(pixels, np.float32(255), dtype=np.float32)]

@@ -30,9 +30,9 @@ def others(run, iteration, state=True):
     """Paths of a run's snapshots but for one iteration's, and with ``state=False`` its solver state too."""
     found = []
     for path in run.folder.glob(f"{run.snapshot_prefix.name}_iter_*"):
-        # The engine may keep more beside a state, as .solverstate.streams.
-        match = re.fullmatch(r".*_iter_(\d+)\.(caffemodel|solverstate)(\..*)?", path.name)
-        if match and (int(match[1]) != iteration or (match[2] == "solverstate" and not state)):
+        # The engine may keep more beside a state, as .streams (.solverstate.streams before).
+        match = re.fullmatch(r".*_iter_(\d+)\.(caffemodel|solverstate|streams)(\..*)?", path.name)
+        if match and (int(match[1]) != iteration or (match[2] != "caffemodel" and not state)):
             found.append(path)
     return found
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from sentiment import layer_analysis, loss_curves, paper, results
 from sentiment.console import UserError
-from sentiment.tables import Score, net_title
+from sentiment.tables import Score, net_title, source
 
 _FOLLOWS = {"stepsize"}  # a choice that follows from a training list's length, so folds of one net may differ in it
 
@@ -20,6 +20,7 @@ class Net:
     Attributes
     ----------
     subset, arch, init : str
+        ``init`` is that of `tables.source`.
     choices : dict
         As its result.json files say.
     rows : list of dict
@@ -109,6 +110,8 @@ class Study:
         Sample standard deviations instead of the population's.
     root : path
         The folder of runs that all is from.
+    only : dict of str to list of str
+        Values of subset, arch or init that the nets were chosen by; empty where all are there.
     """
 
     dataset: str
@@ -117,6 +120,16 @@ class Study:
     layers: list
     sample: bool = False
     root: str | Path = "runs"
+    only: dict = field(default_factory=dict)
+
+    def of(self, only):
+        """The study of some nets only, ``only`` as above."""
+        nets = [net for net in self.nets if _fits(net.rows[0], only)]
+        return replace(self, nets=nets, layers=[one for one in self.layers if _fits(one, only)], only=only)
+
+    def shows(self, arch, init, subset="five_agrees"):
+        """Whether a net would be among these, had it been run: it was not left out by ``only``."""
+        return _fits({"arch": arch, "init": init, "subset": subset}, self.only)
 
     @property
     def rows(self):
@@ -164,6 +177,8 @@ def read(root, sample=False, **wanted) -> list[Study]:
     UserError
         No result.json there, or one that is wrong; two results of the same net, fold and seed.
     """
+    wanted = {key: value if isinstance(value, list) else [value] for key, value in wanted.items()}
+    only = {key: values for key, values in wanted.items() if key != "dataset"}
     rows = [row for row in results.collect(root) if _fits(row, wanted)]
     if not rows:
         raise UserError(
@@ -175,12 +190,12 @@ def read(root, sample=False, **wanted) -> list[Study]:
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
         layers = [summary for summary in summaries if summary["dataset"] == dataset]
-        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root))
+        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root, only))
     return studies
 
 
 def _fits(row, wanted):
-    return all(row[key] in value if isinstance(value, list) else row[key] == value for key, value in wanted.items())
+    return all(row[key] in values for key, values in wanted.items())
 
 
 def nets(rows):
@@ -188,7 +203,7 @@ def nets(rows):
     groups = {}
     for row in rows:
         choices = {key: value for key, value in row["choices"].items() if key not in _FOLLOWS}
-        variants = groups.setdefault((row["subset"], row["arch"], row["init"]), [])
+        variants = groups.setdefault((row["subset"], row["arch"], source(row)), [])
         group = next((group for known, group in variants if known == choices), None)
         if group is None:
             variants.append((choices, group := []))

@@ -92,8 +92,11 @@ def read_definition(path):
 
     from caffe.proto import caffe_pb2
 
+    text = read_text(path, errors="surrogateescape")  # comments may be in any encoding
+    if "\0" in text:
+        raise UserError(f"{path} is not a text file, so no net definition")
     try:
-        return text_format.Parse(read_text(path), caffe_pb2.NetParameter())
+        return text_format.Parse(text, caffe_pb2.NetParameter())
     except text_format.ParseError as error:
         raise UserError(f"{path} is no net definition: {error}") from error
 

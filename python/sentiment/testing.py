@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment import pictures
 from sentiment.console import UserError
 from sentiment.paper import IMAGE_SIZE
 
@@ -95,7 +96,7 @@ def warped(net, paths, means, where=str, size=(IMAGE_SIZE, IMAGE_SIZE)):
 
 
 def warp(net, images, means, size=(IMAGE_SIZE, IMAGE_SIZE)):
-    """Like `warped`, of images that are loaded: (H, W, 3) float32 RGB in [0, 1], as ``caffe.io.load_image`` gives."""
+    """Like `warped`, of images that are loaded: (H, W, 3) float32 RGB in [0, 1], as `scaled` gives."""
     import caffe
 
     name = net.inputs[0]
@@ -108,13 +109,17 @@ def warp(net, images, means, size=(IMAGE_SIZE, IMAGE_SIZE)):
         yield transformer.preprocess(name, image)
 
 
-def _loaded(paths, where):
-    import caffe
+def scaled(pixels):
+    """A picture, (H, W, 3) uint8 RGB, in float32 from 0 to 1, as ``caffe.io.load_image`` gives it."""
+    return np.divide(pixels, np.float32(255), dtype=np.float32)
 
+
+def _loaded(paths, where):
+    """The pictures in files as training saw them: ``caffe.io.load_image`` would not turn them upright."""
     for path in paths:
         try:
-            yield caffe.io.load_image(str(path))
-        except (OSError, RuntimeError, ValueError) as error:  # scikit-image's, under a real Caffe, differ by format
+            yield scaled(pictures.load(path))
+        except UserError as error:
             raise UserError(f"{where(path)}: {error}") from error
 
 

@@ -42,7 +42,7 @@ class Cluster:
             self.nodes[name] = subprocess.Popen(
                 [*command, "--object-store-memory=80000000"], env=self.environment, stdout=said, stderr=said
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while "Ray runtime started" not in log.read_text():
             assert self.nodes[name].poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
@@ -62,7 +62,7 @@ class Cluster:
         for node in self.nodes.values():
             node.terminate()
         for node in self.nodes.values():
-            node.wait(timeout=60)
+            node.wait(timeout=300)
         deadline = time.monotonic() + 30
         while any(Path(f"/proc/{process}").exists() for process in under) and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -56,6 +56,10 @@ def test_layers_of_each_fold_s_own_net(tool, trained, capfd):
     assert list(summary["layers"]) == LAYERS
     assert np.shape(summary["layers"]["conv1"]["softmax"]["accuracy"]["2"]) == (12,)
 
+    assert tool("analyze_layers", *analysing(trained, "--fold", 2)) == 0  # what is analysed already stays
+    assert json.loads((trained.folder().parent / "layers.json").read_text()) == summary
+    assert "Folds 1 2 only" in capfd.readouterr().out
+
 
 def test_what_is_done_stays_and_another_training_is_extracted_anew(tool, trained, capfd):
     extract, analyse = (

@@ -9,7 +9,7 @@ import pytest
 from test_errors import refused
 
 import caffe
-from sentiment import maps, nets, paper, results
+from sentiment import maps, nets, paper, pictures, results
 
 MEANS = np.array(paper.IMAGENET_MEANS_BGR)
 
@@ -120,8 +120,8 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
         fcn = caffe.Net(str(fold / "deploy_conv.prototxt"), str(fold / "snapshot_iter_2_conv.caffemodel"), caffe.TEST)
         image = tested.data / "images" / entry["image"]
         np.testing.assert_allclose(found, answer(fcn, crop(image, 451)), atol=1e-5)
-        overlay = maps.bordered(maps.overlay(maps.picture(image), found), entry["positive"])
-        np.testing.assert_array_equal(maps.picture(fold / "maps" / f"{entry['image']}.png"), overlay)
+        overlay = maps.bordered(maps.overlay(pictures.load(image), found), entry["positive"])
+        np.testing.assert_array_equal(pictures.load(fold / "maps" / f"{entry['image']}.png"), overlay)
     height, width = cv2.imread(str(sheet)).shape[:2]
     assert width > height > 600
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import caffe
-from caffe import cli
+from caffe import cli, resume
 from caffe.errors import CaffeError
 from caffe.formats import read_weights
 
@@ -117,7 +117,7 @@ def train(folder, monkeypatch, *args, at=""):
 
 
 def state(folder, iteration):
-    (path,) = (p for p in folder.glob(f"snap_iter_{iteration}.solverstate*") if p.suffix != ".streams")
+    (path,) = folder.glob(f"snap_iter_{iteration}.solverstate*")
     return path.name
 
 
@@ -215,14 +215,14 @@ def command(folder, *args, at=""):
 
 def newest(folder):
     """The newest solver state, or None."""
-    states = [p for p in folder.glob("snap_*.solverstate*") if p.suffix != ".streams"]
+    states = folder.glob("snap_*.solverstate*")
     return max(states, key=lambda path: int(re.search(r"_iter_(\d+)", path.name)[1]), default=None)
 
 
 def test_a_killed_training_goes_on_from_its_last_snapshot(tmp_path, monkeypatch, capfd):
     experiment(tmp_path, "Nesterov", "snapshot: 4", signals=True)
     killed = command(tmp_path, at="SIGKILL 17")  # two passes an iteration: in the ninth
-    assert killed.wait(timeout=120) == -signal.SIGKILL
+    assert killed.wait(timeout=300) == -signal.SIGKILL
     assert newest(tmp_path).name == state(tmp_path, 8) == "snap_iter_8.solverstate"
     assert train(tmp_path, monkeypatch, "-snapshot", state(tmp_path, 8)) == 0
     resumed = trained(tmp_path)
@@ -233,18 +233,18 @@ def test_a_killed_training_goes_on_from_its_last_snapshot(tmp_path, monkeypatch,
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seed"), [("SGD", 1), ("Adam", 2), ("AdaDelta", 3), ("RMSProp", 4)])
 def test_killed_again_and_again_at_any_moment(kind, seed, tmp_path):
-    whole = experiment(tmp_path / "whole", kind)
+    whole = experiment(tmp_path / "whole", kind, signals=True)
     assert command(whole).wait(timeout=300) == 0
-    folder = experiment(tmp_path / "killed", kind, "snapshot: 1")
+    folder = experiment(tmp_path / "killed", kind, "snapshot: 1", signals=True)
     chance = random.Random(seed)
-    deaths = []
+    deaths = [command(folder, at="SIGKILL 4").wait(timeout=300)]  # the others at moments that depend on the machine
     while (resume := newest(folder)) is None or resume.name != state(whole, LAST):
         process = command(folder, *(["-snapshot", resume.name] if resume else []))
         while process.poll() is None and newest(folder) == resume:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.02))
         process.send_signal(chance.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
-        deaths.append(process.wait(timeout=120))
+        deaths.append(process.wait(timeout=300))
         log = (folder / "log").read_text()
         over = log.endswith("Optimization Done.\n")  # a signal that comes after all work is done ends what is left
         assert deaths[-1] in (0, -signal.SIGKILL) or over, log[-2000:]
@@ -253,6 +253,27 @@ def test_killed_again_and_again_at_any_moment(kind, seed, tmp_path):
 
 
 # tools/train.py, stopped by signals
+
+# sends the tool's process a signal after one iteration: tool, signal, iteration, the tool's own options
+STOPPING = """
+import os
+import runpy
+import signal
+import sys
+from sentiment.progress import Progress
+
+_, tool, name, at, *options = sys.argv
+advance = Progress.advance
+
+def advance_and_stop(self, count, note=""):
+    advance(self, count, note)
+    if self.done == int(at):
+        os.kill(os.getpid(), signal.Signals[name])
+
+Progress.advance = advance_and_stop
+sys.argv = [tool, *options]
+runpy.run_path(tool, run_name="__main__")
+"""
 
 
 @pytest.mark.slow
@@ -263,18 +284,14 @@ def test_a_stopped_experiment_ends_with_the_weights_of_a_whole_one(name, root, t
     whole = tiny.runs.rename(tiny.runs.with_name("whole"))
     folder = tiny.folder()
     at = random.Random(name).randrange(31 if name == "SIGKILL" else 1, 44)  # a snapshot comes at 30
-    process = subprocess.Popen(
-        [sys.executable, str(root / "tools" / "train.py"), *options],
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPING, str(root / "tools" / "train.py"), name, str(at), *options],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=600,
+        check=False,
     )
-    while process.poll() is None:
-        if f"] Iteration {at} (" in ((folder / "train.log").read_text() if (folder / "train.log").exists() else ""):
-            process.send_signal(signal.Signals[name])
-            break
-        time.sleep(0.005)
-    assert process.wait(timeout=120) in (130, 143, -signal.SIGKILL)
+    assert ended.returncode == {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -signal.SIGKILL}[name]
     assert tool("train", *options) == 0
     log = (folder / "train.log").read_text()
     assert "Random streams and data positions restored" in log and "may differ" not in log
@@ -307,13 +324,26 @@ def resumed():
 
 
 def test_a_state_of_bvlc_caffe_resumes_and_says_what_it_lacks(stopped, capfd):
-    (stopped / "snap_iter_2.solverstate.streams").unlink()
+    (stopped / "snap_iter_2.streams").unlink()
     assert resumed().iter == 2
     assert "as in BVLC Caffe, random streams and data positions start anew" in capfd.readouterr().err
 
 
+def test_only_states_are_called_states(stopped):
+    beside = {path.name for path in stopped.glob("snap_iter_2.*")}
+    assert beside == {"snap_iter_2.caffemodel", "snap_iter_2.solverstate", "snap_iter_2.streams"}
+    assert resume.streams_path("a.solverstate/x_iter_3.solverstate.h5") == "a.solverstate/x_iter_3.streams"
+
+
+def test_streams_under_their_older_name_are_found(stopped, capfd):
+    (stopped / "snap_iter_2.streams").rename(stopped / "snap_iter_2.solverstate.streams")
+    resumed()
+    said = capfd.readouterr().err
+    assert "positions restored from snap_iter_2.solverstate.streams" in said and "start anew" not in said
+
+
 def test_another_number_of_threads_is_said(stopped, capfd):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     assert saved["threads"] == torch.get_num_threads() and saved["torch"] == torch.__version__
     resumed()
@@ -325,7 +355,7 @@ def test_another_number_of_threads_is_said(stopped, capfd):
 
 
 def test_another_precision_is_said(stopped, capfd):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps({**saved, "precision": "bf16"}))
     resumed()
@@ -354,9 +384,9 @@ def test_another_precision_is_said(stopped, capfd):
     ],
 )
 def test_streams_that_do_not_fit_are_one_error(stopped, change, said):
-    path = stopped / "snap_iter_2.solverstate.streams"
+    path = stopped / "snap_iter_2.streams"
     saved = json.loads(path.read_text())
     change(saved)
     path.write_text(json.dumps(saved))
-    with pytest.raises(CaffeError, match=f"(?s){said}.*(?i:remove).*snap_iter_2.solverstate.streams|streams.*{said}"):
+    with pytest.raises(CaffeError, match=f"(?s){said}.*(?i:remove).*snap_iter_2.streams|streams.*{said}"):
         resumed()

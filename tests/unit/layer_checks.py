@@ -1,29 +1,19 @@
 """One layer in a net of its own, forward and backward, against ``reference``."""
 
-import os
 import tempfile
 
 import numpy as np
 import reference
 from google.protobuf import text_format
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 import caffe
 from caffe.proto import caffe_pb2
 
-# the same examples at every run; HYPOTHESIS_PROFILE=thorough draws many more, and others each time
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
-
-def examples(n=20):
-    """Hypothesis settings for a property with ``n`` examples."""
-    return settings(
-        max_examples=n * 20 if THOROUGH else n,
-        derandomize=not THOROUGH,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+def examples(n):
+    """Hypothesis settings for a property with ``n`` examples, where the profile's usual number is 100."""
+    return settings(max_examples=n * settings.default.max_examples // 100)
 
 
 def build(text, phase=caffe.TEST, **kwargs):

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from layer_checks import examples
 
 from caffe.coord_map import AxisMismatchException, UndefinedMapException, coord_map, coord_map_from_to, crop
 from caffe.net_spec import layers as L
-
-TINY = settings(max_examples=50, deadline=None)
 
 
 def image(*shape):
@@ -52,7 +51,7 @@ def test_dilation_widens_the_kernel():
     assert coord_map_from_to(data, L.Convolution(data, kernel_size=3, dilation=4)) == (1, 1, -4)
 
 
-@TINY
+@examples(50)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2)), min_size=1, max_size=3))
 def test_averages_over_a_ramp_read_their_own_place(stack):
     """An averaging layer over values that are their own coordinates gives the coordinates its outputs lie at."""
@@ -67,7 +66,7 @@ def test_averages_over_a_ramp_read_their_own_place(stack):
     np.testing.assert_allclose(scale * places + shift, np.arange(places.size), atol=1e-6)
 
 
-@TINY
+@examples(50)
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
 def test_deconvolution_undoes_convolution(kernel, stride, pad):
     data = image()

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+import caffe.io
 import caffe.layers.array_data
 import caffe.layers.data
 from caffe import images
 from caffe.blob import Blob
 from caffe.errors import CaffeError
+from caffe.imageset import convert_imageset
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
 from caffe.rng import CRand, Stream, c_rand, global_stream, set_random_seed, shuffled
@@ -585,3 +587,93 @@ def test_dummy_data_zeroes_without_filler_and_knows_the_old_sizes():
 def test_dummy_data_refuses(params, message):
     with pytest.raises(CaffeError, match=message):
         Running(f"name: 'd' type: 'DummyData' top: 'a' top: 'b' dummy_data_param {{ {params} }}")
+
+
+# what HDF5 files hold
+
+
+def test_hdf5_rows_of_as_many_numbers_may_differ_in_shape(tmp_path):
+    for name, shape in ("a", (3,)), ("b", (3, 1)), ("c", (3, 1, 1)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["label"] = np.arange(3, dtype=f32).reshape(shape) + 10 * "abc".index(name)
+            file["data"] = np.arange(12, dtype=f32).reshape((3, 2, 2) if name == "a" else (3, 4))
+    (tmp_path / "list.txt").write_text("".join(f"{tmp_path}/{name}.h5\n" for name in "abc"))
+    running = hdf5_data(tmp_path, "batch_size: 9")
+    data, label = running.batch()
+    assert data.shape == (9, 2, 2) and np.array_equal(data[3:6], data[:3])
+    assert label.tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["label"], file["data"] = np.zeros((3, 1)), np.zeros((3, 5))
+    with pytest.raises(CaffeError, match=r"dataset data in .*b\.h5 has rows of \(5,\)"):
+        hdf5_data(tmp_path, "batch_size: 9").batch()
+
+
+def hdf5_of(tmp_path, values, **options):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("label", data=values, **options)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x.h5\n")
+    return hdf5_data(tmp_path, "batch_size: 2", tops="top: 'label'")
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "i1", "i2", ">i4", "i8", "u1", "u2", "u4", "u8"])
+def test_hdf5_integers_and_floats_of_any_width_are_read(dtype, tmp_path):
+    (label,) = hdf5_of(tmp_path, np.array([3, 100], dtype)).batch()
+    assert label.tolist() == [3, 100]
+
+
+def test_hdf5_numbers_beyond_float32_become_infinite(tmp_path):
+    assert hdf5_of(tmp_path, np.array([1e300, -1e300])).batch()[0].tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "dtype"),
+    [
+        ("ENUM", np.array([True, False]), None),
+        ("ENUM", np.array([0, 1]), h5py.enum_dtype({"no": 0, "yes": 1})),
+        ("STRING", np.array([b"1", b"22"]), None),
+        ("STRING", ["1", "22"], h5py.string_dtype()),
+        ("COMPOUND", np.array([1j, 2]), None),
+        ("COMPOUND", np.zeros(2, [("a", "f4"), ("b", "i4")]), None),
+        ("VLEN", [np.zeros(2), np.zeros(3)], h5py.vlen_dtype("f4")),
+        ("OPAQUE", np.zeros(2, "V8"), None),
+    ],
+)
+def test_hdf5_of_what_are_no_numbers_is_refused_by_its_class(kind, values, dtype, tmp_path):
+    if kind == "VLEN":
+        values, vectors = np.empty(2, object), values
+        values[:] = vectors
+    with pytest.raises(CaffeError, match=rf"H5T_{kind} in data set '/label' of .*x\.h5") as error:
+        hdf5_of(tmp_path, values, dtype=dtype)
+    assert "copy or download" not in str(error.value) and "\n" not in str(error.value)
+
+
+# pictures that are cut short
+
+
+def test_a_jpeg_that_is_cut_short_is_read_everywhere_and_warned_of_once(tmp_path, capfd):
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8), (80, 60))
+    whole = cv2.imencode(".jpg", picture)[1].tobytes()
+    for cut in 2, len(whole) // 3:
+        path = tmp_path / f"cut{cut}.jpg"
+        path.write_bytes(whole[:-cut])
+        expected = cv2.imread(str(path)).transpose(2, 0, 1)
+        (tmp_path / f"{cut}.txt").write_text(f"{path.name} 1\n{path.name} 2\n")
+        running = image_data(tmp_path, "batch_size: 1", source=f"{cut}.txt")
+        for _ in range(3):
+            np.testing.assert_array_equal(running.batch()[0][0], expected)
+        for name, encoded in ("plain", False), ("encoded", True):
+            database = str(tmp_path / f"{name}{cut}")
+            convert_imageset(
+                f"{tmp_path}/", f"{tmp_path}/{cut}.txt", database, encoded=encoded, encode_type="jpg" * encoded
+            )
+            running = Running(
+                "name: 'data' type: 'Data' top: 'data' top: 'label' "
+                f"data_param {{ source: '{database}' batch_size: 1 backend: LMDB }}"
+            )
+            for _ in range(3):
+                np.testing.assert_array_equal(running.batch()[0][0], expected)
+        loaded = caffe.io.load_image(path)
+        np.testing.assert_allclose(loaded[:, :, ::-1].transpose(2, 0, 1) * 255, expected, atol=1e-4)
+        said = [line for line in capfd.readouterr().err.splitlines() if "Premature end of JPEG file:" in line]
+        files = [f"{path};", f"'00000000_{path.name}'", f"'00000001_{path.name}'"]
+        assert len(said) == 3 and all(name in "".join(said) for name in files)

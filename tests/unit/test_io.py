@@ -1,5 +1,12 @@
 """Images, datums and blob protos, and the transformation into a net's input."""
 
+import functools
+import http.server
+import importlib.util
+import io
+import re
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -122,6 +129,62 @@ class TestLoadImage:
                 caffe.io.load_image(tmp_path / "text.jpg")
 
 
+class TestWhereImagesComeFrom:
+    """What scripts give to load_image: web_demo a URL's bytes, open_nsfw what Pillow wrote, others URLs."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        cv2.imwrite(str(tmp_path / "a.png"), RNG.integers(0, 255, (5, 4, 3), np.uint8))
+        return tmp_path / "a.png"
+
+    @pytest.fixture
+    def site(self, tmp_path):
+        handler = functools.partial(Quiet, directory=tmp_path)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+
+    def test_paths_files_and_urls_are_one_image(self, path, site):
+        expected = cv2.imread(str(path))[:, :, ::-1].astype(np.float32) / 255
+        written = io.BytesIO()
+        written.write(path.read_bytes())  # stands at its end, as after Pillow's save
+        with open(path, "rb") as file:
+            for source in str(path), path, bytes(path), written, file, path.as_uri(), f"{site}/a.png":
+                np.testing.assert_array_equal(caffe.io.load_image(source), expected)
+
+    def test_a_stream_that_cannot_go_back(self, path):
+        class Stream(io.RawIOBase):
+            def read(self, size=-1):
+                return path.read_bytes()
+
+        assert caffe.io.load_image(Stream()).shape == (5, 4, 3)
+
+    @pytest.mark.parametrize("source", ["{site}/none.png", "http://127.0.0.1:1/a.png", "http://[", "file:///none.png"])
+    def test_urls_that_lead_nowhere_are_one_sentence(self, source, site):
+        source = source.format(site=site)
+        for kind in OSError, CaffeError:  # scripts look for an IOError
+            with pytest.raises(kind, match=re.escape(source)) as error:
+                caffe.io.load_image(source)
+            assert "\n" not in str(error.value)
+
+    def test_a_url_of_too_many_bytes(self, path, site, monkeypatch):
+        monkeypatch.setattr(caffe.io, "_MAX_BYTES", 50)
+        with pytest.raises(CaffeError, match=r"a\.png has more than 50 bytes"):
+            caffe.io.load_image(f"{site}/a.png")
+
+    def test_text_is_no_image(self):
+        with pytest.raises(CaffeError, match="binary mode"):
+            caffe.io.load_image(io.StringIO("text"))
+        with pytest.raises(OSError, match="not an image"):
+            caffe.io.load_image(io.BytesIO(b"text"))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
 def as_scikit_image(image, size):
     """Bilinear at pixel centres with zeros around, by another implementation."""
     low, high = image.min(), image.max()
@@ -179,6 +242,49 @@ class TestResize:
         resized = caffe.io.resize_image(image, (11, 13))
         np.testing.assert_allclose(resized[::2, ::2], image, rtol=1e-6)
         np.testing.assert_allclose(resized[1], (resized[0] + resized[2]) / 2, rtol=1e-6)
+
+
+class TestScikitImagesResize:
+    """``caffe.io.resize``, which scripts use for pycaffe's import of it."""
+
+    @pytest.mark.parametrize("size", [(7, 40), (23, 11), (20, 31)])
+    def test_is_bilinear_with_a_zero_rim(self, size):
+        image = RNG.random((20, 31, 3))
+        stretched = (image - image.min()) / (image.max() - image.min())
+        np.testing.assert_allclose(caffe.io.resize(stretched, (*size, 3)), as_scikit_image(stretched, size), atol=1e-12)
+        np.testing.assert_allclose(caffe.io.resize(stretched, size)[:, :, 1], caffe.io.resize(stretched[:, :, 1], size))
+
+    def test_integers_become_fractions(self):
+        assert caffe.io.resize(np.array([[0, 51], [255, 51]], np.uint8), (2, 2)).tolist() == [[0, 0.2], [1, 0.2]]
+        assert caffe.io.resize(np.array([[7]], np.uint8), (1, 1, 1), preserve_range=True).tolist() == [[[7]]]
+        assert caffe.io.resize(np.array([[-128, 127]], np.int8), (1, 2)).tolist() == [[-1, 1]]
+
+    def test_what_lies_beyond_the_edge(self):
+        image = np.array([[0.0, 1.0]])
+        rim = [caffe.io.resize(image, (1, 4), mode=mode)[0, 3] for mode in ("constant", "nearest", "reflect")]
+        assert rim == [0.75, 1, 1]
+        assert caffe.io.resize(image, (1, 4), mode="constant", cval=1)[0, 0] == 0.25
+
+    def test_values_stay_in_the_images_range(self):
+        image = np.array([[0.0, 0.0, 0.8, 0.8, 0.8, 0.0, 0.0]])
+        assert caffe.io.resize(image, (1, 35), order=3).max() == 0.8
+        assert caffe.io.resize(image, (1, 35), order=3, clip=False).max() > 0.8
+
+    def test_another_number_of_channels_is_interpolated(self):
+        image = np.stack([np.zeros((4, 4)), np.ones((4, 4))], 2)
+        np.testing.assert_allclose(caffe.io.resize(image, (4, 4, 4))[1, 1], [0, 0.25, 0.75, 0])
+        assert caffe.io.resize(np.ones((4, 4)), (2, 2, 1)).shape == (2, 2, 1)
+
+
+def test_names_that_scripts_take_from_io():
+    assert caffe.io.np is np and caffe.io.zoom is ndimage.zoom and caffe.io.caffe_pb2 is caffe.proto.caffe_pb2
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        caffe.io.nothing  # noqa: B018
+    if importlib.util.find_spec("skimage"):
+        assert caffe.io.skimage.io.imread
+    else:
+        with pytest.raises(AttributeError, match="scikit-image"):
+            caffe.io.skimage  # noqa: B018
 
 
 class TestOversample:

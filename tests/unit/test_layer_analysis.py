@@ -15,7 +15,7 @@ from sentiment.folds import Fold
 from sentiment.runs import Run
 
 GRID = [0.03125, 1.0, 32.0]
-PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="newton-cholesky", tol=1e-9)}
+PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="liblinear", tol=1e-9)}
 COUNT = 50
 
 
@@ -160,6 +160,36 @@ def test_other_features_are_analysed_anew(tmp_path):
     analysis(tmp_path, nested=False).run()
     make_run(tmp_path, {"conv1": LAYERS["conv1"] + 1}, weights="other")
     assert len(analysis(tmp_path, nested=False).todo) == 5
+
+
+def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path):
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]})
+    work = analysis(tmp_path, nested=False)
+    work.run()
+    summary = work.write()
+    assert layer_analysis.is_current(work.path)
+    assert "earlier version" not in layer_table.table(summary, "paper").markdown()
+    parts = [run.folder / layer_analysis.PART for run in work.runs.values()]
+    for path in parts:
+        part = json.loads(path.read_text())
+        del part["made_from"]["classifiers"]
+        path.write_text(json.dumps(part))
+    work.path.write_text(json.dumps({key: value for key, value in summary.items() if key != "classifiers"}))
+    assert not layer_analysis.is_current(work.path)
+    [old] = layer_analysis.collect(tmp_path)
+    assert "earlier version" in layer_table.table(old, "paper").markdown()
+    assert len(analysis(tmp_path, nested=False).todo) == 5
+
+
+def test_the_folds_that_are_analysed_already(tmp_path):
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]})
+    which = tmp_path, "five_agrees", "finetune", "caffenet"
+    assert layer_analysis.analysed(*which) == []
+    analysis(tmp_path, nested=False, folds=(2, 4)).run()
+    assert layer_analysis.analysed(*which, nested=False) == [2, 4]
+    assert layer_analysis.analysed(*which) == []
+    (Run(*which, 4).folder / features.FILE).unlink()
+    assert layer_analysis.analysed(*which, nested=False) == [2]
 
 
 def test_too_few_images_of_a_class(tmp_path):

@@ -193,7 +193,7 @@ def test_what_loses_its_bottom_in_place_is_refused(kind):
         build(inputs + layer("l", "x" if kind == "LRN" else "x z", "x", f"type: '{kind}'"))
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(2, 5), st.booleans(), st.booleans(), kinds)
 def test_prelu(seed, shape, shared, in_place, kind):
     check(
@@ -441,7 +441,7 @@ def test_batch_norm(seed, shape, phase, in_place, data):
 # probabilities and losses
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(), st.booleans(), st.data())
 def test_softmax(seed, shape, in_place, data):
     axis = data.draw(axes(len(shape)))
@@ -500,7 +500,7 @@ def test_euclidean_loss(seed, shape):
     check("type: 'EuclideanLoss'", [values(seed, shape), values(seed + 1, other)])
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(2, 4), maybe(st.sampled_from(["L1", "L2"])), kinds, st.booleans())
 def test_hinge_loss(seed, shape, norm, kind, flat):
     classes = math.prod(shape[1:])
@@ -545,7 +545,7 @@ def test_argmax(seed, shape, data):
 # joining, cutting, moving
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(1, 4), st.integers(1, 4), st.data())
 def test_concat(seed, shape, count, data):
     axis = data.draw(axes(len(shape)))
@@ -557,7 +557,7 @@ def test_concat(seed, shape, count, data):
     check(f"type: 'Concat' concat_param {{ {text} }}", bottoms)
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(1, 4), st.integers(1, 4), st.data())
 def test_slice(seed, shape, tops, data):
     axis = data.draw(axes(len(shape)))
@@ -590,7 +590,7 @@ def test_eltwise(seed, shape, count, operation, data):
     check(f"type: 'Eltwise' eltwise_param {{ {text} }}", bottoms)
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(1, 5), st.data())
 def test_flatten(seed, shape, data):
     first = data.draw(axes(len(shape)))
@@ -632,7 +632,7 @@ def test_a_zero_of_reshape_copies_an_axis_that_is_not_replaced_too():
     check("type: 'Reshape' reshape_param { axis: 0 num_axes: 1 shape { dim: [2, 0] } }", [values(0, (6, 3, 2))])
 
 
-@examples()
+@examples(20)
 @given(seeds, shapes(1, 4), st.data())
 def test_crop(seed, shape, data):
     ndim = len(shape)

@@ -4,7 +4,7 @@ import made_up
 import numpy as np
 import pytest
 
-from sentiment import console, loss_curves, loss_figure
+from sentiment import console, loss_curves, loss_figure, plots
 from sentiment.loss_curves import GUESSING, Curve
 
 
@@ -91,9 +91,53 @@ def test_the_table_names_what_was_not_run_and_what_does_not_converge():
     assert rows["c"][2] == "does not converge"
 
 
+def lines(axes):
+    """What is plotted: (label, colour, dashes, x, y) a line."""
+    return [
+        (line.get_label(), line.get_color(), line.get_linestyle(), line.get_xdata(), line.get_ydata())
+        for line in axes.get_lines()
+    ]
+
+
 @pytest.mark.parametrize("count", [1, 2, 12])
-def test_the_figure_takes_any_number_of_curves_and_is_the_same_again(count):
+def test_the_figure_has_every_curve_among_all_and_alone(count):
     curves = {f"net {number}": curve(made_up.falling(40, 0.1 + 0.02 * number)) for number in range(count)}
     curves["net 0"].losses[3] = np.nan
-    png = loss_figure.draw(curves, "Training loss")
-    assert png.startswith(b"\x89PNG") and png == loss_figure.draw(curves, "Training loss")
+    figure = loss_figure.draw(curves, "Training loss", "Notes")
+    together, *alone = figure.get_axes()
+    found = {label: (x, y, colour, dashes) for label, colour, dashes, x, y in lines(together) if label in curves}
+    assert list(found) == list(curves)
+    assert [text.get_text() for text in together.get_legend().get_texts()] == list(curves)
+    assert len({(colour, str(dashes)) for _, _, colour, dashes in found.values()}) == count  # each has its own look
+    for name, (x, y, *_) in found.items():
+        np.testing.assert_array_equal(x, curves[name].iterations)
+        np.testing.assert_array_equal(y, curves[name].smoothed)
+    assert (figure.get_suptitle(), figure.get_supxlabel()) == ("Training loss", "Notes")
+
+    assert [axes.get_title("left") for axes in alone] == (list(curves) if count > 1 else [])
+    for axes, (name, expected) in zip(alone, curves.items(), strict=False):
+        colour = found[name][2]
+        own = [y for _, line_colour, _, _, y in lines(axes) if line_colour == colour and len(y) == 40]
+        assert any(np.array_equal(y, expected.losses, equal_nan=True) for y in own)
+        assert any(np.array_equal(y, expected.smoothed, equal_nan=True) for y in own)
+        assert axes.get_ylim() == together.get_ylim() and axes.get_xlim() == together.get_xlim()
+        at = expected.converged_at  # none of the first, whose NaN leaves it without a final loss
+        assert [text.get_text() for text in axes.texts] == [f"converged at {at}" if at else "does not converge"]
+    assert plots.png(figure).startswith(b"\x89PNG")
+
+
+def test_the_figure_says_what_does_not_converge_and_lets_no_spike_set_the_scale():
+    curves = {"a": curve([0.9] * 60), "b": curve([*made_up.falling(399), 500.0])}
+    together, first, _ = loss_figure.draw(curves, "Training loss").get_axes()
+    assert "does not converge" in [text.get_text() for text in first.texts]
+    assert together.get_ylim()[0] == 0 and GUESSING < together.get_ylim()[1] < 2
+
+
+def test_outputs_of_the_test_net_are_drawn_on_demand():
+    tested = Curve(
+        np.arange(40), np.array(made_up.falling(40)), {"loss": ([10, 20], [0.6, 0.5]), "accuracy": ([10], [0.75])}
+    )
+    assert len(loss_figure.draw({"a": tested}, "").get_axes()) == 1
+    losses, accuracies = loss_figure.draw({"a": tested}, "", tests=True).get_axes()
+    assert [(list(x), list(y)) for label, _, _, x, y in lines(losses) if label == "a, test"] == [([10, 20], [0.6, 0.5])]
+    assert [(list(x), list(y)) for _, _, _, x, y in lines(accuracies)] == [([10], [0.75])]

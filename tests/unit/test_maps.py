@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import maps
-from sentiment.console import UserError
+from sentiment import maps, pictures
 
 NET = """
 name: "places"
@@ -102,18 +101,9 @@ def test_pictures_are_written_and_read_as_rgb(tmp_path):
     image = np.zeros((4, 5, 3), np.uint8)
     image[..., 0] = 200
     maps.save_picture(tmp_path / "folder" / "red.png", image)
-    np.testing.assert_array_equal(maps.picture(tmp_path / "folder" / "red.png"), image)
+    np.testing.assert_array_equal(pictures.load(tmp_path / "folder" / "red.png"), image)
     cv2.imwrite(str(tmp_path / "grey.jpg"), np.full((4, 5), 77, np.uint8))
-    assert (maps.picture(tmp_path / "grey.jpg") == 77).all()
-
-
-def test_a_file_that_is_no_picture(tmp_path):
-    for content in b"", b"no picture":
-        (tmp_path / "a.jpg").write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.jpg is not an image"):
-            maps.picture(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"cannot read .*nowhere\.jpg"):
-        maps.picture(tmp_path / "nowhere.jpg")
+    assert (pictures.load(tmp_path / "grey.jpg") == 77).all()
 
 
 def test_what_is_said_of_differences():

@@ -324,3 +324,31 @@ def test_wrong_definitions_are_one_sentence(write, text, said):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RuntimeError, match="absent.prototxt"):
         caffe.Net(str(tmp_path / "absent.prototxt"), caffe.TEST)
+
+
+def test_parameters_in_the_definition_are_taken_and_logged(write, capfd):
+    text = """
+layer { name: 'x' type: 'DummyData' top: 'x' dummy_data_param { shape { dim: 1 dim: 1 } data_filler { value: 1 } } }
+layer { name: 'ip' type: 'InnerProduct' bottom: 'x' top: 'y' inner_product_param { num_output: 1 }
+  blobs { shape { dim: 1 dim: 1 } data: 3 } blobs { shape { dim: 1 } data: 4 } }
+"""
+    assert caffe.Net(write(text), caffe.TEST).forward()["y"] == 7
+    assert capfd.readouterr().err.count("inner_product_layer.cpp:24] Skipping parameter initialization\n") == 1
+
+
+def test_hooks_are_called_for_layers_without_backward_too(net):
+    order = []
+    net.before_backward(lambda i: order.append(("before", i)))
+    net.after_backward(lambda i: order.append(("after", i)))
+    net.forward()
+    net.backward()
+    assert order == [(when, i) for i in reversed(range(len(net.layers))) for when in ("before", "after")]
+
+
+def test_a_definition_with_debug_info_logs_its_passes(write, capfd):
+    net = caffe.Net(write("debug_info: true\n" + SIMPLE), caffe.TRAIN)
+    net.forward()
+    net.backward()
+    said = capfd.readouterr().err
+    assert "[Forward] Layer conv, top blob conv data: " in said and "[Backward] Layer conv, param blob 1 diff: " in said
+    assert "All net params" not in said  # a part of a pass, which is what pycaffe runs, has no such line

@@ -1,5 +1,7 @@
 """The paper's tables say what result.json files say, beside the paper's numbers, and nothing of what was not run."""
 
+from dataclasses import replace
+
 import made_up
 import pytest
 
@@ -116,6 +118,34 @@ def test_seeds_are_averaged_and_their_distribution_shown():
     assert [cell.text() for cell in (score, lowest, highest, published)] == [".840±.020", ".820", ".860", ".817±.038"]
 
 
+def test_runs_that_a_table_does_not_show_are_named_below_it():
+    """A variant, and the smaller of two nets that differ in a choice."""
+    rows = [*FIVE, made_up.result(1, 0.1, base_lr=0.1), made_up.result(1, 0.2, variant="plain")]
+    rows += [made_up.result(1, 0.3, "four_agrees", arch="fc6-2", variant="other")]
+    for make in paper_tables.table2, paper_tables.table4, paper_tables.table5:
+        [table] = make(of(rows))
+        (said,) = (note for note in table.notes if "table of all runs" in note)
+        assert "CaffeNet (base_lr 0.1) five-agree, CaffeNet (plain) five-agree" in said and "fc6-2" not in said
+    assert not any("table of all runs" in note for note in paper_tables.all_runs(of(rows))[0].notes)
+
+
+def test_nets_that_are_left_out_have_no_rows():
+    whole = of([*FIVE, *(made_up.result(1, 0.7, arch=arch) for arch in ("fc7-2", "fc9"))])
+    cut = whole.of({"arch": ["fc7-2"]})
+    assert list(lines(paper_tables.table4(cut))) == ["CaffeNet fc7-2"]
+    assert paper_tables.table2(cut) == paper_tables.table5(cut) == paper_tables.table6(cut) == []
+    assert paper_tables.table3(cut) == catalogue.TABLES["claims"](cut) == []
+    assert list(lines(paper_tables.table6(whole.of({"arch": ["fc9"]})))) == ["CaffeNet fc9", "MVSO [EN] fc9"]
+    four = whole.of({"subset": ["four_agrees"]})
+    assert [table.header for table in paper_tables.table2(four)] == [["net", "four-agree"]]  # not run, and not left out
+    assert paper_tables.table5(four) == []
+
+
+def test_parameters_are_of_the_nets_shown_where_the_whole_one_is_left_out():
+    cut = of([made_up.result(1, 0.8, arch="fc7-2", channels_divisor=8)]).of({"arch": ["fc7-2"]})
+    assert "1/8 of the channels" in paper_tables.table4(cut)[0].markdown()
+
+
 def test_a_training_that_departs_on_purpose_stays_out_of_the_paper_s_tables():
     fast = [made_up.result(1, 0.5, arch="fc6-2", base_lr=0.001, variant="lr0.001")]
     slow = [made_up.result(fold, 0.7, arch="fc6-2", base_lr=0.0001, variant="") for fold in paper.FOLDS]
@@ -145,9 +175,7 @@ def test_trainings_that_are_not_as_long_as_the_paper_s_are_named():
     short = trained(*((row, {"iterations": 5}) for row in FIVE))
     for table in (paper_tables.table2(of(short)), paper_tables.table5(of(short)), paper_tables.all_runs(of(short))):
         assert "Not trained as usual: all nets: iterations 5." in table[0].notes
-    one = trained(
-        *((row, {}) for row in FIVE[:4]), (FIVE[4], {"iterations": 165}), (FIVE[3] | {"seed": 2}, {"iterations": 1})
-    )
+    one = trained(*((row, {}) for row in FIVE[:4]), (FIVE[4], {}), (FIVE[3] | {"seed": 2}, {"iterations": 1}))
     assert "Not trained as usual: CaffeNet five-agree fold 4: iterations 1." in paper_tables.table2(of(one))[0].notes
 
 
@@ -186,6 +214,17 @@ def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path,
     for table in catalogue.TABLES[name](found):
         assert table.notes[0].startswith(f"Data set: deepsent, runs in {tmp_path}.")
         assert any(note.startswith("Not trained as usual: ") for note in table.notes)
+
+
+def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others():
+    usual = [{**row, "hashes": {"weights": f"w{row['fold']}"}} for row in FIVE]
+    short = [{**row, "iterations": 5, "hashes": {"weights": "other"}} for row in trained(*((row, {}) for row in FIVE))]
+    rows = trained(*((row, {}) for row in usual)) + [{**row, "seed": 2} for row in short]
+    layers = made_up.layers("caffenet") | {"weights": {str(fold): f"w{fold}" for fold in paper.FOLDS}}
+    for weights, said in ((layers["weights"], 0), ({"1": "other"}, 1)):
+        found = replace(of(rows), layers=[{**layers, "weights": weights}])
+        notes = paper_tables.table3(found)[0].notes
+        assert sum("iterations 5" in note for note in notes) == said
 
 
 def test_the_data_sets_own_note_stands_below_its_tables():

@@ -7,9 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from sentiment import maps, pictures
+import caffe
+from sentiment import pictures, testing
 from sentiment.console import UserError
 
 RNG = np.random.default_rng(0)
@@ -45,10 +46,60 @@ def test_lossless_pictures_come_back_as_they_were(kind):
     np.testing.assert_array_equal(pictures.decode(encoded(PIXELS, kind, lossless=True)), PIXELS)
 
 
-def test_a_jpeg_is_what_the_rest_of_the_project_decodes(tmp_path):
+def test_a_picture_of_a_data_set_may_be_of_any_kind(tmp_path):
+    for kind in "BMP", "TIFF", "PNG":
+        (tmp_path / "a.jpg").write_bytes(encoded(PIXELS, kind))
+        np.testing.assert_array_equal(pictures.load(tmp_path / "a.jpg"), PIXELS)
+    for content in b"", b"no picture":
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.jpg is damaged or no picture"):
+            pictures.load(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"cannot read .*nowhere\.jpg"):
+        pictures.load(tmp_path / "nowhere.jpg")
+
+
+def trained_on(path):
+    """The picture as an ImageData layer gives it to a training, (H, W, 3) RGB."""
+    (path.parent / "list.txt").write_text(f"{path} 1\n")
+    (path.parent / "net.prototxt").write_text(
+        "layer { name: 'data' type: 'ImageData' top: 'data' top: 'label' "
+        f"image_data_param {{ source: '{path.parent}/list.txt' batch_size: 1 }} }}"
+    )
+    net = caffe.Net(str(path.parent / "net.prototxt"), caffe.TRAIN)
+    return net.forward()["data"][0].transpose(1, 2, 0)[:, :, ::-1]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_command_sees_the_picture_upright_as_training_does(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
     path = tmp_path / "a.jpg"
-    path.write_bytes(encoded(PIXELS, "JPEG"))
-    np.testing.assert_array_equal(pictures.read(path), maps.picture(path))
+    path.write_bytes(encoded(RNG.integers(0, 255, (24, 40, 3), np.uint8), "JPEG", exif=exif))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    assert upright.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    np.testing.assert_array_equal(trained_on(path), upright)
+    np.testing.assert_array_equal(pictures.load(path), upright)
+    np.testing.assert_array_equal(pictures.read(path), upright)
+    (tmp_path / "deploy.prototxt").write_text(
+        "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }"
+    )
+    net = caffe.Net(str(tmp_path / "deploy.prototxt"), caffe.TEST)
+    size = upright.shape[:2]
+    (evaluated,) = testing.warped(net, [path], np.zeros(3), size=size)  # evaluation, features and maps
+    (predicted,) = testing.warp(net, [testing.scaled(pictures.read(path))], np.zeros(3), size)
+    for found in evaluated, predicted:
+        np.testing.assert_allclose(found.transpose(1, 2, 0)[:, :, ::-1], upright, atol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [2, 1000])
+def test_a_jpeg_that_is_cut_short_is_what_training_sees(cut, tmp_path, caplog):
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(RNG.integers(0, 255, (40, 60, 3), np.uint8), "JPEG")[:-cut])
+    expected = trained_on(path)
+    for _ in range(2):
+        np.testing.assert_array_equal(pictures.load(path), expected)
+        np.testing.assert_array_equal(pictures.read(path), expected)
+    assert len(caplog.records) == 1 and "cut.jpg" in caplog.text
 
 
 def test_transparency_is_dropped_and_grey_becomes_three_channels():
@@ -61,8 +112,6 @@ def test_transparency_is_dropped_and_grey_becomes_three_channels():
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright_as_pillow_turns_it(kind, orientation):
-    from PIL import ImageOps
-
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(PIXELS, kind, lossless=True, exif=exif)

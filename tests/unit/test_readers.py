@@ -1,5 +1,6 @@
 """Readers under damaged and hostile files: taken or refused in one sentence, quickly, in little memory."""
 
+import io
 import tracemalloc
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_checks import examples
+from PIL import Image
 from reader_targets import TARGETS, refused, seeds
 
 from caffe.errors import CaffeError
@@ -116,3 +118,75 @@ def test_a_table_may_be_compressed_but_no_bomb(tmp_path):
     assert read_tables(tmp_path / "t.h5", ["zeros"])[0].shape == (3000, 100)
     with pytest.raises(CaffeError, match=r"t.h5.*'/vast' claims more numbers than the file can hold"):
         read_tables(tmp_path / "t.h5", ["vast"])
+
+
+def pictures_cut_short():
+    """JPEGs without their ends: plain and progressive, of four channels, to the last bytes and down to the head."""
+    pixels = cv2.resize(np.random.default_rng(0).integers(0, 255, (15, 20, 3), np.uint8), (80, 60))
+    plain, progressive, cmyk = (io.BytesIO() for _ in range(3))
+    Image.fromarray(pixels).save(plain, "JPEG", quality=90)
+    Image.fromarray(pixels).save(progressive, "JPEG", progressive=True)
+    Image.fromarray(pixels).convert("CMYK").save(cmyk, "JPEG")
+    for kind, file in ("plain", plain), ("progressive", progressive), ("cmyk", cmyk):
+        whole = file.getvalue()
+        for part in 1, 2, len(whole) // 3, len(whole) // 2:
+            yield pytest.param(whole[:-part], id=f"{kind}-{part}")
+    whole = plain.getvalue()
+    yield pytest.param(whole[: whole.index(b"\xff\xda") + 14], id="no pixels")
+    yield pytest.param(progressive.getvalue()[:700], id="in the middle of a table")
+    yield pytest.param(whole[:-2] + bytes(50), id="garbage for the end")
+    yield pytest.param(whole + b"garbage" * 9, id="garbage behind the end")
+
+
+@pytest.mark.parametrize("color", [True, False, None])
+@pytest.mark.parametrize("content", list(pictures_cut_short()))
+def test_a_jpeg_that_is_cut_short_is_what_opencv_reads_from_its_file(content, color, tmp_path):
+    path = tmp_path / "cut.png"  # whatever it is called
+    path.write_bytes(content)
+    flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
+    expected = cv2.imread(str(path), flag)
+    np.testing.assert_array_equal(decode(content, color), expected.reshape(*expected.shape[:2], -1))
+
+
+def pictures_of_all_kinds():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (12, 16, 3), np.uint8)
+    for kind in "png", "jpg", "bmp", "webp", "tiff", "gif":
+        yield pytest.param(cv2.imencode(f".{kind}", pixels)[1].tobytes(), id=kind)
+    for name, values in (
+        ("grey", pixels[:, :, 0]),
+        ("alpha", rng.integers(0, 255, (12, 16, 4), np.uint8)),
+        ("16 bits", rng.integers(0, 65535, (12, 16, 3), np.uint16)),
+        ("16 bits grey", rng.integers(0, 65535, (12, 16), np.uint16)),
+    ):
+        yield pytest.param(cv2.imencode(".png", values)[1].tobytes(), id=name)
+        yield pytest.param(cv2.imencode(".tiff", values)[1].tobytes(), id=f"{name} tiff")
+    for mode in "1", "P", "LA":
+        file = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(file, "PNG")
+        yield pytest.param(file.getvalue(), id=mode)
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("CMYK").save(file, "JPEG")
+    yield pytest.param(file.getvalue(), id="CMYK")
+
+
+@pytest.mark.parametrize("cut", [0, 30], ids=["whole", "cut"])
+@pytest.mark.parametrize("color", [True, False, None])
+@pytest.mark.parametrize("content", list(pictures_of_all_kinds()))
+def test_pictures_of_all_kinds_are_what_opencv_reads_from_their_files(content, color, cut, tmp_path):
+    content = content[: len(content) - cut]
+    path = tmp_path / "a.jpg"  # whatever it is called
+    path.write_bytes(content)
+    flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
+    expected = cv2.imread(str(path), flag)
+    found = decode(content, color)
+    if expected is None:
+        assert found is None
+    else:
+        np.testing.assert_array_equal(found, expected.reshape(*expected.shape[:2], -1))
+
+
+def test_a_photograph_of_which_little_is_left():
+    flat = cv2.imencode(".jpg", np.full((3000, 4000, 3), 128, np.uint8))[1].tobytes()
+    assert decode(flat[:2000]).shape == (3000, 4000, 3)
+    assert decode(flat[:100]) is None

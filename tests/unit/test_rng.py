@@ -4,10 +4,11 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from layer_checks import examples
 
-from caffe import ziggurat
+from caffe import rng, ziggurat
 from caffe.errors import CaffeError
 from caffe.rng import (
     CRand,
@@ -153,6 +154,28 @@ def test_global_stream_is_one_per_thread_and_seeded_by_chance_until_told():
     assert global_stream().word() == Stream(11).word()
 
 
+CALLS = st.tuples(st.sampled_from(["words", "words_ahead", "word", "mark", "state"]), st.integers(0, 700))
+
+
+@given(st.lists(CALLS, max_size=12))
+@examples(60)
+def test_words_drawn_ahead_are_those_drawn_in_time(calls):
+    plain, ahead = Stream(7), Stream(7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rng, "BLOCK", 150)
+        for call, n in calls:
+            if call == "word":
+                assert ahead.word() == plain.word()
+            elif call == "mark":
+                mark = ahead.mark()
+                ahead.words_ahead(n)
+                ahead.rewind(mark)
+            elif call == "state":
+                assert ahead.state() == plain.state()
+            else:
+                np.testing.assert_array_equal(getattr(ahead, call)(n), plain.words(n))
+
+
 @pytest.mark.parametrize(("seed", "n"), [(1, 30000), (2, 1), (3, 0), (4, 17)])
 def test_gaussian_equals_one_at_a_time_and_stops_at_the_same_word(seed, n):
     ours, plain = Stream(seed), Stream(seed)
@@ -170,7 +193,7 @@ AWKWARD = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(words=st.lists(AWKWARD, max_size=60), n=st.integers(1, 40), block=st.integers(3, 40))
 def test_gaussian_of_awkward_words_in_small_blocks(words, n, block):
     plain, ours = Script(words), Script(words)
@@ -236,16 +259,16 @@ def test_keep_mask_compares_in_double(ratio):
     edge = min(2**32 - 1, math.floor(keep * 4294967295.0))
     words = [0, 1, edge, min(edge + 1, 2**32 - 1), max(edge - 1, 0), 2**31 - 1, 2**31, 2**32 - 1]
     expected = [keep > 0 and float(word) <= keep * 4294967295.0 for word in words]
-    assert keep_mask(Script(words), len(words), ratio).tolist() == expected
+    assert keep_mask(Script(words).words, len(words), ratio).tolist() == expected
 
 
 def test_keep_mask_as_measured(root):
     inputs = np.load(root / "tests/conformance/cases/dropout_train_mask/inputs.npz")["x"]
     reference = np.load(root / "tests/conformance/reference/dropout_train_mask.npz")
     stream = Stream(1701)
-    y = inputs * keep_mask(stream, inputs.size, 0.5).reshape(inputs.shape) * f32(2)
+    y = inputs * keep_mask(stream.words, inputs.size, 0.5).reshape(inputs.shape) * f32(2)
     assert np.array_equal(y, reference["data:y"])
-    assert np.array_equal(y * keep_mask(stream, y.size, 0.5).reshape(y.shape) * f32(2), reference["data:z"])
+    assert np.array_equal(y * keep_mask(stream.words, y.size, 0.5).reshape(y.shape) * f32(2), reference["data:z"])
 
 
 def test_bernoulli_compares_in_float32_and_draws_nothing_for_zero():

@@ -69,6 +69,7 @@ def test_lines_where_there_is_no_terminal(monkeypatch):
 
 def test_what_takes_a_moment_says_nothing_and_what_takes_longer_one_line(monkeypatch):
     stream = io.StringIO()
+    monkeypatch.setattr(progress, "SECONDS_UNTOLD", 3600)
     with progress.patience("reading", stream):
         pass
     monkeypatch.setattr(progress, "SECONDS_UNTOLD", 0)

@@ -57,9 +57,10 @@ def test_none_at_all(tmp_path):
 
 
 def test_keep_only(run):
-    for name in "train.log", "snapshot_iter_10.solverstate.streams", "snapshot_iter_20.solverstate.streams":
-        (run.folder / name).touch()
+    for name in "10.streams", "20.streams", "10.solverstate.streams", "20.solverstate.streams":
+        (run.folder / f"snapshot_iter_{name}").touch()
+    (run.folder / "train.log").touch()
     snapshots.keep_only(run, 20)
-    assert names(run) == ["20.caffemodel", "20.solverstate", "20.solverstate.streams", "train.log"]
+    assert names(run) == ["20.caffemodel", "20.solverstate", "20.solverstate.streams", "20.streams", "train.log"]
     snapshots.keep_only(run, 20, state=False)
     assert names(run) == ["20.caffemodel", "train.log"]

@@ -320,3 +320,15 @@ def test_a_file_that_is_no_definition(tmp_path):
     path.write_text("layer { nmae: 1 }")
     with pytest.raises(UserError, match=r"net\.prototxt is no net definition: 1:"):
         surgery.read_definition(path)
+
+
+def test_comments_of_a_definition_may_be_in_any_encoding(tmp_path):
+    path = tmp_path / "deploy.prototxt"
+    path.write_bytes("# 数据\nname: 'it' # ë\n".encode("gbk", "replace"))
+    assert surgery.read_definition(path).name == "it"
+    path.write_bytes("name: '数据'".encode("gbk"))
+    with pytest.raises(UserError, match=r"deploy\.prototxt is no net definition"):
+        surgery.read_definition(path)
+    path.write_bytes(b"\0\1\2")
+    with pytest.raises(UserError, match=r"deploy\.prototxt is not a text file"):
+        surgery.read_definition(path)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from layer_checks import examples
 
 from caffe.errors import CaffeError
 from caffe.formats import write_blob
@@ -48,7 +49,7 @@ def plain(image, param, phase, stream, mean):
     return out
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     crop=st.sampled_from([0, 1, 5, 8]),

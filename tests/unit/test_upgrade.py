@@ -1,9 +1,12 @@
 """Old definitions in today's terms, against BVLC Caffe's own upgrades and rules."""
 
+import re
+
 import pytest
 from google.protobuf import text_format
 
 from caffe import CaffeError
+from caffe.formats import read_net, read_weights
 from caffe.proto import caffe_pb2
 from caffe.upgrade import V0_TYPES, V1_TYPES, upgrade_net, upgrade_solver
 
@@ -124,7 +127,6 @@ def test_v0_parameters_go_to_their_types():
     [
         ("layer { name: 'a' } layers { name: 'b' type: RELU }", "'layers'"),
         ("layers { layer { name: 'a' type: 'convolution' } }", "Unknown layer name: convolution"),
-        ("layers { layer { name: 'a' type: 'relu' group: 3 } }", "Unknown parameter group for layer type relu"),
         ("layers { layer { name: 'a' type: 'relu' } bottom: 'x' }", "Unknown blob input x"),
         ("layers { layer { name: 'a' type: 'data' } blobs_lr: 1 }", "blobs_lr"),
         (
@@ -137,10 +139,8 @@ def test_v0_parameters_go_to_their_types():
             " layers { layer { name: 'r' type: 'conv' } bottom: 'p' top: 'r' }",
             "single blob",
         ),
-        ("input: 'x'", "input_shape"),
+        ("input: 'x' input: 'y' input_shape { dim: 1 }", "input_shape"),
         ("input: 'x' input_dim: [1, 2, 3]", "input_dim"),
-        ("input_dim: [1, 2, 3, 4]", "input_dim"),
-        ("input: 'x' input_dim: [1, 2, 3, 4] input_shape { dim: 1 }", "keep input_shape"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(text, says):
@@ -156,6 +156,67 @@ def test_inputs_become_one_layer_in_front(shapes):
         "layer { name: 'input' type: 'Input' top: 'a' top: 'b'"
         " input_param { shape { dim: [1, 3, 4, 5] } shape { dim: [2, 1, 1, 1] } } } layer { name: 'r' }"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input: 'a' input_shape { dim: 7 } input_dim: [1, 3, 4, 5]",
+        "input: 'a' input_shape { dim: 7 } input_dim: 9",
+        "input: 'a' input_shape { dim: 7 } input_shape { dim: 8 }",
+    ],
+)
+def test_input_shape_wins_and_superfluous_shapes_are_ignored(text):
+    assert upgraded(f"{text} layer {{ name: 'r' }}") == net(
+        "layer { name: 'input' type: 'Input' top: 'a' input_param { shape { dim: 7 } } } layer { name: 'r' }"
+    )
+
+
+def test_superfluous_dimensions_are_ignored():
+    assert upgraded("input: 'a' input_dim: [1, 2, 3, 4, 5, 6]") == net(
+        "layer { name: 'input' type: 'Input' top: 'a' input_param { shape { dim: [1, 2, 3, 4] } } }"
+    )
+
+
+@pytest.mark.parametrize("fields", ["input: 'data'", "input: 'data' input: 'label'"])
+def test_inputs_without_shapes_are_dropped(fields):
+    layer = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 } } }"
+    assert upgraded(f"{fields} {layer}") == net(layer)
+
+
+def test_shapes_without_an_input_mean_nothing():
+    layers = upgraded("input_dim: [1, 2, 3, 4] input_shape { dim: 5 } layer { name: 'r' }").layer
+    assert [layer.name for layer in layers] == ["r"]
+
+
+V0_FIELDS = {
+    **dict.fromkeys(
+        ("num_output", "pad", "kernelsize", "group", "stride", "local_size", "batchsize", "rand_skip"), "2"
+    ),
+    **dict.fromkeys(("new_height", "new_width", "concat_dim", "det_context_pad", "new_num", "new_channels"), "2"),
+    **dict.fromkeys(("dropout_ratio", "alpha", "beta", "k", "det_fg_threshold", "det_bg_threshold"), "0.5"),
+    **dict.fromkeys(("biasterm", "shuffle_images"), "true"),
+    **dict.fromkeys(("source", "det_crop_mode"), "'square'"),
+    **dict.fromkeys(("weight_filler", "bias_filler"), "{ type: 'xavier' }"),
+    "pool": "AVE",
+    "det_fg_fraction": "0.5",
+    "hdf5_output_param": "{ file_name: 'f' }",
+}
+
+
+@pytest.mark.parametrize("field", V0_FIELDS)
+def test_v0_parameters_of_another_type_are_logged_and_dropped(field, capfd):
+    layer = f"layers {{ layer {{ name: 'a' type: 'relu' {field}: {V0_FIELDS[field]} }} }}"
+    assert upgraded(layer) == net("layer { name: 'a' type: 'ReLU' }")
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("E")]
+    assert len(errors) == 2
+    assert f"Unknown parameter {field} for layer type relu" in errors[0] and "'a'" in errors[0]
+    assert "continuing anyway" in errors[1]
+
+
+def test_every_v0_parameter_was_tried():
+    common = {"name", "type", "blobs", "blobs_lr", "weight_decay", "scale", "meanfile", "cropsize", "mirror"}
+    assert common | set(V0_FIELDS) == {field.name for field in caffe_pb2.V0LayerParameter.DESCRIPTOR.fields}
 
 
 def test_batch_norm_with_three_params_learns_none_of_them():
@@ -185,3 +246,38 @@ def test_solver_with_both_types_is_refused():
     solver = text_format.Parse("solver_type: SGD type: 'Adam'", caffe_pb2.SolverParameter())
     with pytest.raises(CaffeError, match="solver_type"):
         upgrade_solver(solver, "s.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("legacy_v0_train.prototxt", [28, 36, 39, 55, 63]),
+        ("legacy_v0.caffemodel", [28, 36, 39, 55, 63]),
+        ("legacy_v1_train.prototxt", [46, 49, 51, 55, 63]),
+        ("legacy_v1.caffemodel", [46, 49, 51, 55, 63]),
+        ("tiny_iter_12.caffemodel", []),
+        ("train_val.prototxt", []),
+    ],
+)
+def test_upgrades_are_logged_in_caffes_lines(name, lines, root, capfd):
+    path = root / "tests" / "conformance" / "files" / name
+    (read_weights if name.endswith("model") else read_net)(str(path))
+    said = re.findall(r"(?m)^([IW])\S+ \S+ +\d+ upgrade_proto.cpp:(\d+)\] (.*)$", capfd.readouterr().err)
+    assert [int(line) for _, line, _ in said] == lines
+    for level, line, text in said:
+        assert level == ("W" if line in ("39", "51") else "I")
+        begins = text.startswith("Attempting to upgrade input file specified using deprecated ")
+        assert text.endswith(f": {path}") == begins
+
+
+def test_upgrades_of_inputs_and_batch_norms_are_logged(tmp_path, capfd):
+    text = """
+        input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4
+        layer { name: 'n' type: 'BatchNorm' bottom: 'x' top: 'y' param {} param {} param {} }
+    """
+    (tmp_path / "n.prototxt").write_text(text)
+    (tmp_path / "n.caffemodel").write_bytes(text_format.Parse(text, caffe_pb2.NetParameter()).SerializeToString())
+    for read, name in ((read_net, "n.prototxt"), (read_weights, "n.caffemodel")):
+        read(str(tmp_path / name))
+        said = re.findall(r"upgrade_proto.cpp:(\d+)\]", capfd.readouterr().err)
+        assert said == ["69", "72", "74", "79", "82"]

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ..proto import caffe_pb2
-from .base import TEST, Layer, register
+from .base import TEST, Layer, log_creation, register
 
 
 class _Affine(Layer):
@@ -68,6 +68,7 @@ class Scale(_Affine):
             one = caffe_pb2.FillerParameter(type="constant", value=1)
             self.add_blob(shape, p.filler if p.HasField("filler") else one)
         if p.bias_term:
+            log_creation(self.name)  # of the Bias inside
             self.add_blob(shape, p.bias_filler)
 
     def reshape(self, bottom, top):

@@ -3,15 +3,19 @@
 Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
 """
 
+import math
+
 import numpy as np
 
+from .. import names
 from ..blob import from_array
 from ..errors import CaffeError
 from ..fillers import fill
-from ..glog import warn
+from ..glog import log, warn
 from ..hdf5 import read_tables
 from ..proto import caffe_pb2
 from ..rng import c_rand, global_stream, index_below, permutation
+from ..storage import refusal
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -113,11 +117,13 @@ class HDF5Data(_ArrayLayer):
         p = self.param.hdf5_data_param
         if p.batch_size < 1:
             self.fail("Positive batch size required")
+        log("hdf5_data_layer.cpp:81", f"Loading list of HDF5 filenames from: {p.source}")
         try:
-            with open(p.source, encoding="utf-8", errors="surrogateescape") as file:
+            with open(names.for_os(p.source), encoding="utf-8", errors="surrogateescape") as file:
                 self._names = file.read().split()
-        except OSError as error:
-            self.fail(f"Failed to open source file: {p.source}: {error.strerror}")
+        except (OSError, ValueError) as error:
+            self.fail(str(refusal("Failed to open source file:", p.source, error)).rstrip("."))
+        log("hdf5_data_layer.cpp:95", f"Number of HDF5 files: {len(self._names)}")
         if not self._names:
             self.fail(f"Must have at least 1 HDF5 filename listed in {p.source}")
         self._files = self._mixed(np.arange(len(self._names)))
@@ -147,10 +153,10 @@ class HDF5Data(_ArrayLayer):
         while done < size:
             rows = self._rows[self._row : self._row + size - done]
             for out, values, name in zip(batch, self._values, self.param.top):
-                if values.shape[1:] != out.shape[1:]:
+                if math.prod(values.shape[1:]) != math.prod(out.shape[1:]):
                     file = self._names[self._files[self._file]]
                     self.fail(f"HDF5 dataset {name} in {file} has rows of {values.shape[1:]}, not {out.shape[1:]}")
-                out[done : done + len(rows)] = values[rows]
+                out[done : done + len(rows)] = values[rows].reshape(-1, *out.shape[1:])
             done += len(rows)
             self._row += len(rows)
             if self._row == len(self._rows):

@@ -9,11 +9,27 @@ import torch
 from ..blob import Blob, from_array
 from ..errors import CaffeError
 from ..fillers import fill
+from ..glog import log
+from ..known_forks import on_type
 from ..proto import caffe_pb2
 from ..rng import global_stream
 
 _REGISTRY = {}
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
+
+
+# type -> where Caffe says that the parameters stand in the definition itself
+_GIVEN = {
+    "BatchNorm": "batch_norm_layer.cpp:23",
+    "Bias": "bias_layer.cpp:13",
+    "Convolution": "base_conv_layer.cpp:157",
+    "Deconvolution": "base_conv_layer.cpp:157",
+    "Embed": "embed_layer.cpp:19",
+    "InnerProduct": "inner_product_layer.cpp:24",
+    "PReLU": "prelu_layer.cpp:20",
+    "Parameter": "parameter_layer.hpp:18",
+    "Scale": "scale_layer.cpp:16",
+}
 
 
 def register(*type_names):
@@ -32,12 +48,20 @@ def layer_type_list():
     return sorted(_REGISTRY)
 
 
+def log_creation(name):
+    """Log that the factory makes a layer; some of Caffe's layers make others inside, under their own names."""
+    log("layer_factory.hpp:77", f"Creating layer {name}")
+
+
 def create_layer(param):
     """The layer a ``LayerParameter`` (its ``phase`` set) describes, not yet set up."""
+    log_creation(param.name)
     cls = _REGISTRY.get(param.type)
     if cls is None:
+        known = layer_type_list()
         raise CaffeError(
-            f"Unknown layer type: {param.type} (layer '{param.name}'; known types: {', '.join(layer_type_list())})."
+            f"Unknown layer type: {param.type} (layer '{param.name}'; known types: {', '.join(known)}); "
+            f"{on_type(param.type, known)}."
         )
     return cls(param)
 
@@ -179,6 +203,8 @@ class Layer:
         """Make a parameter blob of ``shape``: as the definition gives it, else filled from the global random stream."""
         blob = Blob(shape)
         if self.param.blobs:
+            if not self.blobs and self.type in _GIVEN:
+                log(_GIVEN[self.type], "Skipping parameter initialization")
             blob.set_tensor(self._given(len(self.blobs), blob))
         elif filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
             blob.set_tensor(from_array(fill(filler, tuple(shape), global_stream())))

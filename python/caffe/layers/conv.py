@@ -124,10 +124,10 @@ class _BaseConvolution(Layer):
             x, weight = x[..., None], weight[..., None]
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
         options = (*places, self.transposed, (0,) * len(places[0]), self.group)
-        on_cpu = self.num_spatial == 2 and x.device.type == "cpu"
-        if on_cpu:
+        if self.num_spatial == 2:
             x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-        if on_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16":
+        long = self.num_spatial == 2 and x.device.type == "cpu" and weight[0].numel() > LONGEST_CHAIN
+        if long and precision() != "bf16":
             y = _LongSums.apply(x, weight, bias, options)
         else:
             y = products(lambda x, weight, bias: torch.convolution(x, weight, bias, *options), x, weight, bias)

@@ -6,6 +6,7 @@ only, everything later comes from streams of the layer's own.
 
 import contextlib
 import hashlib
+import itertools
 import math
 import os
 import re
@@ -19,12 +20,13 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
-from .. import mode
+from .. import mode, names
 from ..errors import CaffeError
 from ..glog import log, warn
 from ..images import decode, on_device, read_image, to_planes
 from ..proto import caffe_pb2
 from ..rng import Stream, global_stream, index_below, permutation, shuffled
+from ..storage import refusal
 from ..transformer import DataTransformer
 from .base import Layer, register
 
@@ -79,6 +81,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_Task.before_fork, after_in_parent=_Task.after_fork, after_in_child=_Task.after_fork)
 
 
+_waits = itertools.count()
+
+
+def _log_waiting():
+    """Log the first and every thousandth wait for a batch, of all layers of a process together."""
+    if next(_waits) % 1000 == 0:
+        log("blocking_queue.cpp:49", "Waiting for data")
+
+
 @contextlib.contextmanager
 def _at(where):
     """Add to an error's message where it happened."""
@@ -100,6 +111,7 @@ class PictureLayer(Layer):
     differentiable = False
     kept = False  # whether the arrays of pictures are the same ones in each epoch
     log_name: str  # of Caffe's source file
+    log_line: int  # where that says the size of a batch
     open_source: Callable[[], int]
     first: Callable[[], tuple]
     items: Callable[[int], Iterator[tuple]]
@@ -120,7 +132,7 @@ class PictureLayer(Layer):
         with _at(where):
             shape = (self.batch_size, *self.transformer.output_shape(image.shape))
         top[0].reshape(*shape)
-        log(f"{self.log_name}:90", "output data size: " + ",".join(str(n) for n in shape))
+        log(f"{self.log_name}:{self.log_line}", "output data size: " + ",".join(str(n) for n in shape))
         for label in top[1:]:
             label.reshape(self.batch_size)
         # as Caffe: seeded once more, then its prefetch thread, whose own stream serves nothing here
@@ -135,6 +147,8 @@ class PictureLayer(Layer):
     def forward(self, bottom, top, record):
         """Hand over the batch made ahead and start on the next; after an error the same batch is tried again."""
         try:
+            if self._ahead is None or self._ahead.is_alive():
+                _log_waiting()
             data, labels, self._seen = self._load() if self._ahead is None else self._ahead.result()
         except BaseException:
             self._go_to(*self._seen)
@@ -170,7 +184,7 @@ class PictureLayer(Layer):
 
     def _load(self):
         data, labels = (self._load_on_device if mode.is_gpu() else self._load_on_host)()
-        return data, torch.tensor(labels, dtype=torch.float32), self._stand()
+        return data, mode.to_device(torch.tensor(labels, dtype=torch.float32)), self._stand()
 
     def _load_on_host(self):
         data, labels = None, []
@@ -200,7 +214,7 @@ class ImageData(PictureLayer):
 
     exact_top = 2
     kept = True
-    log_name = "image_data_layer.cpp"
+    log_name, log_line = "image_data_layer.cpp", 90
 
     def open_source(self):
         p = self.param.image_data_param
@@ -220,7 +234,7 @@ class ImageData(PictureLayer):
         log(f"{self.log_name}:63", f"A total of {len(self._lines)} images.")
         if p.rand_skip:
             skip = global_stream().word() % p.rand_skip
-            log(f"{self.log_name}:71", f"Skipping first {skip} data points.")
+            log(f"{self.log_name}:70", f"Skipping first {skip} data points.")
             if skip >= len(self._lines):
                 self.fail(f"Not enough points to skip: {skip} of {len(self._lines)} in {p.source}")
             self._line = skip
@@ -283,10 +297,10 @@ def read_list(source):
     Raises CaffeError, naming the line, where one is not a path, a space and an integer.
     """
     try:
-        with open(source, "rb") as file:
+        with open(names.for_os(source), "rb") as file:
             content = file.read()
-    except OSError as error:
-        raise CaffeError(f"Could not open the image list {source}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        raise refusal("Could not open the image list", source, error) from None
     text = content.decode("utf-8", "surrogateescape").rstrip()
     if not text:
         raise CaffeError(f"File is empty: {source} names no images.")
@@ -312,18 +326,20 @@ class _Database:
 
     def __init__(self, source):
         try:
-            self.environment = lmdb.open(source, subdir=os.path.isdir(source), readonly=True, lock=False, create=False)
+            path = names.for_os(source)
+            self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
-            raise CaffeError(f"Could not open the LMDB {source}: {error}.") from None
+            raise refusal("Could not open the LMDB", source, error) from None
         weakref.finalize(self, self.environment.close)
 
 
 def _database(source):
     """The database in this folder, opened if it is not yet."""
-    path = os.path.realpath(source)
+    path = os.path.realpath(names.for_os(source))
     database = _open_databases.get(path)
     if database is None:
         database = _open_databases[path] = _Database(source)
+    log("db_lmdb.cpp:35", f"Opened lmdb {source}")
     return database
 
 
@@ -332,24 +348,26 @@ class Data(PictureLayer):
     """Records (``Datum``) of an LMDB in the order of their keys."""
 
     min_top, max_top = 1, 2
-    log_name = "data_layer.cpp"
+    log_name, log_line = "data_layer.cpp", 45
 
-    def open_source(self):
+    def __init__(self, param):
+        super().__init__(param)
         p = self.param.data_param
         if p.backend != caffe_pb2.DataParameter.LMDB:
             self.fail(
                 f"Cannot read {p.source}: the backend is LEVELDB, Caffe's default, and only LMDB is supported; "
                 "convert the database if it is one of LevelDB, and set backend: LMDB"
             )
-        t = self.param.transform_param
+        self._database = _database(p.source)
+
+    def open_source(self):
+        p, t = self.param.data_param, self.param.transform_param
         if t.force_color and t.force_gray:
             self.fail("cannot set both force_color and force_gray")
         self._color = True if t.force_color else False if t.force_gray else None
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
-                warn(f"{self.log_name}:40", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
-        self._database = _database(p.source)
-        log("db_lmdb.cpp:35", f"Opened lmdb {p.source}")
+                warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
         with self._cursor() as cursor:
             if not cursor.first():
                 self.fail(f"The LMDB {p.source} is empty")
@@ -374,12 +392,14 @@ class Data(PictureLayer):
             for _ in range(n):
                 where = f"record '{_text(cursor.key())}' of {source}"
                 with _at(where):
-                    image, label = _read_datum(cursor.value(), self._color)
+                    datum = _parsed(cursor.value())
+                    image = _datum_image(datum, self._color, where)
                 if move:
                     if not cursor.next():
+                        log(f"{self.log_name}:73", "Restarting data prefetching from start.")
                         cursor.first()
                     self._key = cursor.key()
-                yield image, label, where
+                yield image, datum.label, where
 
     def position(self):
         """The next record's key."""
@@ -399,33 +419,34 @@ class Data(PictureLayer):
 
 
 def records(source):
-    """Every image of an LMDB (C, H, W) as it is stored, in the order of keys, with where it is from."""
+    """Every image of an LMDB (C, H, W) as it is stored, in the order of keys: image, whether encoded, where from."""
     database = _database(source)  # closed when nobody holds it any more
     with database.environment.begin() as transaction, transaction.cursor() as cursor:
         for key, value in cursor:
             where = f"record '{_text(key)}' of {source}"
             with _at(where):
-                image, _ = _read_datum(value, None)
-            yield image, where
+                datum = _parsed(value)
+                image = _datum_image(datum, None, where)
+            yield image, datum.encoded, where
 
 
-def _read_datum(value, color):
+def _parsed(value):
     datum = caffe_pb2.Datum()
     try:
         datum.ParseFromString(value)
     except DecodeError:
         raise CaffeError("Could not parse a Datum") from None
-    return datum_image(datum, color), datum.label
+    return datum
 
 
-def datum_image(datum, color=None):
+def _datum_image(datum, color, where):
     """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
-    or False, as they are where it is None.
+    or False, as they are where it is None. ``where`` it stands names it in warnings.
 
     Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
     """
     if datum.encoded:
-        image = decode(datum.data, color)
+        image = decode(datum.data, color, where)
         if image is None:
             raise CaffeError("Could not decode datum")
         if image.dtype != np.uint8:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ..proto import caffe_pb2
-from .base import Layer, register
+from .base import Layer, log_creation, register
 from .neuron import Neuron
 
 _FLT_MIN = torch.finfo(torch.float32).tiny
@@ -74,6 +74,10 @@ class SoftmaxWithLoss(Loss):
     exact_top = None
     min_top, max_top = 1, 2
     prob: Any = None  # (outer, classes, inner) once computed
+
+    def setup(self, bottom, top):
+        super().setup(bottom, top)
+        log_creation(self.name)  # of the Softmax inside
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

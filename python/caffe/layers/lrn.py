@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from ..mode import exact_products
 from ..proto import caffe_pb2
 from .base import register
 from .neuron import Neuron
@@ -83,7 +84,8 @@ class LRN(Neuron):
             index = torch.arange(channels, device=values.device)
             near = (index[:, None] - index).abs() <= size // 2
             self.band = near.to(values.dtype).reshape(channels, channels, 1, 1)
-        return F.conv2d(values, self.band)
+        with exact_products():
+            return F.conv2d(values, self.band)
 
 
 def _overflown(sums):

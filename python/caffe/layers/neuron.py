@@ -267,7 +267,7 @@ class Power(DerivativeFirst):
 class Dropout(Neuron):
     """Keeps each value with probability 1 − ratio at TRAIN and scales it by 1 / (1 − ratio); identity at TEST.
 
-    On the CPU the mask is Caffe's, word for word; on a GPU it comes from torch's generator there.
+    The mask is Caffe's, word for word, on a GPU too: there it is drawn while the GPU computes what comes before it.
     """
 
     mask: torch.Tensor | int = 0  # nothing passes back before the first forward
@@ -280,10 +280,10 @@ class Dropout(Neuron):
     def compute(self, x):
         if self.phase != TRAIN:
             return x
-        if mode.is_gpu():
-            self.mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - self.ratio)
-        else:
-            self.mask = torch.from_numpy(keep_mask(global_stream(), x.numel(), self.ratio)).view(x.shape)
+        stream = global_stream()
+        # a GPU leaves the CPU time to draw the next masks
+        words = stream.words_ahead if mode.is_gpu() else stream.words
+        self.mask = mode.to_device(torch.from_numpy(keep_mask(words, x.numel(), self.ratio))).view(x.shape)
         return x * self.mask * (1 / (1 - self.ratio))
 
     def gradient(self, dy, x, y):

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from ..mode import to_device
 from ..proto import caffe_pb2
 from .base import Layer, below, register
 
@@ -108,13 +109,14 @@ class Pooling(Layer):
     def _average(self, x, size, border):
         padded = F.pad(x, border) if any(border) else x
         mean = F.avg_pool2d(padded, self.kernel, self.stride)[:, :, : self.out[0], : self.out[1]]
-        divisors = [
-            torch.tensor([min(i * s - p + k, h + p) - (i * s - p) for i in range(n)], dtype=x.dtype, device=x.device)
+        rows, columns = (
+            [min(i * s - p + k, h + p) - (i * s - p) for i in range(n)]
             for n, s, p, k, h in zip(self.out, self.stride, self.pad, self.kernel, size)
-        ]
-        area = divisors[0][:, None] * divisors[1]
-        full = self.kernel[0] * self.kernel[1]
-        return mean if bool((area == full).all()) else mean * full / area
+        )
+        if set(rows) == {self.kernel[0]} and set(columns) == {self.kernel[1]}:
+            return mean
+        area = torch.tensor(rows, dtype=x.dtype)[:, None] * torch.tensor(columns, dtype=x.dtype)
+        return mean * (self.kernel[0] * self.kernel[1]) / to_device(area)
 
 
 def _max_pool(x, kernel, stride, pad, ceil):
