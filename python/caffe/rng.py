@@ -73,6 +73,13 @@ class Stream:
             self._draw(self._used)
             self._used = 0
 
+    def stop(self):
+        """End the thread; the next who wants words ahead starts another."""
+        self._settle()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
     def mark(self):
         """Where the stream stands, for ``rewind``."""
         self._settle()
@@ -145,6 +152,15 @@ def global_stream():
 def set_random_seed(seed):
     """Start this thread's global stream anew: fillers, dropout and the seeds of data layers follow from it."""
     _local.stream = Stream(int(seed))
+
+
+def _before_fork():
+    if hasattr(_local, "stream"):
+        _local.stream.stop()  # a child would wait for a thread that it has not
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
 
 
 def shuffled(n, stream):

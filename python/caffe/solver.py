@@ -378,15 +378,14 @@ class Solver:
 
 
 def _product(a, b):
-    """A product in float32, as Caffe multiplies rates and decays; a float."""
+    """A product in float32, as Caffe multiplies; a float."""
     with np.errstate(all="ignore"):
         return float(np.float32(a) * np.float32(b))
 
 
 def _weighted(weight, value):
     """What a value adds to the loss, in float32 as Caffe multiplies."""
-    product = np.float32(weight) * np.float32(value)
-    return f" (* {number(weight)} = {number(product)} loss)" if weight else ""
+    return f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
 
 
 def _merge_state(state, *others):

@@ -16,6 +16,7 @@ from layer_checks import FORCED, build, input_layer, values
 import caffe
 from caffe.layers.data import _Task
 from caffe.proto import caffe_pb2
+from caffe.rng import global_stream
 
 SHAPE = (4, 3, 64, 64)
 BODY = """
@@ -143,6 +144,17 @@ def test_a_training_goes_on_in_a_child_as_it_would_have_in_its_parent(kind, pict
     assert in_child(in_child, steps, solver) == inherited
     assert steps(solver) == inherited
     assert in_child(lambda: steps(solver_of(data, tmp_path))) == steps(solver_of(data, tmp_path))
+
+
+def test_a_stream_that_draws_ahead_goes_on_in_child_and_parent():
+    caffe.set_random_seed(3)
+    first = global_stream().words_ahead(5).tolist()
+
+    def more():
+        return [*global_stream().words_ahead(3).tolist(), *global_stream().words(3).tolist()]
+
+    assert in_child(more) == more()
+    assert first == np.random.RandomState(3).randint(0, 2**32, 5, np.uint32).tolist()
 
 
 def test_a_fork_waits_for_what_runs_in_the_background():
