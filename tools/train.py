@@ -80,7 +80,7 @@ def main(argv=None):
                     say_done(plan)
                 else:
                     plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
-                    train(caffe, plan, args.keep_diverged)
+                    train(caffe, plan, solvers.snapshot_every(args.gpu is not None), args.keep_diverged)
     return 0
 
 
@@ -97,7 +97,7 @@ def say_done(plan):
     print(f"{plan.title}: done already, {plan.run.weights(plan.schedule.iterations)}", flush=True)
 
 
-def train(caffe, plan, keep_diverged):
+def train(caffe, plan, snapshot_every, keep_diverged):
     """Run one plan to its end; a signal ends it with a snapshot and an `Interrupted` that says how to go on."""
     run, total = plan.run, plan.schedule.iterations
     resumed = snapshots.newest(run)
@@ -123,13 +123,13 @@ def train(caffe, plan, keep_diverged):
             while solver.iter < total and not stopped:
                 solver.step(1)
                 loss = float(solver.net.blobs["loss"].data)
-                snapshot = solver.iter % solvers.SNAPSHOT_EVERY == 0
+                snapshot = solver.iter % snapshot_every == 0
                 if not (keep_diverged or is_finite(solver.net, loss, snapshot)):
                     raise diverged(plan, solver, loss)
                 bar.advance(1, f"loss {loss:.3f}")
                 if snapshot:
                     snapshots.keep_only(run, solver.iter)
-            if solver.iter % solvers.SNAPSHOT_EVERY:
+            if solver.iter % snapshot_every:
                 solver.snapshot()
     snapshots.keep_only(run, solver.iter, state=solver.iter < total)
     if solver.iter < total:
