@@ -90,13 +90,12 @@ def schema_pool(path):
 # plain protobuf
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture
+def trained(tmp_path):
     """A solver after two iterations, and its snapshot's files."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "solver.prototxt").write_text(
+    (tmp_path / "solver.prototxt").write_text(
         f"""base_lr: 0.1 lr_policy: 'multistep' stepvalue: 1 gamma: 0.5 momentum: 0.9 type: 'Adam' random_seed: 1
-        snapshot_diff: true snapshot_prefix: '{folder}/snap' net_param {{ name: 'small'
+        snapshot_diff: true snapshot_prefix: '{tmp_path}/snap' net_param {{ name: 'small'
         layer {{ name: 'x' type: 'DummyData' top: 'x' top: 't' dummy_data_param {{
           shape {{ dim: 4 dim: 2 dim: 5 dim: 5 }} shape {{ dim: 4 dim: 3 }} data_filler {{ type: 'gaussian' }}
           data_filler {{ type: 'uniform' }} }} }}
@@ -107,10 +106,10 @@ def trained(tmp_path_factory):
         layer {{ name: 'y' type: 'InnerProduct' bottom: 'b' top: 'y' inner_product_param {{ num_output: 3 }} }}
         layer {{ name: 'loss' type: 'EuclideanLoss' bottom: 'y' bottom: 't' top: 'loss' }} }}"""
     )
-    solver = caffe.get_solver(str(folder / "solver.prototxt"))
+    solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
     solver.step(2)
     solver.snapshot()
-    return solver, folder
+    return solver, tmp_path
 
 
 def test_weights_open_with_plain_protobuf(trained, plain):
