@@ -10,8 +10,12 @@ RUNS   ?= runs
 RESULTS ?= results
 
 VENV   := .venv
+ifeq ($(PY),)
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.set-up
+else
+READY  := its-own-python
+endif
 PYTEST := $(PY) -m pytest -q
 SLOWEST := --durations=10
 
@@ -28,8 +32,24 @@ endif
 ifneq ($(and $(VARIANT),$(filter demo demo-paper paper table% figure%,$(MAKECMDGOALS))),)
 $(error VARIANT is for fold and fold-all; a whole table with other choices has RUNS=folder and RESULTS=folder of its own)
 endif
-ifneq ($(and $(EXECUTOR),$(filter fold fold-all,$(MAKECMDGOALS))),)
-$(error EXECUTOR is for `make paper` and its tables and figures; fold and fold-all train here)
+ifneq ($(and $(filter command environment,$(origin FOLD)),$(filter fold-all,$(MAKECMDGOALS))),)
+$(error FOLD is for fold; fold-all trains all five)
+endif
+
+# Nor would one that none of the targets takes.
+OF_PAPER := demo demo-paper paper table% figure%
+of = $(foreach name,$1,$(if $(and $(filter $(name),$(GIVEN)),$(filter-out help,$(MAKECMDGOALS))),$(if \
+     $(filter $2,$(MAKECMDGOALS)),,$(error $(name) is for $2; not for $(MAKECMDGOALS)))))
+$(call of,FOLD,fold)
+$(call of,SUBSET,fold fold-all)
+$(call of,SEEDS EXECUTOR GPUS_PER_RUN CPUS_PER_RUN,$(OF_PAPER))
+$(call of,ARCHIVE,data)
+$(call of,FILE,models)
+$(call of,HOST PORT,serve)
+ifeq ($(EXECUTOR),)
+ifneq ($(filter GPUS_PER_RUN CPUS_PER_RUN,$(GIVEN)),)
+$(error $(firstword $(filter GPUS_PER_RUN CPUS_PER_RUN,$(GIVEN))) is for EXECUTOR=ray)
+endif
 endif
 
 # Shells export these for other ends; any other variable of the environment counts, which is said.
@@ -49,6 +69,11 @@ endif
 export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 
+# A Python that this project is not installed in.
+ifeq ($(READY),its-own-python)
+export PYTHONPATH := $(if $(PYTHONPATH),$(PYTHONPATH):)$(CURDIR)/python
+endif
+
 # How exactly this project's engine computes products.
 ifdef PRECISION
 export CAFFE_PRECISION := $(PRECISION)
@@ -65,8 +90,8 @@ which    = $(data) --runs '$(RUNS)' $(lists) --subset $(SUBSET) --arch $(ARCH) -
 split    = $(PY) tools/split_folds.py $(data) $(if $(twins),--no-twins) $(if $(PUBLISHED),--published '$(PUBLISHED)')
 training = $(if $(BATCH),--batch-size $(BATCH)) $(if $(ITERS),--iterations $(ITERS)) $(if $(MEAN),--mean '$(MEAN)')
 given    = $(if $(filter-out file,$(origin $1)),--$2 '$($1)')
-where    = $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(GPUS_PER_RUN),--gpus-per-run $(GPUS_PER_RUN)) \
-           $(if $(CPUS_PER_RUN),--cpus-per-run $(CPUS_PER_RUN))
+where    = $(if $(EXECUTOR),--executor $(EXECUTOR) $(if $(GPUS_PER_RUN),--gpus-per-run $(GPUS_PER_RUN)) \
+           $(if $(CPUS_PER_RUN),--cpus-per-run $(CPUS_PER_RUN)))
 paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' --out '$(RESULTS)' $(lists) $(call given,ARCH,arch) \
            $(call given,INIT,init) $(seed) $(if $(SEEDS),--seeds $(SEEDS)) $(gpu) $(training) $(if $(SET),--set $(SET)) $(where)
 
@@ -74,7 +99,7 @@ paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) --runs '$(RUNS)' 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-paper test test-all coverage check conformance data models splits prototxt solvers fold \
         fold-all table1 table2 table3 table4 table5 table6 figure2 figure4 figure5 figure6 figure7 paper report \
-        serve bench growth lock clean
+        serve bench growth lock clean its-own-python
 
 help: ## this list
 	echo 'Targets'
@@ -108,13 +133,14 @@ help: ## this list
 #: HOST PORT     ## where `make serve` listens (127.0.0.1 8000)
 #: ARCHIVE       ## zip or tar of the DeepSent images, for `make data` (downloaded)
 #: PYTHON        ## Python 3.10 or newer that .venv is made from (python3)
+#: PY            ## a Python to use instead of .venv, as a real Caffe needs, see docs/howto/real-caffe.md
 
 setup: $(READY) ## make .venv with everything in it (every target does so when needed)
 
 # Each step in its order: the pinned packages by their hashes, torch (its CUDA packages too, where there are any), this
 # project. The stamp comes last, so a set-up that was cut short starts from an empty .venv. One make does it at a time, where
 # there is a `flock` to hold the others back.
-$(READY): requirements.lock pyproject.toml
+$(VENV)/.set-up: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer; name one with PYTHON=' >&2; exit 2; }
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
@@ -137,6 +163,10 @@ $(READY): requirements.lock pyproject.toml
 	  print(f"torch {torch.__version__},", f"CUDA {cuda}" if cuda else "CPU only")'; \
 	touch $@; \
 	echo "Set up in $$(($$(date +%s) - start)) s"
+
+its-own-python:
+	command -v '$(PY)' >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
+	'$(PY)' -m sentiment.python_needs
 
 DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))
 
@@ -164,9 +194,9 @@ coverage: $(READY) ## lines of python/ that the quick tests do not reach
 	$(PY) -m coverage report
 
 check: $(READY) ## style, format and types of the code
-	$(VENV)/bin/ruff check -q
-	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/mypy
+	$(PY) -m ruff check -q
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
 
 conformance: $(READY) ## the engine against measured Caffe
 	$(PYTEST) tests/conformance

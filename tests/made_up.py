@@ -3,8 +3,14 @@
 from caffe.proto import caffe_pb2
 from sentiment import paper, results
 from sentiment.runs import Run
+from sentiment.solvers import fold_seed
 
 CHOICES = {"base_lr": 0.001, "stepsize": 17, "batch_size": 256, "mean": [104.0, 117.0, 123.0], "channels_divisor": 1}
+
+ENVIRONMENT = {
+    "engine": "pixels-to-sentiment 0.1.0", "project": "0.1.0", "commit": "0123456789" * 4, "device": "Some CPU, AVX2",
+    "cuda": "", "threads": 2, "precision": "float32", "versions": {"python": "3.11", "torch": "2.13.0"},
+}  # fmt: skip
 
 
 def result(fold, center, subset="five_agrees", arch="finetune", init="caffenet", demo=False, seed=1, **choices):
@@ -13,9 +19,9 @@ def result(fold, center, subset="five_agrees", arch="finetune", init="caffenet",
     return {
         "dataset": "drawn" if demo else "deepsent", "demo": demo, "subset": subset, "arch": arch, "init": init,
         "fold": fold, "seed": seed, "accuracy": {"center": center, "oversampled": min(1, center + 0.01)},
-        "test_images": 20, "iterations": 60, "engine": {"name": "pixels-to-sentiment", "version": "0.1.0"},
-        "versions": {"python": "3.11", "torch": "2.13.0"},
-        "hashes": dict.fromkeys(("weights", "source", "train_list", "test_list"), digits),
+        "test_images": 20, "iterations": 60, "fold_seed": fold_seed(seed, fold),
+        "training": [{"from_iteration": 0, **ENVIRONMENT}], "evaluation": ENVIRONMENT,
+        "hashes": dict.fromkeys(("weights", "source", "mean_file", "train_list", "test_list"), digits),
         "choices": {**CHOICES, **choices},
     }  # fmt: skip
 

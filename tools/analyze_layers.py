@@ -7,10 +7,10 @@ Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fi
 regression, and prints the table beside the paper's numbers, of all folds analysed so far. An interrupted analysis goes
 on, a finished one is only printed. --arch source means what tools/extract_features.py --source wrote.
 
-Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, images,
-folds, exponents (N), inner_folds, mean_way, classifiers (what of scikit-learn each is), engine, versions, weights (fold
--> SHA-256) and layers, from the output to the input. Of each layer, its number of features and, by classifier (svm,
-softmax):
+Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
+images, folds, exponents (N), inner_folds, mean_way, classifiers (what of scikit-learn each is), engine, versions,
+weights (fold -> SHA-256) and layers, from the output to the input. Of each layer, its number of features and, by
+classifier (svm, softmax):
 
     accuracy, inner      fold -> a value a C: on its test images; over inner folds of its training images
     paper, nested        exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
@@ -22,8 +22,9 @@ import contextlib
 import sys
 
 from sentiment import cards, console, layer_analysis, layer_table, locks, nets
-from sentiment.arguments import Parser, folds_of, runs_options, subsets_of
+from sentiment.arguments import Parser, folds_of, positive, runs_options, subsets_of
 from sentiment.progress import Progress, duration
+from sentiment.runs import variant
 
 
 def main(argv=None):
@@ -40,35 +41,35 @@ def main(argv=None):
         "folds of the training images (default: a table of each)",
     )
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
-    option("--jobs", type=int, metavar="N", help="threads (default: as many as cores)")
+    option("--jobs", type=positive, metavar="N", help="threads (default: as many as cores)")
     args = parser.parse_args(argv)
-    if args.jobs is not None and args.jobs < 1:
-        parser.error("--jobs must be above zero")
+    if args.arch == "source":
+        parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
 
-    init = cards.run_name(args.init)
+    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
     nested = "nested" in args.selection
     for subset in subsets_of(args):
-        title = f"{subset}, {args.arch} from {init}"
+        title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"
         net = args.runs, subset, args.arch, init
-        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested)})
-        which = *net, folds, nested
-        analysis = layer_analysis.Analysis(*which)
+        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, which)})
+        wanted = *net, folds, nested, which
+        analysis = layer_analysis.Analysis(*wanted)
         if not analysis.todo and analysis.is_written():
             print(f"{title}: done already, {analysis.path}", flush=True)
             summary = analysis.summary()
         else:
-            summary = analyse(title, analysis, which, args.jobs)
+            summary = analyse(title, analysis, wanted, args.jobs)
         for selection in dict.fromkeys(args.selection):
             print(f"\n{layer_table.table(summary, selection, args.sample).markdown()}", flush=True)
     return 0
 
 
-def analyse(title, analysis, which, jobs):
+def analyse(title, analysis, wanted, jobs):
     """Do what is to do; returns the summary."""
     with contextlib.ExitStack() as stack:
         for folder in (analysis.path.parent, *(run.folder for run in analysis.runs.values())):
             stack.enter_context(locks.held(folder, "analysing layers"))
-        analysis = layer_analysis.Analysis(*which)  # anew, for what another process did while this one waited
+        analysis = layer_analysis.Analysis(*wanted)  # anew, for what another process did while this one waited
         seconds = layer_analysis.seconds(len(analysis.todo), analysis.nested, jobs)
         print(f"{title}: {len(analysis.todo)} layers of folds to analyse, in about {duration(seconds)}", flush=True)
         with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:

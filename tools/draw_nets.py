@@ -13,7 +13,7 @@ from pathlib import Path
 from sentiment import architecture_figures, console, plots
 from sentiment.architectures import PROTOTXT
 from sentiment.arguments import Parser
-from sentiment.files import write_if_changed
+from sentiment.files import default, write_if_changed
 from sentiment.progress import patience
 
 
@@ -23,7 +23,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--figure", nargs="+", choices=[*architecture_figures.FIGURES, "all"], default=["all"])
     option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
-    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)
 
     for number, draw in architecture_figures.FIGURES.items():

@@ -12,48 +12,49 @@ The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, o
 
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
-from sentiment.arguments import Parser, folds_of, runs_options, seed, subsets_of
+from sentiment.arguments import Parser, card, other_net, positive, runs_of, runs_options
 from sentiment.console import UserError
-from sentiment.files import sha256
+from sentiment.files import default, sha256
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
-from sentiment.runs import Run, variant
+from sentiment.runs import TRAINING
 
-OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed")
-HASHES = ("source", "train_list", "test_list")
+OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card", TRAINING)
+HASHES = ("source", "mean_file", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
-CHOICES = ("variant", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
+CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
 
 
 def main(argv=None):
     """Test; returns the exit status."""
     parser = Parser(__doc__)
-    option = parser.add_argument_group("runs of tools/train.py").add_argument
-    option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
+    of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other two-way net"))
+    option = of_runs.add_argument
+    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option)
-    option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
-    option = parser.add_argument_group("any other two-way net").add_argument
+    option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     option("--list", type=Path, help="file of `name label` lines")
     option("--images", type=Path, help="folder the list's names are relative to")
     option("--mean", help="mean file, or b,g,r (default: the ImageNet means)")
     option("--out", type=Path, help="folder to write to")
-    parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
+    parser.add_argument("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)"
+    )
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
 
+    other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
-        if missing := [name for name in ("weights", "list", "images", "out") if getattr(args, name) is None]:
-            parser.error(f"--model needs --{' --'.join(missing)} too")
         caffe = engine.start(args.gpu)
         means = testing.channel_means(cards.mean_for(args.weights, args.mean))
         pairs = folds.read_list(args.list)
@@ -63,10 +64,8 @@ def main(argv=None):
         return 0
 
     data = dataset.load(args.data)
-    init = cards.run_name(args.init)
-    for subset in subsets_of(args):
-        for fold in folds_of(args):
-            evaluate(Run(args.runs, subset, args.arch, init, fold, variant(args.variant, args.seed)), data, args)
+    for run in runs_of(args):
+        evaluate(run, data, args)
     return 0
 
 
@@ -107,8 +106,7 @@ def test(run, data, args):
         "accuracy": accuracy(rows),
         "test_images": len(rows),
         "iterations": identity["iterations"],
-        "engine": engine.describe(),
-        "versions": engine.versions(),
+        "evaluation": asdict(engine.environment(args.gpu)),
         "hashes": {"weights": sha256(weights), **{key: identity[key] for key in HASHES}},
         "choices": {key: identity[key] for key in CHOICES if key != "iterations"},
         **({"note": data.note} if data.note else {}),

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sentiment import console, engine, onnx_export, surgery, trained
-from sentiment.arguments import Parser, run_of, run_options
+from sentiment.arguments import Parser, other_net, run_of, run_options
 from sentiment.console import UserError
 from sentiment.files import replacing
 from sentiment.logs import stderr_to
@@ -24,13 +24,13 @@ def main(argv=None):
     """Export; returns the exit status."""
     parser = Parser(__doc__)
     parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
-    run_options(parser.add_argument_group("which run of tools/train.py").add_argument)
-    option = parser.add_argument_group("any other net").add_argument
+    of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
+    run_options(of_run.add_argument)
+    option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     args = parser.parse_args(argv)
-    if bool(args.model) != bool(args.weights):
-        parser.error("--model and --weights go together")
+    other_net(parser, args, of_run, of_net)
     try:
         import onnx
         import onnxruntime  # noqa: F401 - for the check

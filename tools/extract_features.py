@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, engine, features, folds, locks, nets, paper, testing
-from sentiment.arguments import Parser, runs_of, runs_options, subsets_of
+from sentiment.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
 from sentiment.console import UserError
-from sentiment.files import read_text, sha256, write_if_changed
+from sentiment.files import default, read_text, sha256, write_if_changed
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, patience
 from sentiment.runs import Run
@@ -28,7 +28,7 @@ def main(argv=None):
     """Extract; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
+    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option, fold="all")
     option("--source", action="store_true", help="extract from --init itself, not fine-tuned; --fold is not asked")
@@ -40,14 +40,16 @@ def main(argv=None):
         help="subtract the mean image resized to the crop, as the authors did (default where there is one), "
         "or its channels' means",
     )
-    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option("--batch-size", type=int, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
+    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
     option("--scratch", type=Path, metavar="DIR", help="where activations wait, gigabytes (default: the run's folder)")
     args = parser.parse_args(argv)
-    if args.model and not args.source:
-        parser.error("--model needs --source")
-    if args.batch_size is not None and args.batch_size < 1:
-        parser.error("--batch-size must be above zero")
+    if args.source:
+        parser.refuse(("fold", "variant", "seed"), "names a training, and --source is of what is not trained")
+    else:
+        parser.refuse(["model"], "needs --source")
+    if args.model:
+        parser.refuse(["arch"], "gives a definition, and so does --model; give one of them")
     if args.scratch and not args.scratch.is_dir():
         raise UserError(f"--scratch: {args.scratch} is not a folder")
     args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
@@ -67,7 +69,7 @@ def main(argv=None):
 
 def extract_run(run, data, args):
     """Extract from one fold's own net, unless that is done."""
-    title = f"{run.subset} fold {run.fold}, {run.arch} from {run.init}"
+    title = run.title
     identity = run.made_from("dataset", "demo", "subset", "arch", "init", "mean", "mean_image", *LISTS)
     weights, path = run.weights(identity["iterations"]), run.folder / features.FILE
     if not weights.is_file():

@@ -16,15 +16,15 @@ from sentiment import cards, console, deepsent, files
 from sentiment.arguments import Parser
 from sentiment.console import UserError
 
-DATA = files.PROJECT / "data" / "deepsent"
-
 
 def main(argv=None):
     """Fetch; returns the exit status."""
     parser = Parser(__doc__)
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")
     data = what.add_parser("data", help="the DeepSent Twitter images and labels")
-    data.add_argument("--out", type=Path, default=DATA, help="folder to make (default: data/deepsent)")
+    data.add_argument(
+        "--out", type=Path, default=files.default("data/deepsent"), help="folder to make (default: %(default)s)"
+    )
     data.add_argument("--archive", help="take them from this zip or tar file, or address, instead")
     models = what.add_parser("models", help="pre-trained networks")
     models.add_argument("names", nargs="+", metavar="name", help=f"all, or some of {', '.join(cards.names())}")

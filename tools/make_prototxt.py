@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, nets, paper, solvers, surgery
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, positive
 from sentiment.console import UserError
 from sentiment.files import PROJECT, write_if_changed
 from sentiment.transfer import last_layer
@@ -34,8 +34,10 @@ def main(argv=None):
     )
     parser.add_argument("--splits", default="splits/deepsent", help="the fold lists' folder, likewise")
     parser.add_argument("--mean", default="models/imagenet_mean.binaryproto", help="the mean file, likewise")
-    parser.add_argument("--batch-size", type=int, help="images an iteration (default: the architecture's own)")
-    parser.add_argument("--divisor", type=int, default=1, help="divide the numbers of channels (the demo's nets: 8)")
+    parser.add_argument("--batch-size", type=positive, help="images an iteration (default: the architecture's own)")
+    parser.add_argument(
+        "--divisor", type=positive, default=1, help="divide the numbers of channels (the demo's nets: 8)"
+    )
     parser.add_argument(
         "--init",
         default=nets.EXAMPLE_INIT,
@@ -49,7 +51,7 @@ def main(argv=None):
 
     for arch in [*nets.ARCHITECTURES, FCN] if "all" in args.arch else args.arch:
         for name, net in definitions(arch, args).items():
-            path = args.out / nets.folder_name(arch, Path(args.init).stem) / f"{name}.prototxt"
+            path = args.out / nets.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
@@ -82,7 +84,7 @@ def definitions(arch, args):
 
 def source_layer(init):
     """The last layer of a .caffemodel as the file has it, of a card as it was published."""
-    if Path(init).is_file():
+    if cards.is_path(init):
         return last_layer(Path(init))
     published = cards.read(init).last_layer
     if set(published) != {"name", "classes"}:

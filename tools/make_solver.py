@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from sentiment import console, nets, paper, solvers
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, card, positive, seed
 from sentiment.files import PROJECT, write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
@@ -23,12 +23,16 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, "all"], default=["all"])
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
-    parser.add_argument("--seed", type=int, default=solvers.DEFAULT_SEED)
-    parser.add_argument("--gpu", type=int, help="write GPU mode (which card is the caller's choice)")
-    parser.add_argument("--batch-size", type=int, help="images an iteration the schedule is made for (default: 256)")
-    parser.add_argument("--iterations", type=int, help="(default: 65 epochs)")
+    parser.add_argument("--seed", type=seed, default=solvers.DEFAULT_SEED)
+    parser.add_argument("--gpu", type=card, help="write GPU mode (which card is the caller's choice)")
+    parser.add_argument(
+        "--batch-size", type=positive, help="images an iteration the schedule is made for (default: 256)"
+    )
+    parser.add_argument("--iterations", type=positive, help="(default: 65 epochs)")
     parser.add_argument("--base-lr", type=float, help="(default: 0.001, the architecture's own where it has one)")
-    parser.add_argument("--stepsize", type=int, help="iterations between two divisions of the rate (default: 6 epochs)")
+    parser.add_argument(
+        "--stepsize", type=positive, help="iterations between two divisions of the rate (default: 6 epochs)"
+    )
     parser.add_argument("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
     args = parser.parse_args(argv)
 

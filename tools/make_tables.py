@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sentiment import cards, catalogue, console, locks, paper, report, study, table_files
 from sentiment.arguments import Parser
+from sentiment.files import default
 from sentiment.progress import patience
 
 LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
@@ -29,8 +30,8 @@ def main(argv=None):
     """Make tables; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
-    option("--out", type=Path, default=Path("results"), help="folder to write to (default: results/)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     option(
         "--table",
         nargs="+",

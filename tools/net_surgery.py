@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sentiment import console, engine, locks, paper, surgery, trained
-from sentiment.arguments import Parser, runs_of, runs_options
+from sentiment.arguments import Parser, other_net, positive, runs_of, runs_options
 from sentiment.console import UserError
 from sentiment.files import replacing
 from sentiment.logs import stderr_to
@@ -25,17 +25,21 @@ HEADER = "# Written by tools/net_surgery.py\n"
 def main(argv=None):
     """Operate; returns the exit status."""
     parser = Parser(__doc__)
-    runs_options(parser.add_argument_group("runs of tools/train.py").add_argument)
-    option = parser.add_argument_group("any other net").add_argument
+    of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
+    runs_options(of_runs.add_argument)
+    option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     option = parser.add_argument
-    option("--input-size", type=int, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)")
+    option(
+        "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
+    )
     option("--out", type=Path, help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
-    if args.weights and not args.model:
-        parser.error("--weights needs --model too")
+    other_net(parser, args, of_runs, of_net, ())
+    if args.model and not args.weights:
+        parser.refuse(["out"], "is of what --weights are written to; without them nothing is")
     found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:

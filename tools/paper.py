@@ -33,14 +33,14 @@ from sentiment import (
     surgery,
     table_files,
 )
-from sentiment.arguments import Parser, seed
+from sentiment.arguments import Parser, card, positive, seed
 from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.console import UserError, python
 from sentiment.experiments import PARTS
 from sentiment.plans import settings
 from sentiment.progress import duration
 
-DATA = Path("data/deepsent")
+DATA = files.default("data/deepsent")
 REPORT = "report"
 CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.glob("*.py")]
 
@@ -52,31 +52,33 @@ def main(argv=None):
     option("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, {REPORT} (default: all)")
     option("--data", type=Path, default=DATA, help="images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--out", type=Path, default=Path("results"), help="folder of tables and figures (default: %(default)s)")
+    option("--runs", type=Path, default=files.default("runs"), help="folder of all runs (default: %(default)s)")
+    option(
+        "--out", type=Path, default=files.default("results"), help="folder of tables and figures (default: %(default)s)"
+    )
     option("--arch", choices=nets.ARCHITECTURES, help=f"subject of {', '.join(experiments.OF_ONE_NET)}")
     option("--init", help="likewise (default: the paper's)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
-    option("--seeds", type=int, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
-    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option("--batch-size", type=int, metavar="N", help="as for train.py")
-    option("--iterations", type=int, metavar="N", help="as for train.py")
+    option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
+    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--batch-size", type=positive, metavar="N", help="as for train.py")
+    option("--iterations", type=positive, metavar="N", help="as for train.py")
     option("--mean", help="as for train.py")
     option("--set", nargs="+", default=[], metavar="NAME=VALUE", help="as for train.py; with --runs of its own")
     option("--executor", choices=("local", "ray"), default="local", help="of trainings (default: %(default)s)")
     option("--gpus-per-run", type=float, default=0, metavar="X", help="of a GPU, a training's part (default: the CPU)")
-    option("--cpus-per-run", type=int, default=CPUS_PER_RUN, metavar="N", help="threads (default: %(default)s)")
+    option("--cpus-per-run", type=positive, default=CPUS_PER_RUN, metavar="N", help="threads (default: %(default)s)")
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - {*PARTS, REPORT}:
         parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
     if args.arch:
         nets.check_init(args.arch, args.init or nets.EXAMPLE_INIT)
-    if args.seeds < 1:
-        parser.error("--seeds must be above zero")
+    if args.seed + args.seeds > solvers.SEEDS:
+        parser.error(f"--seeds: seeds go up to {solvers.SEEDS - 1:,}")
     if not 0 <= args.gpus_per_run <= 1:
         parser.error("--gpus-per-run: a training computes on one GPU or a part of it, so give 0 to 1")
-    if args.cpus_per_run < 1:
-        parser.error("--cpus-per-run must be above zero")
+    if args.executor != "ray":
+        parser.refuse(("gpus_per_run", "cpus_per_run"), "is of --executor ray, which is not given")
     named = [name for name in ("arch", "init") if getattr(args, name)]
     if named and args.parts and not set(args.parts) & {*experiments.OF_ONE_NET, REPORT}:
         parser.error(f"--{named[0]} is for {', '.join(experiments.OF_ONE_NET)}; {args.parts[0]} has nets of its own")
@@ -84,7 +86,7 @@ def main(argv=None):
 
     data = data_of(args)
     wanted, lacking = available(data, args)
-    given = {**vars(args), **settings(args.set)}
+    given = settings(args.set, vars(args))
     planned = {}
     for training, (source, seeds) in wanted.items():
         where = data, source, args.splits, args.runs
@@ -202,12 +204,13 @@ def make(data, planned, args):
     """Make the parts, each unless it is newer than what it is made from."""
     out = args.out / data.name
     gpu = ["--gpu", args.gpu] if args.gpu is not None else []
+    of_seed = ["--seed", args.seed] if args.seed != solvers.DEFAULT_SEED else []
     tested = [plan.run.result for of_seeds in planned.values() for plans in of_seeds for plan in plans]
     for part in args.parts:
         net = experiments.subject(PARTS[part][0], args.arch, args.init) if part in experiments.OF_ONE_NET else None
         if net and net not in planned:
             continue  # left out
-        which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init) if net else ())]
+        which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init, *of_seed) if net else ())]
         if part == "table3":
             layers = planned[net][0][0].run.folder.parent / layer_analysis.FILE
             done = layer_analysis.is_current(layers)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, plots, study, table_files
 from sentiment.arguments import Parser
 from sentiment.console import UserError
-from sentiment.files import write_if_changed
+from sentiment.files import default, write_if_changed
 from sentiment.progress import patience
 
 NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
@@ -29,7 +29,7 @@ def main(argv=None):
     option("--names", nargs="+", help="what the legend calls the logs (default: what tells their paths apart)")
     option("--tests", action="store_true", help="loss and accuracy of the test net too")
     option("--title", help="above the plot")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: runs/)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
     option("--dataset", help="only results on this data set")
     option("--fold", type=int, choices=paper.FOLDS, default=claims.FOLD, help="of Figure 6 (default: %(default)s)")
     option(
@@ -38,6 +38,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     if args.logs:
+        parser.refuse(("runs", "dataset", "fold"), "is of Figure 6, and logs are given")
         if args.names and len(args.names) != len(args.logs):
             parser.error(f"--names gives {len(args.names)} names for {len(args.logs)} logs")
         if len(set(args.names or args.logs)) < len(args.logs):
@@ -48,6 +49,7 @@ def main(argv=None):
         print(loss_curves.table(curves, args.title or "Training loss").markdown())
         return 0
 
+    parser.refuse(["names"], "is of logs, and none are given")
     wanted = {"dataset": args.dataset} if args.dataset else {}
     for found in study.read(args.runs, **wanted):
         curves = catalogue.figure6_curves(found, args.fold)
@@ -57,7 +59,7 @@ def main(argv=None):
                 f"{args.runs} has no train.log of a five-agree fine-tuning on fold {args.fold} of {found.dataset}; "
                 "run tools/train.py and tools/evaluate.py first"
             )
-        folder = (args.out or Path("results")) / found.dataset
+        folder = (args.out or default("results")) / found.dataset
         demo = "Demo data. " if found.demo else ""
         title = f"{demo}Training loss by initialisation, five-agree, fold {args.fold}"
         with locks.held(folder, "drawing losses"):

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, maps, pictures, trained
-from sentiment.arguments import Parser, run_of, run_options
+from sentiment.arguments import Parser, card, other_net, run_of, run_options
 from sentiment.console import UserError
+from sentiment.files import default
 from sentiment.predictor import Predictor
 from sentiment.progress import patience
 
@@ -26,17 +27,19 @@ def main(argv=None):
     parser.add_argument("images", nargs="+", type=Path, metavar="image")
     parser.add_argument("--map", action="store_true", help="lay the sentiment map over each picture")
     parser.add_argument(
-        "--out", type=Path, default=Path("results/predictions"), help="folder of the maps (default: %(default)s)"
+        "--out", type=Path, default=default("results/predictions"), help="folder of the maps (default: %(default)s)"
     )
-    parser.add_argument("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    run_options(parser.add_argument_group("which run of tools/train.py").add_argument)
-    option = parser.add_argument_group("any other two-way net").add_argument
+    parser.add_argument("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other two-way net"))
+    run_options(of_run.add_argument)
+    option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     option("--mean", help="mean file, or b,g,r (default: the ImageNet means)")
     args = parser.parse_args(argv)
-    if bool(args.model) != bool(args.weights):
-        parser.error("--model and --weights go together")
+    other_net(parser, args, of_run, of_net)
+    if not args.map:
+        parser.refuse(["out"], "is of maps; give --map too")
 
     images = outputs(args.images, args.out)
     predictor = Predictor(chosen(args), args.gpu)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, console, dataset, gallery, locks, maps, nets, paper, plots, results, surgery, tables
-from sentiment.arguments import Parser, folds_of
+from sentiment import console, dataset, gallery, locks, maps, paper, plots, results, surgery, tables
+from sentiment.arguments import Parser, card, positive, runs_of, runs_options
 from sentiment.console import UserError
-from sentiment.files import read_json, write_json, write_whole
+from sentiment.files import default, read_json, write_json, write_whole
 from sentiment.fold_maps import FoldMaps
 from sentiment.progress import patience
-from sentiment.runs import Run
 
 ON_SHEET = 6
 WORDS = {"center": "centre crop", "oversampled": "mean of ten crops"}
@@ -31,16 +30,8 @@ def main(argv=None):
     """Map; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
-    option("--subset", choices=paper.SUBSETS, default="five_agrees")
-    option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=["1"])
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune")
-    option(
-        "--init",
-        default="caffenet",
-        help="as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)",
-    )
+    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
+    runs_options(option, subsets=False)
     option(
         "--images",
         nargs="+",
@@ -49,24 +40,20 @@ def main(argv=None):
         help="names; a number: that many, evenly spaced from the most negative to the most positive prediction; "
         f"or all, of which {ON_SHEET} go on the sheet (default: {ON_SHEET})",
     )
-    option("--input-size", type=int, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)")
+    option(
+        "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
+    )
     option("--prediction", choices=results.WAYS, default="oversampled", help="the global one (default: %(default)s)")
-    option("--out", type=Path, default=Path("results"), help="folder of the sheet (default: results/)")
-    option("--compare-patches", type=int, metavar="N", help="hold N maps against predictions of their patches")
+    option("--out", type=Path, default=default("results"), help="folder of the sheet (default: %(default)s)")
+    option("--compare-patches", type=positive, metavar="N", help="hold N maps against predictions of their patches")
     option("--cost", action="store_true", help="measure what a map costs over one prediction")
-    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option("--batch-size", type=int, metavar="N", help="images a forward pass (default: 4, on a GPU 50)")
+    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--batch-size", type=positive, metavar="N", help="images a forward pass (default: 4, on a GPU 50)")
     args = parser.parse_args(argv)
-    if any(number is not None and number < 1 for number in (args.batch_size, args.compare_patches)):
-        parser.error("--batch-size and --compare-patches must be above zero")
     args.batch_size = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)
 
     data = dataset.load(args.data)
-    init = cards.run_name(args.init)
-    of_fold = [
-        FoldMaps(Run(args.runs, args.subset, args.arch, init, fold), data, args.input_size, args.prediction, args.gpu)
-        for fold in folds_of(args)
-    ]
+    of_fold = [FoldMaps(run, data, args.input_size, args.prediction, args.gpu) for run in runs_of(args)]
     wanted, shown = chosen(of_fold, args.images)
     for part in of_fold:
         part.make([image for image in wanted if image in part.predicted], args.batch_size)
@@ -100,7 +87,8 @@ def described(of_fold, shown, data):
     return {
         "dataset": data.name,
         "demo": data.demo,
-        **{key: getattr(run, key) for key in ("subset", "arch", "init")},
+        **{key: getattr(run, key) for key in ("subset", "arch", "init", "variant")},
+        "source": tables.source(results.read(run.result)),
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
         "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
         "shown": [
@@ -123,7 +111,8 @@ def words(about):
     prediction = WORDS[next(iter(about["folds"].values()))["prediction"]]
     places, pixels = ("×".join(map(str, about[key])) for key in ("map", "input"))
     return (
-        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['init'])}",
+        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['source'])}"
+        + (f" ({about['variant']})" if about["variant"] else ""),
         f"Border and word: the global prediction ({prediction}); its probability beside it. "
         f"Map: {places} places of an input of {pixels} pixels.\n"
         f"Data set {about['dataset']}, {tables.SUBSET_TITLES[about['subset']]}; each image by the net of the fold that "

@@ -13,18 +13,19 @@ import sys
 from pathlib import Path
 
 from sentiment import cards, console, dataset, pictures, server, trained
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, card
 from sentiment.console import UserError
+from sentiment.files import default
 
 LOOPBACK = "127.0.0.1"
-USUAL = Path("data/deepsent"), Path("data/demo")
+USUAL = "data/deepsent", "data/demo"
 
 
 def main(argv=None):
     """Serve until Ctrl-C; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
     option(
         "--data",
         nargs="+",
@@ -38,10 +39,12 @@ def main(argv=None):
     option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
     option("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
-    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights go together")
+    if not args.model:
+        parser.refuse(["mean"], "is of --model, which is not given")
     if not 0 <= args.port < 1 << 16:
         parser.error("--port must be below 65536")
 
@@ -49,7 +52,7 @@ def main(argv=None):
     for folder in args.data:
         if not folder.is_dir():
             print(f"DATA: no folder {folder}, so no gallery of its pictures", file=sys.stderr)
-    folders = dict.fromkeys([*args.data, *USUAL])
+    folders = dict.fromkeys([*args.data, *map(default, USUAL)])
     data = [dataset.load(folder) for folder in folders if folder.is_dir()]
     models = server.Models(args.runs, given, data, args.gpu)
     if not models.all():

@@ -27,7 +27,7 @@ FETCHED = files.PROJECT / "data" / "ground_truth"
 def main(argv=None):
     """Split; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--data", type=Path, default=files.PROJECT / "data" / "deepsent", help="the data set's folder")
+    parser.add_argument("--data", type=Path, default=files.default("data/deepsent"), help="(default: %(default)s)")
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--published", type=Path, help="folder with the authors' lists (default: fetched)")
     parser.add_argument(
@@ -42,6 +42,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     data = dataset.load(args.data)
+    if data.deepsent and args.seed is not None:
+        parser.error("--seed: these are the DeepSent images, whose folds are published and not shuffled")
+    if not data.deepsent:
+        parser.refuse(["published"], f"is of the DeepSent images, and those of {args.data} are others")
     subsets = list(data.labels) if "all" in args.subset else args.subset
     digests = {}
     for subset in subsets:

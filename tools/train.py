@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import cards, console, dataset, engine, folds, locks, nets, snapshots, solvers
-from sentiment.arguments import Parser, folds_of, runs_options, seed, subsets_of
+from sentiment.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
 from sentiment.console import UserError
-from sentiment.files import half_written
+from sentiment.files import default, half_written
 from sentiment.interrupt import Interrupted, postponed
 from sentiment.logs import ignored_layers, stderr_to
 from sentiment.plans import Plan, settings
@@ -30,16 +30,17 @@ def main(argv=None):
     """Train; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--data", default="data/deepsent", help="folder of images and labels (default: %(default)s)")
+    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    runs_options(option, init="a card's name, a .caffemodel, or scratch (default: %(default)s)")
+    runs_options(option)
     option("--mean", help="mean file, or b,g,r (default: the card's; for a file, the ImageNet means)")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
-    option("--gpu", type=int, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option("--batch-size", type=int, metavar="N", help="images an iteration (default: 256)")
-    option("--iterations", type=int, metavar="N", help="(default: those of 65 epochs)")
+    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    option("--batch-size", type=positive, metavar="N", help="images an iteration (default: 256)")
+    option("--iterations", type=positive, metavar="N", help="(default: those of 65 epochs)")
     option("--base-lr", type=float, metavar="RATE", help="(default: 0.001, for fc6-2 0.0001)")
-    option("--stepsize", type=int, metavar="N", help="iterations between divisions of the rate (default: 6 epochs)")
+    option(
+        "--stepsize", type=positive, metavar="N", help="iterations between divisions of the rate (default: 6 epochs)"
+    )
     option(
         "--set",
         nargs="+",
@@ -47,7 +48,6 @@ def main(argv=None):
         metavar="NAME=VALUE",
         help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *nets.CHOICES)),
     )
-    option("--variant", default="", metavar="WORD", help="keep the run apart, in <arch>-<init>-WORD")
     option("--keep-diverged", action="store_true", help="train to the end though the loss is no number, as Caffe does")
     args = parser.parse_args(argv)
 
@@ -56,7 +56,7 @@ def main(argv=None):
         raise UserError("PRECISION: tf32 is a GPU's; give GPU too, or float32 or bf16")
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
-    given = {**vars(args), **settings(args.set)}
+    given = settings(args.set, vars(args))
     plans = [
         Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)
         for subset in subsets_of(args)
@@ -79,7 +79,7 @@ def main(argv=None):
                 if plan.done():  # by another process, while this one waited
                     say_done(plan)
                 else:
-                    plan.write(gpu=args.gpu is not None)
+                    plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
                     train(caffe, plan, args.keep_diverged)
     return 0
 

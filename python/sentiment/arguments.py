@@ -7,22 +7,37 @@ from pathlib import Path
 
 from sentiment import cards, engine, nets, paper, solvers, verbose
 from sentiment.console import python
+from sentiment.files import default
 from sentiment.runs import Run, variant
 
-STATUS = """exit status: 0 done; 2 something given is wrong or missing, said in one sentence; 130 stopped by Ctrl-C
+STATUS = """folders that are not given are the repository's, from wherever a command is called: data/deepsent, splits,
+models, runs, results; a path that is given is relative to the current folder.
+
+exit status: 0 done; 2 something given is wrong or missing, said in one sentence; 130 stopped by Ctrl-C
 (128 and its number by any other signal); the same command then goes on. See docs/howto/troubleshooting.md."""
 
 
-_ALL_RUNS = "folder of all runs (default: %(default)s)"
-_SUBSET = "(default: %(default)s)"
-_ARCH = "architecture (default: %(default)s)"
-_INIT = "as for train.py, or a run's own name, as caffenet-seed7 (default: %(default)s)"
+_NOT_GIVEN = object()
 
 
 def seed(text) -> int:
     """The value of a --seed: a word of Caffe's generator, so that no two are the same and none means chance."""
-    if not text.isdecimal() or int(text) >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {(1 << 32) - 1:,}")
+    if not text.isdecimal() or int(text) >= solvers.SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {solvers.SEEDS - 1:,}")
+    return int(text)
+
+
+def positive(text) -> int:
+    """The value of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+    return int(text)
+
+
+def card(text) -> int:
+    """The value of a --gpu."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a CUDA card; they are counted from 0")
     return int(text)
 
 
@@ -48,6 +63,32 @@ class Parser(argparse.ArgumentParser):
             action=_Verbose,
             help="say more, on stderr: versions, files read and written, Caffe's log as it grows, an error's traceback",
         )
+        self.given = set()
+
+    def parse_args(self, args=None, namespace=None):
+        """As ArgumentParser does; ``given`` then has the names of the arguments that were given, as attributes."""
+        options = [action for action in self._actions if action.default is not argparse.SUPPRESS]
+        found = argparse.Namespace(**{action.dest: _NOT_GIVEN for action in options})
+        super().parse_args(args, found)
+        self.given = {name for name, value in vars(found).items() if value is not _NOT_GIVEN}
+        for action in options:
+            if getattr(found, action.dest) is _NOT_GIVEN:
+                setattr(found, action.dest, action.default)
+        return found
+
+    def refuse(self, options, why):
+        """End with a sentence where one of some options was given, which would mean nothing.
+
+        Parameters
+        ----------
+        options : iterable of str, or a group of arguments
+            Attributes' names.
+        why : str
+            Goes on from the options' name.
+        """
+        names = options if not hasattr(options, "_group_actions") else [of.dest for of in options._group_actions]
+        if wrong := [f"--{name.replace('_', '-')}" for name in names if name in self.given]:
+            self.error(f"{wrong[0]} {why}")
 
     def error(self, message):
         """End with the sentence alone, as `console.run` does: the whole usage would bury it."""
@@ -66,6 +107,24 @@ class _Verbose(argparse.Action):
         verbose.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
 
 
+def _options_of_a_net(option, archs, init):
+    """Add what names a net, on whatever subset and fold."""
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
+    option("--init", default="caffenet", help=f"{init} (default: %(default)s)")
+    option("--variant", default="", metavar="WORD", help="keep runs apart, in <arch>-<init>-WORD (default: none)")
+    option(
+        "--seed",
+        type=seed,
+        default=solvers.DEFAULT_SEED,
+        help="of a training's random numbers, each fold's own is made of it (default: %(default)s)",
+    )
+
+
+_INIT = "what it starts from: a card's name, a .caffemodel, or scratch"
+_SUBSET = "(default: five_agrees)"
+
+
 def run_options(option):
     """Add the options that name one run.
 
@@ -74,22 +133,17 @@ def run_options(option):
     option : callable
         The ``add_argument`` of a parser or group.
     """
-    option("--runs", type=Path, default=Path("runs"), help=_ALL_RUNS)
+    _options_of_a_net(option, nets.ARCHITECTURES, _INIT)
     option("--subset", choices=paper.SUBSETS, default="five_agrees", help=_SUBSET)
     option("--fold", type=int, choices=paper.FOLDS, default=1, help="(default: %(default)s)")
-    option("--arch", choices=nets.ARCHITECTURES, default="finetune", help=_ARCH)
-    option("--init", default="caffenet", help=_INIT)
-    option("--variant", default="", metavar="WORD", help="as for train.py")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="as for train.py (default: %(default)s)")
 
 
 def run_of(args) -> Run:
     """The run that `run_options` name."""
-    word = variant(args.variant, args.seed)
-    return Run(args.runs, args.subset, args.arch, cards.run_name(args.init), args.fold, word)
+    return next(_runs(args, [args.subset], [args.fold]))
 
 
-def runs_options(option, fold="1", archs=nets.ARCHITECTURES, init=None):
+def runs_options(option, fold="1", archs=nets.ARCHITECTURES, subsets=True):
     """Add the options that name any number of runs; see `run_options`.
 
     Parameters
@@ -99,21 +153,21 @@ def runs_options(option, fold="1", archs=nets.ARCHITECTURES, init=None):
         The default.
     archs : sequence of str
         What --arch may be.
-    init : str, optional
-        The help on --init, where it is another than a run's.
+    subsets : bool
+        Of several subsets.
     """
-    option("--runs", type=Path, default=Path("runs"), help=_ALL_RUNS)
-    option(
-        "--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"], help="(default: five_agrees)"
-    )
+    _options_of_a_net(option, archs, _INIT)
+    if subsets:
+        option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["five_agrees"], help=_SUBSET)
+    else:
+        option("--subset", choices=paper.SUBSETS, default="five_agrees", help=_SUBSET)
     option("--fold", nargs="+", choices=[*map(str, paper.FOLDS), "all"], default=[fold], help=f"(default: {fold})")
-    option("--arch", choices=archs, default="finetune", help=_ARCH)
-    option("--init", default="caffenet", help=init or _INIT)
 
 
 def subsets_of(args) -> tuple[str, ...]:
     """The subsets that --subset names, each once."""
-    return tuple(paper.SUBSETS if "all" in args.subset else dict.fromkeys(args.subset))
+    named = [args.subset] if isinstance(args.subset, str) else args.subset
+    return tuple(paper.SUBSETS if "all" in named else dict.fromkeys(named))
 
 
 def folds_of(args) -> tuple[int, ...]:
@@ -123,7 +177,30 @@ def folds_of(args) -> tuple[int, ...]:
 
 def runs_of(args):
     """The runs that `runs_options` name, by subset, then fold."""
-    init = cards.run_name(args.init)
-    for subset in subsets_of(args):
-        for fold in folds_of(args):
-            yield Run(args.runs, subset, args.arch, init, fold)
+    return _runs(args, subsets_of(args), folds_of(args))
+
+
+def _runs(args, subsets, folds):
+    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    for subset in subsets:
+        for fold in folds:
+            yield Run(args.runs, subset, args.arch, init, fold, which)
+
+
+def other_net(parser, args, of_runs, of_net, needed=("weights",)):
+    """Refuse what mixes a run of tools/train.py with --model, any other net.
+
+    Parameters
+    ----------
+    parser : Parser
+    args : Namespace
+    of_runs, of_net : group of arguments
+    needed : sequence of str
+        What --model needs too.
+    """
+    if not args.model:
+        return parser.refuse(of_net, "goes with --model, which is not given")
+    parser.refuse(of_runs, "names a run of tools/train.py, and --model another net; give one of them")
+    if missing := [name for name in needed if getattr(args, name) is None]:
+        parser.error(f"--model needs --{' --'.join(missing)} too")
+    return None

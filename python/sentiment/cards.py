@@ -38,6 +38,8 @@ from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
+WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
+"""Suffixes by which an INIT without a folder is a path."""
 _KEYS_OF_FILE = {"file", "links", "where", "size", "sha1", "sha256"}
 _KEYS = {"title", "about", *_KEYS_OF_FILE, "mean", "last_layer", "licence", "citation"}
 
@@ -63,18 +65,21 @@ class Source:
     Attributes
     ----------
     name : str
-        Fit for a folder's name: the card's, the weights file's stem, or ``scratch``.
+        Fit for a folder's name, see `run_name`.
     path : Path or None
         The weights, absolute; None from scratch.
     mean : Path or tuple of float
         A binaryproto mean image (absolute), or channel means (B, G, R) on the 0 to 255 scale.
     card : Card or None
+    known_as : str
+        The card of this project, or on drawn pictures the stand-in, whose very file this is; empty where it is another.
     """
 
     name: str
     path: Path | None
     mean: Any
     card: Card | None = None
+    known_as: str = ""
 
 
 def names(models=MODELS) -> list[str]:
@@ -83,11 +88,16 @@ def names(models=MODELS) -> list[str]:
 
 
 def known_as(digests, models=MODELS) -> list[str]:
-    """Names of the cards whose published digest is a file's, whatever the file is called; see `trust.digests_of`."""
+    """Names of the cards whose file this is by its digests, whatever it is called; see `trust.digests_of`.
+
+    A card's digest is the published one, or else that of the file which was first had under it.
+    """
     found = []
     for name in names(models):
         with contextlib.suppress(UserError):  # a card that is wrong says so to whoever asks for it
-            if any(digests[kind] == of for kind, of in read(name, models).file.known.items()):
+            wanted = read(name, models).file
+            known = wanted.known or trust.Book(Path(models)).known(wanted)
+            if known and all(digests[kind] == of for kind, of in known.items()):
                 found.append(name)
     return found
 
@@ -104,7 +114,8 @@ def read(name, models=MODELS, _above=()) -> Card:
     if not path.is_file():
         raise UserError(
             f"unknown INIT {name!r}: neither a file nor a card in {models} "
-            f"(known: {', '.join([*names(models), SCRATCH])}); INIT=path/to/file.caffemodel takes any weights"
+            f"(known: {', '.join([*names(models), SCRATCH])}); INIT=path/to/file.caffemodel takes any weights, "
+            f"INIT=./{name} a file of that name here"
         )
     try:
         card = yaml.safe_load(read_text(path))
@@ -136,7 +147,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     Parameters
     ----------
     init : str
-        A card's name, a path to weights, or ``scratch``. A name with a slash or a weights suffix is a path.
+        A card's name, a path to weights (see `is_path`), or ``scratch``.
     mean : str or Path or sequence of float, optional
         Overrides the mean: a binaryproto file, or channel means ``b,g,r``. Without it a card brings its own, and
         everything else uses the ImageNet channel means.
@@ -161,11 +172,11 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     mean = None if mean is None or mean == "" else parse_mean(mean)
     if init == SCRATCH:
         return Source(SCRATCH, None, mean or IMAGENET_MEANS_BGR)
-    path = Path(init).expanduser().absolute()
-    if path.is_file():
-        return Source(run_name(path), path, mean_for(path, mean))
-    if "/" in str(init) or path.suffix in (".caffemodel", ".h5", ".binaryproto"):
-        raise UserError(f"INIT: no file {init}")
+    if is_path(init):
+        path = Path(init).expanduser().absolute()
+        if not path.is_file():
+            raise UserError(f"INIT: no file {init}")
+        return Source(run_name(init), path, mean_for(path, mean))
     # Absolute, for what computes with a source may do so in another folder.
     folder = own if own and (own / f"{init}.yaml").is_file() else models
     card = read(init, Path(folder).absolute())
@@ -187,20 +198,44 @@ def of_data_set(init, mean, data) -> Source:
         As `resolve`; on drawn pictures also a card without a stand-in: published weights do not fit their small nets.
     """
     own = data.folder / "models"
-    drawn = data.demo and (MODELS / f"{init}.yaml").is_file() and not Path(init).is_file()
-    if drawn and not (own / f"{init}.yaml").is_file():
+    if data.demo and init in INITIALISATIONS and not (own / f"{init}.yaml").is_file():
         raise UserError(
             f"INIT {init!r}: no stand-in for it in {own}; "
             f"`{python()} tools/demo_sources.py --init {init}` makes it, "
             "`make demo-paper` all of them"
         )
-    return resolve(init, mean, own=own)
+    source = resolve(init, mean, own=own)
+    return replace(source, known_as=_known_as(source, own, data.demo))
+
+
+def _known_as(source, own, demo):
+    """As `Source.known_as`: the card it was had by, where that is one of those that count; else by its content."""
+    if source.path is None:
+        return ""
+    if source.card and (demo or not (own / f"{source.name}.yaml").is_file()):
+        return source.name
+    known = known_as(trust.digests_of(source.path), own if demo else MODELS)
+    return known[0] if known else ""
+
+
+def is_path(init) -> bool:
+    """Whether an INIT is a path to weights, and no card's name: it has a slash, or a suffix of `WEIGHTS`.
+
+    Whether a file is there makes no difference, for a run is to be found under the same INIT when it is gone.
+    """
+    return "/" in str(init) or Path(init).suffix.lower() in WEIGHTS
 
 
 def run_name(init) -> str:
-    """What an INIT is called in runs' folders: a file by its stem, anything else as it was given."""
-    path = Path(init).expanduser()
-    return re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "weights" if path.is_file() else init
+    """What an INIT is called in runs' folders: a path by its stem, a card by its name.
+
+    A file that bears the name of one of the paper's nine, or ``scratch``, is called ``<stem>-file``: a name is no
+    content.
+    """
+    if not is_path(init):
+        return init
+    stem = re.sub(r"[^\w.-]+", "-", Path(init).stem).strip(".-") or "weights"
+    return f"{stem}-file" if stem in (*INITIALISATIONS, SCRATCH) else stem
 
 
 def mean_for(weights, mean=None):

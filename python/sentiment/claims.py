@@ -79,6 +79,7 @@ class Found(Evidence):
     def layer(self, name, classifier):
         for summary in self.study.layers:
             own = (summary["subset"], summary["arch"], summary["init"]) == (FIVE, "finetune", "caffenet")
+            own &= not summary.get("variant")
             entry = summary["layers"].get(paper.NEW_LAYERS["finetune"] if name == "fc8" else name, {})
             chosen = entry.get(classifier, {}).get("paper")
             if own and chosen and len(chosen["accuracy"]) == len(paper.FOLDS):

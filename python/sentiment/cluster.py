@@ -150,7 +150,7 @@ def _ray():
         import ray
     except ImportError as error:
         raise UserError(
-            f"EXECUTOR=ray needs Ray ({error}); install it with: pip install 'pixels-to-sentiment[cluster]'"
+            f"EXECUTOR=ray needs Ray ({error}); install it with: pip install -e '.[cluster]' in {PROJECT}"
         ) from error
     return ray
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from sentiment import interrupt, verbose
@@ -62,7 +63,7 @@ def run(main, argv=None):
         # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
         sys.stdout = None
         return 141
-    except (UserError, OSError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         sentence = sentence_of(error)
         verbose.log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
@@ -124,6 +125,35 @@ def _drop_a_dead_stdout():
         sys.stdout = None
 
 
+def caffe_problem(error) -> str | None:
+    """The sentence on an exception that ``import caffe`` raised, wherever that was; None for any other.
+
+    A BVLC build raises what its compiled module, numpy and protobuf make of a Python that it was not built for.
+    """
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "caffe":
+        return (
+            f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE to the python "
+            "folder of one that is built"
+        )
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    package = next((Path(code.co_filename).parent for code in frames if _imports_caffe(code)), None)
+    if package is None:
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        problem = f"this Python has no {error.name}"
+    else:
+        problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('.')}"
+    return (
+        f"`import caffe` fails in {package} ({problem}); {sys.executable} has to have the numpy, protobuf and "
+        "scikit-image that this Caffe was built for: name another by PY=, see docs/howto/real-caffe.md"
+    )
+
+
+def _imports_caffe(code):
+    path = Path(code.co_filename)
+    return code.co_name == "<module>" and (path.parent.name, path.name) == ("caffe", "__init__.py")
+
+
 def sentence_of(error) -> str | None:
     """The sentence a user should read of an exception, or None for a fault that is ours."""
     # Where the engine is a real Caffe build there is no caffe.errors, so ask only what is loaded already.
@@ -137,5 +167,5 @@ def sentence_of(error) -> str | None:
     elif error is cause and number in _OUTSIDE:
         sentence = f"{error.filename or 'writing the output'}: {error.strerror}"
     else:
-        return None
+        return caffe_problem(error)
     return f"{sentence.rstrip('.')}; {FULL[number]}" if number in FULL else sentence

@@ -6,11 +6,9 @@ Usual are the paper's schedule for so many images, and this project's answers to
 
 from dataclasses import asdict
 
-from sentiment import nets, paper, solvers
-from sentiment.tables import SUBSET_TITLES, plain
+from sentiment import engine, nets, paper, solvers
+from sentiment.tables import SUBSET_TITLES, plain, source
 
-_NEAR = {"iterations": 15, "stepsize": 1}  # as far as a list without twins moves them
-_LONG = 60  # iterations from which on it does
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
 
 
@@ -22,18 +20,17 @@ def of(row) -> dict:
     row : dict
         A result.json. What it does not record counts as usual.
     """
-    train_images = (len(paper.FOLDS) - 1) * row["test_images"]
+    train_images = row.get("train_images", (len(paper.FOLDS) - 1) * row["test_images"])
     usual = {**asdict(solvers.schedule(row["arch"], train_images)), **asdict(nets.Choices())}
+    usual["precision"] = engine.PRECISIONS[0]
     values = {**row["choices"], "iterations": row["iterations"]}
-    near = _NEAR if usual["iterations"] >= _LONG else {}
-    found = {
-        name: values[name]
-        for name, expected in usual.items()
-        if name in values and abs(values[name] - expected) > near.get(name, 0)
-    }
+    found = {name: values[name] for name, expected in usual.items() if name in values and values[name] != expected}
+    tested = row["evaluation"].get("precision", usual["precision"])
+    if tested != values.get("precision", usual["precision"]):
+        found["precision of testing"] = tested
     means = values.get("mean", paper.IMAGENET_MEANS_BGR)
     if (
-        row["init"] not in _OWN_MEANS
+        source(row) not in _OWN_MEANS
         and max(abs(a - b) for a, b in zip(means, paper.IMAGENET_MEANS_BGR, strict=True)) > 1
     ):
         found["mean"] = means
@@ -43,7 +40,8 @@ def of(row) -> dict:
 
 
 def about(study, nets=None) -> list[str]:
-    """What a table is of, as its first notes: data set, runs, the data set's own note, and trainings that depart.
+    """What a table is of, as its first notes: data set, runs, the data set's own note, trainings that depart, and what
+    they were computed with where that is not the same.
 
     Parameters
     ----------
@@ -53,7 +51,7 @@ def about(study, nets=None) -> list[str]:
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     rows = [(net.title, row) for net in (study.nets if nets is None else nets) for row in net.rows]
-    return [f"{first} {study.note}".strip(), *note(rows)]
+    return [f"{first} {study.note}".strip(), *note(rows), *computed_with(rows)]
 
 
 def note(rows) -> list[str]:
@@ -64,19 +62,72 @@ def note(rows) -> list[str]:
     rows : sequence of (str, dict)
         The nets' titles, and a result.json each.
     """
+    said = [", ".join(f"{name} {plain(value)}" for name, value in of(row).items()) for _, row in rows]
+    parts = [f"{whose}: {what}" for what, whose in _whose(rows, said).items() if what]
+    return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
+
+
+def computed_with(rows) -> list[str]:
+    """A table's notes on engines, devices and versions of torch, each where the table's nets differ in it.
+
+    Parameters
+    ----------
+    rows : sequence of (str, dict)
+        The nets' titles, and a result.json each.
+    """
+    notes = []
+    for way in WAYS:
+        for title in MIXED:
+            said = [said_of(row, way, FACTS[title]) for _, row in rows]
+            if len(set(said)) > 1:
+                parts = [f"{what} ({whose})" for what, whose in _whose(rows, said).items()]
+                notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
+    return notes
+
+
+WAYS = {"trained": "training", "tested": "evaluation"}
+"""What was done -> the key of result.json that says what it was computed with."""
+
+_UNKNOWN = "not recorded"  # by the first version
+
+
+def _engine(environment):
+    commit, _, dirty = environment.get("commit", "").partition("-")
+    return f"{environment['engine']} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
+
+
+FACTS = {  # title -> how an environment says it
+    "engine": _engine,
+    "device": lambda one: one.get("device", _UNKNOWN) + (f", CUDA {one['cuda']}" if one.get("cuda") else ""),
+    "threads": lambda one: plain(one.get("threads")),
+    "precision": lambda one: one["precision"],
+    "torch": lambda one: one["versions"].get("torch", "none"),
+    "versions": lambda one: ", ".join(f"{name} {of}" for name, of in one["versions"].items()),
+}
+MIXED = ("engine", "device", "torch")
+"""What a table's nets should have in common; other precisions are other choices, which `of` tells."""
+
+
+def said_of(row, way, fact) -> str:
+    """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
+    found = row[WAYS[way]]
+    environments = [found] if isinstance(found, dict) else found
+    return ", then ".join(dict.fromkeys(map(fact, environments))) or _UNKNOWN
+
+
+def _whose(rows, said) -> dict[str, str]:
+    """What is said of each row -> whose rows those are: nets with the folds, or ``all nets``."""
     folds, whose = {}, {}
-    for title, row in rows:
+    for (title, row), what in zip(rows, said, strict=True):
         net = title, row["subset"]
         folds.setdefault(net, set()).add(row["fold"])
-        if departures := of(row):
-            said = ", ".join(f"{name} {plain(value)}" for name, value in departures.items())
-            whose.setdefault(said, {}).setdefault(net, set()).add(row["fold"])
-    parts = []
-    for said, concerned in whose.items():
+        whose.setdefault(what, {}).setdefault(net, set()).add(row["fold"])
+    named = {}
+    for what, concerned in whose.items():
         names = [
             f"{title} {SUBSET_TITLES[subset]}"
             + ("" if of_net == folds[title, subset] else f" fold {' '.join(map(str, sorted(of_net)))}")
             for (title, subset), of_net in concerned.items()
         ]
-        parts.append(f"{'all nets' if concerned == folds else ', '.join(names)}: {said}")
-    return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
+        named[what] = "all nets" if concerned == folds else ", ".join(names)
+    return named

@@ -1,14 +1,22 @@
 """The Caffe under the tools: this project's own or a BVLC build, whichever ``import caffe`` finds."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
+import re
+import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 from sentiment import verbose
-from sentiment.console import UserError
+from sentiment.console import UserError, caffe_problem
+from sentiment.files import PROJECT
 from sentiment.progress import patience
+
+NAME = "pixels-to-sentiment"
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -40,12 +48,14 @@ def start(gpu=None, images=None):
         with patience("starting the engine"):
             import caffe
             from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
-    except ImportError as error:
-        raise UserError(
-            f"`import caffe` gives no Caffe ({error}); run `make setup` and use its .venv, or set CAFFE"
-        ) from error
+    except Exception as error:
+        if sentence := caffe_problem(error):
+            raise UserError(sentence) from error
+        raise
     if images is not None:
         os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.join(os.path.abspath(images), IMAGES))
+    if _is_bvlc() and precision() != PRECISIONS[0]:
+        raise UserError(f"PRECISION: {precision()} is of this project's own engine; a BVLC Caffe computes in float32")
     if gpu is None:
         caffe.set_mode_cpu()
     else:
@@ -56,8 +66,8 @@ def start(gpu=None, images=None):
             reason = str(error).partition(";")[0].rstrip(".")
             raise UserError(f"GPU: card {gpu} cannot be used ({reason}); without GPU the CPU computes") from error
     verbose.log.info(
-        "engine: %s %s in %s, on %s",
-        *describe().values(),
+        "engine: %s in %s, on %s",
+        describe(),
         os.path.dirname(caffe.__file__),
         f"{cores()} CPU cores" if gpu is None else f"CUDA card {gpu}",
     )
@@ -69,12 +79,134 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe() -> dict[str, str]:
-    """Name and version of the Caffe in use, as result.json records them."""
+@dataclass(frozen=True)
+class Environment:
+    """What a training or an evaluation was computed with, as run.json and result.json record it.
+
+    None of it is part of a run's identity: a training may resume in another environment, which is then recorded too.
+
+    Attributes
+    ----------
+    engine : str
+        Name and version: ``pixels-to-sentiment 0.1.0`` (the project's version), or ``BVLC Caffe 1.0.0``.
+    project : str
+        Version of this project, whose tools these are.
+    commit : str
+        Of the checkout the tools lie in, with ``-dirty`` where files are changed; empty outside of one.
+    device : str
+        Model of the CPU and its vector instructions, or the name of the GPU.
+    cuda : str
+        Version of CUDA; empty on a CPU, or where it is not known.
+    threads : int
+        Of the CPU.
+    precision : str
+        One of `PRECISIONS`.
+    versions : dict of str to str
+        Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
+    """
+
+    engine: str
+    project: str
+    commit: str
+    device: str
+    cuda: str
+    threads: int
+    precision: str
+    versions: dict
+
+
+def environment(gpu=None) -> Environment:
+    """What the Caffe in use computes with, after `start`.
+
+    Parameters
+    ----------
+    gpu : int, optional
+        The CUDA card's number, as given to `start`.
+    """
+    device, cuda = (_cpu(), "") if gpu is None else _gpu(gpu)
+    return Environment(
+        engine=describe(),
+        project=project_version(),
+        commit=commit(),
+        device=device,
+        cuda=cuda,
+        threads=_threads(),
+        precision=precision(),
+        versions={name: version for name, version in versions().items() if name != "torch" or not _is_bvlc()},
+    )
+
+
+def describe() -> str:
+    """Name and version of the Caffe in use. Call it after `start`."""
     import caffe
 
-    compiled = "caffe._caffe" in sys.modules and getattr(sys.modules["caffe._caffe"], "__file__", "").endswith(".so")
-    return {"name": "BVLC Caffe" if compiled else "pixels-to-sentiment", "version": str(caffe.__version__)}
+    if _is_bvlc():
+        return f"BVLC Caffe {getattr(caffe, '__version__', 'of unknown version')}"
+    return f"{NAME} {project_version()}"
+
+
+def _is_bvlc():
+    """Whether the Caffe in use is another than this project's own, whose ``CaffeError`` no build has."""
+    return not hasattr(sys.modules["caffe"], "CaffeError")
+
+
+@functools.cache
+def project_version() -> str:
+    """The version of this project, from its checkout or else from what is installed."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r'^version = "(.+)"$', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE):
+            return found[1]
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(NAME)
+    return "of unknown version"
+
+
+@functools.cache
+def commit(folder=PROJECT) -> str:
+    """The commit of a checkout, 40 hexadecimal digits, then ``-dirty`` where its files differ; empty outside of one."""
+    if not (folder / ".git").exists():
+        return ""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"  # only looks
+    describe = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(describe, env=environment, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _cpu():
+    """Model of the CPU, and the vector instructions that torch takes of it."""
+    model = ""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE)
+        model = found[1].strip() if found else ""
+    model = model or platform.processor() or platform.machine()
+    torch = sys.modules.get("torch")
+    return model if torch is None or _is_bvlc() else f"{model}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _gpu(number):
+    """Name of a CUDA card, and the version of CUDA where the engine tells it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and not _is_bvlc():
+        return torch.cuda.get_device_name(number), torch.version.cuda or ""
+    query = ["nvidia-smi", f"--id={number}", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=30)
+        return (found.stdout.strip() if found.returncode == 0 else "") or f"CUDA card {number}", ""
+    except (OSError, subprocess.TimeoutExpired):
+        return f"CUDA card {number}", ""
+
+
+def _threads():
+    """How many threads compute on the CPU: torch's, or those that a BVLC Caffe's BLAS is told or takes."""
+    torch = sys.modules.get("torch")
+    if torch is not None and not _is_bvlc():
+        return torch.get_num_threads()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else cores()
 
 
 def precision() -> str:
@@ -92,18 +224,23 @@ def precision() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what else the numbers depend on, and the precision of products."""
-    found = {"python": platform.python_version(), "system": platform.platform(), "products": precision()}
-    for name, distributions in {
-        "numpy": ["numpy"],
-        "torch": ["torch"],
-        "opencv": ["opencv-python-headless", "opencv-python"],
-        "protobuf": ["protobuf"],
-    }.items():
+    """Versions of Python, the system and the packages that numbers depend on, as far as they are there."""
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for name, (module, *distributions) in _PACKAGES.items():
+        with contextlib.suppress(AttributeError):  # what is loaded may be of no distribution, as a system's OpenCV is
+            found[name] = str(getattr(sys.modules.get(module), "__version__"))  # noqa: B009 - None has none
         for distribution in distributions:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found.setdefault(name, importlib.metadata.version(distribution))
     return found
+
+
+_PACKAGES = {  # name -> its module, and the distributions that bring it
+    "torch": ("torch", "torch"),
+    "numpy": ("numpy", "numpy"),
+    "opencv": ("cv2", "opencv-python-headless", "opencv-python"),
+    "protobuf": ("google.protobuf", "protobuf"),
+}
 
 
 @contextlib.contextmanager

@@ -16,6 +16,23 @@ PROJECT = Path(__file__).resolve().parents[2]
 """The repository's root, where models/, splits/ and prototxt/ lie."""
 
 
+def default(name):
+    """Where a folder lies that a command is not given: in the repository, from wherever it is called.
+
+    Parameters
+    ----------
+    name : str
+        ``data/deepsent``, ``runs``, ``results`` and the like.
+
+    Returns
+    -------
+    Path
+        Relative to the current folder where that is above it, as make's is.
+    """
+    path = PROJECT / name
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 _TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")  # the engine's end in tmp
 
 

@@ -107,6 +107,8 @@ class Analysis:
     folds : sequence of int
     nested : bool
         Inner folds too.
+    variant : str
+        Of the runs.
 
     Attributes
     ----------
@@ -122,8 +124,8 @@ class Analysis:
         Gram matrices that are missing or not whole, or a class with too few images.
     """
 
-    def __init__(self, root, subset, arch, init, folds, nested=True):
-        self.runs = {fold: Run(Path(root), subset, arch, init, fold) for fold in folds}
+    def __init__(self, root, subset, arch, init, folds, nested=True, variant=""):
+        self.runs = {fold: Run(Path(root), subset, arch, init, fold, variant) for fold in folds}
         self.path = next(iter(self.runs.values())).folder.parent / FILE
         self.nested = nested
         self.grams, self.parts = {}, {}
@@ -181,6 +183,7 @@ class Analysis:
             "subset": run.subset,
             "arch": run.arch,
             "init": run.init,
+            "variant": run.variant,
             "images": len(first.images),
             "folds": list(self.runs),
             "exponents": list(paper.C_GRID_EXPONENTS),
@@ -246,12 +249,12 @@ class Analysis:
             )
 
 
-def analysed(root, subset, arch, init, nested=True) -> list[int]:
+def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
     """The folds of which every layer is analysed, with the Gram matrices there are now."""
     found = []
     for fold in paper.FOLDS:
         with contextlib.suppress(UserError):
-            if not Analysis(root, subset, arch, init, [fold], nested).todo:
+            if not Analysis(root, subset, arch, init, [fold], nested, variant).todo:
                 found.append(fold)
     return found
 

@@ -100,7 +100,8 @@ def _net_title(summary):
     """What the layers are of."""
     if summary["arch"] == "source":
         return f"{paper.INITIALISATIONS.get(summary['init'], summary['init'])} as it is, not fine-tuned"
-    return f"{tables.net_title(summary['arch'], summary['init'])}, each fold's own"
+    variant = f" ({summary['variant']})" if summary.get("variant") else ""
+    return f"{tables.net_title(summary['arch'], summary['init'])}{variant}, each fold's own"
 
 
 def _convergence(summary):

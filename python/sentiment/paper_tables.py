@@ -72,7 +72,7 @@ def table3(study):
     """
     found = []
     for summary in study.layers:
-        name = f"{summary['arch']}-{summary['init']}"
+        name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
         own = (summary["subset"], name) == (FIVE, "finetune-caffenet")
         for selection in ("paper", "nested"):
             if selection in next(iter(summary["layers"].values()))["svm"]:

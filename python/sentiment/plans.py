@@ -1,6 +1,7 @@
 """One fold's training before it runs: inputs checked, schedule settled, definitions ready to write."""
 
 import functools
+import math
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -28,23 +29,33 @@ digest = functools.cache(sha256)
 inspected = functools.cache(inspection.read)
 
 
-def settings(pairs) -> dict[str, bool | int | float]:
-    """What ``--set NAME=VALUE ...`` says: values of the schedule and of `nets.Choices` by name.
+def settings(pairs, options) -> dict[str, bool | int | float]:
+    """What options and ``--set NAME=VALUE ...`` say: values of the schedule and of `nets.Choices` by name.
+
+    Parameters
+    ----------
+    pairs : sequence of str
+    options : dict
+        Those of the command line by name; None counts as not given.
 
     Raises
     ------
     UserError
-        An unknown name, or a value that is no number.
+        An unknown name, a value that is no number, or one given twice.
     """
-    found = {}
+    found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
         if name not in (*solvers.NAMES, *nets.CHOICES):
             known = ", ".join((*solvers.NAMES, *nets.CHOICES))
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
+        if name in found:
+            raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
         yes_or_no = isinstance(getattr(nets.Choices, name, None), bool)
         try:
             number = float(value)
+            if not math.isfinite(number):
+                raise ValueError
             plain = int(number) if number.is_integer() else number
             found[name] = {0.0: False, 1.0: True}[number] if yes_or_no else plain
         except (ValueError, KeyError):
@@ -65,6 +76,7 @@ class Plan:
     splits, runs : Path
         Folder of all fold lists, folder of all runs.
     seed : int
+        Of all folds; `solvers.fold_seed` makes this one's own of it.
     given : dict, optional
         Values of the schedule and of `nets.Choices` from the command line; None counts as not given.
     word : str
@@ -73,6 +85,7 @@ class Plan:
     Attributes
     ----------
     run : runs.Run
+    fold_seed : int
     schedule : solvers.Schedule
     choices : nets.Choices
     title : str
@@ -86,7 +99,7 @@ class Plan:
     def __init__(self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, word=""):
         self.data, self.source, self.seed, self.word = data, source, seed, word
         self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant(word, seed))
-        self.title = self.run.title
+        self.title, self.fold_seed = self.run.title, solvers.fold_seed(seed, fold)
         self.lists = folds.read(splits, data.name, subset, fold)
         self.paths = [folds.list_path(splits, data.name, subset, fold, part).resolve() for part in folds.PARTS]
         for path, pairs in zip(self.paths, self.lists, strict=True):
@@ -115,6 +128,7 @@ class Plan:
             "init": self.run.init,
             "fold": self.run.fold,
             "seed": self.seed,
+            "fold_seed": self.fold_seed,
             "variant": self.word,
             "precision": engine.precision(),
             **asdict(self.schedule),
@@ -122,7 +136,10 @@ class Plan:
             "channels_divisor": self.divisor,
             "mean": testing.channel_means(self.source.mean).tolist(),
             "mean_image": isinstance(self.source.mean, Path),
+            "card": self.source.known_as,
             "source": self.source.path and digest(self.source.path),
+            "mean_file": digest(self.source.mean) if isinstance(self.source.mean, Path) else None,
+            "train_images": len(self.lists.train),
             "train_list": sha256(self.paths[0]),
             "test_list": sha256(self.paths[1]),
         }
@@ -192,14 +209,20 @@ class Plan:
             choices=self.choices,
         )
 
-    def write(self, gpu=False):
-        """Make the run's folder: what it is made from, and its three definitions.
+    def write(self, environment, gpu=False):
+        """Make the run's folder: what it is made from, what it is trained with from now on, and its three definitions.
 
         Paths in the solver are relative to the folder, where Caffe runs, so that the folder can be moved.
+
+        Parameters
+        ----------
+        environment : engine.Environment
+        gpu : bool
         """
         self.run.claim(self.fingerprint)
+        self.run.sit(snapshots.newest(self.run) or 0, asdict(environment))
         names = self.run.train_val.name, self.run.snapshot_prefix.name
-        solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.seed, gpu)
+        solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.fold_seed, gpu)
         write_if_changed(self.run.train_val, str(self.train_val()))
         write_if_changed(self.run.deploy, str(nets.deploy(self.run.arch, self.divisor, self.last, self.choices)))
         write_if_changed(self.run.solver, str(solver))

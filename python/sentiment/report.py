@@ -98,6 +98,7 @@ def page(folder, study, tables):
     )
 
 
+HASHES = ("weights", "source", "mean_file", "train_list", "test_list")
 _FULL_SIZE = "Shown at full size and with the real CaffeNet's last layer; the demo's nets have fewer channels."
 _NOT_REPRODUCED = (
     "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
@@ -180,12 +181,21 @@ def _folded(table):
 
 
 def _how(study):
-    """Choices in force, engine and versions, seeds, hashes."""
-    seeds = ", ".join(map(str, sorted({row["seed"] for row in study.rows})))
-    engines = _counted(study.rows, lambda row: " ".join(row["engine"].values()))
-    versions = _counted(study.rows, lambda row: ", ".join(f"{name} {of}" for name, of in row["versions"].items()))
-    made_with = Table("made-with", "Engine, versions, seeds", [], ["what", "in the runs"], [], study.demo)
-    made_with.rows.extend([["engine", engines], ["versions", versions], ["seeds", seeds]])
+    """Choices in force, what trainings and tests were computed with, seeds, hashes."""
+    facts = {
+        f"{way}: {title}": _counted(study.rows, lambda row, say=say, way=way: departures.said_of(row, way, say))
+        for way in departures.WAYS
+        for title, say in departures.FACTS.items()
+    }
+    of_seeds = {}
+    for row in sorted(study.rows, key=lambda row: (row["seed"], row["fold"])):
+        of_seeds.setdefault(row["seed"], {})[row["fold"]] = row["fold_seed"]
+    facts["seeds"] = "; ".join(
+        f"{seed} ({', '.join(f'fold {fold}: {own}' for fold, own in folds.items())})"
+        for seed, folds in of_seeds.items()
+    )
+    made_with = Table("made-with", "Engine, device, versions, seeds", [], ["what", "in the runs"], [], study.demo)
+    made_with.rows.extend(map(list, facts.items()))
     return made_with.html() + choices_table(study).html() + f'<div id="hashes">{_folded(hashes_table(study))}</div>\n'
 
 
@@ -207,13 +217,15 @@ def choices_table(study):
 
 
 def hashes_table(study):
-    """SHA-256 of the weights, the source and the lists of every training."""
+    """SHA-256 of the weights, the source, its mean image and the lists of every training."""
     rows = []
     for net in study.nets:
         for row in net.rows:
-            hashes = [row["hashes"].get(key) or "–" for key in ("weights", "source", "train_list", "test_list")]
-            rows.append([net.title, SUBSET_TITLES[net.subset], row["fold"], str(row["seed"]), *hashes])
-    header = ["net", "subset", "fold", "seed", "weights", "source", "training list", "test list"]
+            hashes = [row["hashes"].get(key) or "–" for key in HASHES]
+            seeds = str(row["seed"]), str(row["fold_seed"])
+            rows.append([net.title, SUBSET_TITLES[net.subset], row["fold"], *seeds, *hashes])
+    titles = ["weights", "source", "mean image", "training list", "test list"]
+    header = ["net", "subset", "fold", "seed", "the fold's own", *titles]
     return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
 
 

@@ -23,15 +23,18 @@ SCHEMA = {  # key of result.json -> kind of its value
     "init": str,
     "fold": int,
     "seed": int,
+    "fold_seed": int,  # what `solvers.fold_seed` made of it
     "accuracy": dict,  # center, oversampled: 0 to 1
     "test_images": int,
     "iterations": int,
-    "engine": dict,  # name, version
-    "versions": dict,  # python, numpy, torch, ...
-    "hashes": dict,  # SHA-256 of weights, source, train_list, test_list
+    "training": list,  # an `engine.Environment` as a dict, and from_iteration; several where it resumed in another
+    "evaluation": dict,  # an `engine.Environment`
+    "hashes": dict,  # SHA-256 of weights, source, mean_file, train_list, test_list
     "choices": dict,  # what the paper does not state and this run chose
 }
-"""``note``, text, is there too where the data set's description has one."""
+OPTIONAL = {"note", "train_images", "card"}
+"""``note``, text, where the data set describes itself; since the second version the number of ``train_images``, and
+``card``, the one whose file the source is by its content, or empty."""
 
 
 def write(path, result):
@@ -46,8 +49,22 @@ def write(path, result):
 
 
 def read(path) -> dict[str, Any]:
-    """Read one result.json; a `UserError` says what is wrong with it."""
-    return _checked(path, read_json(path))
+    """Read one result.json, also of the first version; a `UserError` says what is wrong with it."""
+    return _checked(path, _renewed(read_json(path)))
+
+
+def _renewed(result):
+    """A result of the first version in today's form: one seed for all folds, and nothing known of its training."""
+    if not isinstance(result, dict) or "evaluation" in result or not {"engine", "versions"} <= result.keys():
+        return result
+    engine, versions = result.pop("engine"), dict(result.pop("versions"))
+    evaluation = {"engine": " ".join(engine.values()), "precision": versions.pop("products", "float32")}
+    return {
+        **result,
+        "fold_seed": result.get("seed"),
+        "training": [],
+        "evaluation": {**evaluation, "versions": versions},
+    }
 
 
 def collect(root, **wanted) -> list[dict[str, Any]]:
@@ -146,7 +163,7 @@ def _checked(path, result):
         value = result.get(key)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise UserError(f"{path} is not a whole result: {key} must be {kind.__name__}, not {value!r}")
-    if unknown := set(result) - {*SCHEMA, "note"}:
+    if unknown := set(result) - {*SCHEMA, *OPTIONAL}:
         raise UserError(f"{path}: unknown key {min(unknown)!r} in a result")
     accuracy = result["accuracy"]
     if set(accuracy) != set(WAYS) or not all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in accuracy.values()):

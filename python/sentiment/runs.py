@@ -9,6 +9,13 @@ from sentiment.console import UserError, python
 from sentiment.files import read_json, write_json
 from sentiment.solvers import DEFAULT_SEED
 
+TRAINING = "training"
+"""Key of run.json and result.json: what a training was computed with, a list of environments each from an iteration on.
+
+"""
+RECORDED = {TRAINING, "card"}
+"""Keys of run.json that tell of a run and are no part of its identity."""
+
 
 def variant(word="", seed=DEFAULT_SEED) -> str:
     """The variant of a run that differs from the usual one by what a user's word says, or by its seed, or both.
@@ -139,11 +146,20 @@ class Run:
             raise UserError(f"{self.folder} holds no training; run tools/train.py with the same options first")
         identity = read_json(self.identity)
         if lacking := [key for key in ("iterations", *needed) if key not in identity]:
+            raise self._older(lacking)
+        if identity.get("init", self.init) != self.init:  # the folder of init a-b is also that of a's variant b
+            others = {name: identity.get(name) for name in ("init", "variant", "seed")}
             raise UserError(
-                f"{self.identity} is of an older form of this project and does not say {', '.join(lacking)}; "
-                "remove that folder and run tools/train.py with the same options again, or give another RUNS=<folder>"
+                f"{self.folder} holds a training from {others.pop('init')}, not {self.init}; name it by --init "
+                f"{identity['init']}" + "".join(f" --{name} {value}" for name, value in others.items() if value)
             )
         return identity
+
+    def _older(self, lacking):
+        return UserError(
+            f"{self.identity} is of an older form of this project and does not say {', '.join(lacking)}; "
+            "remove that folder and run tools/train.py with the same options again, or give another RUNS=<folder>"
+        )
 
     def is_of(self, fingerprint) -> bool:
         """Whether the folder holds this run: it was made from that, be it trained or only begun.
@@ -160,9 +176,12 @@ class Run:
         """
         if not self.identity.is_file():
             return False
-        before = read_json(self.identity)
-        changed = [key for key in dict.fromkeys((*before, *fingerprint)) if before.get(key) != fingerprint.get(key)]
+        before = {key: value for key, value in read_json(self.identity).items() if key not in RECORDED}
+        keys = dict.fromkeys(key for key in (*before, *fingerprint) if key not in RECORDED)
+        changed = [key for key in keys if before.get(key) != fingerprint.get(key)]
         if changed and self._is_trained():
+            if not before.keys() & changed:
+                raise self._older(changed)
             lists = set(changed) <= {"train_list", "test_list"}
             raise UserError(
                 f"{self.folder} holds a run with another {', '.join(changed)}; "
@@ -188,6 +207,23 @@ class Run:
         if self.identity.is_file():
             self.log.unlink(missing_ok=True)
         write_json(self.identity, fingerprint)
+
+    def sit(self, iteration, environment):
+        """Record what the training computes with from an iteration on, for one who holds the folder (`locks.held`).
+
+        Parameters
+        ----------
+        iteration : int
+            Where it starts or resumes; what came after that before counts no more.
+        environment : dict
+            As JSON has an `engine.Environment`.
+        """
+        identity = read_json(self.identity)
+        kept = [one for one in identity.get(TRAINING, []) if one["from_iteration"] < iteration]
+        if not kept or kept[-1] != {"from_iteration": kept[-1]["from_iteration"], **environment}:
+            kept.append({"from_iteration": iteration, **environment})
+        if kept != identity.get(TRAINING):
+            write_json(self.identity, {**identity, TRAINING: kept})
 
     def _is_trained(self):
         """Whether anything is there that would be lost."""

@@ -1,6 +1,7 @@
 """Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sentiment import paper
@@ -11,6 +12,9 @@ ARCHITECTURE_VALUES = {"squeezenet": {"batch_size": 32, "iterations": 120, "base
 RATE_FACTORS = {"fc6-2": paper.BASE_LR_FC6_2 / paper.BASE_LR}
 """An architecture's base rate over the usual one, be that the paper's or a data set's."""
 DEFAULT_SEED = 1701
+SEEDS = 1 << 32  # how many the generator tells apart
+SEED_STEP = 100_000_000
+"""From one fold's seed to the next one's: more than any number of repeats, so that no two trainings have the same."""
 SNAPSHOT_EVERY = 30  # iterations lost to a power cut, at most; CaffeNet's pair of files is 480 MB
 TEST_EVERY = 30  # iterations; about one hundredth of the training's time
 
@@ -31,6 +35,14 @@ class Schedule:
 
 
 NAMES = tuple(field.name for field in fields(Schedule))
+
+
+def fold_seed(seed, fold) -> int:
+    """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
+
+    With one seed for all, the folds of a net would share one draw of its new layer.
+    """
+    return (seed + SEED_STEP * (fold - 1)) % SEEDS
 
 
 def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
@@ -61,10 +73,13 @@ def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
     values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
     values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
-    for name in ("batch_size", "iterations", "stepsize", "base_lr"):
-        if not values[name] > 0:
-            raise UserError(f"{name} is {values[name]}; it has to be greater than 0")
-    return Schedule(**values)
+    found = Schedule(**values)
+    for name, value in asdict(found).items():
+        if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():
+            raise UserError(f"{name} is {value}; it has to be a whole number")
+        if not 0 < value < math.inf and not (value == 0 and name in ("gamma", "momentum", "weight_decay")):
+            raise UserError(f"{name} is {value}; it has to be greater than 0")
+    return found
 
 
 def _values(settings):
@@ -98,6 +113,9 @@ def solver(values, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
         Paths of the train_val definition and the snapshots' beginning, relative to where Caffe will run.
     test_iter : int
         Batches that cover the test list.
+    seed : int
+        As `fold_seed` gives it.
+    gpu : bool
 
     Returns
     -------

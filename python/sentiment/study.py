@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentiment import layer_analysis, loss_curves, paper, results
 from sentiment.console import UserError
-from sentiment.tables import Score, net_title
+from sentiment.tables import Score, net_title, source
 
 _FOLLOWS = {"stepsize"}  # a choice that follows from a training list's length, so folds of one net may differ in it
 
@@ -20,6 +20,7 @@ class Net:
     Attributes
     ----------
     subset, arch, init : str
+        ``init`` is that of `tables.source`.
     choices : dict
         As its result.json files say.
     rows : list of dict
@@ -202,7 +203,7 @@ def nets(rows):
     groups = {}
     for row in rows:
         choices = {key: value for key, value in row["choices"].items() if key not in _FOLLOWS}
-        variants = groups.setdefault((row["subset"], row["arch"], row["init"]), [])
+        variants = groups.setdefault((row["subset"], row["arch"], source(row)), [])
         group = next((group for known, group in variants if known == choices), None)
         if group is None:
             variants.append((choices, group := []))

@@ -289,6 +289,16 @@ def net_title(arch, init) -> str:
     return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")
 
 
+def source(record) -> str:
+    """Which source a run.json or result.json is of: a card's name only where the content is that card's.
+
+    Records of the first version do not tell, and are taken by their name.
+    """
+    name = record.get("card") or record["init"]
+    own = record.get("card") == "" and name in paper.INITIALISATIONS
+    return f"{name} (another network than the card's)" if own else name
+
+
 def published(mean_std):
     """The paper's (mean, std) as a cell, or nothing."""
     return Score(*mean_std) if mean_std else NOTHING

@@ -74,7 +74,7 @@ def of_run(run, key="") -> Trained:
     words = f" ({run.variant})" if run.variant else ""
     return Trained(
         key=key or str(run.folder),
-        title=f"{tables.net_title(run.arch, run.init)}{words}, fold {run.fold}",
+        title=f"{tables.net_title(run.arch, tables.source(identity))}{words}, fold {run.fold}",
         group=f"{identity['dataset']}, {tables.SUBSET_TITLES[run.subset]}{demo}",
         deploy=run.deploy,
         weights=weights,

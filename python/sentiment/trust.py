@@ -57,6 +57,11 @@ class Book:
             f"{wanted.key!r} there to take it all the same)"
         )
 
+    def known(self, wanted) -> dict[str, str]:
+        """The digest by which a file is the one that was first had under a card; empty where none was."""
+        entry = self.files.get(wanted.key)
+        return {"sha256": entry["sha256"]} if entry else {}
+
     def knows(self, wanted) -> bool:
         """Whether the file that lies there was looked at and found right, and has not been changed since."""
         entry = self.files.get(wanted.key, {})

@@ -44,7 +44,7 @@ EXEMPT = {
     "make bench GPU=0": "likewise",
     "make growth": "likewise",
     "pip install -e .": "changes the environment that the tests run in",
-    "pip install 'pixels-to-sentiment[cluster]'": "likewise",
+    "pip install -e '.[cluster]'": "likewise",
     "pip install atheris": "likewise",
     "pip uninstall caffe": "likewise",
     "python tests/fuzz/fuzz_readers.py all -max_total_time=60": "needs atheris; test_readers.py damages the same files",
@@ -254,8 +254,9 @@ def sandbox(tmp_path, source):
 
 def furnish(folder, source):
     """Put files where the pages have them."""
-    for name, more in ("data/deepsent", ""), ("data/demo", "demo: true\n"), ("my/photographs", ""):
-        toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more=more)
+    for name in "data/deepsent", "data/demo", "my/photographs":
+        # Drawn, so that their own cards count as the paper's networks.
+        toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more="demo: true\n")
         (folder / name / "models").mkdir()
         shutil.copy(source, folder / name / "models" / "toy.caffemodel")
         for init in paper.INITIALISATIONS:
@@ -285,6 +286,10 @@ def furnish(folder, source):
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
         for name in dataset.manifest():
             archive.writestr(f"Agg_AMT_Candidates/{name}", tiny)
+    (folder / "path/to/its/bin").mkdir(parents=True)
+    python = folder / "path/to/its/bin/python"  # no link, for a .venv's Python finds its packages by its path
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
     (folder / "path/to/caffe/python").mkdir(parents=True)
     (folder / "path/to/caffe/python/caffe").symlink_to(folder / "python/caffe")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from caffe import mode
-from sentiment import stand_ins
+from sentiment import files, stand_ins
 from sentiment.files import PROJECT
 
 MAKEFILE = PROJECT / "Makefile"
@@ -170,7 +170,93 @@ def test_a_damaged_result(tool, tiny, capfd):
 
 
 def test_values_nothing_can_be_trained_with(tool, tiny, capfd):
-    assert "batch_size" in refused(tool, capfd, "train", *tiny.options, "--batch-size", 0)
+    for option in "--batch-size", "--iterations", "--stepsize":
+        for value in "0", "-1", "2.5":
+            mistyped(tool, capfd, option, "train", *tiny.options, f"{option}={value}")
+    for wrong in "base_lr=-1", "gamma=-0.1", "momentum=nan", "weight_decay=inf", "batch_size=2.5", "iterations=0":
+        assert wrong.partition("=")[0] in refused(tool, capfd, "train", *tiny.options, "--set", wrong)
+    for twice in (["--set", "mirror=0", "mirror=1"], ["--batch-size", 4, "--set", "batch_size=8"]):
+        assert "given twice" in refused(tool, capfd, "train", *tiny.options, *twice)
+    assert not tiny.runs.exists()
+
+
+def mistyped(tool, capfd, option, *command):
+    """Run a command whose options contradict each other or themselves: one line, that names an option."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        tool(*command)
+    assert stop.value.code == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert option in said
+
+
+NET = ("--model", "deploy.prototxt", "--weights", "w.caffemodel")
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--batch-size", ("evaluate", "--batch-size", "0")),
+        ("--batch-size", ("extract_features", "--batch-size", "-4")),
+        ("--batch-size", ("sentiment_maps", "--batch-size", "0")),
+        ("--batch-size", ("make_prototxt", "--batch-size", "0")),
+        ("--batch-size", ("make_solver", "--batch-size", "x")),
+        ("--batch-size", ("paper", "table2", "--batch-size", "0")),
+        ("--iterations", ("paper", "table2", "--iterations", "-1")),
+        ("--seeds", ("paper", "table2", "--seeds", "0")),
+        ("--seeds", ("paper", "table2", "--seeds", "2", "--seed", "4294967295")),
+        ("--cpus-per-run", ("paper", "table2", "--cpus-per-run", "2")),
+        ("--gpus-per-run", ("paper", "table2", "--gpus-per-run", "0.5")),
+        ("--cpus-per-run", ("paper", "table2", "--executor", "ray", "--cpus-per-run", "0")),
+        ("--gpus-per-run", ("paper", "table2", "--executor", "ray", "--gpus-per-run", "2")),
+        ("--input-size", ("sentiment_maps", "--input-size", "0")),
+        ("--input-size", ("net_surgery", "--input-size", "-1")),
+        ("--divisor", ("make_prototxt", "--divisor", "0")),
+        ("--jobs", ("analyze_layers", "--jobs", "0")),
+        ("--seed", ("make_solver", "--seed", "-1")),
+        *(("--gpu", (name, "--gpu", "-1")) for name in ("train", "evaluate", "extract_features", "sentiment_maps")),
+        *(("--gpu", (*name, "--gpu=-1")) for name in (("predict", "x.jpg"), ("serve",), ("paper",), ("make_solver",))),
+        *(("--runs", (*name, *NET, "--runs", "r")) for name in (("predict", "x.jpg"), ("export",), ("net_surgery",))),
+        ("--runs", ("evaluate", *NET, "--list", "l", "--images", "i", "--out", "o", "--runs", "r")),
+        ("--fold", ("evaluate", *NET, "--list", "l", "--images", "i", "--out", "o", "--fold", "1")),
+        ("--data", ("evaluate", *NET, "--list", "l", "--images", "i", "--out", "o", "--data", "d")),
+        ("--list", ("evaluate", *NET)),
+        *((f"--{name}", ("evaluate", f"--{name}", "x")) for name in ("weights", "list", "images", "mean", "out")),
+        *(("--mean", (*name, "--mean", "1,2,3")) for name in (("predict", "x.jpg"), ("serve",))),
+        *(("--weights", (*name, "--weights", "w")) for name in (("predict", "x.jpg"), ("export",), ("net_surgery",))),
+        *(("--weights", (*name, "--model", "m")) for name in (("predict", "x.jpg"), ("export",), ("serve",))),
+        ("--out", ("predict", "x.jpg", "--out", "maps")),
+        ("--out", ("net_surgery", "--model", "m", "--out", "o")),
+        *((f"--{name}", ("extract_features", "--source", f"--{name}", "1")) for name in ("fold", "seed", "variant")),
+        ("--arch", ("extract_features", "--source", "--model", "m", "--arch", "finetune")),
+        ("--model", ("extract_features", "--model", "m")),
+        *((f"--{name}", ("analyze_layers", "--arch", "source", f"--{name}", "1")) for name in ("seed", "variant")),
+        *((f"--{name}", ("plot_loss", "a.log", f"--{name}", "1")) for name in ("runs", "dataset", "fold")),
+        ("--names", ("plot_loss", "--names", "a")),
+    ],
+)
+def test_options_that_mean_nothing_or_contradict_are_refused(tool, capfd, tmp_path, monkeypatch, option, command):
+    monkeypatch.chdir(tmp_path)
+    mistyped(tool, capfd, option, *command)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_published_folds_and_of_shuffled_ones_are_apart(tool, tiny, capfd, monkeypatch):
+    mistyped(tool, capfd, "--published", "split_folds", "--data", tiny.data, "--published", tiny.data)
+    monkeypatch.setattr("sentiment.dataset._is_deepsent", lambda subset, pairs: True)
+    mistyped(tool, capfd, "--seed", "split_folds", "--data", tiny.data, "--seed", 7, "--out", tiny.splits)
+
+
+def test_folders_that_are_not_given_are_the_repositorys(tool, capfd, tmp_path, monkeypatch):
+    for folder in PROJECT, PROJECT.parent, tmp_path, PROJECT / "tools":
+        monkeypatch.chdir(folder)
+        for name in "data/deepsent", "runs", "results", "splits":
+            assert (folder / files.default(name)).resolve() == PROJECT / name
+    monkeypatch.chdir(PROJECT)
+    assert [str(files.default(name)) for name in ("data/deepsent", "runs")] == ["data/deepsent", "runs"]
+    monkeypatch.chdir(tmp_path)
+    said = refused(tool, capfd, "predict", "x.jpg", "--init", "nothing")
+    assert said.startswith(str(PROJECT / "runs" / "five_agrees" / "finetune-nothing"))
 
 
 def test_a_missing_mean(tool, tiny, capfd):
@@ -224,7 +310,15 @@ def make(*words, **environment):
     ("words", "sentence"),
     [
         (("help", "TWINS=maybe"), "TWINS is yes or no, not maybe"),
-        (("fold", "EXECUTOR=ray"), "EXECUTOR is for `make paper` and its tables and figures"),
+        (("fold", "EXECUTOR=ray"), "EXECUTOR is for "),
+        (("fold-all", "FOLD=2"), "FOLD is for fold"),
+        (("fold", "fold-all", "FOLD=2"), "FOLD is for fold"),
+        (("table2", "FOLD=2"), "FOLD is for fold"),
+        (("paper", "SUBSET=all"), "SUBSET is for fold fold-all"),
+        (("fold-all", "SEEDS=5"), "SEEDS is for "),
+        (("paper", "CPUS_PER_RUN=4"), "CPUS_PER_RUN is for EXECUTOR=ray"),
+        (("fold", "ARCHIVE=x.zip"), "ARCHIVE is for data"),
+        (("paper", "PORT=80"), "PORT is for serve"),
         (("table2", "VARIANT=quick"), "VARIANT is for fold and fold-all"),
     ],
 )

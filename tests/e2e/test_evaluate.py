@@ -40,8 +40,7 @@ def test_predictions_and_result(tool, trained, capfd):
         right = np.mean((expected > 0.5) == [label == "1" for _, label in listed])
         assert result["accuracy"]["oversampled" if oversample else "center"] == pytest.approx(right)
     assert (result["fold"], result["arch"], result["init"], result["iterations"]) == (1, "finetune", "source", 6)
-    assert set(result["hashes"]) == {"weights", "source", "train_list", "test_list"}
-    assert {"numpy", "torch", "opencv", "python"} <= set(result["versions"])
+    assert set(result["hashes"]) == {"weights", "source", "mean_file", "train_list", "test_list"}
     assert result["choices"]["weight_decay"] == 0.0005
     assert results.read(folder / "result.json") == result
 
@@ -63,6 +62,51 @@ def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, cap
 
 def test_a_run_s_name_does_where_its_source_is_gone(tool, trained):
     assert tool("evaluate", *trained.options[:-2], "--init", "source") == 0
+
+
+def test_a_run_is_found_under_its_init_when_that_file_is_gone(tool, trained, tmp_path):
+    gone = tmp_path / "elsewhere" / "source.caffemodel"
+    assert tool("evaluate", *trained.options[:-2], "--init", gone) == 0
+    tables = ["--runs", trained.runs, "--out", tmp_path / "out", "--table", "runs"]
+    assert tool("make_tables", *tables, "--init", gone) == 0
+
+
+def test_a_seeds_run_is_named_by_its_seed_alone(tool, tiny, capfd, tmp_path):
+    assert tool("train", *tiny.options, "--seed", 7, "--iterations", 1) == 0
+    assert tool("evaluate", *tiny.options[:-2], "--init", "source-seed7") == 2
+    assert "--init source --seed 7" in capfd.readouterr().err
+    seeds = ["--runs", tiny.runs, "--init", tiny.source, "--seed", 7]
+    assert tool("evaluate", *tiny.options, "--seed", 7) == 0
+    assert tool("extract_features", *tiny.options, "--seed", 7, "--fold", 1) == 0
+    assert tool("net_surgery", *seeds, "--input-size", 300) == 0
+    assert tool("sentiment_maps", "--data", tiny.data, *seeds, "--images", 1, "--out", tmp_path / "out") == 0
+    folder = tiny.folder(init="source-seed7")
+    assert all((folder / name).is_file() for name in ("grams.npz", "deploy_conv.prototxt", "maps/maps.json"))
+    assert [path.name for path in (tiny.runs / "five_agrees").iterdir()] == ["finetune-source-seed7"]
+
+
+def test_a_file_named_like_a_card_is_not_taken_for_it(tool, tiny, capfd, tmp_path):
+    named, other = tmp_path / "x" / "places.caffemodel", tmp_path / "y" / "places.caffemodel"
+    for path in named, other:
+        path.parent.mkdir()
+        shutil.copy(tiny.source, path)
+    with open(other, "ab") as file:  # a field that no reader knows
+        file.write(b"\xfa\x06\x01x")
+    init = [*tiny.options[:-2], "--init", named]
+    for name in "train", "evaluate":
+        assert tool(name, *init, *(["--iterations", 1] if name == "train" else [])) == 0
+    result = results.read(tiny.folder(init="places-file") / "result.json")
+    assert (result["init"], result["card"]) == ("places-file", "")
+    assert tool("make_tables", "--runs", tiny.runs, "--out", tmp_path / "results", "--table", "5") == 0
+    rows = (tmp_path / "results" / "tiny" / "table5.md").read_text().splitlines()
+    of_card, of_file = (
+        next(row for row in rows if row.startswith(f"| {name}")) for name in ("PlacesCNN", "places-file")
+    )
+    assert ".823" in of_card and ".823" not in of_file
+    assert of_card.split("|")[2].strip() == "–" != of_file.split("|")[2].strip()
+    capfd.readouterr()
+    assert tool("train", *tiny.options[:-2], "--init", other, "--iterations", 1) == 2  # another file of that name
+    assert "another source" in capfd.readouterr().err
 
 
 def test_the_data_sets_note_goes_with_its_results(tool, tiny):

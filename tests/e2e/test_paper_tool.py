@@ -12,17 +12,18 @@ CARD = "title: CaffeNet\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123
 
 @pytest.fixture
 def paper(tool, tiny, root, tmp_path, monkeypatch, capfd):
-    """Call tools/paper.py on the tiny data, whose own card of CaffeNet is the only one to be had."""
+    """Call tools/paper.py on the tiny data, where a card of CaffeNet is the only one to be had."""
     monkeypatch.syspath_prepend(root / "tools")
-    (tiny.data / "models").mkdir()
-    (tiny.data / "models" / "caffenet.yaml").write_text(CARD)
-    shutil.copy(tiny.source, tiny.data / "models" / "toy.caffemodel")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "caffenet.yaml").write_text(CARD)
+    shutil.copy(tiny.source, models / "toy.caffemodel")
     resolve = cards.resolve
 
     def known(init, *arguments, **more):
         if init not in ("caffenet", str(tiny.source)):
             raise UserError(f"{init} is missing")
-        return resolve(init, *arguments, **more)
+        return resolve(init, *arguments, **{**more, "models": models})
 
     monkeypatch.setattr(cards, "resolve", known)
     monkeypatch.chdir(tmp_path)  # as make calls it, with paths that are relative

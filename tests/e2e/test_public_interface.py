@@ -61,7 +61,7 @@ def test_the_tools_use_documented_names_alone(tiny, tmp_path, environment):
     assert STAND_IN.format("Net") in (tiny.folder() / "test.log").read_text()
     assert "recording.cpp" not in process.stderr
     result = json.loads((tiny.folder() / "result.json").read_text())
-    assert result["engine"]["version"] == "1.0.0-rc3"
+    assert result["evaluation"]["engine"] == "BVLC Caffe 1.0.0-rc3"
 
 
 def test_make_puts_another_caffe_under_the_tools(root, environment, tmp_path):

@@ -1,17 +1,25 @@
 """tools/train.py as a user runs it: layers taken over, resume, interrupt, what a run's folder holds."""
 
+import hashlib
+import itertools
+import json
 import os
+import platform
 import re
 import signal
 import subprocess
 import sys
 import time
 
+import cv2
+import google.protobuf
 import numpy as np
 import pytest
+import torch
 
 import caffe
-from sentiment import nets, results
+from sentiment import engine, nets, paper, results, stand_ins
+from sentiment.files import PROJECT
 from sentiment.progress import Progress
 
 
@@ -60,12 +68,12 @@ def test_one_fold(tool, tiny, capfd):
 
 
 def test_the_folder_s_definitions_run_in_caffe_as_they_are(tool, tiny, monkeypatch):
-    assert tool("train", *tiny.options, "--seed", 5) == 0
-    folder = tiny.folder(init="source-seed5")
+    assert tool("train", *tiny.options, "--seed", 5, "--fold", 2) == 0
+    folder = tiny.folder(2, init="source-seed5")
     trained = weights(folder)
     monkeypatch.chdir(folder)
     solver = caffe.get_solver("solver.prototxt")
-    assert (solver.param.random_seed, solver.param.max_iter, solver.param.stepsize) == (5, 6, 4)
+    assert (solver.param.random_seed, solver.param.max_iter, solver.param.stepsize) == (100_000_005, 6, 4)
     solver.net.copy_from(str(tiny.source))
     solver.step(6)
     for name, values in trained.items():
@@ -79,6 +87,84 @@ def test_many_folds_in_one_process(tool, tiny, capfd):
     assert out.count("done already") == 2
     assert all((tiny.folder(fold) / "snapshot_iter_6.caffemodel").is_file() for fold in (1, 2, 3, 4, 5))
     assert losses(tiny.folder(1)) != losses(tiny.folder(2))
+
+
+def test_every_fold_has_a_seed_of_its_own_alone_and_among_all(tool, tiny):
+    assert tool("train", *tiny.options, "--fold", "all", "--iterations", 2) == 0
+    among_all = tiny.runs.rename(tiny.runs.with_name("all"))
+    new = []
+    for fold, seed in zip(paper.FOLDS, (1701, 100_001_701, 200_001_701, 300_001_701, 400_001_701), strict=True):
+        folder = among_all / tiny.folder(fold).relative_to(tiny.runs)
+        assert f"random_seed: {seed}\n" in (folder / "solver.prototxt").read_text()
+        recorded = json.loads((folder / "run.json").read_text())
+        assert (recorded["seed"], recorded["fold_seed"]) == (1701, seed)
+        new.append(weights(folder, 2)["fc8_twitter"])
+    for one, other in itertools.combinations(new, 2):
+        assert np.abs(one - other).max() > 0.005  # other draws of N(0, 0.01), whatever two small steps did to them
+    assert tool("train", *tiny.options, "--fold", 4, "--iterations", 2) == 0
+    for name, values in weights(tiny.folder(4), 2).items():
+        other = weights(among_all / tiny.folder(4).relative_to(tiny.runs), 2)[name]
+        np.testing.assert_array_equal(values, other)
+
+
+def test_a_run_records_what_it_was_trained_with_and_a_result_both(tool, tiny, monkeypatch):
+    mean = tiny.data / "mean.binaryproto"
+    mean.write_bytes(stand_ins.binaryproto(stand_ins.even_image((104.0, 117.0, 123.0))))
+    assert tool("train", *tiny.options, "--iterations", 1, "--mean", mean) == 0
+    recorded = json.loads((tiny.folder() / "run.json").read_text())
+    assert recorded["mean_file"] == hashlib.sha256(mean.read_bytes()).hexdigest()
+    [trained] = recorded["training"]
+    version = re.search(r'^version = "(.*)"', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert (trained["engine"], trained["project"]) == (f"pixels-to-sentiment {version}", version)
+    assert (trained["threads"], trained["precision"], trained["cuda"]) == (torch.get_num_threads(), "float32", "")
+    assert {name: trained["versions"][name] for name in ("torch", "numpy", "opencv", "protobuf", "python")} == {
+        "torch": torch.__version__, "numpy": np.__version__, "opencv": cv2.__version__,
+        "protobuf": google.protobuf.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+    assert trained["device"] and re.fullmatch(r"([0-9a-f]{40}(-dirty)?)?", trained["commit"])
+
+    monkeypatch.setattr(engine, "_cpu", lambda: "another CPU")
+    assert tool("evaluate", *tiny.options) == 0
+    result = results.read(tiny.folder() / "result.json")
+    assert result["training"] == recorded["training"] and result["evaluation"]["device"] == "another CPU"
+    assert result["hashes"]["mean_file"] == recorded["mean_file"] and result["choices"]["precision"] == "float32"
+    assert result["train_images"] == 20
+
+
+def test_a_training_may_resume_elsewhere_which_is_recorded(tool, tiny, monkeypatch, capfd):
+    advance = Progress.advance
+
+    def interrupt_at(iteration):
+        def advance_and_interrupt(self, count, note=""):
+            advance(self, count, note)
+            if self.done == iteration:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(Progress, "advance", advance_and_interrupt)
+
+    for stop, cpu in ((2, "first"), (3, "first"), (4, "second"), (None, "third")):
+        interrupt_at(stop)
+        monkeypatch.setattr(engine, "_cpu", lambda cpu=cpu: cpu)
+        monkeypatch.setattr(engine, "versions", lambda cpu=cpu: {"torch": f"torch of {cpu}"})
+        assert tool("train", *tiny.options) == (130 if stop else 0)
+    assert tool("evaluate", *tiny.options) == 0
+    trained = results.read(tiny.folder() / "result.json")["training"]
+    assert [(one["from_iteration"], one["device"]) for one in trained] == [(0, "first"), (3, "second"), (4, "third")]
+    assert tool("train", *tiny.options) == 0  # done, wherever it is asked for
+
+
+def test_a_run_of_the_first_version_says_what_it_lacks(tool, tiny, capfd):
+    assert tool("train", *tiny.options, "--iterations", 1) == 0
+    identity = tiny.folder() / "run.json"
+    recorded = json.loads(identity.read_text())
+    for key in ("fold_seed", "training", "mean_file", "train_images"):
+        del recorded[key]
+    identity.write_text(json.dumps(recorded))
+    for command in (("train", *tiny.options, "--iterations", 1), ("evaluate", *tiny.options)):
+        capfd.readouterr()
+        assert tool(*command) == 2
+        said = capfd.readouterr().err
+        assert f"{identity} is of an older form" in said and "fold_seed" in said
 
 
 def test_from_scratch_everything_is_filled(tool, tiny, capfd):

@@ -1,5 +1,7 @@
 """Model cards: the nine there are, and what an INIT stands for."""
 
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -87,9 +89,82 @@ def test_a_path_takes_the_imagenet_means_and_says_so(tmp_path, capsys):
     assert (source.name, source.path, source.mean, source.card) == ("my-net", path, paper.IMAGENET_MEANS_BGR, None)
     assert "no mean given, so the ImageNet means are taken (b,g,r 104.007,116.669,122.679)" in capsys.readouterr().err
     assert cards.resolve(str(path), "1,2,3").mean == (1, 2, 3)
-    assert cards.run_name(str(path)) == "my-net"
-    assert cards.run_name("my-net-seed7") == "my-net-seed7"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("init", "name"),
+    [
+        ("/x/my net.caffemodel", "my-net"),
+        ("net.caffemodel", "net"),
+        ("x.caffemodel.h5", "x.caffemodel"),
+        ("x.CAFFEMODEL", "x"),
+        ("./net", "net"),
+        ("~/nets/net", "net"),
+        ("places", "places"),
+        ("scratch", "scratch"),
+        ("my.net", "my.net"),
+        ("/x/places.caffemodel", "places-file"),
+        ("./caffenet", "caffenet-file"),
+        ("-mvso_en-.h5", "mvso_en-file"),
+        ("x/scratch.caffemodel", "scratch-file"),
+        ("/x/- -.caffemodel", "weights"),
+    ],
+)
+def test_a_runs_name_follows_from_the_words_of_init_alone(init, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cards.run_name(init) == name
+    for here in ("places", "scratch", "my.net", "net", "net.caffemodel"):
+        (tmp_path / here).touch()
+    assert cards.run_name(init) == name
+
+
+def test_a_file_called_like_a_card_stands_in_nobodys_way(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").touch()
+    assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
+    assert cards.resolve("./mine", models=models).path == tmp_path / "mine"
+    with pytest.raises(UserError, match=r"INIT=\./other"):
+        cards.resolve("other", models=models)
+
+
+def test_a_source_is_known_by_its_content(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "MODELS", models)
+    monkeypatch.setattr(cards.resolve, "__defaults__", (None, models, print, True, None))
+    monkeypatch.setattr(cards.known_as, "__defaults__", (models,))
+    data = dataset.Dataset(tmp_path / "data", "data", tmp_path, {})
+    content, other = weights(), weights() + b" "
+    (models / "mine.caffemodel").write_bytes(content)
+    (models / "mine.yaml").write_text(CARD + f"sha256: {hashlib.sha256(content).hexdigest()}\n")
+    copy = tmp_path / "copy.caffemodel"
+    copy.write_bytes(content)
+    named = tmp_path / "x" / "mine.caffemodel"
+    named.parent.mkdir()
+    named.write_bytes(other)
+
+    def known(init, data=data):
+        source = cards.of_data_set(str(init), "1,2,3", data)
+        return source.name, source.known_as
+
+    assert known("mine") == ("mine", "mine")
+    assert known(copy) == ("copy", "mine")
+    assert known(named) == ("mine", "")
+    assert known("scratch") == ("scratch", "")
+
+    # Where no digest is published, the file that was first had under the card tells.
+    (models / "mine.yaml").write_text(CARD + "where: its page\n")
+    (models / "fetched.json").unlink()
+    assert known(copy) == ("copy", "")
+    assert known("mine") == ("mine", "mine")
+    assert known(copy) == ("copy", "mine")
+    assert known(named) == ("mine", "")
+
+    # A data set's own card of that name counts on drawn pictures alone.
+    (tmp_path / "data" / "models").mkdir(parents=True)
+    (tmp_path / "data" / "models" / "mine.yaml").write_text(CARD)
+    (tmp_path / "data" / "models" / "mine.caffemodel").write_bytes(other)
+    assert known("mine") == ("mine", "")
+    assert known("mine", dataclasses.replace(data, demo=True)) == ("mine", "mine")
 
 
 def test_paths_are_absolute_for_whoever_changes_folder(tmp_path, monkeypatch):

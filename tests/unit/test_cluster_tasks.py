@@ -50,7 +50,7 @@ def test_a_folder_that_is_not_shared_is_said(tmp_path):
 
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'pixels-to-sentiment\[cluster\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[cluster\]'"):
         cluster.run_jobs([job(tmp_path)])
 
 

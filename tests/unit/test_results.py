@@ -1,5 +1,6 @@
 """Results: what a file must hold, how many become one."""
 
+import json
 import math
 
 import numpy as np
@@ -23,8 +24,9 @@ def result(**changes):
         "accuracy": {"center": 0.8, "oversampled": 0.81},
         "test_images": 176,
         "iterations": 180,
-        "engine": {"name": "caffe", "version": "1"},
-        "versions": {},
+        "fold_seed": 0,
+        "training": [],
+        "evaluation": {},
         "hashes": {},
         "choices": {},
     } | changes
@@ -111,3 +113,16 @@ def test_wrong_predictions_are_named_by_line(tmp_path, text, sentence):
     path.write_text(text)
     with pytest.raises(UserError, match=sentence):
         results.read_predictions(path)
+
+
+def test_a_result_of_the_first_version_is_read(tmp_path):
+    old = result(seed=7, engine={"name": "pixels-to-sentiment", "version": "1.0.0"})
+    old["versions"] = {"torch": "2.13.0", "products": "bf16"}
+    for key in ("fold_seed", "training", "evaluation"):
+        del old[key]
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    read = results.read(tmp_path / "result.json")
+    assert (read["seed"], read["fold_seed"], read["training"]) == (7, 7, [])
+    assert read["evaluation"] == {
+        "engine": "pixels-to-sentiment 1.0.0", "precision": "bf16", "versions": {"torch": "2.13.0"},
+    }  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from sentiment import runs
 from sentiment.console import UserError
+from sentiment.files import read_json
 from sentiment.runs import Run
 
 
@@ -102,3 +103,15 @@ def test_other_fold_lists_are_told_how_to_come_back(run):
         UserError, match=r"another test_list; bring its fold lists back \(shuffled ones by `make splits"
     ):
         run.is_of({"test_list": "b", "seed": 1})
+
+
+def test_only_what_still_counts_of_a_training_is_recorded(run):
+    run.claim({"seed": 1})
+    for iteration, device in ((0, "a"), (30, "a"), (60, "b"), (60, "c"), (90, "a"), (90, "a")):
+        run.sit(iteration, {"device": device})
+    recorded = read_json(run.identity)
+    assert recorded["seed"] == 1
+    assert [(one["from_iteration"], one["device"]) for one in recorded["training"]] == [(0, "a"), (60, "c"), (90, "a")]
+    assert run.is_of({"seed": 1})
+    run.sit(30, {"device": "a"})  # the later snapshots were gone
+    assert [one["from_iteration"] for one in read_json(run.identity)["training"]] == [0]

@@ -89,3 +89,12 @@ def test_committed_solvers(root):
             assert solver.max_iter == (120 if arch == "squeezenet" else paper.ITERATIONS[subset])
             test_images = paper.IMAGES[subset] // 5
             assert test_images <= solver.test_iter[0] * test_batch < test_images + test_batch
+
+
+def test_folds_have_seeds_that_no_other_fold_or_repeat_has():
+    assert [solvers.fold_seed(1701, fold) for fold in paper.FOLDS] == [
+        1701, 100_001_701, 200_001_701, 300_001_701, 400_001_701,
+    ]  # fmt: skip
+    for first in (0, 1701, solvers.SEEDS - 300_000_000):
+        found = [solvers.fold_seed(seed, fold) for seed in range(first, first + 1000) for fold in paper.FOLDS]
+        assert len(set(found)) == len(found) and 0 <= min(found) <= max(found) < solvers.SEEDS

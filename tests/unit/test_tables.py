@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from sentiment import tables
 from sentiment.tables import NOTHING, Difference, Number, Score, Table, difference, published
 
 
@@ -115,3 +116,11 @@ def test_writing_again_leaves_files_alone(tmp_path):
     assert [path.name for path in paths] == ["table9.md", "table9.csv", "table9.tex"]
     before = [path.stat().st_mtime_ns for path in paths]
     assert [path.stat().st_mtime_ns for path in table().write(tmp_path)] == before
+
+
+def test_a_source_is_called_by_its_content():
+    assert tables.source({"init": "places"}) == "places"  # of the first version
+    assert tables.source({"init": "places", "card": "places"}) == "places"
+    assert tables.source({"init": "mine", "card": "places"}) == "places"
+    assert tables.source({"init": "mine", "card": ""}) == "mine"
+    assert "PlacesCNN" not in tables.net_title("finetune", tables.source({"init": "places", "card": ""}))
