@@ -46,19 +46,19 @@ def main(argv=None):
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
 
-    init, word = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
     nested = "nested" in args.selection
     for subset in subsets_of(args):
-        title = f"{subset}, {args.arch} from {init}{f' ({word})' * bool(word)}"
+        title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"
         net = args.runs, subset, args.arch, init
-        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, word)})
-        which = *net, folds, nested, word
-        analysis = layer_analysis.Analysis(*which)
+        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, which)})
+        wanted = *net, folds, nested, which
+        analysis = layer_analysis.Analysis(*wanted)
         if not analysis.todo and analysis.is_written():
             print(f"{title}: done already, {analysis.path}", flush=True)
             summary = analysis.summary()
         else:
-            summary = analyse(title, analysis, which, args.jobs)
+            summary = analyse(title, analysis, wanted, args.jobs)
         for selection in dict.fromkeys(args.selection):
             print(f"\n{layer_table.table(summary, selection, args.sample).markdown()}", flush=True)
     return 0

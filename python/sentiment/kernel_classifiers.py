@@ -33,7 +33,9 @@ def svm_path(kernel, labels, penalties=C_GRID):
     """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
 
     Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
-    computed once. The same holds where those that reach C cancel out, as one picture with both labels does.
+    computed once. One picture with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
+    |f| exceeds 1 by, (f - 1)₊ + (-f - 1)₊, which are losses of the contrary labels with a margin of -1. The 2, times a
+    large C, would drown everything else.
 
     An interior point method instead of libsvm: where classes overlap in a few features, as in the last layers, libsvm
     needs billions of steps for the larger C.
@@ -52,28 +54,28 @@ def svm_path(kernel, labels, penalties=C_GRID):
     list of Fit
         Scores above zero are class 1.
     """
-    signs = _signs(labels)
+    signs, margins = np.where(np.asarray(labels) == 1, 1.0, -1.0), np.ones(len(labels))
+    contrary = _contrary(_first(kernel), np.asarray(labels))
+    signs[contrary], margins[contrary] = -signs[contrary], -1
     centred, means, scale = _centred(kernel)
     points = np.column_stack([_points(centred)[0], np.ones(len(signs))])  # the ones are for the intercept
     fits, hard = [], False
     for penalty in penalties:
         if not hard:
-            multipliers, weights, step, converged = _svm(points, signs, penalty * scale)
+            multipliers, weights, step, converged = _svm(points, signs, margins, penalty * scale)
             coefficients = signs * multipliers / scale
             fit = Fit(coefficients, weights[-1] - means @ coefficients, step, converged)
-            bounded = signs * (multipliers >= penalty * scale)
-            hard = converged and bounded.sum() == 0 and np.abs(centred @ bounded).max() < 1e-12
+            hard = converged and bool((multipliers < penalty * scale).all())
         fits.append(fit)
     return fits
 
 
-def _svm(points, signs, penalty):
+def _svm(points, signs, margins, penalty):
     """A linear SVM by Mehrotra's interior point method, in the form of Gertz and Griffin (2010).
 
     With α the images' multipliers, between 0 and C, and λ those of these two bounds, a step solves for the weights
     only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
-    `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most, by 2e-3 where one picture has both
-    labels; libsvm is content with 1e-3.
+    `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
 
     Parameters
     ----------
@@ -81,6 +83,8 @@ def _svm(points, signs, penalty):
         The last column is ones: its weight is the intercept, which is not penalised.
     signs : (n,) ndarray
         -1 or 1.
+    margins : (n,) ndarray
+        From which score on the side of its sign an image loses nothing.
     penalty : float
 
     Returns
@@ -98,14 +102,15 @@ def _svm(points, signs, penalty):
     alpha = penalty / 2 * counts.min() / counts
     room = np.stack([alpha, penalty - alpha])
     weights = penalised * ((signs * alpha) @ points)
-    multipliers = np.maximum(sides * (signs * (points @ weights) - 1), 0) + 1
+    multipliers = np.maximum(sides * (signs * (points @ weights) - margins), 0) + 1
     for step in range(INTERIOR_STEPS + 1):
         scores = points @ weights
-        residual = signs * scores - 1 - (sides * multipliers).sum(0)
+        residual = signs * scores - margins - (sides * multipliers).sum(0)
         apart = points.T @ (signs * room[0]) - penalised * weights
         gap = (room * multipliers).sum()
-        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, 1 - signs * scores).sum()
-        converged = bool(gap <= INTERIOR_TOLERANCE * loss and np.abs(residual).max() < 1e-8)
+        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - signs * scores).sum()
+        # The floor is for pictures that are all the same, which leave no loss at all.
+        converged = bool(gap <= INTERIOR_TOLERANCE * max(loss, min(1, penalty)) and np.abs(residual).max() < 1e-8)
         if converged or step == INTERIOR_STEPS:
             break
         steepness = 1 / (multipliers / room).sum(0)
@@ -186,12 +191,16 @@ def _merged(kernel, labels):
 
     One with both labels has pulls that cancel, exactly only if they are one number.
     """
-    norms = kernel.diagonal()
-    apart = norms[:, None] + norms - 2 * kernel
-    rows, which = np.unique((apart <= 1e-12 * norms.mean()).argmax(1), return_inverse=True)  # the first of its like
+    rows, which = np.unique(_first(kernel), return_inverse=True)
     counts = np.zeros((2, len(rows)))
     np.add.at(counts, (np.asarray(labels), which), 1)
     return kernel[np.ix_(rows, rows)], counts, rows
+
+
+def _first(kernel):
+    """For each picture the first that is the same, (n,): the rounding of their rows alone would tell them apart."""
+    norms = kernel.diagonal()
+    return (norms[:, None] + norms - 2 * kernel <= 1e-12 * norms.mean()).argmax(1)
 
 
 def _normal_equations(weighted, penalised):
@@ -217,8 +226,13 @@ def _points(kernel):
     return vectors[:, kept] * lengths, vectors[:, kept] / lengths
 
 
-def _signs(labels):
-    return np.where(np.asarray(labels) == 1, 1.0, -1.0)
+def _contrary(first, labels):
+    """Rows of pictures that are there with both labels, as many of the one as of the other."""
+    found = []
+    for picture in np.intersect1d(first[labels == 0], first[labels == 1]):
+        of_each = [np.flatnonzero((first == picture) & (labels == label)) for label in (0, 1)]
+        found += [row for pair in zip(*of_each, strict=False) for row in pair]
+    return found
 
 
 def _centred(kernel):

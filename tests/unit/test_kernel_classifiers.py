@@ -135,6 +135,23 @@ def test_badly_scaled_features_are_fitted_no_worse_than_by_liblinear(case, scale
             np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("path", [svm_path, logistic_path])
+def test_no_digits_are_lost_to_a_picture_with_both_labels(path):
+    """Of features as large as a first layer's: noise of C times their inner products would be larger than scores."""
+    features, labels, new = problem(300, 2e4, 0.5)
+    features, labels = np.vstack([features, features[:2]]), np.append(labels, 1 - labels[:2])
+    kernel = features @ features.T
+    for penalty in C_GRID:
+        (fit,) = path(kernel, labels, [penalty])
+        assert fit.converged
+        (found,) = scores([fit], features, new)
+        precise = (new.astype(np.longdouble) @ features.T) @ fit.coefficients + fit.intercept
+        np.testing.assert_allclose(found, precise.astype(float), atol=1e-6 * np.abs(found).max())
+        if path is svm_path:
+            (first,) = path(kernel, labels, C_GRID[:1])  # margins are hard, so it is that of every C
+            np.testing.assert_allclose(found, *scores([first], features, new), atol=1e-4)
+
+
 @pytest.mark.parametrize("scale", [1.0, 80.0, 1e4])
 def test_the_same_picture_with_both_labels_has_a_logistic_fit(scale):
     """Its two pulls cancel, and are large at a large C; more than rounding of them must be left."""
