@@ -16,7 +16,14 @@ def from_array(array):
     Torch's memory begins on a boundary of 64 bytes, numpy's need not, and with that MKL's last bits change: a resumed
     training must find its numbers aligned as the first run had them.
     """
-    return torch.tensor(array, dtype=torch.float32)
+    with torch.inference_mode(False):
+        return torch.tensor(array, dtype=torch.float32, device="cpu")
+
+
+def zeros(count, device="cpu"):
+    """Memory of a blob: float32 whatever PyTorch's default is, and of use outside a ``torch.inference_mode`` too."""
+    with torch.inference_mode(False):
+        return torch.zeros(count, dtype=torch.float32, device=device)
 
 
 def _is_plain(tensor):
@@ -75,7 +82,7 @@ class Memory:
         device = mode.device()
         if self.tensor is None:
             on_cpu = self.host is not None and device.type == "cpu"
-            self.tensor = self.host if on_cpu else torch.zeros(self.capacity, device=device)
+            self.tensor = self.host if on_cpu else zeros(self.capacity, device)
         elif self.tensor.device != device:
             self.write(self.tensor.to(device))
         tensor = self.tensor
@@ -135,6 +142,7 @@ class Memory:
         else:
             self.change(tensor.shape).add_(tensor)
 
+    @torch.inference_mode(False)
     def numpy(self, shape):
         """A writable, C-contiguous numpy view; what is written there is what the engine sees next."""
         self._settle()
@@ -156,7 +164,7 @@ class Memory:
         if whole and _is_plain(tensor):
             self.host = self.tensor = tensor.detach().view(-1)
         else:
-            self.host = torch.zeros(self.capacity)
+            self.host = zeros(self.capacity)
             if tensor is not None:
                 self.host[: tensor.numel()].copy_(tensor.reshape(-1))
         view = self.host.numpy()

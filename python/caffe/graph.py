@@ -156,7 +156,7 @@ class Graph:
         weights = [*given, *[0.0] * (len(top) - len(given))]
         for blob, weight in zip(top, weights):
             if weight:
-                blob.set_diff(torch.full(blob.shape, weight))
+                blob.set_diff(torch.full(blob.shape, weight, dtype=torch.float32, device="cpu"))
         return weights
 
     def _add_params(self, layer, given):
@@ -292,6 +292,7 @@ class Graph:
         for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
             layer.reshape(bottom, top)
 
+    @torch.inference_mode(False)
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
         end = len(self._layers) - 1 if end is None else end
@@ -311,6 +312,7 @@ class Graph:
                 hook(i)
         return loss
 
+    @torch.inference_mode(False)
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
         for i in range(len(self._layers) - 1 if start is None else start, end - 1, -1):

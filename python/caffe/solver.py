@@ -264,7 +264,7 @@ class Solver:
         net.share_with(self.net)
         batches = self.param.test_iter[index]
         scores: dict[str, torch.Tensor] = {}
-        loss = torch.zeros(())
+        loss = torch.zeros((), dtype=torch.float32, device="cpu")
         with net.without_backward():
             for _ in range(batches):
                 request = self.action()
@@ -297,6 +297,7 @@ class Solver:
 
     # updating
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def apply_update(self):
         """Turn the gradients into an update of the parameters, and count the iteration.
@@ -326,7 +327,7 @@ class Solver:
         if limit < 0:
             return
         squares = [b.diff_tensor().double().square().sum().float() for b in self.net.learnable_params]
-        norm = float(sum(squares, torch.zeros(())).sqrt())
+        norm = float(sum(squares).sqrt())
         if norm > limit:
             scale = limit / norm
             log(

@@ -184,14 +184,16 @@ class PictureLayer(Layer):
 
     def _load(self):
         data, labels = (self._load_on_device if mode.is_gpu() else self._load_on_host)()
-        return data, mode.to_device(torch.tensor(labels, dtype=torch.float32)), self._stand()
+        labels = torch.tensor(labels, dtype=torch.float32, device="cpu")
+        return data, mode.to_device(labels), self._stand()
 
     def _load_on_host(self):
         data, labels = None, []
         for i, (image, label, where) in enumerate(self.items(self.batch_size)):
             with _at(where):
                 if data is None:
-                    data = torch.empty(self.batch_size, *self.transformer.output_shape(image.shape))
+                    shape = self.batch_size, *self.transformer.output_shape(image.shape)
+                    data = torch.empty(shape, dtype=torch.float32, device="cpu")
                 self.transformer.transform(image, data[i].numpy())
             labels.append(label)
         return data, labels
