@@ -115,8 +115,8 @@ class Pooling(Layer):
         )
         if set(rows) == {self.kernel[0]} and set(columns) == {self.kernel[1]}:
             return mean
-        rows, columns = (torch.tensor(sizes, dtype=x.dtype, device="cpu") for sizes in (rows, columns))
-        area = rows[:, None] * columns
+        heights, widths = (torch.tensor(sizes, dtype=x.dtype, device="cpu") for sizes in (rows, columns))
+        area = heights[:, None] * widths
         return mean * (self.kernel[0] * self.kernel[1]) / to_device(area)
 
 
