@@ -41,7 +41,6 @@ EXEMPT = {
     "make conformance": "likewise, a part of them",
     "make check": "of this project's code, not of a toy; CI runs it before the tests",
     "make bench": "ten minutes, and measures this machine",
-    "make bench GPU=0": "likewise",
     "make growth": "likewise",
     "pip install -e .": "changes the environment that the tests run in",
     "pip install -e '.[cluster]'": "likewise",

@@ -20,7 +20,7 @@ from test_resume import experiment
 from test_train import losses, wait_for_iteration
 
 from caffe import cli
-from sentiment import paper, results, trained
+from sentiment import engine, paper, results, testing, trained
 from sentiment.files import half_written, read_json
 from sentiment.progress import Progress
 
@@ -41,8 +41,9 @@ def step(tool, tiny, name, runs=None, out=None):
 
 
 def seen(folder):
-    """Content of the files in a folder but for logs."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"}
+    """Content of the files in a folder but for logs and the cache of decoded pictures."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {path: path.read_bytes() for path in files if engine.IMAGES not in path.parts}
 
 
 def half_files(folder):
@@ -229,6 +230,7 @@ def test_an_image_deleted_meanwhile(name, tool, tiny, monkeypatch, capfd):
         path.unlink()
     listed = tiny.list("train" if name == "train" else "test")
     image = tiny.data / "images" / listed.read_text().splitlines()[-1].rsplit(" ", 1)[0]
+    monkeypatch.setattr(testing, "cores", lambda: 1)  # threads read two images ahead each
     with deleted_after(monkeypatch, image, passes=32 if name == "train" else 1):
         sentence = refused(tool, capfd, name, *options)
     assert str(image) in sentence

@@ -40,7 +40,7 @@ def test_names_are_the_same_bytes_again(name, tmp_path):
     assert names.to_bytes(net.name) == names.to_bytes(net.layer[0].name) == name
     path = tmp_path / "net.caffemodel"
     for write in formats.write_weights, formats.write_weights_hdf5:
-        write(path, net, {net.layer[0].name: [np.ones(2, np.float32)]})
+        write(path, net, [[np.ones(2, np.float32)]])
         assert name in path.read_bytes()
         (layer,) = formats.read_weights(path).layers
         assert layer.name == net.layer[0].name and layer.blobs[0].data.tolist() == [1, 1]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -188,7 +189,7 @@ class Exp(Neuron):
             self.fail("base must be strictly positive and not infinite")
         log_base = 1.0 if p.base == -1 else math.log(p.base)
         self.inner = p.scale * log_base
-        self.outer = float(torch.tensor(p.shift * log_base, dtype=torch.float64).exp())
+        self.outer = _quiet(np.exp, np.float64(p.shift * log_base))
 
     def compute(self, x):
         y = torch.exp(x * self.inner)
@@ -196,6 +197,12 @@ class Exp(Neuron):
 
     def gradient(self, dy, x, y):
         return dy * y * self.inner
+
+
+def _quiet(function, *numbers):
+    """A function of numpy's numbers as a float, infinite where it overflows."""
+    with np.errstate(all="ignore"):
+        return float(function(*numbers))
 
 
 def _linear(x, p):
@@ -231,7 +238,7 @@ class Power(DerivativeFirst):
 
     def setup(self, bottom, top):
         p = self.param.power_param
-        self.slope = float(torch.tensor(p.power, dtype=torch.float32) * p.scale)  # which may vanish in float32
+        self.slope = _quiet(np.multiply, np.float32(p.power), np.float32(p.scale))  # which may vanish in float32
 
     def compute(self, x):
         p = self.param.power_param
