@@ -37,6 +37,7 @@ EXEMPT = {
     "make demo-paper": "as `make demo`, then `make paper`, which is run here",
     "make test": "these tests themselves",
     "make test-all": "likewise",
+    "make test-gpu": "needs a CUDA card",
     "make coverage": "likewise",
     "make conformance": "likewise, a part of them",
     "make check": "of this project's code, not of a toy; CI runs it before the tests",
