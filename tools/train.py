@@ -124,7 +124,7 @@ def train(caffe, plan, snapshot_every, keep_diverged):
                 solver.step(1)
                 loss = float(solver.net.blobs["loss"].data)
                 snapshot = solver.iter % snapshot_every == 0
-                if not (keep_diverged or is_finite(solver.net, loss, snapshot)):
+                if not (keep_diverged or is_finite(solver.net, loss, snapshot or solver.iter == total)):
                     raise diverged(plan, solver, loss)
                 bar.advance(1, f"loss {loss:.3f}")
                 if snapshot:
