@@ -404,7 +404,14 @@ def test_a_definition_that_asks_for_a_gpu_is_named(folder, monkeypatch, capfd):
     (folder / "solver.prototxt").write_text(text)
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 2
     said = capfd.readouterr().err.splitlines()[-1]
-    assert all(part in said for part in ("solver_mode: GPU", "solver_mode: CPU", "solver.prototxt"))
+    assert (
+        all(part in said for part in ("solver_mode: GPU", "solver_mode: CPU", "solver.prototxt")) and "-gpu" not in said
+    )
+    assert (
+        cli.main(["train", "-solver", "solver.prototxt", "-gpu", "0"]) == 2
+    )  # both ask for it, both are to be changed
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert all(part in said for part in ("-gpu", "solver_mode: CPU", "solver.prototxt"))
     assert pycaffe.get_solver("solver.prototxt").iter == 0  # only the command heeds it, as in Caffe
     (folder / "solver.prototxt").write_text(text.replace("GPU", "CPU"))
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 0
