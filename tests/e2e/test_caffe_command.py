@@ -321,6 +321,14 @@ layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'b' bottom: 'label' top: 'l
 """
 
 
+def test_debug_info_of_a_net_is_logged_but_where_layers_are_timed(tmp_path, monkeypatch, capfd):
+    (tmp_path / "n.prototxt").write_text(DEBUG + "debug_info: true")
+    said = run(tmp_path, monkeypatch, capfd, "time", "-model", "n.prototxt", "-iterations", 2)
+    before, timed = said.split("*** Benchmark begins ***")
+    assert before.count("Layer a, top blob a data") == before.count("Layer a, param blob 0 diff") == 1
+    assert "top blob" not in timed and "param blob" not in timed and "a\tbackward" in timed
+
+
 def test_debug_info_logs_the_size_of_what_is_computed(tmp_path, monkeypatch, capfd):
     (tmp_path / "n.prototxt").write_text(DEBUG)
     (tmp_path / "s.prototxt").write_text(
