@@ -147,11 +147,11 @@ def _train(flags):
     complete_snapshot_prefix(param, path)
     param.train_state.level = flags.level
     param.train_state.stage.extend(_stages(flags.stage))
-    if flags.gpu or not param.HasField("solver_mode") or param.solver_mode == caffe_pb2.SolverParameter.CPU:
-        device = _choose_device(flags.gpu)
-    else:
-        advice = f"{path} says solver_mode: GPU; write solver_mode: CPU there to train on the CPU"
-        device = _choose_device(str(param.device_id), advice)
+    in_file = param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU
+    leave_out = "leave out -gpu and " if flags.gpu else ""
+    advice = f"{path} says solver_mode: GPU; {leave_out}write solver_mode: CPU there to train on the CPU"
+    gpu = flags.gpu or (str(param.device_id) if in_file else "")
+    device = _choose_device(gpu, advice) if in_file else _choose_device(gpu)
     if len(_devices(flags.gpu)) > 1:
         raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
     if device is None:
@@ -250,7 +250,9 @@ def _time(flags):
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
     log("caffe.cpp:357", "Performing Backward")
     net.run_backward()
-    net.needless_backward = True
+    # from here on layers run by themselves, all of them; torch makes ready for backward at the first, not to be timed
+    net.debug_info, net.needless_backward = False, True
+    net.run_backward()
     log("caffe.cpp:365", "*** Benchmark begins ***")
     log("caffe.cpp:366", f"Testing for {iterations} iterations.")
 

@@ -32,8 +32,9 @@ def _before():
 
 
 def _in_child():
-    if not _paused:
-        torch.set_num_threads(1)
+    # set even to what it is: torch replaces another pool of its parent's at the first call, which two threads of the
+    # child at once would make it fail
+    torch.set_num_threads(torch.get_num_threads() if _paused else 1)
 
 
 def keep_children_working():

@@ -321,6 +321,14 @@ layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'b' bottom: 'label' top: 'l
 """
 
 
+def test_debug_info_of_a_net_is_logged_but_where_layers_are_timed(tmp_path, monkeypatch, capfd):
+    (tmp_path / "n.prototxt").write_text(DEBUG + "debug_info: true")
+    said = run(tmp_path, monkeypatch, capfd, "time", "-model", "n.prototxt", "-iterations", 2)
+    before, timed = said.split("*** Benchmark begins ***")
+    assert before.count("Layer a, top blob a data") == before.count("Layer a, param blob 0 diff") == 1
+    assert "top blob" not in timed and "param blob" not in timed and "a\tbackward" in timed
+
+
 def test_debug_info_logs_the_size_of_what_is_computed(tmp_path, monkeypatch, capfd):
     (tmp_path / "n.prototxt").write_text(DEBUG)
     (tmp_path / "s.prototxt").write_text(
@@ -404,7 +412,14 @@ def test_a_definition_that_asks_for_a_gpu_is_named(folder, monkeypatch, capfd):
     (folder / "solver.prototxt").write_text(text)
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 2
     said = capfd.readouterr().err.splitlines()[-1]
-    assert all(part in said for part in ("solver_mode: GPU", "solver_mode: CPU", "solver.prototxt"))
+    assert (
+        all(part in said for part in ("solver_mode: GPU", "solver_mode: CPU", "solver.prototxt")) and "-gpu" not in said
+    )
+    assert (
+        cli.main(["train", "-solver", "solver.prototxt", "-gpu", "0"]) == 2
+    )  # both ask for it, both are to be changed
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert all(part in said for part in ("-gpu", "solver_mode: CPU", "solver.prototxt"))
     assert pycaffe.get_solver("solver.prototxt").iter == 0  # only the command heeds it, as in Caffe
     (folder / "solver.prototxt").write_text(text.replace("GPU", "CPU"))
     assert cli.main(["train", "-solver", "solver.prototxt"]) == 0

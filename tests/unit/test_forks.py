@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import cv2
 import lmdb
@@ -14,6 +14,7 @@ import torch
 from layer_checks import FORCED, build, input_layer, values
 
 import caffe
+from caffe.blob import from_array
 from caffe.layers.data import _Task
 from caffe.proto import caffe_pb2
 from caffe.rng import global_stream
@@ -83,6 +84,19 @@ def test_a_child_runs_the_net_it_inherits_and_one_of_its_own():
     assert in_child(passes) == expected
     assert passes(net) == expected  # the parent goes on too
     assert in_child(torch.get_num_threads) == 2
+
+
+def at_once(function, count=16):
+    """What the function returns in threads that start together."""
+    start = threading.Barrier(count)
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(lambda _: (start.wait(), function())[1], range(count)))
+
+
+def test_threads_of_a_child_compute_at_once():
+    array = np.ones(200_000, np.float32)
+    for _ in range(8):  # more than half of the children failed once
+        assert in_child(at_once, lambda: float(from_array(array).sum())) == [200_000.0] * 16
 
 
 def test_children_of_children_and_of_threads():

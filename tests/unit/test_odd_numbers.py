@@ -437,6 +437,18 @@ def test_eltwise_sum_leaves_out_what_has_no_weight():
     same(out, [NAN, NAN, 4])
 
 
+@pytest.mark.parametrize("stable", [True, False])
+def test_eltwise_product_divides_where_it_need_not_be_stable(stable):
+    factors = np.float32([[0, 0, 2, INF, 3], [5, 0, 4, 2, NAN], [7, 3, -1, 1, 2]])
+    body = f"type: 'Eltwise' eltwise_param {{ operation: PROD stable_prod_grad: {str(stable).lower()} }}"
+    (out,), diffs, _ = run(body, list(factors), 3)
+    y = factors.prod(0)
+    same(out, y)
+    for i, diff in enumerate(diffs):
+        with np.errstate(all="ignore"):
+            same(diff, 3 * np.delete(factors, i, 0).prod(0) if stable else 3 * (y / factors[i]))
+
+
 @pytest.mark.parametrize("operation", ["SUM", "ASUM", "SUMSQ", "MEAN"])
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 2e19, 1e-40])
 def test_reduction(operation, value):

@@ -195,6 +195,15 @@ class Eltwise(Layer):
             y = torch.where(x > y, x, y)
         return y
 
+    def backward(self, top, propagate_down, bottom):
+        p = self.param.eltwise_param
+        if p.operation != p.PROD or p.stable_prod_grad:
+            super().backward(top, propagate_down, bottom)
+            return
+        for blob, down in zip(bottom, propagate_down):
+            if down:  # the others' product by way of the top, which is 0 / 0 where this factor is 0
+                blob.set_diff(top[0].tensor() / blob.tensor() * top[0].diff_tensor())
+
 
 class _View(Layer):
     """A top with the bottom's numbers in another shape, sharing its memory."""
