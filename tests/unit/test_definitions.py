@@ -3,12 +3,13 @@
 import os
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
 import caffe
-from caffe import CaffeError, formats, glog, known_forks, names
+from caffe import CaffeError, cli, formats, glog, known_forks, names
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
 
@@ -40,7 +41,7 @@ def test_names_are_the_same_bytes_again(name, tmp_path):
     assert names.to_bytes(net.name) == names.to_bytes(net.layer[0].name) == name
     path = tmp_path / "net.caffemodel"
     for write in formats.write_weights, formats.write_weights_hdf5:
-        write(path, net, {net.layer[0].name: [np.ones(2, np.float32)]})
+        write(path, net, [[np.ones(2, np.float32)]])
         assert name in path.read_bytes()
         (layer,) = formats.read_weights(path).layers
         assert layer.name == net.layer[0].name and layer.blobs[0].data.tolist() == [1, 1]
@@ -121,6 +122,47 @@ def test_a_prefix_taken_from_a_solver_of_a_gbk_name(tmp_path):
         )
     caffe.get_solver(os.fsdecode(path)).snapshot()
     assert GBK + b"_iter_0.caffemodel" in os.listdir(bytes(tmp_path))
+
+
+def test_stages_data_sets_databases_and_states_of_gbk_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in (GBK + b".jpg", GBK + b".txt", GBK + b".h5.txt", GBK + b".prototxt"):
+        with open(name, "wb") as file:
+            file.write(
+                {
+                    b".jpg": cv2.imencode(".png", np.full((2, 3, 3), 7, np.uint8))[1].tobytes(),
+                    b".txt": GBK + b".jpg 5\n" if name == GBK + b".txt" else GBK + b".h5\n",
+                    b".prototxt": b"""
+                        layer { name: "d" type: "Data" top: "picture" top: "label" include { stage: "NAME" }
+                                data_param { source: "NAME" backend: LMDB batch_size: 1 } }
+                        layer { name: "h" type: "HDF5Data" top: "NAME"
+                                hdf5_data_param { source: "NAME.h5.txt" batch_size: 2 } }
+                        layer { name: "ip" type: "InnerProduct" bottom: "NAME" top: "y"
+                                inner_product_param { num_output: 1 } }""".replace(b"NAME", GBK),
+                }[os.path.splitext(name)[1]]
+            )
+    with h5py.File(GBK + b".h5", "w") as file:
+        file[GBK] = np.array([[3], [4]], np.float32)
+    name = os.fsdecode(GBK)
+    assert cli.main(["convert_imageset", "./", f"{name}.txt", name]) == 0
+    assert cli.main(["compute_image_mean", name, f"{name}.binaryproto"]) == 0
+    assert (formats.read_blob(f"{name}.binaryproto") == 7).all()
+    for stage in (GBK, name):
+        net = caffe.Net(GBK + b".prototxt", caffe.TRAIN, stages=[stage])
+        net.forward()
+        assert net.blobs["picture"].data.ravel().tolist() == [7] * 18 and net.blobs["label"].data.tolist() == [5]
+        assert net.blobs[names.of_bytes(GBK)].data.tolist() == [[3], [4]]
+    assert "picture" not in caffe.Net(GBK + b".prototxt", caffe.TRAIN).blobs
+    net.save(GBK + b".caffemodel")
+    flags = ["-model", f"{name}.prototxt", "-weights", f"{name}.caffemodel", "-stage", name, "-iterations", "1"]
+    assert cli.main(["test", *flags]) == 0
+    assert "label = 5" in capsys.readouterr().err
+    with open(b"solver" + GBK, "wb") as file:
+        file.write(b'net: "NAME.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1'.replace(b"NAME", GBK))
+    assert cli.main(["train", "-solver", os.fsdecode(b"solver" + GBK), "-weights", f"{name}.caffemodel"]) == 0
+    solver = caffe.get_solver(b"solver" + GBK)
+    solver.restore(b"solver" + GBK + b"_iter_1.solverstate")
+    assert solver.iter == 1
 
 
 # paths of Windows

@@ -328,7 +328,7 @@ class _Database:
 
     def __init__(self, source):
         try:
-            path = names.for_os(source)
+            path = os.fsencode(names.for_os(source))
             self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
             raise refusal("Could not open the LMDB", source, error) from None
