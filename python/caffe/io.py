@@ -21,6 +21,7 @@ LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's ow
 
 _URL = re.compile("(https?|ftp|file)://", re.IGNORECASE)
 _SECONDS = 60  # without an answer
+_ORIENTATION = 274  # TIFF's tag
 _MAX_BYTES = 2**28
 
 #: modules' names that pycaffe's io has as well, and scripts take from it
@@ -252,7 +253,7 @@ def load_image(filename, color=True):
     Raises ImageError naming a file that cannot be opened or is no image.
     """
     encoded, name = _content(filename)
-    image = decode(encoded, None, name)
+    image = decode(_as_stored(encoded), None, name)
     if image is None:
         raise ImageError(f"{name} is not an image that can be decoded")
 
@@ -264,6 +265,18 @@ def load_image(filename, color=True):
             return ((image / limit) @ np.array(LUMINANCE_RGB)).astype(np.float32)[:, :, np.newaxis]
     image = np.divide(image, np.float32(limit), dtype=np.float32, order="C")
     return np.tile(image, (1, 1, 3)) if gray and color else image
+
+
+def _as_stored(data):
+    """The bytes of an image so that it is read as it is stored; OpenCV turns a TIFF, and no other, unasked."""
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(data[:4])
+    if order is None:
+        return data
+    start = int.from_bytes(data[4:8], order)
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], order), 12):
+        if int.from_bytes(data[entry : entry + 2], order) == _ORIENTATION:
+            return data[: entry + 8] + (1).to_bytes(2, order) + data[entry + 10 :]
+    return data
 
 
 def _content(source):

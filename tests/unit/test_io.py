@@ -10,6 +10,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 import caffe.io
@@ -393,3 +394,13 @@ class TestTransformer:
     def test_unknown_inputs(self, transformer, method, value):
         with pytest.raises(Exception, match="labels is not one of the net inputs"):
             getattr(transformer, method)("labels", value)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+def test_load_image_leaves_pictures_of_any_kind_as_they_are_stored(kind, orientation, tmp_path):
+    pixels = np.random.default_rng(orientation).integers(0, 256, (4, 6, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(pixels).save(tmp_path / f"x.{kind}", exif=exif, **({"lossless": True} if kind == "webp" else {}))
+    np.testing.assert_array_equal(caffe.io.load_image(tmp_path / f"x.{kind}") * 255, pixels)
