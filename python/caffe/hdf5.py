@@ -119,7 +119,9 @@ class _Source:
 
     def numbers(self, dataset, dtype):
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-            raise ValueError(f"'{dataset.name}' holds no numbers")
+            raise CaffeError(
+                f"'{dataset.name}' in {self.file.filename} is no data set of numbers: save one of this name."
+            )
         kind = dataset.id.get_type().get_class()
         if kind not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
             raise CaffeError(

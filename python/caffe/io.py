@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import urllib.request
+from typing import Literal
 
 import numpy as np
 
@@ -269,9 +270,9 @@ def load_image(filename, color=True):
 
 def _as_stored(data):
     """The bytes of an image so that it is read as it is stored; OpenCV turns a TIFF, and no other, unasked."""
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(data[:4])
-    if order is None:
+    if data[:4] not in (b"II*\0", b"MM\0*"):
         return data
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     start = int.from_bytes(data[4:8], order)
     for entry in range(start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], order), 12):
         if int.from_bytes(data[entry : entry + 2], order) == _ORIENTATION:

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 import caffe.io
 import caffe.layers.array_data
 import caffe.layers.data
-from caffe import images
+from caffe import hdf5, images
 from caffe.blob import Blob
 from caffe.errors import CaffeError
 from caffe.imageset import convert_imageset
@@ -645,6 +645,15 @@ def test_hdf5_of_what_are_no_numbers_is_refused_by_its_class(kind, values, dtype
     with pytest.raises(CaffeError, match=rf"H5T_{kind} in data set '/label' of .*x\.h5") as error:
         hdf5_of(tmp_path, values, dtype=dtype)
     assert "copy or download" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_hdf5_without_numbers_of_a_name_is_no_broken_file(empty, tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("label", data=h5py.Empty("f")) if empty else file.create_group("label")
+    with pytest.raises(CaffeError, match=r"'/label' in .*x\.h5") as error:
+        hdf5.read_tables(tmp_path / "x.h5", ["label"])
+    assert "copy or download" not in str(error.value)
 
 
 # pictures that are cut short

@@ -302,13 +302,34 @@ def test_an_unknown_field_is_probably_a_forks(field, tmp_path):
         ("layer { inner_prodcut_param { } }", "inner_product_param"),
         ("layer { botom: 'x' }", "bottom"),
         ("layer { convolution_param { kernal_size: 3 } }", "kernel_size"),
+        ("layer { pooling_params { } }", "pooling_param"),
+        ("layers { type: CONVOLUTON }", "CONVOLUTION"),
+        ("layers { type: softmaxloss }", "SOFTMAX_LOSS"),
     ],
 )
 def test_a_slip_is_told(text, meant, tmp_path):
     assert f"did you mean {meant}?" in refused(tmp_path, text)
 
 
+@pytest.mark.parametrize("field", ["kernel", "kernel_hw", "pad_t"])
+def test_what_may_be_meant_for_two_is_no_slip(field, tmp_path):
+    assert "did you mean" not in refused(tmp_path, f"layer {{ pooling_param {{ {field}: 3 }} }}")
+
+
+@pytest.mark.parametrize(("value", "told"), [("BN", "a fork of Caffe"), ("WARP", "a fork"), ("conv", '"Convolution"')])
+def test_old_entries_of_types_that_caffe_has_not(value, told, tmp_path):
+    said = refused(tmp_path, f"layers {{ type: {value} }}")
+    assert told in said and ("rename" in said) == (value == "conv")
+
+
+def test_types_by_their_old_words():
+    for word, meant in (("Conv", "Convolution"), ("SoftmaxLoss", "SoftmaxWithLoss"), ("Innerproduct", "InnerProduct")):
+        assert f'"{meant}"' in known_forks.on_type(word, caffe.layer_type_list())
+
+
 def test_a_field_of_another_message(tmp_path):
+    assert "caffe.NetState," in (said := refused(tmp_path, "stage: 'x'")) and "did you mean" not in said
+    assert "which file" not in refused(tmp_path, "lr_mult: 1")
     assert "caffe.ConvolutionParameter" in refused(tmp_path, "layer { kernel_size: 3 }")
     assert "caffe.SolverParameter" in refused(tmp_path, "base_lr: 1")
 

@@ -231,9 +231,8 @@ class Power(DerivativeFirst):
 
     def setup(self, bottom, top):
         p = self.param.power_param
-        self.slope = float(
-            torch.tensor(p.power, dtype=torch.float32, device="cpu") * p.scale
-        )  # which may vanish in float32
+        power = torch.tensor(p.power, dtype=torch.float32, device="cpu")
+        self.slope = float(power * p.scale)  # which may vanish in float32
 
     def compute(self, x):
         p = self.param.power_param
