@@ -284,9 +284,12 @@ def _content(source):
     """The bytes in a file or behind a URL, and what messages call it."""
     if hasattr(source, "read"):
         name = str(getattr(source, "name", "the file given"))
-        if getattr(source, "seekable", bool)():
-            source.seek(0)
-        content = source.read()
+        try:
+            if getattr(source, "seekable", bool)():
+                source.seek(0)
+            content = source.read()
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise ImageError(f"Could not read {name}: {error}") from error
         if not isinstance(content, bytes):
             raise ImageError(f"{name} gives text, not the bytes of an image: open it in binary mode ('rb')")
         return content, name
@@ -298,7 +301,9 @@ def _content(source):
         with urllib.request.urlopen(name, timeout=_SECONDS) as answer:
             content = answer.read(_MAX_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no URL, a zero byte in a name
-        raise ImageError(f"Could not open or find file {name}: {getattr(error, 'strerror', None) or error}") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        shown = name if name.isprintable() else repr(name[:100])
+        raise ImageError(f"Could not open or find file {shown}: {reason}") from error
     if len(content) > _MAX_BYTES:
         raise ImageError(f"{name} has more than {_MAX_BYTES} bytes: download it first")
     return content, name

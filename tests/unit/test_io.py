@@ -5,6 +5,7 @@ import http.server
 import importlib.util
 import io
 import re
+import socketserver
 import threading
 
 import cv2
@@ -169,6 +170,23 @@ class TestWhereImagesComeFrom:
                 caffe.io.load_image(source)
             assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize("answer", [b"\n\n", b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n"])
+    def test_answers_of_several_lines_are_one_sentence(self, answer):
+        with socketserver.TCPServer(("127.0.0.1", 0), Fixed) as server:
+            server.answer = answer
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with pytest.raises(caffe.io.ImageError, match=r"^[^\n]+$"):
+                caffe.io.load_image(f"http://127.0.0.1:{server.server_address[1]}/a.png")
+            server.shutdown()
+
+    def test_files_that_cannot_be_read_any_more(self, path):
+        with open(path, "rb") as file:
+            pass
+        with pytest.raises(caffe.io.ImageError, match=re.escape(str(path))):
+            caffe.io.load_image(file)
+        with pytest.raises(caffe.io.ImageError, match=r"^[^\n]+$"):
+            caffe.io.load_image(path.read_bytes())
+
     def test_a_url_of_too_many_bytes(self, path, site, monkeypatch):
         monkeypatch.setattr(caffe.io, "_MAX_BYTES", 50)
         with pytest.raises(CaffeError, match=r"a\.png has more than 50 bytes"):
@@ -179,6 +197,13 @@ class TestWhereImagesComeFrom:
             caffe.io.load_image(io.StringIO("text"))
         with pytest.raises(OSError, match="not an image"):
             caffe.io.load_image(io.BytesIO(b"text"))
+
+
+class Fixed(socketserver.StreamRequestHandler):
+    def handle(self):
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(self.server.answer)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
