@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import gflags, glog, imageset, mode
+from . import gflags, glog, imageset, mode, names
 from .errors import CaffeError
 from .formats import read_net, read_solver
 from .glog import log, number
@@ -54,7 +54,7 @@ def main(argv=None, tool="caffe"):
                 raise
     except CaffeError as error:
         with contextlib.suppress(OSError):
-            print(f"{name}: error: {error}", file=sys.stderr)
+            print(names.of_path(f"{name}: error: {error}"), file=sys.stderr)
         return 2
     return 0
 
@@ -128,7 +128,7 @@ def _card(device):
 
 
 def _stages(text):
-    return text.split(",")  # without one it is one stage of no name, as there
+    return names.of_path(text).split(",")  # without one it is one stage of no name, as there
 
 
 def _effect(flags, name):
@@ -163,7 +163,7 @@ def _train(flags):
     if flags.snapshot or flags.weights:
         param.ClearField("weights")
     if flags.weights:
-        param.weights.append(flags.weights)
+        param.weights.append(names.of_path(flags.weights))
     with _requests(*effects) as pending:
         solver = Solver(param)
         solver.action = lambda: pending.pop(0) if pending else NONE

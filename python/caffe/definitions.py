@@ -96,11 +96,8 @@ def _advice(reason):
     if enum:
         kind, value = enum.groups()
         names_of = caffe_pb2.DESCRIPTOR.pool.FindEnumTypeByName(kind).values_by_name
-        if kind == _V1_TYPE and value.strip("'\"") not in names_of:
-            return (
-                "'layers' is the old form, whose type is an enum value such as CONVOLUTION; where types are strings, "
-                f"as in type: \"{value.strip(_QUOTES)}\", rename 'layers' to 'layer'."
-            )
+        if kind == _V1_TYPE and value.strip(_QUOTES) not in names_of:
+            return known_forks.on_old_type(value, names_of)
         if value.strip(_QUOTES) in names_of:
             return f"write {value.strip(_QUOTES)}, an enum value, without quotes."
         return "write one of " + ", ".join(names_of) + "."

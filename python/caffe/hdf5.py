@@ -86,9 +86,11 @@ def read_tables(path, data_sets):
     with _open(path, "table for HDF5Data", _MAX_DEFLATE) as source:
         tables = []
         for name in data_sets:
-            if name not in source.file:
-                raise CaffeError(f"Failed to find HDF5 dataset {name} in {path}.")
-            table = source.numbers(source.file[name], np.float32)
+            try:
+                data_set = source.file[names.to_bytes(name)]
+            except KeyError:
+                raise CaffeError(f"Failed to find HDF5 dataset {name} in {path}.") from None
+            table = source.numbers(data_set, np.float32)
             if table.ndim < 1 or table.size == 0:
                 raise CaffeError(f"HDF5 dataset {name} in {path} must have at least 1 axis and one row: {table.shape}.")
             tables.append(table)
@@ -117,7 +119,9 @@ class _Source:
 
     def numbers(self, dataset, dtype):
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-            raise ValueError(f"'{dataset.name}' holds no numbers")
+            raise CaffeError(
+                f"'{dataset.name}' in {self.file.filename} is no data set of numbers: save one of this name."
+            )
         kind = dataset.id.get_type().get_class()
         if kind not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
             raise CaffeError(

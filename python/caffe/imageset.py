@@ -117,7 +117,7 @@ def _new_database(database):
     except OSError as error:
         raise CaffeError(f"Could not write {database}: {error.strerror}.") from None
     try:
-        with lmdb.open(temporary, map_size=_FIRST_BYTES) as environment:
+        with lmdb.open(os.fsencode(temporary), map_size=_FIRST_BYTES) as environment:
             log("db_lmdb.cpp:35", f"Opened lmdb {database}")
             yield lambda records: _put(environment, records)
         os.chmod(temporary, 0o755)

@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import urllib.request
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,7 @@ LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's ow
 
 _URL = re.compile("(https?|ftp|file)://", re.IGNORECASE)
 _SECONDS = 60  # without an answer
+_ORIENTATION = 274  # TIFF's tag
 _MAX_BYTES = 2**28
 
 #: modules' names that pycaffe's io has as well, and scripts take from it
@@ -252,7 +254,7 @@ def load_image(filename, color=True):
     Raises ImageError naming a file that cannot be opened or is no image.
     """
     encoded, name = _content(filename)
-    image = decode(encoded, None, name)
+    image = decode(_as_stored(encoded), None, name)
     if image is None:
         raise ImageError(f"{name} is not an image that can be decoded")
 
@@ -266,13 +268,28 @@ def load_image(filename, color=True):
     return np.tile(image, (1, 1, 3)) if gray and color else image
 
 
+def _as_stored(data):
+    """The bytes of an image so that it is read as it is stored; OpenCV turns a TIFF, and no other, unasked."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return data
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    start = int.from_bytes(data[4:8], order)
+    for entry in range(start + 2, start + 2 + 12 * int.from_bytes(data[start : start + 2], order), 12):
+        if int.from_bytes(data[entry : entry + 2], order) == _ORIENTATION:
+            return data[: entry + 8] + (1).to_bytes(2, order) + data[entry + 10 :]
+    return data
+
+
 def _content(source):
     """The bytes in a file or behind a URL, and what messages call it."""
     if hasattr(source, "read"):
         name = str(getattr(source, "name", "the file given"))
-        if getattr(source, "seekable", bool)():
-            source.seek(0)
-        content = source.read()
+        try:
+            if getattr(source, "seekable", bool)():
+                source.seek(0)
+            content = source.read()
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise ImageError(f"Could not read {name}: {error}") from error
         if not isinstance(content, bytes):
             raise ImageError(f"{name} gives text, not the bytes of an image: open it in binary mode ('rb')")
         return content, name
@@ -284,7 +301,9 @@ def _content(source):
         with urllib.request.urlopen(name, timeout=_SECONDS) as answer:
             content = answer.read(_MAX_BYTES + 1)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no URL, a zero byte in a name
-        raise ImageError(f"Could not open or find file {name}: {getattr(error, 'strerror', None) or error}") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        shown = name if name.isprintable() else repr(name[:100])
+        raise ImageError(f"Could not open or find file {shown}: {reason}") from error
     if len(content) > _MAX_BYTES:
         raise ImageError(f"{name} has more than {_MAX_BYTES} bytes: download it first")
     return content, name

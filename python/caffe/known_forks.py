@@ -94,6 +94,7 @@ _FORKS = {
         ceil_mode roi_align_param triplet_loss_param focal_loss_param transpose_param reverse_param proposal_param
         ROIAlign TripletLoss FocalLoss Transpose Reverse Proposal""",
 }
+_OLD_WORDS = {old.replace("_", "").lower(): current for old, current in OLD_TYPES.items()}
 _FORK = {name: fork for fork, known in _FORKS.items() for name in known.split()}
 _INSTEAD = {
     "ceil_mode": "in pooling_param write round_mode: FLOOR instead of ceil_mode: false; true is the default, CEIL",
@@ -104,7 +105,7 @@ _INSTEAD = {
 #: types of BVLC Caffe, whether this engine has them or not
 _BVLC = """
     BatchReindex Clip ContrastiveLoss Embed Filter HDF5Output Im2col InfogainLoss LSTM LSTMUnit MVN
-    MultinomialLogisticLoss RNN Recurrent SPP Swish Threshold Tile WindowData""".split()  # noqa: SIM905
+    MultinomialLogisticLoss RNN SPP Swish Threshold Tile WindowData""".split()  # noqa: SIM905
 
 
 def on_field(kind, name):
@@ -112,22 +113,38 @@ def on_field(kind, name):
     pool = caffe_pb2.DESCRIPTOR.pool
     if name in _FORK:
         return f"{_of_fork(name, 'field')}; {_INSTEAD.get(name, 'remove it, or run that fork')}."
-    near = misspelt(name, [field.name for field in pool.FindMessageTypeByName(kind).fields])
-    if near:
-        return f"did you mean {near}?"
     messages = caffe_pb2.DESCRIPTOR.message_types_by_name.values()
     others = [message.full_name for message in messages if name in message.fields_by_name and "V0" not in message.name]
-    if others and kind in ("caffe.NetParameter", "caffe.SolverParameter") and len(others) == 1:
+    if len(others) == 1 and {kind, *others} == {"caffe.NetParameter", "caffe.SolverParameter"}:
         return f"it is a field of {others[0]}, so check which file was named."
     if others:
         return (
-            f"it is a field of {', '.join(others)}, so check where it stands, and that no closing brace is missing "
-            "before it; or it is a field of a fork of Caffe."
+            f"it is a field of {', '.join(others)}, so check where it stands, and that no closing brace before it is "
+            "missing or too many; or it is a field of a fork of Caffe."
         )
+    near = misspelt(name, [field.name for field in pool.FindMessageTypeByName(kind).fields])
+    if near:
+        return f"did you mean {near}?"
     return (
         "BVLC Caffe has no field of this name anywhere, so the definition is probably written for a fork of it: remove "
         "it or correct its spelling."
     )
+
+
+def on_old_type(name, known):
+    """What to do about a type in ``layers`` that is none of the known ones; ``name`` may be in quotes."""
+    word = name.strip("'\"")
+    if word != name or not (word.isupper() or (word.islower() and word not in OLD_TYPES)):
+        return (
+            "'layers' is the old form, whose type is an enum value such as CONVOLUTION; where types are strings, as in "
+            f"type: \"{OLD_TYPES.get(word, word)}\", rename 'layers' to 'layer'."
+        )
+    if word in _FORK:
+        return f"{_of_fork(word, 'type')}; run that fork or replace the layer."
+    near = misspelt(word, known)
+    if near:
+        return f"did you mean {near}?"
+    return "BVLC Caffe has no such type, so the definition is probably written for a fork of it."
 
 
 def on_type(name, known):
@@ -136,7 +153,7 @@ def on_type(name, known):
         return f"{_of_fork(name, 'type')}, so run that fork or replace the layer"
     if name in _BVLC:
         return "BVLC Caffe has it, this engine does not"
-    current = OLD_TYPES.get(name) or misspelt(name, known)
+    current = _OLD_WORDS.get(name.replace("_", "").lower()) or misspelt(name, known)
     if current:
         return f'perhaps "{current}" is meant'
     return "BVLC Caffe has no such type, so the definition is probably written for a fork of it"
@@ -145,8 +162,10 @@ def on_type(name, known):
 def misspelt(name, known):
     """The one of the known names that is within a slip of the keyboard, or two in a long name; None where none is.
 
-    Other digits or another first letter are no slip: relu6 and unpooling are meant so. ``_param`` does not count.
+    Nor is there one where two are as near. Other digits or another first letter are no slip: relu6 and unpooling are
+    meant so. ``_param`` does not count, nor does its plural.
     """
+    name = re.sub("_params$", "_param", name)
     one = name.lower().removesuffix("_param")
     near = [
         (_slips(one, another), other, max(len(one), len(another)))
@@ -157,7 +176,8 @@ def misspelt(name, known):
         and name.endswith("_param") == other.endswith("_param")
     ]
     slips, other, longer = min(near, default=(9, "", 0))
-    return other if slips <= (0 if longer < 4 else 1 if longer < 8 else 2) else None
+    alone = sum(slips == others for others, *_ in near) == 1
+    return other if alone and slips <= (0 if longer < 4 else 1 if longer < 8 else 2) else None
 
 
 def _of_fork(name, what):

@@ -10,6 +10,7 @@ from .errors import CaffeError
 from .formats import is_hdf5, read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
 from .glog import log
 from .graph import Graph
+from .names import of_path
 from .proto import caffe_pb2
 
 
@@ -42,7 +43,7 @@ class Net(Graph):
         param = read_net(os.fspath(network_file))
         param.state.phase = phase
         param.state.level = level
-        param.state.stage.extend(stages or [])
+        param.state.stage.extend(map(of_path, stages or []))
         self._build(param)
         if weights is not None:
             self.copy_from(weights)

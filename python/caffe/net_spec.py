@@ -13,6 +13,7 @@ to ConvolutionParameter, so nothing here knows a single layer.
 
 from collections import Counter
 
+from .names import of_path
 from .proto import caffe_pb2
 
 
@@ -42,23 +43,24 @@ def assign_proto(proto, name, val):
     """Set a message's field to a Python value.
 
     A dict fills a message, a list or tuple a repeated field, and a single value is a list of one where the field is
-    repeated. Raises AttributeError for a field `proto` does not have, TypeError or ValueError for a value of the wrong
-    kind.
+    repeated. Strings may be paths of any bytes, as the operating system gives them. Raises AttributeError for a field
+    `proto` does not have, TypeError or ValueError for a value of the wrong kind.
     """
     if name not in proto.DESCRIPTOR.fields_by_name:
         raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r}")
-    field = getattr(proto, name)
+    field, descriptor = getattr(proto, name), proto.DESCRIPTOR.fields_by_name[name]
+    text = descriptor.type == descriptor.TYPE_STRING
     if hasattr(field, "extend"):
         items = val if isinstance(val, (list, tuple)) else [val]
         for item in items:
             if isinstance(item, dict):
                 _assign_all(field.add(), item)
             else:
-                field.append(item)
+                field.append(of_path(item) if text else item)
     elif isinstance(val, dict):
         _assign_all(field, val)
     else:
-        setattr(proto, name, val)
+        setattr(proto, name, of_path(val) if text else val)
 
 
 def _assign_all(proto, values):
@@ -185,7 +187,7 @@ class NetSpec:
 
     def to_proto(self):
         """The NetParameter of every layer set here and of the unnamed ones they depend on."""
-        return _generate(self.tops.values(), {top: name for name, top in self.tops.items()})
+        return _generate(self.tops.values(), {top: of_path(name) for name, top in self.tops.items()})
 
 
 class Layers:

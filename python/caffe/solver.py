@@ -359,7 +359,8 @@ class Solver:
 
     def restore(self, state_file):
         """Go on from a solver state: parameters, histories, iteration, and streams where a file beside it has them."""
-        state = read_state(os.fspath(state_file))
+        state_file = os.fsdecode(state_file)
+        state = read_state(state_file)
         if state.learned_net:
             self.net.copy_from(state.learned_net)
         if len(state.history) != len(self._histories):
@@ -367,7 +368,7 @@ class Solver:
                 f"Incorrect length of history blobs: {state_file} has {len(state.history)}, "
                 f"this solver keeps {len(self._histories)}."
             )
-        if not os.fspath(state_file).endswith(".h5"):
+        if not state_file.endswith(".h5"):
             log("sgd_solver.cpp:336", "SGDSolver: restoring history")
         for i, (blob, values) in enumerate(zip(self._histories, state.history)):
             if values.size != blob.count:

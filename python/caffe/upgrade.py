@@ -157,17 +157,23 @@ _NOTES = {
 }  # fmt: skip
 
 
-def note_upgrades(kinds, where):
+def note_upgrades(kinds, where, problems=()):
     """Log, as Caffe does, that ``where`` was upgraded; ``kinds`` are the names of what was old about it.
 
     V0: layers inside layers, data: transformation fields outside transform_param, V1: ``layers``, input: ``input``
-    fields, BatchNorm: three ``param`` of a BatchNorm.
+    fields, BatchNorm: three ``param`` of a BatchNorm. ``problems`` are what V0 had and the upgrade left out.
     """
     for kind, (begin, what, end, done, future, promise) in _NOTES.items():
         if kind in kinds:
             file = "batch norm layers using" if kind == "BatchNorm" else "input file specified using"
             log(f"upgrade_proto.cpp:{begin}", f"Attempting to upgrade {file} deprecated {what}: {where}")
-            log(f"upgrade_proto.cpp:{end}", f"Successfully upgraded {done}")
+            if kind == "V0" and problems:
+                for problem in problems:
+                    log("upgrade_proto.cpp:662", problem, 2)
+                summary = "Warning: had one or more problems upgrading V0NetParameter to NetParameter (see above)"
+                log("upgrade_proto.cpp:33", f"{summary}; continuing anyway.", 2)
+            else:
+                log(f"upgrade_proto.cpp:{end}", f"Successfully upgraded {done}")
             if promise:
                 warn(f"upgrade_proto.cpp:{future}", f"Note that future Caffe releases will {promise}")
 
@@ -209,11 +215,12 @@ def upgrade_net(net, where):
         ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
     """
     kinds = _kinds(net)
+    problems: list[str] = []
     if net.layers:
         if net.layer:
             raise CaffeError(f"{where}: it has both 'layer' and old 'layers' entries; write all of them as 'layer'.")
         is_v0 = any(layer.HasField("layer") for layer in net.layers)
-        upgraded = _upgrade_v0(net, where) if is_v0 else [_upgrade_v1(layer) for layer in net.layers]
+        upgraded = _upgrade_v0(net, where, problems.append) if is_v0 else [_upgrade_v1(layer) for layer in net.layers]
         net.ClearField("layers")
         net.layer.extend(upgraded)
     for layer in net.layer:
@@ -224,7 +231,7 @@ def upgrade_net(net, where):
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
-    note_upgrades(kinds, where)
+    note_upgrades(kinds, where, problems)
 
 
 def upgrade_solver(solver, where):
@@ -260,9 +267,8 @@ def _put(message, name, value):
         setattr(message, name, value)
 
 
-def _upgrade_v0(net, where):
-    """The layers of a V0 net in the current form."""
-    problems: list[str] = []
+def _upgrade_v0(net, where, report):
+    """The layers of a V0 net in the current form; ``report`` is called with a sentence on each field left out."""
     upgraded = []
     producer = dict.fromkeys(net.input)  # blob -> the V0 entry that wrote it last, None for an input
     for entry in net.layers:
@@ -294,14 +300,8 @@ def _upgrade_v0(net, where):
                     )
                 bottoms[i], pad = source.bottom[0], source.layer.pad
         if entry.layer.type != "padding":
-            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where, problems.append))
+            upgraded.append(_upgrade_v0_layer(entry, bottoms, pad, where, report))
         producer.update(dict.fromkeys(entry.top, entry))
-    if problems:
-        problems.append(
-            "Warning: had one or more problems upgrading V0NetParameter to NetParameter (see above); continuing anyway."
-        )
-    for problem in problems:
-        log("upgrade_proto.cpp:33", problem, 2)
     return upgraded
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import cv2
 import h5py
@@ -11,7 +12,7 @@ from google.protobuf import text_format
 import caffe.io
 import caffe.layers.array_data
 import caffe.layers.data
-from caffe import images
+from caffe import hdf5, images
 from caffe.blob import Blob
 from caffe.errors import CaffeError
 from caffe.imageset import convert_imageset
@@ -645,6 +646,28 @@ def test_hdf5_of_what_are_no_numbers_is_refused_by_its_class(kind, values, dtype
     with pytest.raises(CaffeError, match=rf"H5T_{kind} in data set '/label' of .*x\.h5") as error:
         hdf5_of(tmp_path, values, dtype=dtype)
     assert "copy or download" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_hdf5_without_numbers_of_a_name_is_no_broken_file(empty, tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("label", data=h5py.Empty("f")) if empty else file.create_group("label")
+    with pytest.raises(CaffeError, match=r"'/label' in .*x\.h5") as error:
+        hdf5.read_tables(tmp_path / "x.h5", ["label"])
+    assert "copy or download" not in str(error.value)
+
+
+def test_a_database_made_anew_is_read_anew_while_a_net_reads_the_old_one(tmp_path):
+    nets = []
+    for label in 1, 2:
+        (tmp_path / "x.png").write_bytes(cv2.imencode(".png", np.zeros((2, 2, 3), np.uint8))[1].tobytes())
+        (tmp_path / "list.txt").write_text(f"x.png {label}\n")
+        shutil.rmtree(tmp_path / "db", ignore_errors=True)
+        convert_imageset(f"{tmp_path}/", str(tmp_path / "list.txt"), str(tmp_path / "db"))
+        data = f"data_param {{ source: '{tmp_path}/db' backend: LMDB batch_size: 1 }}"
+        text = f"layer {{ type: 'Data' top: 'x' top: 'y' {data} }}"
+        nets.append(caffe.Net.from_param(text_format.Parse(text, caffe_pb2.NetParameter())))
+    assert [net.forward()["y"].tolist() for net in nets] == [[1], [2]]
 
 
 # pictures that are cut short

@@ -3,12 +3,13 @@
 import os
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
 import caffe
-from caffe import CaffeError, formats, glog, known_forks, names
+from caffe import CaffeError, cli, formats, glog, known_forks, names
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
 
@@ -121,6 +122,47 @@ def test_a_prefix_taken_from_a_solver_of_a_gbk_name(tmp_path):
         )
     caffe.get_solver(os.fsdecode(path)).snapshot()
     assert GBK + b"_iter_0.caffemodel" in os.listdir(bytes(tmp_path))
+
+
+def test_stages_data_sets_databases_and_states_of_gbk_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in (GBK + b".jpg", GBK + b".txt", GBK + b".h5.txt", GBK + b".prototxt"):
+        with open(name, "wb") as file:
+            file.write(
+                {
+                    b".jpg": cv2.imencode(".png", np.full((2, 3, 3), 7, np.uint8))[1].tobytes(),
+                    b".txt": GBK + b".jpg 5\n" if name == GBK + b".txt" else GBK + b".h5\n",
+                    b".prototxt": b"""
+                        layer { name: "d" type: "Data" top: "picture" top: "label" include { stage: "NAME" }
+                                data_param { source: "NAME" backend: LMDB batch_size: 1 } }
+                        layer { name: "h" type: "HDF5Data" top: "NAME"
+                                hdf5_data_param { source: "NAME.h5.txt" batch_size: 2 } }
+                        layer { name: "ip" type: "InnerProduct" bottom: "NAME" top: "y"
+                                inner_product_param { num_output: 1 } }""".replace(b"NAME", GBK),
+                }[os.path.splitext(name)[1]]
+            )
+    with h5py.File(GBK + b".h5", "w") as file:
+        file[GBK] = np.array([[3], [4]], np.float32)
+    name = os.fsdecode(GBK)
+    assert cli.main(["convert_imageset", "./", f"{name}.txt", name]) == 0
+    assert cli.main(["compute_image_mean", name, f"{name}.binaryproto"]) == 0
+    assert (formats.read_blob(f"{name}.binaryproto") == 7).all()
+    for stage in (GBK, name):
+        net = caffe.Net(GBK + b".prototxt", caffe.TRAIN, stages=[stage])
+        net.forward()
+        assert net.blobs["picture"].data.ravel().tolist() == [7] * 18 and net.blobs["label"].data.tolist() == [5]
+        assert net.blobs[names.of_bytes(GBK)].data.tolist() == [[3], [4]]
+    assert "picture" not in caffe.Net(GBK + b".prototxt", caffe.TRAIN).blobs
+    net.save(GBK + b".caffemodel")
+    flags = ["-model", f"{name}.prototxt", "-weights", f"{name}.caffemodel", "-stage", name, "-iterations", "1"]
+    assert cli.main(["test", *flags]) == 0
+    assert "label = 5" in capsys.readouterr().err
+    with open(b"solver" + GBK, "wb") as file:
+        file.write(b'net: "NAME.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1'.replace(b"NAME", GBK))
+    assert cli.main(["train", "-solver", os.fsdecode(b"solver" + GBK), "-weights", f"{name}.caffemodel"]) == 0
+    solver = caffe.get_solver(b"solver" + GBK)
+    solver.restore(b"solver" + GBK + b"_iter_1.solverstate")
+    assert solver.iter == 1
 
 
 # paths of Windows
@@ -260,13 +302,34 @@ def test_an_unknown_field_is_probably_a_forks(field, tmp_path):
         ("layer { inner_prodcut_param { } }", "inner_product_param"),
         ("layer { botom: 'x' }", "bottom"),
         ("layer { convolution_param { kernal_size: 3 } }", "kernel_size"),
+        ("layer { pooling_params { } }", "pooling_param"),
+        ("layers { type: CONVOLUTON }", "CONVOLUTION"),
+        ("layers { type: softmaxloss }", "SOFTMAX_LOSS"),
     ],
 )
 def test_a_slip_is_told(text, meant, tmp_path):
     assert f"did you mean {meant}?" in refused(tmp_path, text)
 
 
+@pytest.mark.parametrize("field", ["kernel", "kernel_hw", "pad_t"])
+def test_what_may_be_meant_for_two_is_no_slip(field, tmp_path):
+    assert "did you mean" not in refused(tmp_path, f"layer {{ pooling_param {{ {field}: 3 }} }}")
+
+
+@pytest.mark.parametrize(("value", "told"), [("BN", "a fork of Caffe"), ("WARP", "a fork"), ("conv", '"Convolution"')])
+def test_old_entries_of_types_that_caffe_has_not(value, told, tmp_path):
+    said = refused(tmp_path, f"layers {{ type: {value} }}")
+    assert told in said and ("rename" in said) == (value == "conv")
+
+
+def test_types_by_their_old_words():
+    for word, meant in (("Conv", "Convolution"), ("SoftmaxLoss", "SoftmaxWithLoss"), ("Innerproduct", "InnerProduct")):
+        assert f'"{meant}"' in known_forks.on_type(word, caffe.layer_type_list())
+
+
 def test_a_field_of_another_message(tmp_path):
+    assert "caffe.NetState," in (said := refused(tmp_path, "stage: 'x'")) and "did you mean" not in said
+    assert "which file" not in refused(tmp_path, "lr_mult: 1")
     assert "caffe.ConvolutionParameter" in refused(tmp_path, "layer { kernel_size: 3 }")
     assert "caffe.SolverParameter" in refused(tmp_path, "base_lr: 1")
 

@@ -5,11 +5,13 @@ import http.server
 import importlib.util
 import io
 import re
+import socketserver
 import threading
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 import caffe.io
@@ -168,6 +170,23 @@ class TestWhereImagesComeFrom:
                 caffe.io.load_image(source)
             assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize("answer", [b"\n\n", b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n"])
+    def test_answers_of_several_lines_are_one_sentence(self, answer):
+        with socketserver.TCPServer(("127.0.0.1", 0), Fixed) as server:
+            server.answer = answer
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            with pytest.raises(caffe.io.ImageError, match=r"^[^\n]+$"):
+                caffe.io.load_image(f"http://127.0.0.1:{server.server_address[1]}/a.png")
+            server.shutdown()
+
+    def test_files_that_cannot_be_read_any_more(self, path):
+        with open(path, "rb") as file:
+            pass
+        with pytest.raises(caffe.io.ImageError, match=re.escape(str(path))):
+            caffe.io.load_image(file)
+        with pytest.raises(caffe.io.ImageError, match=r"^[^\n]+$"):
+            caffe.io.load_image(path.read_bytes())
+
     def test_a_url_of_too_many_bytes(self, path, site, monkeypatch):
         monkeypatch.setattr(caffe.io, "_MAX_BYTES", 50)
         with pytest.raises(CaffeError, match=r"a\.png has more than 50 bytes"):
@@ -178,6 +197,13 @@ class TestWhereImagesComeFrom:
             caffe.io.load_image(io.StringIO("text"))
         with pytest.raises(OSError, match="not an image"):
             caffe.io.load_image(io.BytesIO(b"text"))
+
+
+class Fixed(socketserver.StreamRequestHandler):
+    def handle(self):
+        while self.rfile.readline().strip():
+            pass
+        self.wfile.write(self.server.answer)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -393,3 +419,13 @@ class TestTransformer:
     def test_unknown_inputs(self, transformer, method, value):
         with pytest.raises(Exception, match="labels is not one of the net inputs"):
             getattr(transformer, method)("labels", value)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "webp", "tiff"])
+def test_load_image_leaves_pictures_of_any_kind_as_they_are_stored(kind, orientation, tmp_path):
+    pixels = np.random.default_rng(orientation).integers(0, 256, (4, 6, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(pixels).save(tmp_path / f"x.{kind}", exif=exif, **({"lossless": True} if kind == "webp" else {}))
+    np.testing.assert_array_equal(caffe.io.load_image(tmp_path / f"x.{kind}") * 255, pixels)

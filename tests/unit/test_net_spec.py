@@ -1,11 +1,13 @@
 """Definitions written as Python."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from caffe import names
 from caffe.net_spec import NetSpec, to_proto
 from caffe.net_spec import layers as L
 from caffe.net_spec import params as P
@@ -202,3 +204,12 @@ def test_names_can_be_listed_and_deleted():
     del n.loss
     del n["ip2"]
     assert n.to_proto() == parse(LENET[: LENET.index('layer { name: "ip2"')])
+
+
+def test_paths_and_names_of_any_bytes():
+    path = os.fsdecode(b"p\xe9")
+    spec = NetSpec()
+    spec[path] = L.Python(module=path, layer="x", param=[{"name": b"\xe9"}])
+    (layer,) = spec.to_proto().layer
+    given = layer.name, layer.top[0], layer.python_param.module, layer.param[0].name
+    assert [names.to_bytes(text) for text in given] == [b"p\xe9", b"p\xe9", b"p\xe9", b"\xe9"]

@@ -328,7 +328,7 @@ class _Database:
 
     def __init__(self, source):
         try:
-            path = names.for_os(source)
+            path = os.fsencode(names.for_os(source))
             self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
             raise refusal("Could not open the LMDB", source, error) from None
@@ -337,10 +337,14 @@ class _Database:
 
 def _database(source):
     """The database in this folder, opened if it is not yet."""
-    path = os.path.realpath(names.for_os(source))
-    database = _open_databases.get(path)
+    path = names.for_os(source)
+    key = None  # where there is none, which opening it says
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(os.path.join(path, "data.mdb") if os.path.isdir(path) else path)
+        key = status.st_dev, status.st_ino  # one that was made anew is another, whoever still reads the old one
+    database = _open_databases.get(key)
     if database is None:
-        database = _open_databases[path] = _Database(source)
+        database = _open_databases[key] = _Database(source)
     log("db_lmdb.cpp:35", f"Opened lmdb {source}")
     return database
 
