@@ -53,6 +53,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
 
+    engine.check_precision(args.gpu)
     other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
         caffe = engine.start(args.gpu)
