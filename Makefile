@@ -169,7 +169,7 @@ $(VENV)/.set-up: requirements.lock pyproject.toml
 	echo "Set up in $$(($$(date +%s) - start)) s"
 
 its-own-python:
-	command -v '$(PY)' >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
+	{ command -v '$(PY)' && [ ! -d '$(PY)' ]; } >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
 	'$(PY)' -m sentiment.python_needs
 
 DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))
