@@ -4,7 +4,7 @@
     python tools/evaluate.py --model deploy.prototxt --weights any.caffemodel --list test.txt --images DIR --out DIR
 
 Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
-into --out for a net that is no run of this project. A fold whose result is of the training that lies there is left alone.
+into --out for a net that is no run of this project. A fold whose result is of the training there is left alone.
 
 The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, or of the tests in train.log: those warp
 8-bit pixels by OpenCV and subtract the mean image, pycaffe warps floats and subtracts the channels' means.
