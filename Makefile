@@ -36,12 +36,16 @@ ifneq ($(and $(filter command environment,$(origin FOLD)),$(filter fold-all,$(MA
 $(error FOLD is for fold; fold-all trains all five)
 endif
 
-# Nor would one that none of the targets takes.
+# Nor would one that none of the targets takes. What says where (DATA, RUNS, RESULTS, GPU) may be given to all alike.
 OF_PAPER := demo demo-paper paper table% figure%
 of = $(foreach name,$1,$(if $(and $(filter $(name),$(GIVEN)),$(filter-out help,$(MAKECMDGOALS))),$(if \
      $(filter $2,$(MAKECMDGOALS)),,$(error $(name) is for $2; not for $(MAKECMDGOALS)))))
 $(call of,FOLD,fold)
 $(call of,SUBSET,fold fold-all)
+$(call of,INIT,fold fold-all models $(OF_PAPER))
+$(call of,ARCH BATCH ITERS SET MEAN,fold fold-all $(OF_PAPER))
+$(call of,SEED PUBLISHED TWINS,splits fold fold-all $(OF_PAPER))
+$(call of,VARIANT,fold fold-all)
 $(call of,SEEDS EXECUTOR GPUS_PER_RUN CPUS_PER_RUN,$(OF_PAPER))
 $(call of,ARCHIVE,data)
 $(call of,FILE,models)
@@ -165,7 +169,7 @@ $(VENV)/.set-up: requirements.lock pyproject.toml
 	echo "Set up in $$(($$(date +%s) - start)) s"
 
 its-own-python:
-	command -v '$(PY)' >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
+	{ command -v '$(PY)' && [ ! -d '$(PY)' ]; } >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
 	'$(PY)' -m sentiment.python_needs
 
 DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))

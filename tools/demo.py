@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import console, drawn, engine, folds, locks, nets, paper
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, card, positive, seed
 from sentiment.console import UserError
 from sentiment.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
 from sentiment.interrupt import end_with_parent, kept_from_children
@@ -51,10 +51,10 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
-    option("--seed", type=int, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
-    option("--gpu", type=int, metavar="N", help="pre-train on this CUDA card (default: CPU)")
-    option("--pictures", type=int, default=PICTURES, help="to pre-train on (default: %(default)s)")
-    option("--iterations", type=int, default=ITERATIONS, help="of pre-training (default: %(default)s)")
+    option("--seed", type=seed, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
+    option("--gpu", type=card, metavar="N", help="pre-train on this CUDA card (default: CPU)")
+    option("--pictures", type=positive, default=PICTURES, help="to pre-train on (default: %(default)s)")
+    option("--iterations", type=positive, default=ITERATIONS, help="of pre-training (default: %(default)s)")
     args = parser.parse_args(argv)
 
     with contextlib.ExitStack() as stack:

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import cards, console, dataset, engine, files, folds, locks, nets, paper, stand_ins
-from sentiment.arguments import Parser
+from sentiment.arguments import Parser, card
 from sentiment.console import UserError
 from sentiment.logs import stderr_to
 from sentiment.progress import Progress, duration
@@ -34,7 +34,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
     option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="which (default: all nine)")
-    option("--gpu", type=int, metavar="N", help="train on this CUDA card (default: CPU)")
+    option("--gpu", type=card, metavar="N", help="train on this CUDA card (default: CPU)")
     args = parser.parse_args(argv)
 
     data, models = dataset.load(args.data), args.data / "models"

@@ -4,7 +4,7 @@
     python tools/evaluate.py --model deploy.prototxt --weights any.caffemodel --list test.txt --images DIR --out DIR
 
 Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
-into --out for a net that is no run of this project. A fold whose result is of the weights that lie there is left alone.
+into --out for a net that is no run of this project. A fold whose result is of the training there is left alone.
 
 The centre crop is pycaffe's, and its accuracy not quite that of `caffe test`, or of the tests in train.log: those warp
 8-bit pixels by OpenCV and subtract the mean image, pycaffe warps floats and subtracts the channels' means.
@@ -53,6 +53,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
 
+    engine.check_precision(args.gpu)
     other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
         caffe = engine.start(args.gpu)
@@ -79,12 +80,16 @@ def evaluate(run, data, args):
 
 
 def is_tested(run):
-    """Whether the run's result is there and of its weights; prints it if so."""
-    weights = run.weights(run.made_from()["iterations"])
+    """Whether the run's result is there, of its weights and of how those came about; prints it if so."""
+    identity = run.made_from()
+    weights = run.weights(identity["iterations"])
     result = results.read(run.result) if run.result.is_file() and run.predictions.is_file() else None
     if not weights.is_file() and result is None:
         raise UserError(f"{run.folder}: its training is not done; run tools/train.py with the same options, it goes on")
-    if result is None or (weights.is_file() and result["hashes"]["weights"] != sha256(weights)):
+    if result is None:
+        return False
+    told = identity.get(TRAINING, result[TRAINING])  # a training done anew may end with the same weights
+    if weights.is_file() and (told != result[TRAINING] or result["hashes"]["weights"] != sha256(weights)):
         return False
     print_accuracy(f"{run.title} (done already)", result["accuracy"], result["test_images"])
     return True

@@ -44,6 +44,7 @@ def main(argv=None):
     option("--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
     option("--scratch", type=Path, metavar="DIR", help="where activations wait, gigabytes (default: the run's folder)")
     args = parser.parse_args(argv)
+    engine.check_precision(args.gpu)
     if args.source:
         parser.refuse(("fold", "variant", "seed"), "names a training, and --source is of what is not trained")
     else:
@@ -115,10 +116,10 @@ def extract_source(subset, source, data, args):
         names = list(net._layer_names)
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
-    extract(title, path, about, by_fold, lists, data, source.mean, load, args)
+    extract(title, path, about, by_fold, lists, data, source.mean, load, args, card=source.known_as)
 
 
-def extract(title, path, about, by_fold, lists, data, mean, load, args):
+def extract(title, path, about, by_fold, lists, data, mean, load, args, **tells):
     """Run the images of some folds through the net that ``load(caffe)`` gives, with its last layer to run; write.
 
     What is there already, made from the same, is left alone.
@@ -127,7 +128,7 @@ def extract(title, path, about, by_fold, lists, data, mean, load, args):
         return
     with locks.held(path.parent, "extracting features"):
         if not is_done(path, about, title):  # by another process, while this one waited
-            extract_anew(title, path, about, by_fold, lists, data, mean, load, args)
+            extract_anew(title, path, {**about, **tells}, by_fold, lists, data, mean, load, args)
 
 
 def extract_anew(title, path, about, by_fold, lists, data, mean, load, args):
@@ -190,6 +191,7 @@ def trained_mean(run):
 def described(model, weights, mean, way, lists):
     """What the features depend on."""
     return {
+        "precision": engine.precision(),
         "mean_way": way,
         "mean": testing.channel_means(mean).tolist(),
         "hashes": {
@@ -205,7 +207,7 @@ def is_done(path, about, title):
     """Whether the file is there and made from the same."""
     if not path.is_file():
         return False
-    before = features.read(path).about
+    before = {"precision": engine.PRECISIONS[0], **features.read(path).about}  # earlier ones do not tell
     done = all(before.get(key) == value for key, value in about.items())
     if done:
         print(f"{title}: done already, {path}")

@@ -52,8 +52,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     nets.check_init(args.arch, args.init)
-    if args.gpu is None and engine.precision() == "tf32":
-        raise UserError("PRECISION: tf32 is a GPU's; give GPU too, or float32 or bf16")
+    engine.check_precision(args.gpu)
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
     given = settings(args.set, vars(args))

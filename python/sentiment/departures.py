@@ -68,7 +68,7 @@ def note(rows) -> list[str]:
 
 
 def computed_with(rows) -> list[str]:
-    """A table's notes on engines, devices and versions of torch, each where the table's nets differ in it.
+    """A table's notes on engines, devices and versions of torch, each where there is more than one.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def computed_with(rows) -> list[str]:
     for way in WAYS:
         for title in MIXED:
             said = [said_of(row, way, FACTS[title]) for _, row in rows]
-            if len(set(said)) > 1:
+            if len(set(said)) > 1 or any(_THEN in one for one in said):
                 parts = [f"{what} ({whose})" for what, whose in _whose(rows, said).items()]
                 notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
     return notes
@@ -89,6 +89,7 @@ WAYS = {"trained": "training", "tested": "evaluation"}
 """What was done -> the key of result.json that says what it was computed with."""
 
 _UNKNOWN = "not recorded"  # by the first version
+_THEN = ", then "  # where a training resumed
 
 
 def _engine(environment):
@@ -112,7 +113,7 @@ def said_of(row, way, fact) -> str:
     """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
     found = row[WAYS[way]]
     environments = [found] if isinstance(found, dict) else found
-    return ", then ".join(dict.fromkeys(map(fact, environments))) or _UNKNOWN
+    return _THEN.join(dict.fromkeys(map(fact, environments))) or _UNKNOWN
 
 
 def _whose(rows, said) -> dict[str, str]:

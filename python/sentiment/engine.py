@@ -223,6 +223,18 @@ def precision() -> str:
     return chosen
 
 
+def check_precision(gpu=None):
+    """Refuse a `precision` that would be recorded and not computed in.
+
+    Raises
+    ------
+    UserError
+        tf32, which is a GPU's, without a card's number.
+    """
+    if gpu is None and precision() == "tf32":
+        raise UserError("PRECISION: tf32 is a GPU's; give GPU too, or float32 or bf16")
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, the system and the packages that numbers depend on, as far as they are there."""
     found = {"python": platform.python_version(), "system": platform.platform()}

@@ -287,7 +287,9 @@ def _opened(path):
         with _ONE_READER, np.load(path) as arrays:
             yield arrays
     except FileNotFoundError:
-        raise UserError(f"no file {path}; tools/extract_features.py with the same options writes it") from None
+        raise UserError(
+            f"no file {path}; tools/extract_features.py with the same options writes it, of --arch source with --source"
+        ) from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no whole file of Gram matrices ({error}); remove it, tools/extract_features.py writes it anew"

@@ -13,6 +13,7 @@ import numpy as np
 
 from sentiment import features, paper
 from sentiment.console import UserError
+from sentiment.engine import PRECISIONS
 from sentiment.files import read_json, write_json
 from sentiment.kernel_classifiers import C_GRID, logistic_path, svm_path
 from sentiment.runs import Run
@@ -134,7 +135,11 @@ class Analysis:
             grams = self.grams[fold] = features.read(folder / features.FILE)
             if fold not in grams.folds:
                 raise UserError(f"{grams.path} does not hold fold {fold}")
-            made_from = {"hashes": grams.about["hashes"], "mean_way": grams.about["mean_way"]}
+            made_from = {
+                "hashes": grams.about["hashes"],
+                "mean_way": grams.about["mean_way"],
+                **_precision(grams.about),
+            }
             # Through JSON, as it is compared with what was read from a file.
             grid = {"exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": INNER_FOLDS}
             fingerprint = {**made_from, **grid, "classifiers": FITTED}
@@ -177,18 +182,22 @@ class Analysis:
         first = next(iter(self.grams.values()))
         about = first.about
         run = next(iter(self.runs.values()))
+        # Which card the source is of; runs and matrices of the first version do not tell.
+        tells = read_json(run.identity) if run.identity.is_file() else about
         return {
             "dataset": about["dataset"],
             "demo": about["demo"],
             "subset": run.subset,
             "arch": run.arch,
             "init": run.init,
+            **({"card": tells["card"]} if "card" in tells else {}),
             "variant": run.variant,
             "images": len(first.images),
             "folds": list(self.runs),
             "exponents": list(paper.C_GRID_EXPONENTS),
             "inner_folds": INNER_FOLDS,
             "mean_way": about["mean_way"],
+            **_precision(*(grams.about for grams in self.grams.values())),
             "classifiers": FITTED,
             "engine": about["engine"],
             "versions": about["versions"],
@@ -247,6 +256,12 @@ class Analysis:
                 f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
                 + (", or --selection paper alone" if least > 0 else "")
             )
+
+
+def _precision(*abouts):
+    """What features were computed in, where that is not float32 alone."""
+    found = dict.fromkeys(about.get("precision", PRECISIONS[0]) for about in abouts)
+    return {} if [*found] == [PRECISIONS[0]] else {"precision": " and ".join(found)}
 
 
 def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:

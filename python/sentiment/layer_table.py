@@ -89,7 +89,8 @@ def _notes(summary, selection, sample):
         chosen = f"{chosen} {_FINE_TUNED}"
     return [
         f"Data set: {summary['dataset']}. {deviation}",
-        f"{net} Subtracted: {_MEANS[summary['mean_way']]}.",
+        f"{net} Subtracted: {_MEANS[summary['mean_way']]}."
+        + (f" Features computed in {summary['precision']}." if "precision" in summary else ""),
         chosen,
         _convergence(summary),
         *([] if "classifiers" in summary else [_EARLIER]),
@@ -99,9 +100,10 @@ def _notes(summary, selection, sample):
 def _net_title(summary):
     """What the layers are of."""
     if summary["arch"] == "source":
-        return f"{paper.INITIALISATIONS.get(summary['init'], summary['init'])} as it is, not fine-tuned"
+        of = tables.source(summary)
+        return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
     variant = f" ({summary['variant']})" if summary.get("variant") else ""
-    return f"{tables.net_title(summary['arch'], summary['init'])}{variant}, each fold's own"
+    return f"{tables.net_title(summary['arch'], tables.source(summary))}{variant}, each fold's own"
 
 
 def _convergence(summary):

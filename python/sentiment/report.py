@@ -234,4 +234,8 @@ def _counted(rows, of):
     counts = {}
     for row in rows:
         counts[of(row)] = counts.get(of(row), 0) + 1
-    return next(iter(counts)) if len(counts) == 1 else "; ".join(f"{value} ({n} runs)" for value, n in counts.items())
+    return (
+        next(iter(counts))
+        if len(counts) == 1
+        else "; ".join(f"{value} ({n} run{'s' * (n != 1)})" for value, n in counts.items())
+    )

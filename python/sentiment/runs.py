@@ -23,10 +23,12 @@ def variant(word="", seed=DEFAULT_SEED) -> str:
     Raises
     ------
     UserError
-        A word unfit for a folder's name.
+        A word unfit for a folder's name, or one that says what the seed does.
     """
     if not re.fullmatch(r"[\w.-]*", word):
         raise UserError(f"VARIANT: {word!r} names a folder; use letters, digits, dots and dashes")
+    if re.fullmatch(r"(.*-)?seed\d+", word):
+        raise UserError(f"VARIANT: {word!r} ends as the folders of another seed do; give SEED=N or --seed N for that")
     return "-".join(filter(None, (word, f"seed{seed}" if seed != DEFAULT_SEED else "")))
 
 

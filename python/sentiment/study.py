@@ -57,6 +57,13 @@ class Net:
         there = {row["fold"] for row in self.rows}
         return [fold for fold in paper.FOLDS if fold not in there]
 
+    @property
+    def _partial_seeds(self):
+        """Of each seed that lacks folds which others have, as an interrupted repeat does, those it has."""
+        of_seeds = {seed: sorted(row["fold"] for row in self.of_seed(seed)) for seed in self.seeds}
+        most = max(map(len, of_seeds.values()))
+        return [f"of seed {seed} fold{_folds(folds)}" for seed, folds in of_seeds.items() if len(folds) < most]
+
     def of_seed(self, seed):
         """One seed's rows, by fold."""
         return [row for row in self.rows if row["seed"] == seed]
@@ -87,11 +94,11 @@ class Net:
         notes = []
         if self.missing_folds:
             there = sorted({row["fold"] for row in self.rows})
-            notes.append(f"fold{'s' * (len(there) > 1)} {' '.join(map(str, there))} only")
+            notes.append(f"fold{_folds(there)} only")
         if self.diverged:
-            notes.append(f"fold{'s' * (len(self.diverged) > 1)} {' '.join(map(str, self.diverged))} diverged")
+            notes.append(f"fold{_folds(self.diverged)} diverged")
         if len(self.seeds) > 1:
-            notes.append(f"{len(self.seeds)} seeds")
+            notes.append(", ".join((f"{len(self.seeds)} seeds", *self._partial_seeds)))
         return Score(mean, std if len(values) > 1 else None, len(values), ", ".join(notes))
 
 
@@ -124,12 +131,13 @@ class Study:
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
-        nets = [net for net in self.nets if _fits(net.rows[0], only)]
-        return replace(self, nets=nets, layers=[one for one in self.layers if _fits(one, only)], only=only)
+        rows, layers = ([one for one in all_of if _fits(one, only)] for all_of in (self.rows, self.layers))
+        return replace(self, nets=nets(rows), layers=layers, only=only)
 
     def shows(self, arch, init, subset="five_agrees"):
-        """Whether a net would be among these, had it been run: it was not left out by ``only``."""
-        return _fits({"arch": arch, "init": init, "subset": subset}, self.only)
+        """Whether a net is among these or would be, had it been run: it was not left out by ``only``."""
+        left = _fits({"arch": arch, "init": init, "subset": subset}, self.only)
+        return left or self.net(arch, init, subset) is not None
 
     @property
     def rows(self):
@@ -195,7 +203,9 @@ def read(root, sample=False, **wanted) -> list[Study]:
 
 
 def _fits(row, wanted):
-    return all(row[key] in values for key, values in wanted.items())
+    """Whether a record has the wanted values; its init by its folder's name or by what `tables.source` finds it is."""
+    of_row = {**{key: {row[key]} for key in wanted}, "init": {row["init"], source(row)}}
+    return all(not of_row[key].isdisjoint(values) for key, values in wanted.items())
 
 
 def nets(rows):
@@ -218,6 +228,11 @@ def nets(rows):
             title = net_title(arch, init) + (f" ({', '.join(apart)})" if apart else "")
             nets.append(Net(subset, arch, init, choices, group, title))
     return nets
+
+
+def _folds(numbers):
+    """Folds after the word ``fold``: `` 1``, ``s 1 2``."""
+    return f"{'s' * (len(numbers) > 1)} {' '.join(map(str, numbers))}"
 
 
 def _place(subset, arch, init):

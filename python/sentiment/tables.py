@@ -290,13 +290,17 @@ def net_title(arch, init) -> str:
 
 
 def source(record) -> str:
-    """Which source a run.json or result.json is of: a card's name only where the content is that card's.
+    """Which source a run.json, result.json or layers.json is of: a card's name only where the content is that card's.
 
-    Records of the first version do not tell, and are taken by their name.
+    Another network that is called like one of the paper's, or like its title in tables, is told from it. Records of the
+    first version do not tell, and are taken by their name.
     """
     name = record.get("card") or record["init"]
-    own = record.get("card") == "" and name in paper.INITIALISATIONS
-    return f"{name} (another network than the card's)" if own else name
+    own = record.get("card") == "" or name not in paper.INITIALISATIONS
+    return f"{name} (another network than the card's)" if own and name.casefold() in _OF_PAPER else name
+
+
+_OF_PAPER = {name.casefold() for pair in paper.INITIALISATIONS.items() for name in pair}
 
 
 def published(mean_std):

@@ -274,6 +274,24 @@ def test_help(tool, name, capfd):
 
 
 @pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("demo", ("--pictures", "0")),
+        ("demo", ("--iterations", "0")),
+        ("demo", ("--seed", "-1")),
+        ("demo", ("--gpu", "-1")),
+        ("demo_sources", ("--gpu", "-1")),
+    ],
+)
+def test_an_impossible_number_is_refused_before_anything_is_made(tool, tmp_path, capfd, name, given):
+    folder = "--out" if name == "demo" else "--data"
+    with pytest.raises(SystemExit) as stop:
+        tool(name, folder, tmp_path / "demo", *given)
+    assert stop.value.code == 2 and f"argument {given[0]}: " in capfd.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
     ("given", "words"), [(("--arch", "fintune"), "'fintune' (choose from"), (("--iterations", "many"), "'many'")]
 )
 def test_a_mistyped_option_is_a_sentence_without_the_usage(tool, capfd, given, words):
@@ -319,6 +337,12 @@ def make(*words, **environment):
         (("paper", "CPUS_PER_RUN=4"), "CPUS_PER_RUN is for EXECUTOR=ray"),
         (("fold", "ARCHIVE=x.zip"), "ARCHIVE is for data"),
         (("paper", "PORT=80"), "PORT is for serve"),
+        (("report", "INIT=places"), "INIT is for "),
+        (("serve", "ARCH=fc9"), "ARCH is for "),
+        (("splits", "ITERS=5"), "ITERS is for "),
+        (("models", "SEED=7"), "SEED is for "),
+        (("report", "TWINS=no"), "TWINS is for "),
+        (("report", "VARIANT=quick"), "VARIANT is for fold fold-all"),
         (("table2", "VARIANT=quick"), "VARIANT is for fold and fold-all"),
     ],
 )
@@ -411,7 +435,8 @@ def test_too_little_memory_is_a_sentence(tool, tiny, capfd, monkeypatch):
 
 def test_tf32_without_a_card_is_refused(tool, tiny, capfd, monkeypatch):
     monkeypatch.setenv("CAFFE_PRECISION", "tf32")
-    assert refused(tool, capfd, "train", *tiny.options).startswith("PRECISION: tf32 is a GPU's; give GPU too")
+    for name in ("train", "evaluate", "extract_features"):  # the first two record it, the third's tables name it
+        assert refused(tool, capfd, name, *tiny.options).startswith("PRECISION: tf32 is a GPU's; give GPU too")
     assert not tiny.runs.exists()
 
 

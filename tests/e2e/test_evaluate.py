@@ -9,6 +9,7 @@ import pytest
 
 import caffe
 from sentiment import results
+from sentiment.files import read_json, write_json
 
 
 @pytest.fixture
@@ -56,6 +57,22 @@ def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, cap
     assert (trained.folder() / "result.json").stat().st_mtime_ns > written
     (trained.folder() / "snapshot_iter_6.caffemodel").unlink()
     capfd.readouterr()
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    assert "done already" in capfd.readouterr().out
+
+
+def test_a_training_done_anew_is_what_its_result_tells_of_though_the_weights_are_the_same(tool, trained, capfd):
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    run = trained.folder() / "run.json"
+    identity = read_json(run)
+    identity["training"][0]["commit"] = "another"
+    write_json(run, identity)
+    assert tool("evaluate", *trained.options, "--fold", 1) == 0
+    assert "done already" not in capfd.readouterr().out
+    assert results.read(trained.folder() / "result.json")["training"] == identity["training"]
+    # A run of the first version tells nothing of its training, and neither does its result.
+    del identity["training"]
+    write_json(run, identity)
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
     assert "done already" in capfd.readouterr().out
 

@@ -71,8 +71,9 @@ def test_make_uses_the_python_it_is_given(root, tmp_path):
     process = call("make", "solvers", f"PY={sys.executable}", path=[], cwd=project)
     assert process.returncode == 0, process.stderr
     assert "five_agrees_finetune.prototxt" in process.stdout and not (project / ".venv").exists()
-    process = call("make", "solvers", "PY=no-python-of-that-name", path=[], cwd=project)
-    assert process.returncode == 2 and "PY: no-python-of-that-name" in process.stderr
+    for word in ("no-python-of-that-name", "./tools"):
+        process = call("make", "solvers", f"PY={word}", path=[], cwd=project)
+        assert process.returncode == 2 and f"PY: {word}" in process.stderr
 
 
 def test_packages_that_a_python_lacks_are_named_at_once(root):

@@ -69,6 +69,9 @@ def test_mixed_ways_of_computing_are_named_with_their_folds(other, said):
 def test_a_training_that_resumed_elsewhere_is_mixed_by_itself():
     [note] = computed(row(1), row(2, [{}, {"device": "other"}]))
     assert "Some CPU, AVX2, then other (CaffeNet five-agree fold 2)" in note
+    both = [{}, {"device": "other"}]
+    [note] = computed(row(1, both), row(2, both))
+    assert note == "Trained with more than one device: Some CPU, AVX2, then other (all nets)."
 
 
 def test_a_training_of_the_first_version_is_not_recorded():

@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
-from sentiment import features, kernel_classifiers, layer_analysis, layer_table, paper
+from sentiment import features, kernel_classifiers, layer_analysis, layer_table, paper, paper_tables, study
 from sentiment.console import UserError
+from sentiment.files import write_json
 from sentiment.folds import Fold
 from sentiment.runs import Run
 
@@ -31,7 +32,7 @@ LABELS = np.arange(COUNT) % 2
 PAIRS = [(f"{index}.jpg", int(label)) for index, label in enumerate(LABELS)]
 
 
-def make_run(root, layers=None, labels=LABELS, demo=False, weights="w"):
+def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells):
     """Gram files of five folds as tools/extract_features.py writes them."""
     layers = LAYERS if layers is None else layers
     pairs = [(name, int(label)) for (name, _), label in zip(PAIRS, labels, strict=True)]
@@ -40,7 +41,7 @@ def make_run(root, layers=None, labels=LABELS, demo=False, weights="w"):
         lists = Fold([pair for pair in pairs if pair not in test], test)
         about = {
             "dataset": "drawn", "demo": demo, "subset": "five_agrees", "arch": "finetune", "init": "caffenet",
-            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {},
+            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {}, **tells,
         }  # fmt: skip
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
@@ -179,6 +180,34 @@ def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path
     [old] = layer_analysis.collect(tmp_path)
     assert "earlier version" in layer_table.table(old, "paper").markdown()
     assert len(analysis(tmp_path, nested=False).todo) == 5
+
+
+def test_features_of_another_precision_are_analysed_anew_and_named(tmp_path):
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]})
+    work = analysis(tmp_path, nested=False)
+    work.run()
+    assert "computed in" not in layer_table.table(work.write(), "paper").markdown()
+    make_run(tmp_path, {"conv1": LAYERS["conv1"]}, precision="bf16")
+    work = analysis(tmp_path, nested=False)
+    assert len(work.todo) == 5
+    work.run()
+    assert "Features computed in bf16." in layer_table.table(work.write(), "paper").markdown()
+
+
+def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
+    make_run(tmp_path, {"norm2": LAYERS["norm2"]})
+    for fold in paper.FOLDS:
+        run = Run(tmp_path, "five_agrees", "finetune", "caffenet", fold)
+        write_json(run.identity, {"iterations": 1, "card": ""})
+    work = analysis(tmp_path, nested=False)
+    work.run()
+    summary = work.write()
+    assert "Net: finetune from caffenet (another network" in layer_table.table(summary, "paper").markdown()
+    files = [table.file for table in paper_tables.table3(study.Study("drawn", False, [], [summary]))]
+    assert files == ["table3", "table3-five_agrees-finetune-caffenet"]
+    of_card = study.Study("drawn", False, [], [{**summary, "card": "caffenet", "init": "copy"}])
+    [table] = paper_tables.table3(of_card)
+    assert table.file == "table3" and "Net: CaffeNet, each" in table.markdown()
 
 
 def test_the_folds_that_are_analysed_already(tmp_path):

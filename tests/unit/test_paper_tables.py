@@ -5,7 +5,7 @@ from dataclasses import replace
 import made_up
 import pytest
 
-from sentiment import catalogue, console, paper, paper_tables, study
+from sentiment import catalogue, console, paper, paper_tables, results, study
 from sentiment.tables import NOTHING
 
 ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
@@ -116,6 +116,35 @@ def test_seeds_are_averaged_and_their_distribution_shown():
     net, subset, way, count, score, lowest, highest, published, below = table.rows[0]
     assert (net, subset, way, count, below) == ("CaffeNet", "five-agree", "centre crop", 2, 0)
     assert [cell.text() for cell in (score, lowest, highest, published)] == [".840±.020", ".820", ".860", ".817±.038"]
+
+
+def test_a_seed_that_lacks_folds_is_named():
+    again = [made_up.result(fold, 0.9, seed=7) for fold in (1, 3)]
+    found = lines(paper_tables.table5(of(FIVE + again)))["CaffeNet"][0]
+    assert found == ".843±.043 (2 seeds, of seed 7 folds 1 3)"
+
+
+def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
+    for fold in paper.FOLDS:
+        place = made_up.run(tmp_path, fold, init="copy")
+        results.write(place.result, {**results.read(place.result), "card": "caffenet"})
+    for init in ("copy", "caffenet"):
+        [found] = study.read(tmp_path, init=init)
+        for table in (paper_tables.table4, paper_tables.table5, paper_tables.all_runs):
+            shown = lines(table(found))
+            assert {name for name, cells in shown.items() if ".800±.000" in cells} == {"CaffeNet"}
+    [whole] = study.read(tmp_path)
+    assert len(whole.of({"init": ["copy"]}).rows) == len(whole.of({"init": ["caffenet"]}).rows) == 5
+    assert not whole.of({"init": ["places"]}).rows
+
+
+@pytest.mark.parametrize("init", ["CaffeNet", "placescnn", "Places", "DeepSentiBank"])
+def test_another_network_called_like_one_of_the_paper_s_is_told_from_it(init):
+    rows = [{**made_up.result(fold, 0.7, init=init), "card": ""} for fold in paper.FOLDS]
+    titles = {*paper.INITIALISATIONS.values()}
+    found = lines(paper_tables.table5(of(rows)))
+    assert found[f"{init} (another network than the card's)"][0] == ".700±.000"
+    assert all(found[title][0] == NOTHING for title in titles)
 
 
 def test_runs_that_a_table_does_not_show_are_named_below_it():

@@ -41,8 +41,15 @@ def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
         runs.variant("a/b")
 
 
+@pytest.mark.parametrize("word", ["seed7", "plain-seed1701"])
+def test_a_variant_says_nothing_that_a_seed_says(word):
+    with pytest.raises(UserError, match=f"VARIANT: '{word}'.*SEED="):
+        runs.variant(word)
+    assert runs.variant("seedless") == "seedless"
+
+
 def test_how_a_tool_is_called_for_a_run(tmp_path):
-    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7), ("seed5", 1701)):
+    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
         run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant(word, seed))
         run.claim({"seed": seed, "variant": word, "iterations": 1})
         python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
