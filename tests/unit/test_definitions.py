@@ -157,6 +157,9 @@ def test_stages_data_sets_databases_and_states_of_gbk_names(tmp_path, monkeypatc
     flags = ["-model", f"{name}.prototxt", "-weights", f"{name}.caffemodel", "-stage", name, "-iterations", "1"]
     assert cli.main(["test", *flags]) == 0
     assert "label = 5" in capsys.readouterr().err
+    assert cli.main(["train", "-solver", f"none{name}", "-log_dir", f"none{name}"]) == 2
+    said = capsys.readouterr().err
+    assert r"none\xca\xfd\xbe\xdd" in said and said.isascii()
     with open(b"solver" + GBK, "wb") as file:
         file.write(b'net: "NAME.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1'.replace(b"NAME", GBK))
     assert cli.main(["train", "-solver", os.fsdecode(b"solver" + GBK), "-weights", f"{name}.caffemodel"]) == 0
