@@ -166,7 +166,10 @@ def _decoded(path, data, height, width, color):
     if image is None:
         raise CaffeError(f"Could not load {path}: it is no picture that OpenCV can decode")
     if height > 0 and width > 0:
-        image = cv2.resize(image, (width, height)).reshape(height, width, -1)
+        try:
+            image = cv2.resize(image, (width, height)).reshape(height, width, -1)
+        except cv2.error:
+            raise CaffeError(f"Could not resize {path} to {height} x {width}; name a smaller size") from None
     planes = to_planes(image)
     planes.flags.writeable = False
     return planes

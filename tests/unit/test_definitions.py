@@ -333,6 +333,10 @@ def test_types_by_their_old_words():
 def test_a_field_of_another_message(tmp_path):
     assert "caffe.NetState," in (said := refused(tmp_path, "stage: 'x'")) and "did you mean" not in said
     assert "which file" not in refused(tmp_path, "lr_mult: 1")
+    path = tmp_path / "solver.prototxt"
+    path.write_text("name: 'CaffeNet' layer { name: 'x' }")
+    with pytest.raises(CaffeError, match="NetParameter, so check which file"):
+        formats.read_solver(path)
     assert "caffe.ConvolutionParameter" in refused(tmp_path, "layer { kernel_size: 3 }")
     assert "caffe.SolverParameter" in refused(tmp_path, "base_lr: 1")
 
