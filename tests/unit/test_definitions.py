@@ -199,15 +199,22 @@ def test_backslashes_outside_of_strings_are_no_escapes(tmp_path):
     assert read(tmp_path, 'name: "a" # C:\\data "\\d"\nlayer { name: \'it"s\' } # \\').layer[0].name == 'it"s'
 
 
-def test_a_path_that_became_control_characters(tmp_path):
-    net = read(
-        tmp_path,
-        r"""layer { name: 'd' type: 'ImageData' top: 'x' top: 'y' phase: TEST
-                            image_data_param { source: "C:\new\train.txt" } }""",
-    )
+@pytest.mark.parametrize(
+    "data",
+    [
+        r"type: 'ImageData' image_data_param { source: 'C:\new\train.txt' }",
+        r"type: 'ImageData' image_data_param { source: 'list.txt' root_folder: 'C:\new\train/' }",
+        r"type: 'Data' data_param { source: 'C:\new\train' backend: LMDB }",
+        r"type: 'HDF5Data' hdf5_data_param { source: 'C:\new\train.txt' batch_size: 1 }",
+    ],
+)
+def test_a_path_that_became_control_characters(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.jpg 1\n")
+    net = read(tmp_path, f"layer {{ name: 'd' top: 'x' top: 'y' {data} }}")
     with pytest.raises(CaffeError, match="forward slashes") as error:
-        create_layer(net.layer[0]).setup([], [])
-    assert "\n" not in str(error.value)
+        caffe.Net.from_param(net)
+    assert "\n" not in str(error.value) and "\t" not in str(error.value)
 
 
 def test_escapes_of_caffe(tmp_path):
