@@ -54,7 +54,7 @@ def main(argv=None, tool="caffe"):
                 raise
     except CaffeError as error:
         with contextlib.suppress(OSError):
-            print(names.of_path(f"{name}: error: {error}"), file=sys.stderr)
+            print(names.printable(f"{name}: error: {error}"), file=sys.stderr)
         return 2
     return 0
 

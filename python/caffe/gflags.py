@@ -39,7 +39,7 @@ _TOOLS = {
         Flag("resize_height", 0, "pixels; 0 leaves the pictures as they are"),
         Flag("check_size", False, "refuse pictures of different sizes"),
         Flag("encoded", False, "keep the pictures encoded"),
-        Flag("encode_type", "", "as what: png, jpg …; as each file's extension says without it"),
+        Flag("encode_type", "", "as what, as png or jpg; as each file's extension says without it"),
     ),
     "compute_image_mean": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),
     "convert_mnist_data": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),

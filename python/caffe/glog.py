@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from . import gflags
-from .names import for_os, of_path, raw_of
+from .names import for_os, printable, raw_of
 
 _SEVERITIES = ("INFO", "WARNING", "ERROR", "FATAL")
 OLD_STYLE = os.environ.get("CAFFE_LOG") == "2015"
@@ -66,7 +66,7 @@ def log(where, message, level=0):
         line = f"{_SEVERITIES[level][0]}{date}.{int(now % 1 * 1e6):06d} {thread:5d} {where}] {line}"
     if level >= _stderr_from:
         with contextlib.suppress(OSError):  # a log nothing can be written to ends no training in glog either
-            sys.stderr.write(of_path(line))
+            sys.stderr.write(printable(line))
             sys.stderr.flush()
     if _files is not None:
         _files.write(level, line)
@@ -136,7 +136,7 @@ class _Files:
             file = open(os.path.join(self._folder, name), "a", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
         except OSError as error:
             with contextlib.suppress(OSError):
-                folder = of_path(self._folder)
+                folder = printable(self._folder)
                 print(f"Could not create the log file {name} in {folder}: {error.strerror}.", file=sys.stderr)
             return None
         date = "yyyymmdd" if _flags["log_year_in_prefix"] else "mmdd"

@@ -23,6 +23,7 @@ import torch
 from . import names
 from .errors import CaffeError
 from .glog import warn
+from .storage import refusal
 
 FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30
@@ -148,7 +149,7 @@ def read_image(path, height=0, width=0, color=True):
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
-        raise CaffeError(f"Could not load {path}: {error.strerror}") from None
+        raise CaffeError(str(refusal("Could not load", path, error)).rstrip(".")) from None
     except ValueError:  # a NUL in the path
         raise CaffeError(f"Could not load {path!r}: not a path") from None
     folder = os.environ.get(FOLDER)
@@ -166,7 +167,10 @@ def _decoded(path, data, height, width, color):
     if image is None:
         raise CaffeError(f"Could not load {path}: it is no picture that OpenCV can decode")
     if height > 0 and width > 0:
-        image = cv2.resize(image, (width, height)).reshape(height, width, -1)
+        try:
+            image = cv2.resize(image, (width, height)).reshape(height, width, -1)
+        except cv2.error:
+            raise CaffeError(f"Could not resize {path} to {height} x {width}; name a smaller size") from None
     planes = to_planes(image)
     planes.flags.writeable = False
     return planes

@@ -123,7 +123,7 @@ def _new_database(database):
         os.chmod(temporary, 0o755)
         os.rename(temporary, database)
     except (OSError, lmdb.Error) as error:
-        raise CaffeError(f"Could not write {database}: {error}.") from None
+        raise CaffeError(f"Could not write {database!r}: {getattr(error, 'strerror', None) or error}.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

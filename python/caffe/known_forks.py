@@ -115,8 +115,10 @@ def on_field(kind, name):
         return f"{_of_fork(name, 'field')}; {_INSTEAD.get(name, 'remove it, or run that fork')}."
     messages = caffe_pb2.DESCRIPTOR.message_types_by_name.values()
     others = [message.full_name for message in messages if name in message.fields_by_name and "V0" not in message.name]
-    if len(others) == 1 and {kind, *others} == {"caffe.NetParameter", "caffe.SolverParameter"}:
-        return f"it is a field of {others[0]}, so check which file was named."
+    if kind == "caffe.SolverParameter" and "caffe.NetParameter" in others:
+        return "it is a field of a net's definition, caffe.NetParameter, so check which file was named."
+    if kind == "caffe.NetParameter" and others == ["caffe.SolverParameter"]:
+        return "it is a field of a solver's, caffe.SolverParameter, so check which file was named."
     if others:
         return (
             f"it is a field of {', '.join(others)}, so check where it stands, and that no closing brace before it is "

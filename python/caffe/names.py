@@ -27,6 +27,11 @@ def to_bytes(text):
     return for_os(text).encode("utf-8", "surrogateescape")
 
 
+def printable(text):
+    r"""The text with every byte that is no UTF-8 as ``\xd6``, for people to read."""
+    return to_bytes(text).decode("utf-8", "backslashreplace")
+
+
 def of_path(given):
     """A path of the operating system's, a command line's or a caller's, for a message."""
     return os.fsdecode(given).translate(_ESCAPED)

@@ -48,6 +48,8 @@ def run(main, argv=None):
     """
     tool = _tool()
     verbose.disable()  # each command of a process for itself
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for paths of any bytes, and terminals of few characters
     try:
         with interrupt.raised():
             status = main(argv) or 0

@@ -1,6 +1,7 @@
 """How commands end."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -28,6 +29,14 @@ def raising(error):
 @pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (3, 3)])
 def test_status_is_what_main_returns(returned, status):
     assert run(lambda argv: returned) == status
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_paths_of_any_bytes_are_printed_to_any_terminal(encoding, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert run(lambda argv: print(os.fsdecode(b"a\xe9"), "3×4")) == 0
+    assert stream.buffer.getvalue().startswith(rb"a\udce9 3")
 
 
 def test_what_is_wrong_with_one_thing_does_not_end_the_others(capsys):

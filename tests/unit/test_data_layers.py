@@ -670,6 +670,13 @@ def test_a_database_made_anew_is_read_anew_while_a_net_reads_the_old_one(tmp_pat
     assert [net.forward()["y"].tolist() for net in nets] == [[1], [2]]
 
 
+def test_a_size_that_no_picture_can_have_is_one_sentence(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(cv2.imencode(".png", np.zeros((2, 2, 3), np.uint8))[1].tobytes())
+    with pytest.raises(CaffeError, match=r"^[^\n]*x\.png[^\n]*4294967295[^\n]*$"):
+        images.read_image(str(path), 2**32 - 1, 2)
+
+
 # pictures that are cut short
 
 

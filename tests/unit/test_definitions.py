@@ -157,6 +157,9 @@ def test_stages_data_sets_databases_and_states_of_gbk_names(tmp_path, monkeypatc
     flags = ["-model", f"{name}.prototxt", "-weights", f"{name}.caffemodel", "-stage", name, "-iterations", "1"]
     assert cli.main(["test", *flags]) == 0
     assert "label = 5" in capsys.readouterr().err
+    assert cli.main(["train", "-solver", f"none{name}", "-log_dir", f"none{name}"]) == 2
+    said = capsys.readouterr().err
+    assert r"none\xca\xfd\xbe\xdd" in said and said.isascii()
     with open(b"solver" + GBK, "wb") as file:
         file.write(b'net: "NAME.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1'.replace(b"NAME", GBK))
     assert cli.main(["train", "-solver", os.fsdecode(b"solver" + GBK), "-weights", f"{name}.caffemodel"]) == 0
@@ -196,15 +199,22 @@ def test_backslashes_outside_of_strings_are_no_escapes(tmp_path):
     assert read(tmp_path, 'name: "a" # C:\\data "\\d"\nlayer { name: \'it"s\' } # \\').layer[0].name == 'it"s'
 
 
-def test_a_path_that_became_control_characters(tmp_path):
-    net = read(
-        tmp_path,
-        r"""layer { name: 'd' type: 'ImageData' top: 'x' top: 'y' phase: TEST
-                            image_data_param { source: "C:\new\train.txt" } }""",
-    )
+@pytest.mark.parametrize(
+    "data",
+    [
+        r"type: 'ImageData' image_data_param { source: 'C:\new\train.txt' }",
+        r"type: 'ImageData' image_data_param { source: 'list.txt' root_folder: 'C:\new\train/' }",
+        r"type: 'Data' data_param { source: 'C:\new\train' backend: LMDB }",
+        r"type: 'HDF5Data' hdf5_data_param { source: 'C:\new\train.txt' batch_size: 1 }",
+    ],
+)
+def test_a_path_that_became_control_characters(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.jpg 1\n")
+    net = read(tmp_path, f"layer {{ name: 'd' top: 'x' top: 'y' {data} }}")
     with pytest.raises(CaffeError, match="forward slashes") as error:
-        create_layer(net.layer[0]).setup([], [])
-    assert "\n" not in str(error.value)
+        caffe.Net.from_param(net)
+    assert "\n" not in str(error.value) and "\t" not in str(error.value)
 
 
 def test_escapes_of_caffe(tmp_path):
@@ -330,6 +340,10 @@ def test_types_by_their_old_words():
 def test_a_field_of_another_message(tmp_path):
     assert "caffe.NetState," in (said := refused(tmp_path, "stage: 'x'")) and "did you mean" not in said
     assert "which file" not in refused(tmp_path, "lr_mult: 1")
+    path = tmp_path / "solver.prototxt"
+    path.write_text("name: 'CaffeNet' layer { name: 'x' }")
+    with pytest.raises(CaffeError, match="NetParameter, so check which file"):
+        formats.read_solver(path)
     assert "caffe.ConvolutionParameter" in refused(tmp_path, "layer { kernel_size: 3 }")
     assert "caffe.SolverParameter" in refused(tmp_path, "base_lr: 1")
 

@@ -331,7 +331,8 @@ class _Database:
             path = os.fsencode(names.for_os(source))
             self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
         except lmdb.Error as error:
-            raise refusal("Could not open the LMDB", source, error) from None
+            reason = str(error).removeprefix(f"{path.decode('utf-8', 'replace')}: ")
+            raise refusal("Could not open the LMDB", source, reason) from None
         weakref.finalize(self, self.environment.close)
 
 
