@@ -63,6 +63,7 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
+    filters = [] if found.only else table_files.filters(folder, found)
     made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
         files = table_files.write(folder, found, name, tables)
@@ -76,6 +77,7 @@ def write(found, folder, args):
         made |= {name: catalogue.make(name, found) for name in catalogue.TABLES if name not in made}
         with patience(f"writing the report of {found.dataset}"):
             path = report.write(folder, found, made)
+            report.renew(folder, found, filters)
         print(path)
 
 

@@ -77,13 +77,11 @@ class Found(Evidence):
         return net.score(way, self.study.sample)
 
     def layer(self, name, classifier):
-        for summary in self.study.layers:
-            own = (summary["subset"], summary["arch"], summary["init"]) == (FIVE, "finetune", "caffenet")
-            own &= not summary.get("variant")
-            entry = summary["layers"].get(paper.NEW_LAYERS["finetune"] if name == "fc8" else name, {})
-            chosen = entry.get(classifier, {}).get("paper")
-            if own and chosen and len(chosen["accuracy"]) == len(paper.FOLDS):
-                return mean_std(chosen["accuracy"].values())[0]
+        layers = (self.study.paper_layers or {"layers": {}})["layers"]
+        entry = layers.get(paper.NEW_LAYERS["finetune"] if name == "fc8" else name, {})
+        chosen = entry.get(classifier, {}).get("paper")
+        if chosen and len(chosen["accuracy"]) == len(paper.FOLDS):
+            return mean_std(chosen["accuracy"].values())[0]
         return self._lacks("the layer analysis of CaffeNet, five folds", math.nan)
 
     def curve(self, init):

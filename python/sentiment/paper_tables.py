@@ -11,7 +11,7 @@ from pathlib import Path
 from sentiment import departures, layer_table, nets, paper, results, surgery
 from sentiment.comparisons import WAY_TITLES
 from sentiment.files import PROJECT
-from sentiment.tables import NOTHING, SUBSET_TITLES, Number, Score, Table, difference, net_title, published, source
+from sentiment.tables import NOTHING, SUBSET_TITLES, Number, Score, Table, difference, net_title, published
 
 FIVE = "five_agrees"
 TITLE = "accuracy, mean ± std over five folds"
@@ -71,17 +71,9 @@ def table3(study):
     Only the fine-tuned CaffeNet's five-agree tables bear the bare name; others are named by what they are of.
     """
     found = []
-    of_paper = [
-        summary
-        for summary in study.layers
-        if (summary["subset"], summary["arch"], source(summary)) == (FIVE, "finetune", "caffenet")
-        and not summary.get("variant")
-    ]
-    # A renamed copy of the card's file has a folder of its own.
-    main = next((summary for summary in of_paper if summary["init"] == "caffenet"), next(iter(of_paper), None))
     for summary in study.layers:
         name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
-        own = summary is main
+        own = summary is study.paper_layers
         for selection in ("paper", "nested"):
             if selection in next(iter(summary["layers"].values()))["svm"]:
                 table = layer_table.table(summary, selection, study.sample)

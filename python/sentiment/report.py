@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 
 from sentiment import catalogue, claims, departures, paper
+from sentiment.console import say
 from sentiment.files import read_json, read_text, write_if_changed
 from sentiment.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
 
@@ -65,9 +66,34 @@ def write(folder, study, tables):
     tables : dict of str to list of tables.Table
         By name, as in ``catalogue.TABLES``.
     """
-    path = Path(folder) / f"report{catalogue.suffix(study)}.html"
+    path = _path(folder, study)
     write_if_changed(path, page(folder, study, tables))
     return path
+
+
+def renew(folder, study, filters):
+    """Write the reports of some nets only that lie there anew; what is of nets that are gone is removed, which is said.
+
+    Parameters
+    ----------
+    folder : path
+    study : study.Study
+        Of all nets.
+    filters : iterable of dict
+        As ``study.only`` of those reports.
+    """
+    for only in filters:
+        part = study.of(only)
+        path = _path(folder, part)
+        if path.is_file() and part.nets:
+            write(folder, part, {name: catalogue.make(name, part) for name in catalogue.TABLES})
+        elif path.is_file():
+            path.unlink()
+            say(f"removed {path}: the runs that an earlier call made it of are not there any more")
+
+
+def _path(folder, study):
+    return Path(folder) / f"report{catalogue.suffix(study)}.html"
 
 
 def page(folder, study, tables):

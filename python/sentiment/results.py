@@ -54,13 +54,18 @@ def read(path) -> dict[str, Any]:
 
 
 def _renewed(result):
-    """A result of the first version in today's form: one seed for all folds, and nothing known of its training."""
-    if not isinstance(result, dict) or "evaluation" in result or not {"engine", "versions"} <= result.keys():
+    """A result of the first version in today's form: one seed for all folds, and nothing known of its training.
+
+    But for the precision: that of testing counts, for one call of make did both.
+    """
+    of_first = ("engine", "versions", "choices")
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in of_first):
         return result
     engine, versions = result.pop("engine"), dict(result.pop("versions"))
-    evaluation = {"engine": " ".join(engine.values()), "precision": versions.pop("products", "float32")}
+    evaluation = {"engine": " ".join(map(str, engine.values())), "precision": versions.pop("products", "float32")}
     return {
         **result,
+        "choices": {"precision": evaluation["precision"], **result["choices"]},
         "fold_seed": result.get("seed"),
         "training": [],
         "evaluation": {**evaluation, "versions": versions},

@@ -160,6 +160,17 @@ class Study:
         named = [net for net in self.usual if (net.subset, net.arch, net.init) == (subset, arch, init)]
         return max(named, key=lambda net: len(net.rows), default=None)
 
+    @property
+    def paper_layers(self):
+        """The layer analysis that the paper's Table 3 means, or None; a renamed copy of the card comes second."""
+        named = [
+            one
+            for one in self.layers
+            if (one["subset"], one["arch"], source(one)) == ("five_agrees", "finetune", "caffenet")
+            and not one.get("variant")
+        ]
+        return min(named, key=lambda one: one["init"] != "caffenet", default=None)
+
     def score(self, arch, init, subset, way):
         """The net's score as a cell, or None."""
         net = self.net(arch, init, subset)

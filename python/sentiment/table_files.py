@@ -67,6 +67,16 @@ def write(folder, study, name, tables) -> dict[str, list[Path]]:
     return files
 
 
+def filters(folder, study) -> list[dict]:
+    """By what ``only`` nets were chosen for tables that lie there of the study's runs; tables of all nets left out."""
+    runs = str(Path(study.root).resolve())
+    found: list[dict] = []
+    for of in _read(Path(folder)).values():
+        if of["runs"] == runs and of["only"] and of["only"] not in found:
+            found.append(of["only"])
+    return found
+
+
 def _remove(folder, file):
     for suffix in SUFFIXES:
         (folder / f"{file}{suffix}").unlink(missing_ok=True)

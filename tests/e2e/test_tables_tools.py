@@ -104,6 +104,20 @@ def test_tables_of_some_nets_are_made_anew_with_those_of_all_or_removed(tool, tm
     assert f"removed {folder / 'table5-init-places'}.*" in capsys.readouterr().err
 
 
+def test_reports_of_some_nets_are_made_anew_with_that_of_all_or_removed(tool, tmp_path, capsys):
+    for init in "caffenet", "places":
+        made_up.run(tmp_path / "runs", 1, init=init)
+    folder, options = tmp_path / "deepsent", ["--runs", tmp_path / "runs", "--out", tmp_path, "--report"]
+    for init in "caffenet", "places":
+        assert tool("make_tables", *options, "--init", init) == 0
+    made_up.run(tmp_path / "runs", 2, init="caffenet")
+    shutil.rmtree(tmp_path / "runs" / "five_agrees" / "finetune-places")
+    assert tool("make_tables", *options) == 0
+    assert {path.name for path in folder.glob("*.html")} == {"report.html", "report-init-caffenet.html"}
+    assert "(folds 1 2 only)" in (folder / "report-init-caffenet.html").read_text()
+    assert f"removed {folder / 'report-init-places.html'}" in capsys.readouterr().err
+
+
 def test_the_table_of_a_layer_analysis_goes_with_it(tool, tmp_path):
     made_up.run(tmp_path / "runs", 1)
     folder, options = tmp_path / "deepsent", ["--runs", tmp_path / "runs", "--out", tmp_path, "--table", "3"]

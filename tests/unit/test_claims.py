@@ -4,7 +4,7 @@ import made_up
 import pytest
 
 from sentiment import claims, paper, study
-from sentiment.files import write_json
+from sentiment.files import read_json, write_json
 
 TITLES = [claim.title for claim in claims.CLAIMS]
 
@@ -120,3 +120,6 @@ def test_layers(tmp_path, changed):
     found = verdicts(tmp_path)
     assert found["conv5 and pool5 fall below conv4"] == ("not held" if "conv5" in changed else "held")
     assert found["Fully connected layers are above convolutional ones"] == ("not held" if changed else "held")
+    path = tmp_path / "five_agrees" / "finetune-caffenet" / "layers.json"
+    write_json(path, {**read_json(path), "card": ""})  # of another network
+    assert verdicts(tmp_path)["conv5 and pool5 fall below conv4"] == claims.NOT_TESTED

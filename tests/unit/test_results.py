@@ -123,6 +123,11 @@ def test_a_result_of_the_first_version_is_read(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(old))
     read = results.read(tmp_path / "result.json")
     assert (read["seed"], read["fold_seed"], read["training"]) == (7, 7, [])
+    assert read["choices"] == {**old["choices"], "precision": "bf16"}
     assert read["evaluation"] == {
         "engine": "pixels-to-sentiment 1.0.0", "precision": "bf16", "versions": {"torch": "2.13.0"},
     }  # fmt: skip
+    for key in ("engine", "choices"):
+        (tmp_path / "result.json").write_text(json.dumps({**old, key: "x"}))
+        with pytest.raises(UserError, match=r"result\.json is not a whole result"):
+            results.read(tmp_path / "result.json")
