@@ -9,6 +9,13 @@ from sentiment import verbose
 from sentiment.console import UserError
 
 
+def _end_line(file):
+    """End the last line of a file (a descriptor) that was cut off in it, by a full disk or a kill."""
+    size = os.fstat(file).st_size
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        os.write(file, b"\n")
+
+
 @contextlib.contextmanager
 def stderr_to(path):
     """Append what this process writes to file descriptor 2 to a file, and nothing of it to the terminal.
@@ -33,7 +40,8 @@ def stderr_to(path):
         yield sys.stderr
         return
     try:
-        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        _end_line(log)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     sys.stderr.flush()

@@ -120,3 +120,12 @@ def test_a_bar_where_there_is_a_terminal_even_one_without_a_width():
     os.close(master)
     assert "fold 1:" in shown
     assert " 2/10 " in shown
+
+
+def test_a_line_that_was_cut_off_is_ended_before_more_is_logged(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("whole\nIteration 3, loss = 0.9")
+    for _ in range(2):
+        with logs.stderr_to(log):
+            os.write(2, b"more\n")
+    assert log.read_text().splitlines() == ["whole", "Iteration 3, loss = 0.9", "more", "more"]
