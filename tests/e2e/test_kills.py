@@ -14,7 +14,7 @@ import made_up
 import numpy as np
 import pytest
 
-from sentiment import engine, locks, loss_curves, paper
+from sentiment import engine, locks, loss_curves, paper, table_files
 
 LOGS = {"train.log", "test.log", "features.log"}
 GROWING = {"layer_accuracies.json"}  # keeps what was found so far: whole each time, but not the last one's content
@@ -134,7 +134,7 @@ def test_killed_at_random_moments(command, root, tmp_path):
         assert files(work) == whole
         left = {path.name for path in work.rglob("*") if hidden(path.relative_to(work))}
         shared = {path.name for path in (work / engine.IMAGES).glob("*") if path.suffix != ".tmp"}
-        assert left <= {locks.NAME, engine.IMAGES, *shared}
+        assert left <= {locks.NAME, engine.IMAGES, table_files.RECORD, *shared}
         for path, values in losses.items():
             np.testing.assert_array_equal(loss_curves.read(path).losses, values)
 
