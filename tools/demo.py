@@ -30,8 +30,8 @@ from sentiment.progress import Progress
 MODEL = "drawn_concepts"
 DIVISOR = 8
 BATCH = 64
-PICTURES, ITERATIONS = 4800, 400  # of the source task
-SNAPSHOT_EVERY = 100
+PICTURES, ITERATIONS, SOURCE_BATCH = 7200, 2800, 16  # of the source task
+SNAPSHOT_EVERY = 200
 SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.15  # a picture, an iteration; on two CPU cores
 
 DATASET = {
@@ -40,8 +40,8 @@ DATASET = {
     "note": "Drawn pictures and simulated annotators, networks of an eighth of the channels",
     "channels_divisor": DIVISOR,
     "batch_size": BATCH,
-    "iterations": dict.fromkeys(paper.SUBSETS, 60),
-    "stepsize": dict.fromkeys(paper.SUBSETS, 40),
+    "iterations": dict.fromkeys(paper.SUBSETS, 90),
+    "stepsize": dict.fromkeys(paper.SUBSETS, 60),
     "base_lr": 0.00003,
 }
 
@@ -123,16 +123,16 @@ def draw(folder, pictures):
 
 
 def source_net(folder):
-    """The source task's net: the CaffeNet template with a class a concept, ready to learn within a minute.
+    """The source task's net: the CaffeNet template with a class a concept, ready to learn within two minutes.
 
     Differs from the template in what a short training needs: fillers that keep the scale of the signal from layer to
-    layer (the reference model's start on a plateau that takes it thousands of iterations to leave), and no dropout.
+    layer (the reference model's start on a plateau that takes it thousands of iterations to leave).
     """
     listed = str((folder / "train.txt").resolve())
     images = (folder / "images").resolve()
-    net = nets.train_val("finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, BATCH, BATCH, DIVISOR, True)
+    net = nets.train_val("finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, SOURCE_BATCH, SOURCE_BATCH, DIVISOR, True)
     net.name = "DrawnConcepts"
-    layers = [layer for layer in net.layer if layer.type != "Dropout" and not any(rule.phase for rule in layer.include)]
+    layers = [layer for layer in net.layer if not any(rule.phase for rule in layer.include)]
     for layer in layers:
         for field in layer.convolution_param, layer.inner_product_param:
             if field.HasField("weight_filler"):
@@ -157,8 +157,8 @@ def source_net(folder):
 def pretrain(caffe, folder, weights, args):
     """Train the source model in its folder and put its weights into a file that appears when they are done."""
     solver = caffe.proto.caffe_pb2.SolverParameter(
-        net="train_val.prototxt", type="Adam", base_lr=0.001, momentum=0.9, momentum2=0.999, weight_decay=0.0005,
-        lr_policy="step", gamma=0.1, stepsize=max(1, args.iterations * 3 // 4), max_iter=args.iterations, display=10,
+        net="train_val.prototxt", type="Adam", base_lr=0.0007, momentum=0.9, momentum2=0.99, weight_decay=0.0005,
+        lr_policy="poly", power=1, max_iter=args.iterations, display=10,
         snapshot=SNAPSHOT_EVERY, snapshot_prefix="snapshot", random_seed=args.seed,
         solver_mode=int(args.gpu is not None),
     )  # fmt: skip

@@ -20,9 +20,11 @@ from sentiment.paper import ANNOTATORS, IMAGE_SIZE, LABELLED_IMAGES, NEGATIVE, P
 SEED = 2017
 JPEG_QUALITY = 90
 
-POSITIVE_RATE = 0.62  # of scenes meant to be happy; DeepSent's labels are 60 to 66 % positive
-LEAST_MEANT = 0.15  # a scene is meant to be at least this happy or sad, of at most 1
-MOOD_SPREAD = 0.25  # standard deviation of its figures' moods around that
+POSITIVE_RATE = 0.65  # of scenes drawn happy; DeepSent's labels are 60 to 66 % positive
+LEAST_MOOD = 0.7  # a scene is at least this happy or sad, of at most 1
+MOOD_SPREAD = 0.1  # standard deviation of its figures' moods around that
+INSIDE = 0.9  # of a figure's radius is within the picture at least, so that a single crop may miss what it shows
+CONTEXT = 0.85  # standard deviation of what the annotators know beyond the picture
 LENIENCY = (-0.06, -0.03, 0.0, 0.03, 0.06)  # what each annotator adds to the mood seen
 WAVERING = 0.12  # standard deviation of an annotator's judgement
 
@@ -78,8 +80,8 @@ class Scene:
     def draw(self):
         """The picture: (256, 256, 3) uint8, BGR."""
         rng = _rng(*self.key, _LOOK)
-        extras = [(OBJECTS[name], 0.0, rng.uniform(14, 28)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
-        return _composition(rng, [(MOODY[name], mood, size) for name, mood, size in self.figures] + extras)
+        extras = [(OBJECTS[name], 0.0, rng.uniform(8, 16)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
+        return _composition(rng, [(MOODY[name], mood, size) for name, mood, size in self.figures] + extras, INSIDE)
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Concept:
         rng = _rng(*self.key, _LOOK)
         figure, sign = list(CONCEPTS.values())[self.label]
         count = rng.integers(1, 3)
-        shown = [(figure, sign * rng.uniform(0.4, 1.0), rng.uniform(55, 100 - 12 * count)) for _ in range(count)]
-        extras = [(OBJECTS[name], 0.0, rng.uniform(14, 28)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
+        shown = [(figure, sign * rng.uniform(LEAST_MOOD - MOOD_SPREAD, 1.0), rng.uniform(62, 104 - 12 * count)) for _ in range(count)]
+        extras = [(OBJECTS[name], 0.0, rng.uniform(8, 16)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
         return _composition(rng, shown + extras)
 
 
@@ -146,32 +148,36 @@ def _thought_up(rng):
 
     They see the mean mood, large figures counting more, and judge it with a leniency of their own and some wavering.
     """
-    meant = rng.uniform(LEAST_MEANT, 1.0) * (1 if rng.uniform() < POSITIVE_RATE else -1)
+    mood = rng.uniform(LEAST_MOOD, 1.0) * (1 if rng.uniform() < POSITIVE_RATE else -1)
     count = rng.integers(1, 3)
-    names = rng.choice(list(MOODY), count, p=(0.24, 0.24, 0.24, 0.14, 0.14))
-    moods = np.clip(meant + rng.normal(0, MOOD_SPREAD, count), -1, 1)
-    sizes = rng.uniform(55, 100 - 12 * count, count)  # the more, the smaller
+    name = str(rng.choice(list(MOODY)))
+    moods = np.clip(mood + rng.normal(0, MOOD_SPREAD, count), -1, 1)
+    sizes = rng.uniform(62, 104 - 12 * count, count)  # the more, the smaller
     seen = np.average(moods, weights=sizes**2)
+    seen += rng.normal(0, CONTEXT)
     votes = seen + np.array(LENIENCY) + rng.normal(0, WAVERING, len(LENIENCY)) > 0
-    figures = zip(names.tolist(), moods.tolist(), sizes.tolist(), strict=True)
+    figures = zip([name] * count, moods.tolist(), sizes.tolist(), strict=True)
     return tuple(figures), tuple(votes.tolist())
 
 
-def _composition(rng, figures):
-    """A picture of (figure, mood, radius) triples, strewn about without regard to what they are."""
+def _composition(rng, figures, inside=1.0):
+    """A picture of (figure, mood, radius) triples, strewn about without regard to what they are.
+
+    Their centres keep off the picture's edges by their radius times `inside`.
+    """
     canvas = _background(rng)
-    places = _places(rng, [size for *_, size in figures])
+    places = _places(rng, [size for *_, size in figures], inside)
     for k in rng.permutation(len(figures)):
         figure, mood, size = figures[k]
         figure(Pen(canvas, places[k], size, rng.uniform(-12, 12)), rng, mood)
     return canvas
 
 
-def _places(rng, sizes):
+def _places(rng, sizes, inside):
     """Centres for discs of the given radii within the picture, as far apart as forty throws each can get them."""
     placed = []
     for size in sizes:
-        throws = rng.uniform(size, IMAGE_SIZE - size, (40, 2))
+        throws = rng.uniform(inside * size, IMAGE_SIZE - inside * size, (40, 2))
         room = np.zeros(len(throws))
         for spot, radius in placed:
             room = np.minimum(room, np.hypot(*(throws - spot).T) - radius - size)

@@ -98,7 +98,7 @@ def _cat_head(pen, skin):
 def _eyes(pen, rng, mood):
     """Eyes of one of three kinds, and brows: arched when happy, rising towards the nose when sad."""
     apart, kind = rng.uniform(0.3, 0.42), rng.integers(3)
-    arch, slope = 0.16 * max(mood, 0.0), 0.16 * max(-mood, 0.0)
+    arch, slope = 0.22 * max(mood, 0.0), 0.22 * max(-mood, 0.0)
     t = np.linspace(-1, 1, 9)
     for side in (-1, 1):
         x, y = side * apart, -0.22
@@ -116,7 +116,7 @@ def _eyes(pen, rng, mood):
 def _mouth(pen, rng, mood):
     """A mouth bent up or down; the strongly bent ones are open at times."""
     t = np.linspace(-1, 1, 17)
-    lips = np.stack([rng.uniform(0.5, 0.6) * t, 0.42 + 0.5 * mood * (0.5 - t**2)], axis=1)
+    lips = np.stack([rng.uniform(0.5, 0.6) * t, 0.42 + 0.6 * mood * (0.5 - t**2)], axis=1)
     if rng.uniform() < 0.4 and abs(mood) > 0.4:
         pen.fill(lips, INK)
     else:
@@ -148,16 +148,17 @@ def flower(pen, rng, mood):
     path = np.cumsum(np.stack([side * np.sin(lean), -np.cos(lean)], axis=1), axis=0) * (1.7 / len(lean))
     path -= (path.min(axis=0) + path.max(axis=0)) / 2
     path[:, 1] += 0.2 * np.cos(bend)
+    pen.stroke(path, INK, 0.22)
     pen.stroke(path, stem, 0.1)
     x, y = path[8]
     tip = y - 0.25 * mood
     for way in (-1, 1):
         leaf = [(x, y), (x + way * 0.25, tip - 0.12), (x + way * 0.5, tip), (x + way * 0.25, (y + tip) / 2 + 0.12)]
-        pen.fill(leaf, stem, outlined=False)
+        pen.fill(leaf, stem)
     x, y = path[-1]
     for angle in bend + 2 * np.pi * np.arange(petals) / petals:
-        pen.fill(ellipse(x + 0.34 * np.cos(angle), y + 0.34 * np.sin(angle), 0.2), petal)
-    pen.fill(ellipse(x, y, 0.22), eye)
+        pen.fill(ellipse(x + 0.38 * np.cos(angle), y + 0.38 * np.sin(angle), 0.23), petal)
+    pen.fill(ellipse(x, y, 0.25), eye)
 
 
 def heart(pen, rng, mood):
@@ -167,7 +168,7 @@ def heart(pen, rng, mood):
     x = 16 * np.sin(t) ** 3
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     outline = np.stack([x, -y], axis=1) / 17
-    gap = 0.234 * max(0.0, 0.45 - mood)
+    gap = 0.35 * max(0.0, 0.45 - mood)
     if not gap:
         pen.fill(outline, tone)
         return

@@ -40,7 +40,7 @@ def test_it_makes_a_data_set_and_a_source_model_once(tool, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_it_is_a_real_task(tool, tmp_path):
-    """Fine-tuning solves it, the same net from scratch does not, and disagreement makes it harder."""
+    """Fine-tuning solves it, the same net from scratch does not, disagreement makes it harder, more crops easier."""
     demo, runs = tmp_path / "demo", tmp_path / "runs"
     where = ["--data", demo, "--splits", tmp_path / "splits"]
     assert tool("demo", "--out", demo) == 0
@@ -61,3 +61,5 @@ def test_it_is_a_real_task(tool, tmp_path):
         assert 0.75 <= five <= 0.90
         assert five > four > three
         assert five >= mean("five_agrees", "scratch", way) + 0.05
+    for subset in paper.SUBSETS:
+        assert mean(subset, "caffenet", "oversampled") >= mean(subset, "caffenet", "center")
