@@ -32,7 +32,7 @@ DIVISOR = 8
 BATCH = 64
 PICTURES, ITERATIONS, SOURCE_BATCH = 7200, 2800, 16  # of the source task
 SNAPSHOT_EVERY = 200
-SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.15  # a picture, an iteration; on two CPU cores
+SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.06  # a picture, an iteration; on two CPU cores
 
 DATASET = {
     "name": "demo",
@@ -130,7 +130,9 @@ def source_net(folder):
     """
     listed = str((folder / "train.txt").resolve())
     images = (folder / "images").resolve()
-    net = nets.train_val("finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, SOURCE_BATCH, SOURCE_BATCH, DIVISOR, True)
+    net = nets.train_val(
+        "finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, SOURCE_BATCH, SOURCE_BATCH, DIVISOR, True
+    )
     net.name = "DrawnConcepts"
     layers = [layer for layer in net.layer if not any(rule.phase for rule in layer.include)]
     for layer in layers:

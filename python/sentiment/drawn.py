@@ -1,9 +1,10 @@
 """The demo's pictures, drawn from a seed, and the five simulated annotators of the sentiment task.
 
-Two visual tasks share one hand. *Scenes* show one or two faces, flowers and hearts, each in a mood of its own, among
-objects; five annotators call each positive or negative, and a scene whose moods cancel out splits them. *Concepts*
-show one kind of figure, a class each, for training a source network. Colours, places, sizes, tilts and backgrounds are
-drawn alike for all classes, so that only shapes tell them apart.
+Two visual tasks share one hand. *Scenes* show one or two faces, flowers or hearts in one mood, among objects; five
+annotators call each positive or negative by that mood and by what else they know of it, which is not drawn. So what
+accuracy can be reached is set by them, not by how far rounding has carried a training. *Concepts* show one kind of
+figure, a class each, for training a source network. Colours, places, sizes, tilts and backgrounds are drawn alike for
+all classes, so that only shapes tell them apart.
 
 A picture depends on its seed and number alone: the same on every run, in any order, in any number of processes.
 """
@@ -97,7 +98,10 @@ class Concept:
         rng = _rng(*self.key, _LOOK)
         figure, sign = list(CONCEPTS.values())[self.label]
         count = rng.integers(1, 3)
-        shown = [(figure, sign * rng.uniform(LEAST_MOOD - MOOD_SPREAD, 1.0), rng.uniform(62, 104 - 12 * count)) for _ in range(count)]
+        shown = [
+            (figure, sign * rng.uniform(LEAST_MOOD - MOOD_SPREAD, 1.0), rng.uniform(62, 104 - 12 * count))
+            for _ in range(count)
+        ]
         extras = [(OBJECTS[name], 0.0, rng.uniform(8, 16)) for name in rng.choice(list(OBJECTS), rng.integers(3))]
         return _composition(rng, shown + extras)
 
@@ -146,7 +150,8 @@ def save(folder, picture):
 def _thought_up(rng):
     """A scene's figures and what the annotators say of it.
 
-    They see the mean mood, large figures counting more, and judge it with a leniency of their own and some wavering.
+    They see the mean mood, large figures counting more, know a context that shifts it for all of them, and judge with a
+    leniency of their own and some wavering.
     """
     mood = rng.uniform(LEAST_MOOD, 1.0) * (1 if rng.uniform() < POSITIVE_RATE else -1)
     count = rng.integers(1, 3)
