@@ -170,7 +170,7 @@ $(VENV)/.set-up: requirements.lock pyproject.toml
 
 its-own-python:
 	{ command -v '$(PY)' && [ ! -d '$(PY)' ]; } >/dev/null || { echo 'PY: $(PY) is no command' >&2; exit 2; }
-	'$(PY)' -m sentiment.python_needs
+	'$(PY)' -m sentiment.cli.python_needs
 
 DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))
 

@@ -51,15 +51,16 @@ def evaluation(count):
     import measures
     import numpy as np
 
-    from sentiment import paper, testing
+    from sentiment import paper
+    from sentiment.evaluation import inference
 
     measures._device(None)
-    net = measures._deploy(testing.BATCH)
+    net = measures._deploy(inference.BATCH)
     with tempfile.TemporaryDirectory() as folder:
         paths = measures._photographs(folder, count)
 
         def evaluate():
-            testing.probabilities(net, testing.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR)))
+            inference.probabilities(net, inference.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR)))
 
         return median(evaluate, 3)
 
@@ -68,7 +69,7 @@ def gram(count, width=WIDTH):
     """The Gram matrix of so many images in one layer (Table 3)."""
     import numpy as np
 
-    from sentiment import features
+    from sentiment.analysis import features
 
     rows = np.random.default_rng(0).standard_normal((count, width), np.float32)
     return median(lambda: features.gram(rows), 3)
@@ -83,7 +84,7 @@ def fits(count):
     """Both classifiers of Table 3 over the grid of C, inner folds too, on so many images of one layer and fold."""
     import numpy as np
 
-    from sentiment import layer_analysis
+    from sentiment.analysis import layer_analysis
 
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 2

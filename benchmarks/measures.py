@@ -24,7 +24,9 @@ from handwritten import Predictor, Trainer
 
 import caffe
 from caffe import mode
-from sentiment import nets, paper, surgery, testing
+from sentiment import paper
+from sentiment.evaluation import inference
+from sentiment.networks import architectures, surgery
 
 CROP, MAP = paper.CROP, paper.MAP_INPUT
 BATCH = 64
@@ -85,7 +87,7 @@ def _device(gpu):
 
 def _deploy(batch, side=CROP, convolutional=False):
     """A CaffeNet for inference with random weights and input."""
-    definition = nets.deploy("finetune")
+    definition = architectures.deploy("finetune")
     if convolutional:
         definition = surgery.convert(definition, (side, side)).net
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +114,7 @@ def _images(count, side=CROP):
 
 def _solver(folder, batch):
     """A solver of the paper's fine-tuning on images that stay in memory."""
-    net = nets.train_val("finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
+    net = architectures.train_val("finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])
@@ -191,7 +193,7 @@ def forward(rounds, gpu):
     if gpu is None:
         with tempfile.TemporaryDirectory() as folder:
             net.save(f"{folder}/w.caffemodel")
-            Path(folder, "d.prototxt").write_text(str(nets.deploy("finetune")))
+            Path(folder, "d.prototxt").write_text(str(architectures.deploy("finetune")))
             other = cv2.dnn.readNetFromCaffe(f"{folder}/d.prototxt", f"{folder}/w.caffemodel")
         other.setInput(images)
         ways["opencv"] = lambda: (other.setInput(images), other.forward())
@@ -209,7 +211,7 @@ def _against_bvlc(what, ours, label, batch, gpu):
     if not program:
         return
     with tempfile.TemporaryDirectory() as folder:
-        definition = nets.deploy("finetune")
+        definition = architectures.deploy("finetune")
         definition.layer[0].input_param.shape[0].dim[0] = batch
         model = Path(folder, "d.prototxt")
         model.write_text(str(definition))
@@ -221,19 +223,19 @@ def _against_bvlc(what, ours, label, batch, gpu):
 def ten_crop(rounds, gpu):
     """Evaluating a fold's images, files and all, against the bare forward passes of its crops."""
     _device(gpu)
-    batch = testing.BATCH if gpu is None else testing.BATCH_GPU
+    batch = inference.BATCH if gpu is None else inference.BATCH_GPU
     net = _deploy(batch)
     count = FOLD if gpu is None else 2 * FOLD
     with tempfile.TemporaryDirectory() as folder:
         paths = _photographs(folder, count)
 
         def evaluate():
-            images = testing.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR))
-            testing.probabilities(net, images, batch)
+            images = inference.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR))
+            inference.probabilities(net, images, batch)
 
         def bare():
             net.blobs["data"].reshape(batch, 3, CROP, CROP)
-            for _ in range(count * testing.CROPS // batch):
+            for _ in range(count * inference.CROPS // batch):
                 net.forward()[net.outputs[0]].sum()
 
         found = in_turn({"ours": evaluate, "bare": bare}, max(1, rounds // 3), gpu)

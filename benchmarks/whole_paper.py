@@ -23,9 +23,12 @@ import cv2
 import numpy as np
 import yaml
 
-from sentiment import engine, experiments, nets, paper, stand_ins
-from sentiment.files import PROJECT
-from sentiment.logs import stderr_to
+from sentiment import engine, paper
+from sentiment.demo import stand_ins
+from sentiment.experiments import paper_parts
+from sentiment.networks import architectures
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.files import PROJECT
 
 PARTS = ("table2", "table4", "table5", "table6")
 WEIGHTS = "noise.caffemodel"
@@ -57,7 +60,7 @@ def main(argv=None):
 def sample(places, more):
     """Train and test two folds of each kind of net in this process; prints the time of all, by those."""
     kinds: dict[tuple, list] = {}
-    for training in experiments.trainings(PARTS):
+    for training in paper_parts.trainings(PARTS):
         # beyond the paper's 75: fc6-2 at the usual rate, of which it gives no number, and what it proposes
         if not training.usual_rate and training.arch != "fc9-frozen":
             kinds.setdefault((training.subset, training.arch), []).append(training)
@@ -113,7 +116,7 @@ def weights(path, divisor):
     """A CaffeNet of Gaussian weights."""
     caffe = engine.start()
     model = path.with_suffix(".prototxt")
-    model.write_text(str(nets.deploy("finetune", divisor)))
+    model.write_text(str(architectures.deploy("finetune", divisor)))
     rng = np.random.default_rng(1)
     with stderr_to(os.devnull):
         net = caffe.Net(str(model), caffe.TEST)

@@ -1,9 +1,10 @@
 """Made-up runs: result.json, predictions.csv and train.log as the tools write them, of nets that were never trained."""
 
 from caffe.proto import caffe_pb2
-from sentiment import paper, results
-from sentiment.runs import Run
-from sentiment.solvers import fold_seed
+from sentiment import paper
+from sentiment.evaluation import results
+from sentiment.training.runs import Run
+from sentiment.training.solvers import fold_seed
 
 CHOICES = {"base_lr": 0.001, "stepsize": 17, "batch_size": 256, "mean": [104.0, 117.0, 123.0], "channels_divisor": 1}
 

@@ -21,17 +21,21 @@ classifier (svm, softmax):
 import contextlib
 import sys
 
-from sentiment import cards, console, layer_analysis, layer_table, locks, nets
-from sentiment.arguments import Parser, folds_of, positive, runs_options, subsets_of
-from sentiment.progress import Progress, duration
-from sentiment.runs import variant
+from sentiment.analysis import layer_analysis
+from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, subsets_of
+from sentiment.networks import architectures
+from sentiment.report import layer_table
+from sentiment.sources import cards
+from sentiment.training.runs import variant
+from sentiment.utils import errors, locks
+from sentiment.utils.progress import Progress, duration
 
 
 def main(argv=None):
     """Analyse; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    runs_options(option, fold="all", archs=[*nets.ARCHITECTURES, "source"])
+    runs_options(option, fold="all", archs=[*architectures.ARCHITECTURES, "source"])
     option(
         "--selection",
         nargs="+",
@@ -78,4 +82,4 @@ def analyse(title, analysis, wanted, jobs):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import console, engine, testing
-from sentiment.arguments import Parser
-from sentiment.files import write_whole
+from sentiment import engine
+from sentiment.cli.arguments import Parser
+from sentiment.evaluation import inference
+from sentiment.utils import errors
+from sentiment.utils.files import write_whole
 
 
 def main(argv=None):
@@ -24,7 +26,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     engine.start()
-    image = testing.mean_image(args.mean)
+    image = inference.mean_image(args.mean)
     content = io.BytesIO()
     np.save(content, image)
     out = args.out or args.mean.with_suffix(".npy")
@@ -35,4 +37,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -19,13 +19,17 @@ from pathlib import Path
 
 import yaml
 
-from sentiment import console, drawn, engine, folds, locks, nets, paper
-from sentiment.arguments import Parser, card, positive, seed
-from sentiment.console import UserError
-from sentiment.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
-from sentiment.interrupt import end_with_parent, kept_from_children
-from sentiment.logs import stderr_to
-from sentiment.progress import Progress
+from sentiment import engine, paper
+from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.data import folds
+from sentiment.demo import drawn
+from sentiment.networks import architectures
+from sentiment.utils import errors, locks
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
+from sentiment.utils.progress import Progress
+from sentiment.utils.signals import end_with_parent, kept_from_children
 
 MODEL = "drawn_concepts"
 DIVISOR = 8
@@ -130,7 +134,7 @@ def source_net(folder):
     """
     listed = str((folder / "train.txt").resolve())
     images = (folder / "images").resolve()
-    net = nets.train_val(
+    net = architectures.train_val(
         "finetune", listed, listed, images, paper.IMAGENET_MEANS_BGR, SOURCE_BATCH, SOURCE_BATCH, DIVISOR, True
     )
     net.name = "DrawnConcepts"
@@ -182,4 +186,4 @@ def pretrain(caffe, folder, weights, args):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -14,13 +14,18 @@ from pathlib import Path
 
 import yaml
 
-from sentiment import cards, console, dataset, engine, files, folds, locks, nets, paper, stand_ins
-from sentiment.arguments import Parser, card
-from sentiment.console import UserError
-from sentiment.logs import stderr_to
-from sentiment.progress import Progress, duration
-from sentiment.stand_ins import STAND_INS
-from sentiment.transfer import take_over
+from sentiment import engine, paper
+from sentiment.cli.arguments import Parser, card
+from sentiment.data import dataset, folds
+from sentiment.demo import stand_ins
+from sentiment.demo.stand_ins import STAND_INS
+from sentiment.networks import architectures
+from sentiment.networks.transfer import take_over
+from sentiment.sources import cards
+from sentiment.utils import errors, files, locks
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.progress import Progress, duration
 
 SOURCE = "drawn_concepts.caffemodel"
 MEAN_OF = 500  # pictures, for a mean image
@@ -113,7 +118,7 @@ def train(caffe, name, pairs, mean, data, args):
     files.write_whole(folder / "train.txt", folds.list_text(pairs))
     listed = str((folder / "train.txt").resolve())
     images = (args.data / "source" / "images").resolve()
-    net = nets.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
+    net = architectures.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
     answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYERS["finetune"])
     answer.inner_product_param.num_output = len(stand_in.concepts)
     iterations = stand_ins.ITERATIONS
@@ -128,7 +133,7 @@ def train(caffe, name, pairs, mean, data, args):
     parent = str(parent.resolve())
     with engine.working_in(folder), stderr_to("train.log") as terminal:
         solver = caffe.get_solver("solver.prototxt")
-        take_over(solver.net, parent, nets.filled_layers(net))
+        take_over(solver.net, parent, architectures.filled_layers(net))
         with Progress(f"training the stand-in {name}", iterations, stream=terminal) as bar:
             for _ in range(iterations):
                 solver.step(1)
@@ -140,4 +145,4 @@ def train(caffe, name, pairs, mean, data, args):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -10,23 +10,24 @@ paper's Figures 1 and 3 are illustrations without results and are not drawn.
 import sys
 from pathlib import Path
 
-from sentiment import architecture_figures, console, plots
-from sentiment.architectures import PROTOTXT
-from sentiment.arguments import Parser
-from sentiment.files import default, write_if_changed
-from sentiment.progress import patience
+from sentiment.cli.arguments import Parser
+from sentiment.figures import diagrams, plots
+from sentiment.networks.layout import PROTOTXT
+from sentiment.utils import errors
+from sentiment.utils.files import default, write_if_changed
+from sentiment.utils.progress import patience
 
 
 def main(argv=None):
     """Draw; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--figure", nargs="+", choices=[*architecture_figures.FIGURES, "all"], default=["all"])
+    option("--figure", nargs="+", choices=[*diagrams.FIGURES, "all"], default=["all"])
     option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
     option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)
 
-    for number, draw in architecture_figures.FIGURES.items():
+    for number, draw in diagrams.FIGURES.items():
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
             with patience(f"drawing {path}"):
@@ -36,4 +37,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -17,18 +17,25 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, comparisons, console, dataset, engine, folds, locks, nets, paper, results, solvers, testing
-from sentiment.arguments import Parser, card, other_net, positive, runs_of, runs_options
-from sentiment.console import UserError
-from sentiment.files import default, sha256
-from sentiment.logs import stderr_to
-from sentiment.progress import Progress, patience
-from sentiment.runs import TRAINING
+from sentiment import engine, paper
+from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, runs_options
+from sentiment.data import dataset, folds
+from sentiment.evaluation import inference, results
+from sentiment.networks import architectures
+from sentiment.report import comparisons
+from sentiment.sources import cards
+from sentiment.training import solvers
+from sentiment.training.runs import TRAINING
+from sentiment.utils import errors, locks
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default, sha256
+from sentiment.utils.progress import Progress, patience
 
 OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card", TRAINING)
 HASHES = ("source", "mean_file", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
-CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *nets.CHOICES, *solvers.NAMES)
+CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *architectures.CHOICES, *solvers.NAMES)
 
 
 def main(argv=None):
@@ -51,13 +58,13 @@ def main(argv=None):
         "--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)"
     )
     args = parser.parse_args(argv)
-    args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
+    args.batch_size = args.batch_size or (inference.BATCH if args.gpu is None else inference.BATCH_GPU)
 
     engine.check_precision(args.gpu)
     other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
         caffe = engine.start(args.gpu)
-        means = testing.channel_means(cards.mean_for(args.weights, args.mean))
+        means = inference.channel_means(cards.mean_for(args.weights, args.mean))
         pairs = folds.read_list(args.list)
         rows = predict(caffe, args.model, args.weights, args.list, pairs, args.images, means, args.batch_size, args.out)
         results.write_predictions(args.out / "predictions.csv", rows)
@@ -137,12 +144,12 @@ def predict(caffe, model, weights, list_path, pairs, images, means, batch, out):
     paths = [images / image for image, _ in pairs]
     numbered = {path: f"{list_path}, line {number}" for number, path in enumerate(paths, start=1)}
     with Progress(f"testing {weights}", len(paths), unit="images") as bar:
-        warped = testing.warped(net, paths, means, where=numbered.get)
-        crops = testing.probabilities(net, warped, batch, done=bar.advance)
+        warped = inference.warped(net, paths, means, where=numbered.get)
+        crops = inference.probabilities(net, warped, batch, done=bar.advance)
     positive = crops[:, :, paper.POSITIVE]
     return [
         (image, label, float(center), float(ten))
-        for (image, label), center, ten in zip(pairs, positive[:, testing.CENTER], positive.mean(1), strict=True)
+        for (image, label), center, ten in zip(pairs, positive[:, inference.CENTER], positive.mean(1), strict=True)
     ]
 
 
@@ -162,4 +169,4 @@ def print_accuracy(title, scores, images):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

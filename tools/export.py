@@ -12,12 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from sentiment import console, engine, onnx_export, surgery, trained
-from sentiment.arguments import Parser, other_net, run_of, run_options
-from sentiment.console import UserError
-from sentiment.files import replacing
-from sentiment.logs import stderr_to
-from sentiment.progress import patience
+from sentiment import engine
+from sentiment.cli.arguments import Parser, other_net, run_of, run_options
+from sentiment.evaluation import trained
+from sentiment.networks import onnx_export, surgery
+from sentiment.utils import errors
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import replacing
+from sentiment.utils.progress import patience
 
 
 def main(argv=None):
@@ -67,4 +70,4 @@ def chosen(args):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

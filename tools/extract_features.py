@@ -12,14 +12,20 @@ alone; tools/analyze_layers.py goes on from there.
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, dataset, engine, features, folds, locks, nets, paper, testing
-from sentiment.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
-from sentiment.console import UserError
-from sentiment.files import default, read_text, sha256, write_if_changed
-from sentiment.logs import stderr_to
-from sentiment.progress import Progress, patience
-from sentiment.runs import Run
-from sentiment.transfer import take_over
+from sentiment import engine, paper
+from sentiment.analysis import features
+from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
+from sentiment.data import dataset, folds
+from sentiment.evaluation import inference
+from sentiment.networks import architectures
+from sentiment.networks.transfer import take_over
+from sentiment.sources import cards
+from sentiment.training.runs import Run
+from sentiment.utils import errors, locks
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default, read_text, sha256, write_if_changed
+from sentiment.utils.progress import Progress, patience
 
 LISTS = tuple(f"{part}_list" for part in folds.PARTS)  # as run.json calls their digests
 
@@ -53,7 +59,7 @@ def main(argv=None):
         parser.refuse(["arch"], "gives a definition, and so does --model; give one of them")
     if args.scratch and not args.scratch.is_dir():
         raise UserError(f"--scratch: {args.scratch} is not a folder")
-    args.batch_size = args.batch_size or (testing.BATCH if args.gpu is None else testing.BATCH_GPU)
+    args.batch_size = args.batch_size or (inference.BATCH if args.gpu is None else inference.BATCH_GPU)
 
     data = dataset.load(args.data)
     if args.source:
@@ -104,7 +110,7 @@ def extract_source(subset, source, data, args):
     model = path.with_name("deploy.prototxt")
     divisor = 1 if args.arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
     engine.start(args.gpu)
-    write_if_changed(model, read_text(args.model) if args.model else str(nets.deploy(args.arch, divisor)))
+    write_if_changed(model, read_text(args.model) if args.model else str(architectures.deploy(args.arch, divisor)))
     about = {"dataset": data.name, "demo": data.demo, "subset": subset, "arch": "source", "init": source.name}
     about |= described(model, source.path, source.mean, way, lists)
 
@@ -169,7 +175,7 @@ def mean_of_run(run, identity, args):
     mean = cards.parse_mean(args.mean) if args.mean else None
     if mean is None and identity["mean_image"] and args.mean_way != "channels":
         mean = trained_mean(run)
-        if not mean.is_file() or testing.channel_means(mean).tolist() != identity["mean"]:
+        if not mean.is_file() or inference.channel_means(mean).tolist() != identity["mean"]:
             raise UserError(
                 f"the mean image {run.folder} was trained with is not at {mean} any more; give it by --mean FILE, "
                 "or take its channels' means by --mean-way channels"
@@ -193,7 +199,7 @@ def described(model, weights, mean, way, lists):
     return {
         "precision": engine.precision(),
         "mean_way": way,
-        "mean": testing.channel_means(mean).tolist(),
+        "mean": inference.channel_means(mean).tolist(),
         "hashes": {
             "definition": sha256(model),
             "weights": sha256(weights),
@@ -215,4 +221,4 @@ def is_done(path, about, title):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

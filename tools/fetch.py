@@ -12,9 +12,10 @@ is known of it and not fetched; a download that was stopped goes on where it was
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, deepsent, files
-from sentiment.arguments import Parser
-from sentiment.console import UserError
+from sentiment.cli.arguments import Parser
+from sentiment.sources import cards, deepsent
+from sentiment.utils import errors, files
+from sentiment.utils.errors import UserError
 
 
 def main(argv=None):
@@ -42,7 +43,7 @@ def fetch_models(names, models):
     """Fetch networks and means by their cards; goes on after one that cannot be had."""
     if not names:
         raise UserError(f"there are no cards in {models}")
-    each = console.OneByOne()
+    each = errors.OneByOne()
     for name in names:
         with each:
             source = cards.resolve(name, models=models)
@@ -51,4 +52,4 @@ def fetch_models(names, models):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -9,9 +9,12 @@ A file is known by its content, never by its name: a card of models/ is named wh
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, engine, inspection, trust
-from sentiment.arguments import Parser
-from sentiment.progress import patience
+from sentiment import engine
+from sentiment.cli.arguments import Parser
+from sentiment.networks import inspection
+from sentiment.sources import cards, checksums
+from sentiment.utils import errors
+from sentiment.utils.progress import patience
 
 
 def main(argv=None):
@@ -20,7 +23,7 @@ def main(argv=None):
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     args = parser.parse_args(argv)
     engine.start()
-    each = console.OneByOne()
+    each = errors.OneByOne()
     for path in args.files:
         with each, patience(f"reading {path}"):
             print("\n".join(lines(inspection.read(path))), flush=True)
@@ -29,7 +32,7 @@ def main(argv=None):
 
 def lines(model):
     """What there is to say of a file, line by line."""
-    digests = trust.digests_of(model.path)
+    digests = checksums.digests_of(model.path)
     known = cards.known_as(digests)
     parameters = sum(layer.parameters for layer in model.learned)
     yield str(model.path)
@@ -61,4 +64,4 @@ def last_layer(layer):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -14,11 +14,15 @@ from: the committed ones are CaffeNet's.
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, nets, paper, solvers, surgery
-from sentiment.arguments import Parser, positive
-from sentiment.console import UserError
-from sentiment.files import PROJECT, write_if_changed
-from sentiment.transfer import last_layer
+from sentiment import paper
+from sentiment.cli.arguments import Parser, positive
+from sentiment.networks import architectures, surgery
+from sentiment.networks.transfer import last_layer
+from sentiment.sources import cards
+from sentiment.training import solvers
+from sentiment.utils import errors
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import PROJECT, write_if_changed
 
 SUBSET, FOLD = "five_agrees", 1
 HEADER = "# Written by tools/make_prototxt.py\n"
@@ -28,7 +32,7 @@ FCN = "fcn"
 def main(argv=None):
     """Generate; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, FCN, "all"], default=["all"])
+    parser.add_argument("--arch", nargs="+", choices=[*architectures.ARCHITECTURES, FCN, "all"], default=["all"])
     parser.add_argument(
         "--data", default="data/deepsent", help="the data set's folder, as written into the definitions"
     )
@@ -40,7 +44,7 @@ def main(argv=None):
     )
     parser.add_argument(
         "--init",
-        default=nets.EXAMPLE_INIT,
+        default=architectures.EXAMPLE_INIT,
         help="whose last layer fc9 keeps: a .caffemodel, or a card that names it (default: %(default)s)",
     )
     parser.add_argument("--scratch", action="store_true", help="fillers in every layer, for training from scratch")
@@ -49,9 +53,9 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
 
-    for arch in [*nets.ARCHITECTURES, FCN] if "all" in args.arch else args.arch:
+    for arch in [*architectures.ARCHITECTURES, FCN] if "all" in args.arch else args.arch:
         for name, net in definitions(arch, args).items():
-            path = args.out / nets.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
+            path = args.out / architectures.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
             print(f"{path}{'' if written else ' (unchanged)'}")
     return 0
@@ -60,14 +64,14 @@ def main(argv=None):
 def definitions(arch, args):
     """An architecture's definitions by their files' names."""
     if arch == FCN:
-        return {"deploy": surgery.convert(nets.deploy("finetune", args.divisor)).net}
+        return {"deploy": surgery.convert(architectures.deploy("finetune", args.divisor)).net}
     test_images = paper.IMAGES[SUBSET] // len(paper.FOLDS)
     train_images = paper.IMAGES[SUBSET] - test_images
     batch_size = solvers.schedule(arch, train_images, given={"batch_size": args.batch_size}).batch_size
     test_batch_size, _ = solvers.covering_batches(test_images, batch_size)
-    last = source_layer(args.init) if arch in nets.ON_LAST_LAYER else None
+    last = source_layer(args.init) if arch in architectures.ON_LAST_LAYER else None
     fold = f"{args.splits}/{SUBSET}/test{FOLD}"
-    train_val = nets.train_val(
+    train_val = architectures.train_val(
         arch,
         f"{fold}/train.txt",
         f"{fold}/test.txt",
@@ -79,7 +83,7 @@ def definitions(arch, args):
         args.scratch,
         last,
     )
-    return {"train_val": train_val, "deploy": nets.deploy(arch, args.divisor, last)}
+    return {"train_val": train_val, "deploy": architectures.deploy(arch, args.divisor, last)}
 
 
 def source_layer(init):
@@ -89,8 +93,8 @@ def source_layer(init):
     published = cards.read(init).last_layer
     if set(published) != {"name", "classes"}:
         raise UserError(f"the card {init} does not know its last layer's name; give the .caffemodel by --init")
-    return nets.LastLayer(published["name"], published["classes"])
+    return architectures.LastLayer(published["name"], published["classes"])
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -11,9 +11,12 @@ import math
 import sys
 from pathlib import Path
 
-from sentiment import console, nets, paper, solvers
-from sentiment.arguments import Parser, card, positive, seed
-from sentiment.files import PROJECT, write_if_changed
+from sentiment import paper
+from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.networks import architectures
+from sentiment.training import solvers
+from sentiment.utils import errors
+from sentiment.utils.files import PROJECT, write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
 
@@ -21,7 +24,7 @@ HEADER = "# Written by tools/make_solver.py\n"
 def main(argv=None):
     """Generate; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--arch", nargs="+", choices=[*nets.ARCHITECTURES, "all"], default=["all"])
+    parser.add_argument("--arch", nargs="+", choices=[*architectures.ARCHITECTURES, "all"], default=["all"])
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--seed", type=seed, default=solvers.DEFAULT_SEED)
     parser.add_argument("--gpu", type=card, help="write GPU mode (which card is the caller's choice)")
@@ -36,7 +39,7 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
     args = parser.parse_args(argv)
 
-    for arch in nets.ARCHITECTURES if "all" in args.arch else args.arch:
+    for arch in architectures.ARCHITECTURES if "all" in args.arch else args.arch:
         for subset in paper.SUBSETS if "all" in args.subset else args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
@@ -45,7 +48,7 @@ def main(argv=None):
                 paper.IMAGES["five_agrees"] // len(paper.FOLDS), schedule.batch_size
             )
             test_iter = math.ceil(test_images / test_batch_size)
-            name = nets.folder_name(arch)
+            name = architectures.folder_name(arch)
             solver = solvers.solver(
                 schedule,
                 f"prototxt/{name}/train_val.prototxt",
@@ -61,4 +64,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

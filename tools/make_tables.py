@@ -18,10 +18,13 @@ lie beside it. Files that an earlier call made of runs that are gone are removed
 import sys
 from pathlib import Path
 
-from sentiment import cards, catalogue, console, locks, paper, report, study, table_files
-from sentiment.arguments import Parser
-from sentiment.files import default
-from sentiment.progress import patience
+from sentiment import paper
+from sentiment.cli.arguments import Parser
+from sentiment.report import catalogue, page, study, table_files
+from sentiment.sources import cards
+from sentiment.utils import errors, locks
+from sentiment.utils.files import default
+from sentiment.utils.progress import patience
 
 LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
 
@@ -76,10 +79,10 @@ def write(found, folder, args):
     if args.report:
         made |= {name: catalogue.make(name, found) for name in catalogue.TABLES if name not in made}
         with patience(f"writing the report of {found.dataset}"):
-            path = report.write(folder, found, made)
-            report.renew(folder, found, filters)
+            path = page.write(folder, found, made)
+            page.renew(folder, found, filters)
         print(path)
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

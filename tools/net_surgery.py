@@ -12,12 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from sentiment import console, engine, locks, paper, surgery, trained
-from sentiment.arguments import Parser, other_net, positive, runs_of, runs_options
-from sentiment.console import UserError
-from sentiment.files import replacing
-from sentiment.logs import stderr_to
-from sentiment.progress import patience
+from sentiment import engine, paper
+from sentiment.cli.arguments import Parser, other_net, positive, runs_of, runs_options
+from sentiment.evaluation import trained
+from sentiment.networks import surgery
+from sentiment.utils import errors, locks
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import replacing
+from sentiment.utils.progress import patience
 
 HEADER = "# Written by tools/net_surgery.py\n"
 
@@ -72,4 +75,4 @@ def write(conversion, model, weights, out):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

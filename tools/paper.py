@@ -5,7 +5,7 @@
     python tools/paper.py table2 --arch squeezenet --init squeezenet_v1.0.caffemodel
     python tools/paper.py --executor ray         its trainings over GPUs and machines, see docs/howto/cluster.md
 
-What each part needs stands in python/sentiment/experiments.py; a training that several need is done once. It says first
+What each part needs stands in python/sentiment/experiments/paper_parts.py; a training that several need is done once. It says
 what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
 same command goes on; what is done is left alone. A table shows all nets under --runs, not only those trained for it. An
 initialisation that cannot be had is left out, which is said first and last (exit status 2).
@@ -19,30 +19,25 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sentiment import (
-    cards,
-    console,
-    dataset,
-    engine,
-    experiments,
-    files,
-    folds,
-    layer_analysis,
-    nets,
-    solvers,
-    surgery,
-    table_files,
-)
-from sentiment.arguments import Parser, card, positive, seed
-from sentiment.cluster import CPUS_PER_RUN, Job, run_jobs
-from sentiment.console import UserError, python
-from sentiment.experiments import PARTS
-from sentiment.plans import settings
-from sentiment.progress import duration
+from sentiment import engine
+from sentiment.analysis import layer_analysis
+from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.data import dataset, folds
+from sentiment.experiments import paper_parts
+from sentiment.experiments.cluster import CPUS_PER_RUN, Job, run_jobs
+from sentiment.experiments.paper_parts import PARTS
+from sentiment.networks import architectures, surgery
+from sentiment.report import table_files
+from sentiment.sources import cards
+from sentiment.training import solvers
+from sentiment.training.plans import settings
+from sentiment.utils import errors, files
+from sentiment.utils.errors import UserError, python
+from sentiment.utils.progress import duration
 
 DATA = files.default("data/deepsent")
 REPORT = "report"
-CODE = [*Path(__file__).parent.glob("*.py"), *Path(experiments.__file__).parent.glob("*.py")]
+CODE = [*Path(__file__).parent.glob("*.py"), *(files.PROJECT / "python" / "sentiment").rglob("*.py")]
 
 
 def main(argv=None):
@@ -56,7 +51,7 @@ def main(argv=None):
     option(
         "--out", type=Path, default=files.default("results"), help="folder of tables and figures (default: %(default)s)"
     )
-    option("--arch", choices=nets.ARCHITECTURES, help=f"subject of {', '.join(experiments.OF_ONE_NET)}")
+    option("--arch", choices=architectures.ARCHITECTURES, help=f"subject of {', '.join(paper_parts.OF_ONE_NET)}")
     option("--init", help="likewise (default: the paper's)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
@@ -72,7 +67,7 @@ def main(argv=None):
     if unknown := set(args.parts) - {*PARTS, REPORT}:
         parser.error(f"unknown part {min(unknown)!r}; known are {', '.join(PARTS)} and {REPORT}")
     if args.arch:
-        nets.check_init(args.arch, args.init or nets.EXAMPLE_INIT)
+        architectures.check_init(args.arch, args.init or architectures.EXAMPLE_INIT)
     if args.seed + args.seeds > solvers.SEEDS:
         parser.error(f"--seeds: seeds go up to {solvers.SEEDS - 1:,}")
     if not 0 <= args.gpus_per_run <= 1:
@@ -80,8 +75,8 @@ def main(argv=None):
     if args.executor != "ray":
         parser.refuse(("gpus_per_run", "cpus_per_run"), "is of --executor ray, which is not given")
     named = [name for name in ("arch", "init") if getattr(args, name)]
-    if named and args.parts and not set(args.parts) & {*experiments.OF_ONE_NET, REPORT}:
-        parser.error(f"--{named[0]} is for {', '.join(experiments.OF_ONE_NET)}; {args.parts[0]} has nets of its own")
+    if named and args.parts and not set(args.parts) & {*paper_parts.OF_ONE_NET, REPORT}:
+        parser.error(f"--{named[0]} is for {', '.join(paper_parts.OF_ONE_NET)}; {args.parts[0]} has nets of its own")
     args.parts = [part for part in (*PARTS, REPORT) if part in (args.parts or (*PARTS, REPORT))]
 
     data = data_of(args)
@@ -90,7 +85,7 @@ def main(argv=None):
     planned = {}
     for training, (source, seeds) in wanted.items():
         where = data, source, args.splits, args.runs
-        of_seeds = [experiments.plans(training, *where, seed, given) for seed in seeds]
+        of_seeds = [paper_parts.plans(training, *where, seed, given) for seed in seeds]
         to_do = list(itertools.chain.from_iterable(untested(of_seeds)))
         try:
             for plan in to_do:
@@ -116,7 +111,7 @@ def main(argv=None):
 
 def data_of(args):
     """The data set; parts that are of definitions alone can do without one, but for its name."""
-    if any(experiments.PARTS.get(part, True) for part in args.parts) or args.data.is_dir() or args.data != DATA:
+    if any(paper_parts.PARTS.get(part, True) for part in args.parts) or args.data.is_dir() or args.data != DATA:
         return dataset.load(args.data)
     return dataset.Dataset(args.data, args.data.name, args.data / "images", {})
 
@@ -128,7 +123,7 @@ def available(data, args):
         return cards.of_data_set(init, args.mean, data)
 
     wanted, found, lacking = {}, {}, {}
-    for training in experiments.trainings(args.parts, args.arch, args.init):
+    for training in paper_parts.trainings(args.parts, args.arch, args.init):
         needed = {training.subset: data.subset, training.init: source}
         for name, look in needed.items():
             if name not in found and name not in lacking:
@@ -137,14 +132,14 @@ def available(data, args):
                 except UserError as error:
                     lacking[name] = str(error)
         if needed.keys() <= found.keys():
-            whole = len(training.folds) == len(experiments.CAFFENET.folds)
+            whole = len(training.folds) == len(paper_parts.CAFFENET.folds)
             wanted[training] = found[training.init], range(args.seed, args.seed + (args.seeds if whole else 1))
     return wanted, list(lacking.values())
 
 
 def untested(of_seeds):
     """By seed, the plans still to train or test."""
-    return [[plan for plan in plans if not experiments.is_tested(plan)] for plans in of_seeds]
+    return [[plan for plan in plans if not paper_parts.is_tested(plan)] for plans in of_seeds]
 
 
 def announce(due, args):
@@ -154,8 +149,8 @@ def announce(due, args):
         if due:
             print(f"all nets are trained and tested, in {args.runs}", flush=True)
         return
-    total = sum(map(experiments.seconds, plans)) + sum(experiments.seconds_more(args.parts, plans[0].divisor))
-    megabytes = sum(4 * nets.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans) / 1e6
+    total = sum(map(paper_parts.seconds, plans)) + sum(paper_parts.seconds_more(args.parts, plans[0].divisor))
+    megabytes = sum(4 * architectures.parameters(plan.run.arch, plan.divisor, plan.last) for plan in plans) / 1e6
     print(
         f"to train and test: {len(plans)} nets, in about {duration(total)} on two CPU cores; "
         f"their weights take {megabytes:,.0f} MB in {args.runs}",
@@ -207,7 +202,7 @@ def make(data, planned, args):
     of_seed = ["--seed", args.seed] if args.seed != solvers.DEFAULT_SEED else []
     tested = [plan.run.result for of_seeds in planned.values() for plans in of_seeds for plan in plans]
     for part in args.parts:
-        net = experiments.subject(PARTS[part][0], args.arch, args.init) if part in experiments.OF_ONE_NET else None
+        net = paper_parts.subject(PARTS[part][0], args.arch, args.init) if part in paper_parts.OF_ONE_NET else None
         if net and net not in planned:
             continue  # left out
         which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init, *of_seed) if net else ())]
@@ -243,8 +238,8 @@ def make_tables(data, tested, out, args):
         return fresh([*written, out / "report.html"], inputs, "make_tables", *which, "--report")
     if "table1" in outputs:  # of the net alone, trained or not
         engine.start()
-        divisor = data.setting("channels_divisor", experiments.FIVE, 1)
-        table = surgery.table1(surgery.convert(nets.deploy("finetune", divisor)))
+        divisor = data.setting("channels_divisor", paper_parts.FIVE, 1)
+        table = surgery.table1(surgery.convert(architectures.deploy("finetune", divisor)))
         replace(table, demo=data.demo).write(out)
         print(table.markdown())
     for part in outputs:
@@ -280,4 +275,4 @@ def call(tool, *arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

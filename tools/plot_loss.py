@@ -12,11 +12,15 @@ logs it draws those and prints their table.
 import sys
 from pathlib import Path
 
-from sentiment import catalogue, claims, console, locks, loss_curves, loss_figure, paper, plots, study, table_files
-from sentiment.arguments import Parser
-from sentiment.console import UserError
-from sentiment.files import default, write_if_changed
-from sentiment.progress import patience
+from sentiment import paper
+from sentiment.cli.arguments import Parser
+from sentiment.figures import loss_figure, plots
+from sentiment.report import catalogue, claims, study, table_files
+from sentiment.training import loss_curves
+from sentiment.utils import errors, locks
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default, write_if_changed
+from sentiment.utils.progress import patience
 
 NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
 
@@ -92,4 +96,4 @@ def told_apart(paths):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

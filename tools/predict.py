@@ -13,12 +13,14 @@ still JPEG, PNG or WebP files, turned upright where the camera noted how it was 
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, maps, pictures, trained
-from sentiment.arguments import Parser, card, other_net, run_of, run_options
-from sentiment.console import UserError
-from sentiment.files import default
-from sentiment.predictor import Predictor
-from sentiment.progress import patience
+from sentiment.cli.arguments import Parser, card, other_net, run_of, run_options
+from sentiment.evaluation import maps, trained
+from sentiment.evaluation.predictor import Predictor
+from sentiment.sources import cards
+from sentiment.utils import errors
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default
+from sentiment.utils.progress import patience
 
 
 def main(argv=None):
@@ -43,10 +45,10 @@ def main(argv=None):
 
     images = outputs(args.images, args.out)
     predictor = Predictor(chosen(args), args.gpu)
-    each = console.OneByOne()
+    each = errors.OneByOne()
     for path, out in images:
         with each, patience(f"looking at {path}"):
-            pixels = pictures.read(path)
+            pixels = images.read(path)
             prediction = predictor.predict(pixels)
             print(f"{path}: {sentence(prediction)}", flush=True)
             if args.map:
@@ -83,4 +85,4 @@ def sentence(prediction):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

@@ -15,12 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import console, dataset, gallery, locks, maps, paper, plots, results, surgery, tables
-from sentiment.arguments import Parser, card, positive, runs_of, runs_options
-from sentiment.console import UserError
-from sentiment.files import default, read_json, write_json, write_whole
-from sentiment.fold_maps import FoldMaps
-from sentiment.progress import patience
+from sentiment import paper
+from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options
+from sentiment.data import dataset
+from sentiment.evaluation import maps, results
+from sentiment.figures import gallery, plots
+from sentiment.figures.fold_maps import FoldMaps
+from sentiment.networks import surgery
+from sentiment.report import tables
+from sentiment.utils import errors, locks
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default, read_json, write_json, write_whole
+from sentiment.utils.progress import patience
 
 ON_SHEET = 6
 WORDS = {"center": "centre crop", "oversampled": "mean of ten crops"}
@@ -176,4 +182,4 @@ def say(patches, spent):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

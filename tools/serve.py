@@ -12,10 +12,14 @@ import logging
 import sys
 from pathlib import Path
 
-from sentiment import cards, console, dataset, pictures, server, trained
-from sentiment.arguments import Parser, card
-from sentiment.console import UserError
-from sentiment.files import default
+from sentiment.cli.arguments import Parser, card
+from sentiment.data import dataset, images
+from sentiment.evaluation import trained
+from sentiment.sources import cards
+from sentiment.utils import errors
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default
+from sentiment.web import server
 
 LOOPBACK = "127.0.0.1"
 USUAL = "data/deepsent", "data/demo"
@@ -81,8 +85,8 @@ def serve(models, host, port, names):
             host=host,
             port=port,
             connection_limit=20,
-            inbuf_overflow=3 * pictures.MAX_BYTES,
-            max_request_body_size=2 * pictures.MAX_BYTES,
+            inbuf_overflow=3 * images.MAX_BYTES,
+            max_request_body_size=2 * images.MAX_BYTES,
         )
     except (OSError, ValueError) as error:  # the second of a name that is no host's
         raise UserError(
@@ -96,4 +100,4 @@ def serve(models, host, port, names):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

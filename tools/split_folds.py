@@ -15,9 +15,12 @@ of each training list what is byte-identical to a test image; those lists go to 
 import sys
 from pathlib import Path
 
-from sentiment import console, dataset, download, files, folds, locks, paper
-from sentiment.arguments import Parser, seed
-from sentiment.progress import patience
+from sentiment import paper
+from sentiment.cli.arguments import Parser, seed
+from sentiment.data import dataset, folds
+from sentiment.sources import download
+from sentiment.utils import errors, files, locks
+from sentiment.utils.progress import patience
 
 AUTHORS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
 LINKS = (f"{AUTHORS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{AUTHORS}/master/ground_truth")
@@ -88,7 +91,7 @@ def check_images(data, subset, made):
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         advice = f"; `make data DATA={data.folder}` fetches them" if data.deepsent else ""
-        raise console.UserError(
+        raise errors.UserError(
             f"{len(missing)} of {len(names)} images of {subset} are not in {data.images}: {shown}{advice}"
         )
 
@@ -115,7 +118,7 @@ def authors_lists(data, subset, fold, args):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise console.UserError(
+            raise errors.UserError(
                 f"PUBLISHED: cannot read {path}: {error.strerror}; expected the folder ground_truth of "
                 "github.com/imatge-upc/sentiment-2017-imavis"
             ) from error
@@ -164,4 +167,4 @@ def report(data, subset, made, digests):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

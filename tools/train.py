@@ -15,15 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import cards, console, dataset, engine, folds, locks, nets, snapshots, solvers
-from sentiment.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
-from sentiment.console import UserError
-from sentiment.files import default, half_written
-from sentiment.interrupt import Interrupted, postponed
-from sentiment.logs import ignored_layers, stderr_to
-from sentiment.plans import Plan, settings
-from sentiment.progress import Progress, duration, patience
-from sentiment.transfer import take_over
+from sentiment import engine
+from sentiment.cli.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
+from sentiment.data import dataset, folds
+from sentiment.networks import architectures
+from sentiment.networks.transfer import take_over
+from sentiment.sources import cards
+from sentiment.training import snapshots, solvers
+from sentiment.training.plans import Plan, settings
+from sentiment.utils import errors, locks
+from sentiment.utils.caffe_log import ignored_layers, stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import default, half_written
+from sentiment.utils.progress import Progress, duration, patience
+from sentiment.utils.signals import Interrupted, postponed
 
 
 def main(argv=None):
@@ -46,12 +51,12 @@ def main(argv=None):
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *nets.CHOICES)),
+        help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *architectures.CHOICES)),
     )
     option("--keep-diverged", action="store_true", help="train to the end though the loss is no number, as Caffe does")
     args = parser.parse_args(argv)
 
-    nets.check_init(args.arch, args.init)
+    architectures.check_init(args.arch, args.init)
     engine.check_precision(args.gpu)
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
@@ -109,7 +114,9 @@ def train(caffe, plan, snapshot_every, keep_diverged):
             solver.restore(run.state(resumed).name)
             print(f"  goes on from iteration {resumed}")
         elif plan.source.path is not None:
-            taken, new = take_over(solver.net, str(plan.source.path.resolve()), nets.filled_layers(plan.train_val()))
+            taken, new = take_over(
+                solver.net, str(plan.source.path.resolve()), architectures.filled_layers(plan.train_val())
+            )
             print(f"  taken over: {' '.join(taken)}\n  new: {' '.join(new)}")
             if ignored := ignored_layers(run.log, log_start):
                 print(f"  left behind: {' '.join(ignored)}")
@@ -159,4 +166,4 @@ def diverged(plan, solver, loss):
 
 
 if __name__ == "__main__":
-    sys.exit(console.run(main))
+    sys.exit(errors.run(main))

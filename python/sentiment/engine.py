@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment import verbose
-from sentiment.console import UserError, caffe_problem
-from sentiment.files import PROJECT
-from sentiment.progress import patience
+from sentiment.utils import verbose
+from sentiment.utils.errors import UserError, caffe_problem
+from sentiment.utils.files import PROJECT
+from sentiment.utils.progress import patience
 
 NAME = "pixels-to-sentiment"
 

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 import toy
 
-from sentiment import console, folds, nets, paper
+from sentiment import paper
+from sentiment.data import folds
+from sentiment.networks import architectures
+from sentiment.utils import errors
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +22,7 @@ def tool(root):
             spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
             modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(modules[name])
-        return console.run(modules[name].main, [str(argument) for argument in arguments])
+        return errors.run(modules[name].main, [str(argument) for argument in arguments])
 
     return call
 
@@ -29,7 +32,7 @@ def source(tmp_path_factory):
     """Weights of a source model: the CaffeNet template with five classes in ``fc8``."""
     folder = tmp_path_factory.mktemp("source")
     definition = (
-        str(nets.deploy("finetune", toy.DIVISOR))
+        str(architectures.deploy("finetune", toy.DIVISOR))
         .replace("fc8_twitter", "fc8")
         .replace("num_output: 2\n", "num_output: 5\n")
     )

@@ -3,7 +3,7 @@
 import re
 import textwrap
 
-from sentiment.files import PROJECT
+from sentiment.utils.files import PROJECT
 
 _NAMED = ("README.md", "CONTRIBUTING.md", "models/README.md", "splits/README.md")
 _PATHS = sorted([*(PROJECT / name for name in _NAMED), *(PROJECT / "docs").rglob("*.md")])

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import results
+from sentiment.evaluation import results
 
 FOLDS = (1, 2)
 ITERATIONS = 3

@@ -5,7 +5,9 @@ import pytest
 import yaml
 
 import caffe
-from sentiment import drawn, paper, results
+from sentiment import paper
+from sentiment.demo import drawn
+from sentiment.evaluation import results
 
 SMALL = ["--pictures", 64, "--iterations", 2]
 

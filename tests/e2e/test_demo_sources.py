@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import cards, drawn, folds, nets, paper, testing
-from sentiment.stand_ins import STAND_INS
-from sentiment.transfer import last_layer
+from sentiment import paper
+from sentiment.data import folds
+from sentiment.demo import drawn
+from sentiment.demo.stand_ins import STAND_INS
+from sentiment.evaluation import inference
+from sentiment.networks import architectures
+from sentiment.networks.transfer import last_layer
+from sentiment.sources import cards
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def demo(tiny, monkeypatch):
 
 
 def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
-    monkeypatch.setattr("sentiment.stand_ins.ITERATIONS", 1)
+    monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 1)
     assert tool("demo_sources", "--data", demo.data) == 0
     models = demo.data / "models"
     kinds = set()
@@ -35,14 +40,14 @@ def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
         found = cards.resolve(name, own=models)
         assert found.path.parent == models
         assert found.path.name == cards.read(name).file.path.name
-        assert last_layer(found.path) == nets.LastLayer(stand_in.last, len(stand_in.concepts))
+        assert last_layer(found.path) == architectures.LastLayer(stand_in.last, len(stand_in.concepts))
         assert (found.mean.name == "places205CNN_mean.binaryproto") == (name == "places")
-        assert testing.channel_means(found.mean).shape == (3,)
+        assert inference.channel_means(found.mean).shape == (3,)
         file = caffe.proto.caffe_pb2.NetParameter.FromString(found.path.read_bytes())
         blob = (file.layers or file.layer)[0].blobs[0]
         kinds.add((len(file.layers) > 0, blob.HasField("num")))
     assert len(kinds) == 4
-    means = [testing.channel_means(cards.resolve(name, own=models).mean) for name in ("caffenet", "places")]
+    means = [inference.channel_means(cards.resolve(name, own=models).mean) for name in ("caffenet", "places")]
     np.testing.assert_allclose(means[0], paper.IMAGENET_MEANS_BGR, atol=1e-4)
     assert np.abs(means[0] - means[1]).max() > 1
 
@@ -62,7 +67,7 @@ def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
 
 
 def test_one_of_them_brings_what_it_is_made_from(tool, demo, monkeypatch):
-    monkeypatch.setattr("sentiment.stand_ins.ITERATIONS", 1)
+    monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 1)
     assert tool("demo_sources", "--data", demo.data, "--init", "mvso_zh") == 0
     made = {path.stem for path in (demo.data / "models").glob("*.json")}
     assert made == {"caffenet", "deepsentibank", "mvso_zh"}

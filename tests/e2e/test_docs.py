@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 from pages import PAGES, commands
 
-from sentiment import results
-from sentiment.files import PROJECT
+from sentiment.evaluation import results
+from sentiment.utils.files import PROJECT
 
 TARGET = re.compile(r"(?m)^([a-z0-9-]+):(?: |$)")
 

@@ -28,8 +28,11 @@ import toy
 from pages import COMMAND, PAGES, blocks, commands, shown
 
 import caffe
-from sentiment import dataset, nets, paper, stand_ins
-from sentiment.files import PROJECT
+from sentiment import paper
+from sentiment.data import dataset
+from sentiment.demo import stand_ins
+from sentiment.networks import architectures
+from sentiment.utils.files import PROJECT
 
 EXEMPT = {
     "make setup": "downloads 2 GB; CI sets up a bare machine",
@@ -165,7 +168,7 @@ class Sandbox:
             "BATCH": "4",
             "CPUS_PER_RUN": "1",
         }
-        self.run('test "$(python -c "from sentiment import files; print(files.PROJECT)")" = "$PWD"')
+        self.run('test "$(python -c "from sentiment.utils import files; print(files.PROJECT)")" = "$PWD"')
 
     def run(self, line, status=0, says=""):
         """Run one line of a shell."""
@@ -276,7 +279,7 @@ def furnish(folder, source):
     del model.layer[:]
     model.layer.extend(convolutions)
     (folder / "caffenet_conv.caffemodel").write_bytes(model.SerializeToString())
-    definition = str(nets.deploy("squeezenet")).replace("conv10_twitter", "conv10")
+    definition = str(architectures.deploy("squeezenet")).replace("conv10_twitter", "conv10")
     toy.weights(definition, folder / "squeezenet_v1.0.caffemodel")
 
     rng = np.random.default_rng(2)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from caffe import mode
-from sentiment import files, stand_ins
-from sentiment.files import PROJECT
+from sentiment.demo import stand_ins
+from sentiment.utils import files
+from sentiment.utils.files import PROJECT
 
 MAKEFILE = PROJECT / "Makefile"
 
@@ -243,7 +244,7 @@ def test_options_that_mean_nothing_or_contradict_are_refused(tool, capfd, tmp_pa
 
 def test_options_of_published_folds_and_of_shuffled_ones_are_apart(tool, tiny, capfd, monkeypatch):
     mistyped(tool, capfd, "--published", "split_folds", "--data", tiny.data, "--published", tiny.data)
-    monkeypatch.setattr("sentiment.dataset._is_deepsent", lambda subset, pairs: True)
+    monkeypatch.setattr("sentiment.data.dataset._is_deepsent", lambda subset, pairs: True)
     mistyped(tool, capfd, "--seed", "split_folds", "--data", tiny.data, "--seed", 7, "--out", tiny.splits)
 
 
@@ -428,7 +429,9 @@ def test_too_little_memory_is_a_sentence(tool, tiny, capfd, monkeypatch):
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr("sentiment.plans.Plan.train_val", lambda self, error=error: (_ for _ in ()).throw(error))
+            patched.setattr(
+                "sentiment.training.plans.Plan.train_val", lambda self, error=error: (_ for _ in ()).throw(error)
+            )
             sentence = refused(tool, capfd, "train", *tiny.options)
         assert sentence == "there is not enough memory for this; try a smaller BATCH, or --batch-size"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import results
-from sentiment.files import read_json, write_json
+from sentiment.evaluation import results
+from sentiment.utils.files import read_json, write_json
 
 
 @pytest.fixture

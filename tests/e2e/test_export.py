@@ -5,7 +5,8 @@ import pytest
 from test_errors import refused
 
 import caffe
-from sentiment import pictures, testing
+from sentiment.data import images
+from sentiment.evaluation import inference
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="exporting needs onnxruntime, of the optional extra `export`")
 safetensors = pytest.importorskip("safetensors.numpy", reason="exporting needs safetensors, of the extra `export`")
@@ -24,10 +25,10 @@ def test_a_run_and_its_fully_convolutional_net(tool, tiny, capfd, tmp_path):
     about = session.get_modelmeta().custom_metadata_map
     assert about["classes"] == "negative,positive" and "BGR, 0 to 255, minus the means 104.0" in about["input"]
     net = caffe.Net(str(folder / "deploy.prototxt"), str(folder / "snapshot_iter_1.caffemodel"), caffe.TEST)
-    pixels = pictures.read(tiny.data / "images" / "picture 3.jpg")
+    pixels = images.read(tiny.data / "images" / "picture 3.jpg")
     means = np.array([104.00698793, 116.66876762, 122.67891434])
-    [crop] = testing.warp(net, [pixels / np.float32(255)], means, (227, 227))
-    [expected] = testing.probabilities(net, [crop])[:, testing.CENTER]
+    [crop] = inference.warp(net, [pixels / np.float32(255)], means, (227, 227))
+    [expected] = inference.probabilities(net, [crop])[:, inference.CENTER]
     np.testing.assert_allclose(session.run(["prob"], {"data": crop[None]})[0], [expected], atol=1e-6)
     weights = safetensors.load_file(folder / "snapshot_iter_1.safetensors")
     assert set(weights) == {f"{name}.{kind}" for name in net.params for kind in ("weight", "bias")}

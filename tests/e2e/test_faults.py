@@ -20,9 +20,10 @@ from test_resume import experiment
 from test_train import losses, wait_for_iteration
 
 from caffe import cli
-from sentiment import engine, paper, results, testing, trained
-from sentiment.files import half_written, read_json
-from sentiment.progress import Progress
+from sentiment import engine, paper
+from sentiment.evaluation import inference, results, trained
+from sentiment.utils.files import half_written, read_json
+from sentiment.utils.progress import Progress
 
 FULL = "the disk is full: make room, then the same command goes on"
 STEPS = ("train", "evaluate", "extract_features", "analyze_layers", "sentiment_maps", "make_tables")
@@ -230,7 +231,7 @@ def test_an_image_deleted_meanwhile(name, tool, tiny, monkeypatch, capfd):
         path.unlink()
     listed = tiny.list("train" if name == "train" else "test")
     image = tiny.data / "images" / listed.read_text().splitlines()[-1].rsplit(" ", 1)[0]
-    monkeypatch.setattr(testing, "cores", lambda: 1)  # threads read two images ahead each
+    monkeypatch.setattr(inference, "cores", lambda: 1)  # threads read two images ahead each
     with deleted_after(monkeypatch, image, passes=32 if name == "train" else 1):
         sentence = refused(tool, capfd, name, *options)
     assert str(image) in sentence

@@ -17,8 +17,9 @@ from made_up import weights
 from packed import tarred, zipped
 from test_faults import largest_file
 
-from sentiment import archives, dataset, deepsent, download, http_files
-from sentiment.console import UserError
+from sentiment.data import dataset
+from sentiment.sources import archives, deepsent, download, http_files
+from sentiment.utils.errors import UserError
 
 CARD = "title: x\nabout: x\nfile: {}.caffemodel\nmean: [1, 2, 3]\n"
 

@@ -14,7 +14,10 @@ import made_up
 import numpy as np
 import pytest
 
-from sentiment import engine, locks, loss_curves, paper, table_files
+from sentiment import engine, paper
+from sentiment.report import table_files
+from sentiment.training import loss_curves
+from sentiment.utils import locks
 
 LOGS = {"train.log", "test.log", "features.log"}
 GROWING = {"layer_accuracies.json"}  # keeps what was found so far: whole each time, but not the last one's content

@@ -8,7 +8,8 @@ import pytest
 from test_errors import refused
 
 import caffe
-from sentiment import features, paper
+from sentiment import paper
+from sentiment.analysis import features
 
 LAYERS = [layer.replace("fc8", "fc8_twitter") for layer in paper.TABLE3]
 

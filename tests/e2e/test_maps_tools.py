@@ -9,7 +9,10 @@ import pytest
 from test_errors import refused
 
 import caffe
-from sentiment import maps, nets, paper, pictures, results
+from sentiment import paper
+from sentiment.data import images
+from sentiment.evaluation import maps, results
+from sentiment.networks import architectures
 
 MEANS = np.array(paper.IMAGENET_MEANS_BGR)
 
@@ -65,7 +68,7 @@ def test_any_fine_tuned_net_becomes_its_fully_convolutional_one(tool, tiny, capf
 
 def test_a_net_of_any_name_and_size(tool, capfd, tmp_path):
     model = tmp_path / "my.prototxt"
-    model.write_text(str(nets.deploy("squeezenet", 16)))
+    model.write_text(str(architectures.deploy("squeezenet", 16)))
     net = caffe.Net(str(model), caffe.TEST)
     net.params["conv10_twitter"][1].data[...] = 1, 2
     net.save(str(tmp_path / "my.caffemodel"))
@@ -84,7 +87,7 @@ def test_surgery_of_what_is_not_there(tool, tiny, capfd, tmp_path):
     assert "fold1 holds no finished training" in refused(tool, capfd, *surgery(tiny))
     assert "nowhere" in refused(tool, capfd, "net_surgery", "--model", tmp_path / "nowhere.prototxt")
     model = tmp_path / "deploy_conv.prototxt"
-    model.write_text(str(nets.deploy("finetune", 16)))
+    model.write_text(str(architectures.deploy("finetune", 16)))
     assert "another --out" in refused(
         tool, capfd, "net_surgery", "--model", model, "--weights", tiny.source, "--out", tmp_path
     )
@@ -120,8 +123,8 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
         fcn = caffe.Net(str(fold / "deploy_conv.prototxt"), str(fold / "snapshot_iter_2_conv.caffemodel"), caffe.TEST)
         image = tested.data / "images" / entry["image"]
         np.testing.assert_allclose(found, answer(fcn, crop(image, 451)), atol=1e-5)
-        overlay = maps.bordered(maps.overlay(pictures.load(image), found), entry["positive"])
-        np.testing.assert_array_equal(pictures.load(fold / "maps" / f"{entry['image']}.png"), overlay)
+        overlay = maps.bordered(maps.overlay(images.load(image), found), entry["positive"])
+        np.testing.assert_array_equal(images.load(fold / "maps" / f"{entry['image']}.png"), overlay)
     height, width = cv2.imread(str(sheet)).shape[:2]
     assert width > height > 600
 

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from sentiment import cards, results
-from sentiment.console import UserError
+from sentiment.evaluation import results
+from sentiment.sources import cards
+from sentiment.utils.errors import UserError
 
 CARD = "title: CaffeNet\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123]\n"
 

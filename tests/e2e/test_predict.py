@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_errors import refused
 
-from sentiment import pictures, results
+from sentiment.evaluation import results
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def test_it_says_what_evaluate_found_and_draws_the_map_of_sentiment_maps(tool, t
     assert tool("sentiment_maps", "--data", tested.data, "--runs", tested.runs, "--init", tested.source,
                 "--images", rows[0][0], "--out", tmp_path / "results") == 0  # fmt: skip
     np.testing.assert_array_equal(
-        pictures.load(out / f"{rows[0][0]}_map.png"),
-        pictures.load(tested.folder() / "maps" / f"{rows[0][0]}.png"),
+        images.load(out / f"{rows[0][0]}_map.png"),
+        images.load(tested.folder() / "maps" / f"{rows[0][0]}.png"),
     )
 
 

@@ -78,14 +78,14 @@ def test_make_uses_the_python_it_is_given(root, tmp_path):
 
 def test_packages_that_a_python_lacks_are_named_at_once(root):
     blocked = "import sys; sys.modules.update(dict.fromkeys(['tqdm', 'yaml'])); "
-    run = "import runpy; runpy.run_module('sentiment.python_needs', run_name='__main__')"
+    run = "import runpy; runpy.run_module('sentiment.cli.python_needs', run_name='__main__')"
     process = call(sys.executable, "-c", blocked + run, path=[root / "python"])
     assert_said(process, sys.executable, "PyYAML, tqdm", "docs/howto/real-caffe.md")
-    assert call(sys.executable, "-m", "sentiment.python_needs", path=[root / "python"]).returncode == 0
+    assert call(sys.executable, "-m", "sentiment.cli.python_needs", path=[root / "python"]).returncode == 0
 
 
 def test_what_is_no_caffe_is_a_sentence(root, tmp_path):
     (tmp_path / "caffe").mkdir()
     (tmp_path / "caffe" / "__init__.py").write_text("")  # as a package of that name on PyPI
-    process = call(sys.executable, "-m", "sentiment.python_needs", path=[tmp_path, root / "python"])
+    process = call(sys.executable, "-m", "sentiment.cli.python_needs", path=[tmp_path, root / "python"])
     assert_said(process, "gives no Caffe", "CAFFE")

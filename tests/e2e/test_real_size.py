@@ -11,7 +11,9 @@ import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import features, folds, paper
+from sentiment import paper
+from sentiment.analysis import features
+from sentiment.data import folds
 
 GIB = 1 << 30
 SHAPES = {  # num, channels, height, width, as files of 2012 to 2014 have them

@@ -7,7 +7,7 @@ import made_up
 import pytest
 
 from sentiment import paper
-from sentiment.files import write_json
+from sentiment.utils.files import write_json
 
 
 @pytest.fixture(scope="module")

@@ -260,7 +260,7 @@ import os
 import runpy
 import signal
 import sys
-from sentiment.progress import Progress
+from sentiment.utils.progress import Progress
 
 _, tool, name, at, *options = sys.argv
 advance = Progress.advance

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from sentiment import dataset, folds, paper
+from sentiment import paper
+from sentiment.data import dataset, folds
 
 TWINS = {
     "five_agrees": [1, 1, 2, 3, 3],

@@ -8,7 +8,7 @@ import made_up
 import pytest
 
 from sentiment import paper
-from sentiment.files import write_json
+from sentiment.utils.files import write_json
 
 
 def written(folder):

@@ -18,9 +18,12 @@ import pytest
 import torch
 
 import caffe
-from sentiment import engine, nets, paper, results, stand_ins
-from sentiment.files import PROJECT
-from sentiment.progress import Progress
+from sentiment import engine, paper
+from sentiment.demo import stand_ins
+from sentiment.evaluation import results
+from sentiment.networks import architectures
+from sentiment.utils.files import PROJECT
+from sentiment.utils.progress import Progress
 
 
 def losses(folder):
@@ -193,7 +196,7 @@ def test_a_system_that_does_not_tell_its_cores_trains_too(tool, tiny, monkeypatc
     assert tool("train", *tiny.options, "--iterations", 1) == 0
 
 
-@pytest.mark.parametrize("arch", nets.ON_LAST_LAYER)
+@pytest.mark.parametrize("arch", architectures.ON_LAST_LAYER)
 def test_fc9_keeps_the_source_s_last_layer(tool, tiny, arch, capfd):
     assert tool("train", *tiny.options, "--arch", arch, "--base-lr", 0.001, "--iterations", 2) == 0
     out = capfd.readouterr().out

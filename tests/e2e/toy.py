@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 import caffe
-from sentiment import folds, paper
+from sentiment import paper
+from sentiment.data import folds
 
 DIVISOR = 16
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from sentiment import architecture_figures, architectures, plots
+from sentiment.figures import diagrams, plots
+from sentiment.networks import layout
 
 
 def stages(folder):
-    return {stage.name: stage for stage in architectures.read(architectures.PROTOTXT / folder)}
+    return {stage.name: stage for stage in layout.read(layout.PROTOTXT / folder)}
 
 
 def test_stages_have_the_sizes_parameters_and_rates_of_the_definitions():
@@ -27,12 +28,12 @@ def test_only_the_new_layer_of_the_frozen_net_learns():
 
 def words(number):
     """Everything that stands in a figure."""
-    [axes] = architecture_figures.FIGURES[number]().get_axes()
+    [axes] = diagrams.FIGURES[number]().get_axes()
     return [text.get_text() for text in axes.texts]
 
 
 def test_figure_2_has_a_row_of_each_layer():
-    [axes] = architecture_figures.figure2().get_axes()
+    [axes] = diagrams.figure2().get_axes()
     columns = {}
     for text in axes.texts:
         columns.setdefault(round(text.get_position()[1], 3), []).append(text.get_text())
@@ -61,9 +62,9 @@ def test_figure_5_says_what_is_frozen():
     assert found.count("rate ×10") == 3 and found.count("fc9_twitter") == 2
 
 
-@pytest.mark.parametrize("number", architecture_figures.FIGURES)
+@pytest.mark.parametrize("number", diagrams.FIGURES)
 def test_figures_become_pictures_of_which_no_word_leaves_the_page(number):
-    figure = architecture_figures.FIGURES[number]()
+    figure = diagrams.FIGURES[number]()
     assert plots.png(figure).startswith(b"\x89PNG")
     [axes] = figure.get_axes()
     for text in axes.texts:

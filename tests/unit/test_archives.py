@@ -9,9 +9,9 @@ import zipfile
 import pytest
 from packed import tarred, zipped
 
-from sentiment import archives
-from sentiment.archives import Member
-from sentiment.console import UserError
+from sentiment.sources import archives
+from sentiment.sources.archives import Member
+from sentiment.utils.errors import UserError
 
 CONTENT = b"weights" * 1000
 

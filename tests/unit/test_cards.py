@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from made_up import weights
 
-from sentiment import cards, dataset, download, paper
-from sentiment.console import UserError
+from sentiment import paper
+from sentiment.data import dataset
+from sentiment.sources import cards, download
+from sentiment.utils.errors import UserError
 
 CARD = """
 title: Mine

@@ -3,8 +3,9 @@
 import made_up
 import pytest
 
-from sentiment import claims, paper, study
-from sentiment.files import read_json, write_json
+from sentiment import paper
+from sentiment.report import claims, study
+from sentiment.utils.files import read_json, write_json
 
 TITLES = [claim.title for claim in claims.CLAIMS]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import made_up
 import pytest
 
-from sentiment import cluster, loss_curves
-from sentiment.console import UserError
-from sentiment.runs import Run
-from sentiment.task_table import DONE, FAILED, RUNNING, WAITING, TaskTable
+from sentiment.experiments import cluster
+from sentiment.experiments.task_table import DONE, FAILED, RUNNING, WAITING, TaskTable
+from sentiment.training import loss_curves
+from sentiment.training.runs import Run
+from sentiment.utils.errors import UserError
 
 
 def job(tmp_path, *steps):

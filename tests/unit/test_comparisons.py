@@ -3,8 +3,8 @@
 import made_up
 import pytest
 
-from sentiment import comparisons, study
-from sentiment.results import read_predictions, write_predictions
+from sentiment.evaluation.results import read_predictions, write_predictions
+from sentiment.report import comparisons, study
 
 
 def test_mcnemar_is_the_exact_binomial_test():

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from sentiment.console import OneByOne, UserError, run
+from sentiment.utils.errors import OneByOne, UserError, run
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_advice_follows_what_another_error_was_raised_from(number, words, capsys
 
 
 def test_a_full_standard_output_is_a_sentence(tmp_path):
-    program = "import sys; from sentiment import console; sys.exit(console.run(lambda argv: print('table')))"
+    program = "import sys; from sentiment.utils import errors; sys.exit(errors.run(lambda argv: print('table')))"
     with open("/dev/full", "w") as full:
         ended = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 2

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment import dataset, paper
-from sentiment.console import UserError
-from sentiment.folds import list_text
+from sentiment import paper
+from sentiment.data import dataset
+from sentiment.data.folds import list_text
+from sentiment.utils.errors import UserError
 
 
 @pytest.fixture

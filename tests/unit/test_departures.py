@@ -3,7 +3,8 @@
 import made_up
 import pytest
 
-from sentiment import departures, paper
+from sentiment import paper
+from sentiment.report import departures
 
 
 def row(fold=1, trained=None, tested=None, **choices):

@@ -8,10 +8,10 @@ import pytest
 from bad_server import Page, serving
 from packed import tarred, zipped
 
-from sentiment import download, http_files
-from sentiment.console import UserError
-from sentiment.download import Link, Wanted
-from sentiment.files import read_json
+from sentiment.sources import download, http_files
+from sentiment.sources.download import Link, Wanted
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_json
 
 WEIGHTS = bytes(range(256)) * 50
 SHA1 = hashlib.sha1(WEIGHTS).hexdigest()
@@ -186,7 +186,7 @@ def test_a_users_own_file_is_nobody_elses_business(path):
 def test_a_folder_that_cannot_be_written_to_goes_without_a_book(path, monkeypatch):
     put(path)
     (path.parent / "fetched.json").mkdir()  # root may write anywhere, but not a file over a folder
-    monkeypatch.setattr("sentiment.trust.Book._read", lambda self: {})
+    monkeypatch.setattr("sentiment.sources.checksums.Book._read", lambda self: {})
     assert download.obtain(Wanted(path, "net", (Link("x"),))) == path
 
 

@@ -9,8 +9,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from sentiment import drawn, paper
-from sentiment.figures import MOODY
+from sentiment import paper
+from sentiment.demo import drawn
+from sentiment.demo.shapes import MOODY
 
 
 @pytest.fixture(scope="module")

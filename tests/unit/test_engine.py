@@ -7,7 +7,7 @@ import types
 import pytest
 
 from sentiment import engine
-from sentiment.console import UserError
+from sentiment.utils.errors import UserError
 
 
 def git(folder, *words):

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from sentiment import experiments, paper
-from sentiment.experiments import CAFFENET, trainings
+from sentiment import paper
+from sentiment.experiments import paper_parts
+from sentiment.experiments.paper_parts import CAFFENET, trainings
 
 
 def test_the_five_agree_caffenet_is_one_training_for_all_that_need_it():
@@ -14,19 +15,19 @@ def test_the_five_agree_caffenet_is_one_training_for_all_that_need_it():
 
 
 def test_what_needs_more_than_trained_nets_is_in_the_estimate():
-    assert list(experiments.seconds_more(["table2"])) == []
-    table3, figure7 = experiments.seconds_more(["table3", "figure7"])
-    small = sum(experiments.seconds_more(["table3", "figure7"], 8))
+    assert list(paper_parts.seconds_more(["table2"])) == []
+    table3, figure7 = paper_parts.seconds_more(["table3", "figure7"])
+    small = sum(paper_parts.seconds_more(["table3", "figure7"], 8))
     assert table3 > figure7 > 0 and figure7 / 8 + 100 < small < table3
 
 
 def test_the_whole_paper():
-    nets = trainings(experiments.PARTS)
+    nets = trainings(paper_parts.PARTS)
     assert len({replace(net, folds=()) for net in nets}) == len(nets) == 18
     assert sum(len(net.folds) for net in nets) == 17 * 5 + 1
     assert {net.init for net in nets} == set(paper.INITIALISATIONS)
     assert [net for net in nets if net.usual_rate] == [
-        experiments.Training("five_agrees", "fc6-2", "caffenet", (1,), usual_rate=True)
+        paper_parts.Training("five_agrees", "fc6-2", "caffenet", (1,), usual_rate=True)
     ]
 
 

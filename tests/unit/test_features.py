@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import features, nets, paper
-from sentiment.console import UserError
-from sentiment.folds import Fold
+from sentiment import paper
+from sentiment.analysis import features
+from sentiment.data.folds import Fold
+from sentiment.networks import architectures
+from sentiment.utils.errors import UserError
 
 DEPLOY = """
 name: "tiny"
@@ -67,23 +69,23 @@ def classifier_crop(path, mean):
 
 
 def test_layers_are_the_paper_s(tmp_path):
-    layers = features.layers_of(built(tmp_path, nets.deploy("finetune", 16)))
+    layers = features.layers_of(built(tmp_path, architectures.deploy("finetune", 16)))
     assert layers == [layer.replace("fc8", "fc8_twitter") for layer in paper.TABLE3]
 
 
 def test_layers_of_other_nets(tmp_path):
-    layers = features.layers_of(built(tmp_path, nets.deploy("fc6-2", 16)))
+    layers = features.layers_of(built(tmp_path, architectures.deploy("fc6-2", 16)))
     assert layers[:3] == ["fc6_twitter", "pool5", "conv5"]
-    layers = features.layers_of(built(tmp_path, nets.deploy("squeezenet", 8)))
+    layers = features.layers_of(built(tmp_path, architectures.deploy("squeezenet", 8)))
     fires = [f"fire{number}/concat" for number in range(9, 1, -1)]
     expected = ["pool10", "conv10_twitter", fires[0], "pool8", *fires[1:5], "pool4", *fires[5:], "pool1", "conv1"]
     assert layers == expected
-    layers = features.layers_of(built(tmp_path, nets.deploy("finetune", 16)), end="relu4")
+    layers = features.layers_of(built(tmp_path, architectures.deploy("finetune", 16)), end="relu4")
     assert layers == ["conv4", "conv3", "norm2", "pool2", "conv2", "norm1", "pool1", "conv1"]
 
 
 def test_sizes_at_full_width(tmp_path):
-    net = built(tmp_path, nets.deploy("finetune"))
+    net = built(tmp_path, architectures.deploy("finetune"))
     widths = features.widths_of(net, features.layers_of(net))
     assert (widths["conv1"], widths["pool5"], widths["fc6"], widths["fc8_twitter"]) == (290400, 9216, 4096, 2)
     assert features.scratch_bytes(widths, 880) == 880 * 4 * sum(widths.values())

@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment.console import UserError
-from sentiment.files import digests, read_json, read_text, replacing, sha256, write_if_changed, write_json, write_whole
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import (
+    digests,
+    read_json,
+    read_text,
+    replacing,
+    sha256,
+    write_if_changed,
+    write_json,
+    write_whole,
+)
 
 
 def test_written_file_holds_the_content_and_nothing_else_is_left(tmp_path):

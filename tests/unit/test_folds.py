@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment import folds, paper
-from sentiment.console import UserError
+from sentiment import paper
+from sentiment.data import folds
+from sentiment.utils.errors import UserError
 
 labelled = st.integers(5, 60).map(lambda count: [(f"{number}.jpg", number % 2) for number in range(count)])
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sentiment import gallery, plots
+from sentiment.figures import gallery, plots
 
 MAGENTA, BLUE = (255, 0, 255), (0, 0, 255)
 

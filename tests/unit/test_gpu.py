@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import nets
+from sentiment.networks import architectures
 
 pytestmark = pytest.mark.gpu
 
@@ -116,7 +116,7 @@ def test_caffenet_takes_the_steps_of_the_cpu(tmp_path, on_gpu):
     Single numbers of a gradient differ more: rounding decides which of two nearly equal values a pooling passes on.
     """
     listed, mean = pictures(tmp_path), (104.0, 117.0, 123.0)
-    net = nets.train_val("finetune", str(listed), str(listed), "", mean, 4, 4, scratch=True)
+    net = architectures.train_val("finetune", str(listed), str(listed), "", mean, 4, 4, scratch=True)
     (tmp_path / "net.prototxt").write_text(str(net))
     solver = SOLVER.format(folder=tmp_path).replace("base_lr: 0.001", "base_lr: 0.000001")
     (tmp_path / "solver.prototxt").write_text(solver)

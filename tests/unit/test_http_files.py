@@ -5,7 +5,7 @@ import threading
 import pytest
 from bad_server import Page, Server, serving
 
-from sentiment import http_files
+from sentiment.sources import http_files
 
 BODY = bytes(range(256)) * 1000
 

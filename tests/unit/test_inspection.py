@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import cards, inspection, nets, trust
-from sentiment.console import UserError
+from sentiment.networks import architectures, inspection
+from sentiment.sources import cards, checksums
+from sentiment.utils.errors import UserError
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def files(root):
 
 def saved(path, arch, divisor=1, last=None, change=("", "")):
     definition = path.with_suffix(".prototxt")
-    definition.write_text(str(nets.deploy(arch, divisor, last)).replace(*change))
+    definition.write_text(str(architectures.deploy(arch, divisor, last)).replace(*change))
     net = caffe.Net(str(definition), caffe.TEST)
     (net.save_hdf5 if path.suffix == ".h5" else net.save)(str(path))
     return inspection.read(path)
@@ -52,7 +53,7 @@ def test_every_generation(files, name, generation, type_):
 
 def test_which_architectures_start_from_a_source(tmp_path):
     scores = ("fc8_twitter", "fc8"), ("num_output: 2\n", "num_output: 24\n")
-    definition = str(nets.deploy("finetune", 16)).replace(*scores[0]).replace(*scores[1])
+    definition = str(architectures.deploy("finetune", 16)).replace(*scores[0]).replace(*scores[1])
     (tmp_path / "net.prototxt").write_text(definition)
     net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TEST)
     net.save(str(tmp_path / "source.caffemodel"))
@@ -71,9 +72,9 @@ def test_squeezenet(tmp_path):
     assert model.last.classifies
 
 
-@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+@pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
 def test_expected_shapes_are_those_of_the_net(tmp_path, arch):
-    definition = nets.deploy(arch, 16, nets.LastLayer("fc8", 7))
+    definition = architectures.deploy(arch, 16, architectures.LastLayer("fc8", 7))
     path = tmp_path / "net.prototxt"
     path.write_text(str(definition))
     net = caffe.Net(str(path), caffe.TEST)
@@ -90,8 +91,8 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
             f"title: T\nabout: A\nfile: tiny_iter_12.caffemodel\nsha1: {sha1}\nmean: [1, 2, 3]\n"
         )
     shutil.copy(path, tmp_path / "renamed.bin")
-    assert cards.known_as(trust.digests_of(tmp_path / "renamed.bin"), tmp_path) == ["ours"]
-    assert cards.known_as(trust.digests_of(files / "tiny_iter_6.caffemodel"), tmp_path) == []
+    assert cards.known_as(checksums.digests_of(tmp_path / "renamed.bin"), tmp_path) == ["ours"]
+    assert cards.known_as(checksums.digests_of(files / "tiny_iter_6.caffemodel"), tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_caffes_other_files_are_told_apart(files, tmp_path):
     (tmp_path / "half.caffemodel").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="it is cut short; copy or download it again"):
         inspection.read(tmp_path / "half.caffemodel")
-    (tmp_path / "empty.caffemodel").write_bytes(nets.deploy("finetune", 16).SerializeToString())
+    (tmp_path / "empty.caffemodel").write_bytes(architectures.deploy("finetune", 16).SerializeToString())
     with pytest.raises(UserError, match="a net without weights"):
         inspection.read(tmp_path / "empty.caffemodel")
     with pytest.raises(UserError, match="cannot read"):

@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from sentiment import kernel_classifiers
-from sentiment.kernel_classifiers import C_GRID, logistic_path, svm_path
+from sentiment.analysis import kernel_classifiers
+from sentiment.analysis.kernel_classifiers import C_GRID, logistic_path, svm_path
 
 
 def problem(width, scale, overlap, count=60):

@@ -9,11 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
-from sentiment import features, kernel_classifiers, layer_analysis, layer_table, paper, paper_tables, study
-from sentiment.console import UserError
-from sentiment.files import write_json
-from sentiment.folds import Fold
-from sentiment.runs import Run
+from sentiment import paper
+from sentiment.analysis import features, kernel_classifiers, layer_analysis
+from sentiment.data.folds import Fold
+from sentiment.report import layer_table, paper_tables, study
+from sentiment.training.runs import Run
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import write_json
 
 GRID = [0.03125, 1.0, 32.0]
 PLAIN = {"svm": SVC(kernel="linear"), "softmax": LogisticRegression(solver="liblinear", tol=1e-9)}

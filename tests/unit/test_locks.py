@@ -8,17 +8,17 @@ import sys
 
 import pytest
 
-from sentiment import locks
-from sentiment.console import UserError
+from sentiment.utils import locks
+from sentiment.utils.errors import UserError
 
 HOLDS = """
-import sys; from sentiment import locks
+import sys; from sentiment.utils import locks
 with locks.held(sys.argv[1], "training"):
     print("held", flush=True)
     {}
 """
 COUNTS = """
-import sys; from pathlib import Path; from sentiment import locks
+import sys; from pathlib import Path; from sentiment.utils import locks
 for _ in range(30):
     with locks.held(sys.argv[1], "counting"):
         total = Path(sys.argv[1]) / "total"

@@ -4,8 +4,10 @@ import made_up
 import numpy as np
 import pytest
 
-from sentiment import console, loss_curves, loss_figure, plots
-from sentiment.loss_curves import GUESSING, Curve
+from sentiment.figures import loss_figure, plots
+from sentiment.training import loss_curves
+from sentiment.training.loss_curves import GUESSING, Curve
+from sentiment.utils import errors
 
 
 def curve(losses):
@@ -49,9 +51,9 @@ def test_outputs_of_the_test_net_are_read_with_their_iteration(tmp_path):
 @pytest.mark.parametrize("text", ["", "nothing of a training\n"])
 def test_what_is_no_training_log_is_refused(tmp_path, text):
     (tmp_path / "a.log").write_text(text)
-    with pytest.raises(console.UserError, match="no training loss"):
+    with pytest.raises(errors.UserError, match="no training loss"):
         loss_curves.read(tmp_path / "a.log")
-    with pytest.raises(console.UserError, match="cannot read"):
+    with pytest.raises(errors.UserError, match="cannot read"):
         loss_curves.read(tmp_path / "b.log")
 
 

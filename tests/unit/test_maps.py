@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import maps, pictures
+from sentiment.data import images as pictures
+from sentiment.evaluation import maps
 
 NET = """
 name: "places"

@@ -8,16 +8,17 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import nets, paper
-from sentiment.console import UserError
+from sentiment import paper
+from sentiment.networks import architectures
+from sentiment.utils.errors import UserError
 
 MEANS = (104.0, 117.0, 123.0)
-SOURCES = nets.LastLayer("fc8", 1000)
+SOURCES = architectures.LastLayer("fc8", 1000)
 
 
 def train_val(arch, **options):
     """A training definition over lists that need not exist."""
-    return nets.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **{"last": SOURCES, **options})
+    return architectures.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **{"last": SOURCES, **options})
 
 
 def structure(net):
@@ -49,7 +50,7 @@ def read(path):
     return text_format.Parse(path.read_text(), caffe_pb2.NetParameter())
 
 
-@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+@pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
 def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
     import importlib.util
 
@@ -58,32 +59,32 @@ def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
     spec.loader.exec_module(tool)
     assert tool.main(["--arch", arch, "--out", str(tmp_path)]) == 0
     for name in ("train_val.prototxt", "deploy.prototxt"):
-        folder = nets.folder_name(arch)
+        folder = architectures.folder_name(arch)
         assert (tmp_path / folder / name).read_text() == (root / "prototxt" / folder / name).read_text()
 
 
 @pytest.mark.parametrize(("arch", "reference"), [("squeezenet", "squeezenet"), ("fc6-2", "caffenet_conv-fc6-2")])
 def test_nets_are_those_bvlc_caffe_trained(shared, arch, reference):
     folder = shared / "data" / "reference" / reference / "fold1"
-    assert structure(nets.deploy(arch)) == structure(read(folder / "deploy.prototxt"))
+    assert structure(architectures.deploy(arch)) == structure(read(folder / "deploy.prototxt"))
     assert structure(train_val(arch)) == structure(read(folder / "train_val.prototxt"))
 
 
-@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+@pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
 def test_only_the_new_layer_is_filled_and_learns_ten_times_as_fast(arch):
     net = train_val(arch)
     new = paper.NEW_LAYERS[arch]
-    assert nets.filled_layers(net) == {new}
+    assert architectures.filled_layers(net) == {new}
     learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
     assert learning.pop(new) == [(10, 1), (20, 0)]
     assert learning
     assert set(map(tuple, learning.values())) == {((0, 1), (0, 0)) if arch == "fc9-frozen" else ((1, 1), (2, 0))}
 
 
-@pytest.mark.parametrize("arch", nets.ON_LAST_LAYER)
-@pytest.mark.parametrize("last", [nets.LastLayer("fc8-t", 2089), nets.LastLayer("class8_zh", 243)])
+@pytest.mark.parametrize("arch", architectures.ON_LAST_LAYER)
+@pytest.mark.parametrize("last", [architectures.LastLayer("fc8-t", 2089), architectures.LastLayer("class8_zh", 243)])
 def test_fc9_stands_on_the_source_s_own_last_layer_with_nothing_between(arch, last):
-    for net in train_val(arch, last=last), nets.deploy(arch, last=last):
+    for net in train_val(arch, last=last), architectures.deploy(arch, last=last):
         drop7, kept, new, *_ = net.layer[[layer.name for layer in net.layer].index("drop7") :]
         assert (kept.name, kept.inner_product_param.num_output) == (last.name, last.outputs)
         assert (list(kept.bottom), list(new.bottom)) == (list(drop7.top), [last.name])
@@ -95,11 +96,11 @@ def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
         train_val("fc9", scratch=True)
     for name in ("fc7", "fc9_twitter"):
         with pytest.raises(UserError, match=f"the source's last layer is {name}"):
-            train_val("fc9", last=nets.LastLayer(name, 4096))
+            train_val("fc9", last=architectures.LastLayer(name, 4096))
 
 
 def test_what_the_paper_leaves_open_can_be_chosen():
-    chosen = nets.Choices(
+    chosen = architectures.Choices(
         random_crops=False, mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10,
         fc9_kept_lr_mult=3, fc9_relu=True, fc9_dropout=True,
     )  # fmt: skip
@@ -113,21 +114,21 @@ def test_what_the_paper_leaves_open_can_be_chosen():
     assert learning.pop("fc9_twitter") == [(10, 1), (10, 1)]
     assert learning.pop("fc8") == [(3, 1), (3, 1)]
     assert set(map(tuple, learning.values())) == {((1, 1), (1, 1))}
-    assert [layer.type for layer in nets.deploy("fc9", last=SOURCES, choices=chosen).layer][-5:] == [
+    assert [layer.type for layer in architectures.deploy("fc9", last=SOURCES, choices=chosen).layer][-5:] == [
         "InnerProduct", "ReLU", "Dropout", "InnerProduct", "Softmax",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arch", set(nets.ARCHITECTURES) - set(nets.ON_LAST_LAYER))
+@pytest.mark.parametrize("arch", set(architectures.ARCHITECTURES) - set(architectures.ON_LAST_LAYER))
 def test_from_scratch_every_layer_with_weights_is_filled(arch):
     net = train_val(arch, scratch=True)
-    assert nets.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
+    assert architectures.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
 
 
 def test_filled_layers_knows_every_kind_of_filler():
     text = """layer { name: "a" type: "PReLU" prelu_param { filler { type: "constant" } } }
               layer { name: "b" type: "Convolution" convolution_param { bias_filler { type: "constant" } } }"""
-    assert nets.filled_layers(text_format.Parse(text, caffe_pb2.NetParameter())) == {"a"}
+    assert architectures.filled_layers(text_format.Parse(text, caffe_pb2.NetParameter())) == {"a"}
 
 
 def build(net, folder):
@@ -138,15 +139,15 @@ def build(net, folder):
 
 def test_parameters_that_the_ablations_drop():
     """Table 4: more than 16 and 54 million fewer."""
-    whole = nets.parameters("finetune")
+    whole = architectures.parameters("finetune")
     assert whole == 56_876_418
-    assert whole - nets.parameters("fc7-2") == 16_781_312
-    assert whole - nets.parameters("fc6-2") == 54_523_904
-    assert nets.parameters("fc9", last=SOURCES) == whole - 2 * 4097 + 1000 * 4097 + 2 * 1001
+    assert whole - architectures.parameters("fc7-2") == 16_781_312
+    assert whole - architectures.parameters("fc6-2") == 54_523_904
+    assert architectures.parameters("fc9", last=SOURCES) == whole - 2 * 4097 + 1000 * 4097 + 2 * 1001
 
 
 def test_shapes_of_the_template(tmp_path):
-    net = build(nets.deploy("finetune", divisor=8), tmp_path)
+    net = build(architectures.deploy("finetune", divisor=8), tmp_path)
     shapes = {name: blob.data.shape for name, blob in net.blobs.items()}
     assert shapes["data"] == (10, 3, 227, 227)
     assert shapes["pool1"] == (10, 12, 27, 27)
@@ -167,11 +168,11 @@ def test_data_layers_read_the_fold_in_both_phases():
         assert (reader.new_height, reader.new_width, transform.crop_size) == (256, 256, 227)
         assert (reader.shuffle, transform.mirror) == (learns, learns)
         assert tuple(transform.mean_value) == MEANS
-    with_file = nets.train_val("finetune", "a", "b", "images/", "mean.binaryproto", 1, 1)
+    with_file = architectures.train_val("finetune", "a", "b", "images/", "mean.binaryproto", 1, 1)
     assert with_file.layer[0].transform_param.mean_file == "mean.binaryproto"
     assert not with_file.layer[0].transform_param.mean_value
 
 
 def test_deploy_says_nothing_about_learning():
-    for arch in nets.ARCHITECTURES:
-        assert not re.search("filler|lr_mult|loss", str(nets.deploy(arch, last=SOURCES)))
+    for arch in architectures.ARCHITECTURES:
+        assert not re.search("filler|lr_mult|loss", str(architectures.deploy(arch, last=SOURCES)))

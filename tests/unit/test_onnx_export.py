@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 import caffe
-from sentiment import nets, onnx_export, surgery
-from sentiment.console import UserError
+from sentiment.networks import architectures, onnx_export, surgery
+from sentiment.utils.errors import UserError
 
 pytest.importorskip("onnx", reason="exporting needs onnx, of the optional extra `export`")
 pytest.importorskip("onnxruntime", reason="exporting needs onnxruntime, of the optional extra `export`")
@@ -44,7 +44,7 @@ def exported(net):
 
 @pytest.mark.parametrize("arch", ["finetune", "fc6-2", "squeezenet"])
 def test_the_papers_nets(tmp_path, arch):
-    model = exported(filled(nets.deploy(arch, 16), tmp_path))
+    model = exported(filled(architectures.deploy(arch, 16), tmp_path))
     [data], [prob] = model.graph.input, model.graph.output
     assert (data.name, prob.name) == ("data", "prob")
     dims = [dim.dim_param or dim.dim_value for dim in data.type.tensor_type.shape.dim]
@@ -52,7 +52,7 @@ def test_the_papers_nets(tmp_path, arch):
 
 
 def test_the_fully_convolutional_net(tmp_path):
-    conversion = surgery.convert(nets.deploy("finetune", 16))
+    conversion = surgery.convert(architectures.deploy("finetune", 16))
     model = exported(filled(conversion.net, tmp_path))
     assert [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim][1:] == [2, 8, 8]
 
@@ -138,7 +138,7 @@ def test_what_has_no_counterpart_is_named(tmp_path, kind, parameters, reason):
 
 
 def test_another_answer_is_noticed(tmp_path):
-    net = filled(nets.deploy("fc6-2", 16), tmp_path)
+    net = filled(architectures.deploy("fc6-2", 16), tmp_path)
     model, tensors = onnx_export.export(net, "net.prototxt")
     net.params["conv3"][0].data[0] *= 1.01
     with pytest.raises(UserError, match="conv3"):

@@ -5,8 +5,11 @@ from dataclasses import replace
 import made_up
 import pytest
 
-from sentiment import catalogue, console, paper, paper_tables, results, study
-from sentiment.tables import NOTHING
+from sentiment import paper
+from sentiment.evaluation import results
+from sentiment.report import catalogue, paper_tables, study
+from sentiment.report.tables import NOTHING
+from sentiment.utils import errors
 
 ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
 FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, ACCURACIES, strict=True)]
@@ -279,12 +282,12 @@ def test_drawn_pictures_are_set_beside_the_paper_s_numbers_but_not_measured_by_t
 def test_the_same_fold_and_seed_twice_is_refused(tmp_path):
     made_up.run(tmp_path / "one", 1)
     made_up.run(tmp_path / "two", 1)
-    with pytest.raises(console.UserError, match="same net, fold and seed"):
+    with pytest.raises(errors.UserError, match="same net, fold and seed"):
         study.read(tmp_path)
 
 
 def test_no_result_is_an_error_that_says_what_to_run(tmp_path):
-    with pytest.raises(console.UserError, match=r"no result\.json under .*run tools/train"):
+    with pytest.raises(errors.UserError, match=r"no result\.json under .*run tools/train"):
         study.read(tmp_path)
 
 

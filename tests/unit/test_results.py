@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentiment import results
-from sentiment.console import UserError
+from sentiment.evaluation import results
+from sentiment.utils.errors import UserError
 
 
 def result(**changes):

@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from sentiment import logs, progress, verbose
-from sentiment.console import UserError
-from sentiment.interrupt import postponed
+from sentiment.utils import caffe_log, progress, verbose
+from sentiment.utils.errors import UserError
+from sentiment.utils.signals import postponed
 
 
 def test_the_log_gets_what_any_code_writes_to_stderr(tmp_path, capfd):
     log = tmp_path / "train.log"
     log.write_text("before\n")
-    with logs.stderr_to(log) as terminal:
+    with caffe_log.stderr_to(log) as terminal:
         os.write(2, b"from C++\n")
         print("from Python", file=sys.stderr)
         print("for the user", file=terminal)
@@ -31,14 +31,14 @@ def test_the_log_gets_what_any_code_writes_to_stderr(tmp_path, capfd):
 
 
 def test_stderr_comes_back_after_an_error(tmp_path, capfd):
-    with pytest.raises(KeyError), logs.stderr_to(tmp_path / "log"):
+    with pytest.raises(KeyError), caffe_log.stderr_to(tmp_path / "log"):
         raise KeyError
     os.write(2, b"here\n")
     assert capfd.readouterr().err == "here\n"
 
 
 def test_a_log_that_cannot_be_written(tmp_path):
-    with pytest.raises(UserError, match="nowhere"), logs.stderr_to(tmp_path / "nowhere" / "log"):
+    with pytest.raises(UserError, match="nowhere"), caffe_log.stderr_to(tmp_path / "nowhere" / "log"):
         pass
 
 
@@ -50,7 +50,7 @@ def test_ignored_layers_of_this_start(tmp_path):
         log.read_text()
         + "I1 net.cpp:1] Ignoring source layer fc8\nIteration 0\nI1 net.cpp:1] Ignoring source layer prob\n"
     )
-    assert logs.ignored_layers(log, start) == ["fc8", "prob"]
+    assert caffe_log.ignored_layers(log, start) == ["fc8", "prob"]
 
 
 def test_lines_where_there_is_no_terminal(monkeypatch):
@@ -126,6 +126,6 @@ def test_a_line_that_was_cut_off_is_ended_before_more_is_logged(tmp_path):
     log = tmp_path / "log"
     log.write_text("whole\nIteration 3, loss = 0.9")
     for _ in range(2):
-        with logs.stderr_to(log):
+        with caffe_log.stderr_to(log):
             os.write(2, b"more\n")
     assert log.read_text().splitlines() == ["whole", "Iteration 3, loss = 0.9", "more", "more"]

@@ -4,10 +4,10 @@ import shlex
 
 import pytest
 
-from sentiment import runs
-from sentiment.console import UserError
-from sentiment.files import read_json
-from sentiment.runs import Run
+from sentiment.training import runs
+from sentiment.training.runs import Run
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_json
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import snapshots
-from sentiment.runs import Run
+from sentiment.training import snapshots
+from sentiment.training.runs import Run
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import pytest
 from google.protobuf import text_format
 
 from caffe.proto import caffe_pb2
-from sentiment import nets, paper, solvers
-from sentiment.console import UserError
+from sentiment import paper
+from sentiment.networks import architectures
+from sentiment.training import solvers
+from sentiment.utils.errors import UserError
 
 TRAIN_IMAGES = {"five_agrees": 704, "four_agrees": 892, "three_agrees": 1012}
 
@@ -78,8 +80,8 @@ def test_the_definition_says_what_the_schedule_says():
 
 
 def test_committed_solvers(root):
-    for arch in nets.ARCHITECTURES:
-        name = nets.folder_name(arch)
+    for arch in architectures.ARCHITECTURES:
+        name = architectures.folder_name(arch)
         net = text_format.Parse((root / "prototxt" / name / "train_val.prototxt").read_text(), caffe_pb2.NetParameter())
         test_batch = net.layer[1].image_data_param.batch_size
         for subset in paper.SUBSETS:

@@ -5,9 +5,12 @@ import pytest
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import nets, paper, stand_ins, testing
-from sentiment.stand_ins import STAND_INS
-from sentiment.transfer import last_layer
+from sentiment import paper
+from sentiment.demo import stand_ins
+from sentiment.demo.stand_ins import STAND_INS
+from sentiment.evaluation import inference
+from sentiment.networks import architectures
+from sentiment.networks.transfer import last_layer
 
 
 def test_there_is_one_for_each_initialisation_after_its_parent():
@@ -38,7 +41,7 @@ def test_pictures_are_those_of_its_concepts_labelled_among_them():
 @pytest.mark.parametrize("name", STAND_INS)
 def test_every_form_loads_to_the_same_weights(tmp_path, name):
     stand_in = STAND_INS[name]
-    definition = str(nets.deploy("finetune", 16))
+    definition = str(architectures.deploy("finetune", 16))
     (tmp_path / "deploy.prototxt").write_text(definition)
     net = caffe.Net(str(tmp_path / "deploy.prototxt"), caffe.TEST)
     rng = np.random.default_rng(0)
@@ -49,7 +52,7 @@ def test_every_form_loads_to_the_same_weights(tmp_path, name):
     today = caffe_pb2.NetParameter.FromString((tmp_path / "today.caffemodel").read_bytes())
     written = tmp_path / "stand_in"
     written.write_bytes(stand_ins.in_form(today, stand_in).SerializeToString())
-    assert last_layer(written) == nets.LastLayer(stand_in.last, 2)
+    assert last_layer(written) == architectures.LastLayer(stand_in.last, 2)
     (tmp_path / "renamed.prototxt").write_text(definition.replace("fc8_twitter", stand_in.last))
     again = caffe.Net(str(tmp_path / "renamed.prototxt"), str(written), caffe.TEST)
     for (_, ours), (_, theirs) in zip(net.params.items(), again.params.items(), strict=True):
@@ -60,4 +63,4 @@ def test_every_form_loads_to_the_same_weights(tmp_path, name):
 def test_a_mean_image_is_read_as_any(tmp_path):
     path = tmp_path / "mean.binaryproto"
     path.write_bytes(stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
-    np.testing.assert_allclose(testing.channel_means(path), paper.IMAGENET_MEANS_BGR, atol=1e-5)
+    np.testing.assert_allclose(inference.channel_means(path), paper.IMAGENET_MEANS_BGR, atol=1e-5)

@@ -7,8 +7,10 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import maps, nets, paper, receptive, surgery
-from sentiment.console import UserError
+from sentiment import paper
+from sentiment.evaluation import maps
+from sentiment.networks import architectures, receptive_field, surgery
+from sentiment.utils.errors import UserError
 
 DIVISOR = 16
 CROP = paper.CROP
@@ -33,7 +35,7 @@ def definition(arch, divisor=DIVISOR, pads=True):
     """A deploy net; ``stacked`` has two fully connected layers with nothing between them, as fc9 does."""
     if arch == "pooled":
         return text_format.Parse(POOLED, caffe_pb2.NetParameter())
-    net = nets.deploy("finetune" if arch == "stacked" else arch, divisor)
+    net = architectures.deploy("finetune" if arch == "stacked" else arch, divisor)
     if arch == "stacked":
         kept, prob = net.layer[-2:]
         kept.name = kept.top[0] = "fc8-t"
@@ -85,7 +87,7 @@ def pictures(count, height, width=None, seed=1):
 
 
 def test_table_1_is_the_paper_s():
-    conversion = surgery.convert(nets.deploy("finetune"))
+    conversion = surgery.convert(architectures.deploy("finetune"))
     rows = {kernel.layer: (kernel.number, (kernel.width, kernel.height, kernel.depth)) for kernel in conversion.kernels}
     assert rows == paper.TABLE1
     assert {kernel.stride for kernel in conversion.kernels} == {1}
@@ -101,7 +103,7 @@ def test_table_1_is_the_paper_s():
 
 def test_the_committed_definition_is_the_one_made(root):
     committed = text_format.Parse((root / "prototxt" / "fcn" / "deploy.prototxt").read_text(), caffe_pb2.NetParameter())
-    assert committed == surgery.convert(nets.deploy("finetune")).net
+    assert committed == surgery.convert(architectures.deploy("finetune")).net
 
 
 def test_layers_and_blobs_have_the_paper_s_names(tmp_path):
@@ -160,9 +162,9 @@ def reversed_pair(folder):
 @pytest.mark.parametrize("size", [(227, 227), (300, 451), (333, 260)])
 def test_sizes_are_those_the_engine_finds(tmp_path, arch, size):
     conversion, fcn, _ = pair(tmp_path, definition(arch), size)
-    blobs = {"data": receptive.Field(3, size)}
+    blobs = {"data": receptive_field.Field(3, size)}
     for layer in conversion.net.layer[1:]:
-        field = receptive.above(layer, [blobs[bottom] for bottom in layer.bottom])
+        field = receptive_field.above(layer, [blobs[bottom] for bottom in layer.bottom])
         blobs.update(dict.fromkeys(layer.top, field))
     for name, field in blobs.items():
         assert fcn.blobs[name].data.shape[1:] == (field.channels, *field.size), name
@@ -222,7 +224,7 @@ def test_any_way_to_write_the_input():
 
 def test_arithmetic_of_a_map(tmp_path):
     """Of the published net at full size: 8.7 times one prediction."""
-    net = nets.deploy("finetune")
+    net = architectures.deploy("finetune")
     net.layer[0].input_param.shape[0].dim[0] = 1
     sums = []
     for definition in net, surgery.convert(net).net:

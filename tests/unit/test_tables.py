@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from sentiment import tables
-from sentiment.tables import NOTHING, Difference, Number, Score, Table, difference, published
+from sentiment.report import tables
+from sentiment.report.tables import NOTHING, Difference, Number, Score, Table, difference, published
 
 
 def table(demo=False, **changed):

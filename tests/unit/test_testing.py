@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment import testing
-from sentiment.console import UserError
+from sentiment.evaluation import inference
+from sentiment.utils.errors import UserError
 
 DEPLOY = """
 name: "tiny"
@@ -50,20 +50,20 @@ def test_numbers_of_the_classifier(images, net_files):
     loaded = [caffe.io.load_image(str(path)) for path in images]
     net = caffe.Net(*net_files, caffe.TEST)
     told = []
-    found = testing.probabilities(net, testing.warped(net, images, MEANS), batch=25, done=told.append)
+    found = inference.probabilities(net, inference.warped(net, images, MEANS), batch=25, done=told.append)
     assert found.shape == (5, 10, 2)
     assert told == [2, 2, 1]
     center = np.concatenate([classifier.predict([image], oversample=False) for image in loaded])
     ten = np.concatenate([classifier.predict([image]) for image in loaded])
     assert np.ptp(center[:, 0]) > 0.01
-    np.testing.assert_allclose(found[:, testing.CENTER], center, atol=1e-6)
+    np.testing.assert_allclose(found[:, inference.CENTER], center, atol=1e-6)
     np.testing.assert_allclose(found.mean(1), ten, atol=1e-6)
 
 
 def test_crops_are_those_of_oversample():
     image = np.random.default_rng(0).random((3, 20, 24), np.float32)
     out = np.empty((10, 3, 15, 15), np.float32)
-    testing.ten_crops(image, out)
+    inference.ten_crops(image, out)
     expected = caffe.io.oversample([image.transpose(1, 2, 0)], (15, 15)).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(out, expected)
 
@@ -74,33 +74,33 @@ def test_what_is_no_image_is_named_with_its_line(net_files, tmp_path):
     broken.write_bytes(b"no image")
     for path in broken, tmp_path / "missing.jpg":
         with pytest.raises(UserError, match=rf"test\.txt, line 3: .*{re.escape(path.name)}"):
-            list(testing.warped(net, [path], MEANS, where=lambda path: "test.txt, line 3"))
+            list(inference.warped(net, [path], MEANS, where=lambda path: "test.txt, line 3"))
 
 
 def test_means_of_channels(tmp_path):
-    assert testing.channel_means((1, 2, 3)).tolist() == [1, 2, 3]
+    assert inference.channel_means((1, 2, 3)).tolist() == [1, 2, 3]
     image = np.random.default_rng(0).random((3, 8, 8)) * 255
     for shape in (3, 8, 8), (1, 3, 8, 8):
         path = tmp_path / "mean.binaryproto"
         path.write_bytes(caffe.io.array_to_blobproto(image.reshape(shape)).SerializeToString())
-        np.testing.assert_allclose(testing.channel_means(path), image.mean((1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(inference.channel_means(path), image.mean((1, 2)), rtol=1e-6)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="mean"):
-        testing.channel_means(path)
+        inference.channel_means(path)
     with pytest.raises(UserError, match="nowhere"):
-        testing.channel_means(tmp_path / "nowhere")
+        inference.channel_means(tmp_path / "nowhere")
 
 
 def test_a_mean_of_numpy_is_told_as_numbers(tmp_path):
     path = tmp_path / "mean.npy"
     np.save(path, np.ones((3, 4, 4)) * [[[1.5]], [[2]], [[250.25]]])
     with pytest.raises(UserError, match=r"mean.npy is numpy's; .* here 1\.5,2,250\.25"):
-        testing.channel_means(path)
+        inference.channel_means(path)
     np.save(path, np.ones(4))
     with pytest.raises(UserError, match="no image of three channels"):
-        testing.channel_means(path)
+        inference.channel_means(path)
 
 
 def test_published_imagenet_means(shared):
-    means = testing.channel_means(shared / "data" / "weights" / "ilsvrc_2012_mean.binaryproto")
+    means = inference.channel_means(shared / "data" / "weights" / "ilsvrc_2012_mean.binaryproto")
     np.testing.assert_allclose(means, MEANS, atol=1e-5)

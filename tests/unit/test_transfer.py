@@ -3,9 +3,9 @@
 import pytest
 
 from caffe.proto import caffe_pb2
-from sentiment.console import UserError
-from sentiment.nets import LastLayer
-from sentiment.transfer import last_layer
+from sentiment.networks.architectures import LastLayer
+from sentiment.networks.transfer import last_layer
+from sentiment.utils.errors import UserError
 
 
 def blobs(layer, outputs, inputs, legacy):

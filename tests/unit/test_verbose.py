@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from sentiment import arguments, console, files, logs, verbose
-from sentiment.console import UserError
+from sentiment.cli import arguments
+from sentiment.utils import caffe_log, errors, files, verbose
+from sentiment.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -31,18 +32,18 @@ def command(*act):
 def test_files_versions_and_arguments_are_said_with_v_only(tmp_path, capsys):
     path = tmp_path / "it.txt"
     main = command(lambda: files.write_whole(path, "what"))
-    assert console.run(main, ["-v"]) == 0
+    assert errors.run(main, ["-v"]) == 0
     said = capsys.readouterr()
     assert said.out == ""
     assert f"wrote {path} (4 bytes)" in said.err
     assert "torch " in said.err
-    assert console.run(main, []) == 0
+    assert errors.run(main, []) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_v_leaves_nothing_among_the_arguments():
     main = command()
-    console.run(main, ["--verbose"])
+    errors.run(main, ["--verbose"])
     assert vars(main.seen[0]) == {}
 
 
@@ -50,11 +51,11 @@ def test_an_error_keeps_its_sentence_last_and_gets_its_traceback(capsys):
     def fail():
         raise UserError("no such fold")
 
-    assert console.run(command(fail), ["-v"]) == 2
+    assert errors.run(command(fail), ["-v"]) == 2
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert said.endswith(": error: no such fold\n")
-    assert console.run(command(fail), []) == 2
+    assert errors.run(command(fail), []) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -63,13 +64,13 @@ def test_a_log_is_shown_as_it_grows_and_is_the_same_as_without(tmp_path, capfd):
     log.write_text("of an earlier start\n")
 
     def train():
-        with logs.stderr_to(log) as terminal:
+        with caffe_log.stderr_to(log) as terminal:
             os.write(2, b"from C++\n")
             print("from Python", file=sys.stderr)
             verbose.log.info("from a tool")
             print("progress", file=terminal)
 
-    console.run(command(train), ["-v"])
+    errors.run(command(train), ["-v"])
     said = capfd.readouterr().err
     for words in ("from C++\n", "from Python\n", "from a tool\n", "progress\n"):
         assert words in said
@@ -79,18 +80,18 @@ def test_a_log_is_shown_as_it_grows_and_is_the_same_as_without(tmp_path, capfd):
 
 def test_what_goes_to_no_file_is_shown_too(capfd):
     def load():
-        with logs.stderr_to(os.devnull):
+        with caffe_log.stderr_to(os.devnull):
             os.write(2, b"from C++\n")
 
-    console.run(command(load), [])
+    errors.run(command(load), [])
     assert "C++" not in capfd.readouterr().err
-    console.run(command(load), ["-v"])
+    errors.run(command(load), ["-v"])
     assert "from C++\n" in capfd.readouterr().err
 
 
 def test_help_tells_the_statuses(capsys):
     with pytest.raises(SystemExit) as stop:
-        console.run(command(), ["--help"])
+        errors.run(command(), ["--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     for word in ("Does it.", "--verbose", "0 done", "2 something", "130", "troubleshooting.md"):

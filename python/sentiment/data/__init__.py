@@ -1,0 +1,1 @@
+"""Labelled images, their five folds, and reading an image file."""

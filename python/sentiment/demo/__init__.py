@@ -1,0 +1,1 @@
+"""Drawn images and small source networks, so that everything runs without a download."""

@@ -1,0 +1,129 @@
+"""The demo's stand-ins for the paper's nine initialisations: small, trained on drawn concepts, shaped as the real ones.
+
+The real files differ in more than their weights, and what reads them must not care: in the name and width of the last
+layer, in the format's generation (`layers` or `layer`), in how a blob says its shape (four legacy numbers or a list),
+in whether they bring a mean of their own. The stand-ins differ in all of it. What they were trained on follows the real
+ones' kinship: objects alone, sentiment concepts, and for each of six languages its own choice of those, the more the
+larger the language's ontology.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sentiment import paper
+from sentiment.demo import drawn
+
+SENTIMENT = tuple(name for name, (_, mood) in drawn.CONCEPTS.items() if mood)
+OTHER = tuple(name for name, (_, mood) in drawn.CONCEPTS.items() if not mood)
+ITERATIONS = 30
+BASE_LR = 0.0003
+
+_V1_TYPES = {"Convolution": "CONVOLUTION", "InnerProduct": "INNER_PRODUCT"}
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What one stand-in is.
+
+    Attributes
+    ----------
+    concepts : tuple of str
+        What it tells apart, names in ``drawn.CONCEPTS``.
+    last : str
+        Its last layer's name.
+    parent : str or None
+        The stand-in it is trained on from; None: the demo's source model.
+    v1 : bool
+        The format of 2014.
+    legacy : bool
+        Blobs say num, channels, height and width.
+    own_mean : bool
+        The mean image of its own pictures, not `caffenet`'s.
+    """
+
+    concepts: tuple
+    last: str
+    parent: str | None = None
+    v1: bool = False
+    legacy: bool = False
+    own_mean: bool = False
+
+
+STAND_INS = {
+    "caffenet": StandIn(tuple(drawn.CONCEPTS), "fc8", v1=True, legacy=True),
+    "places": StandIn(OTHER, "fc8", v1=True, legacy=True, own_mean=True),
+    "deepsentibank": StandIn(SENTIMENT, "fc8-t", v1=True, legacy=True),
+    "mvso_en": StandIn(SENTIMENT + OTHER, "fc8_mvso_en", "deepsentibank"),
+    "mvso_es": StandIn(SENTIMENT + OTHER[::2], "fc8-es", "deepsentibank", legacy=True),
+    "mvso_fr": StandIn(SENTIMENT[:8], "fc8_twitter_fr", "deepsentibank"),
+    "mvso_it": StandIn(SENTIMENT, "fc8-mvso-it", "deepsentibank", v1=True),
+    "mvso_de": StandIn(SENTIMENT[:6], "fc8_de", "deepsentibank"),
+    "mvso_zh": StandIn(SENTIMENT[:4], "class_zh", "deepsentibank"),
+}
+"""By the name of the card they stand in for, each after its parent."""
+
+
+def pictures(stand_in, pairs):
+    """Those of the source task's (image, label) pairs that show its concepts, labelled by their place among them.
+
+    Returns
+    -------
+    list of (str, int)
+    """
+    names = list(drawn.CONCEPTS)
+    place = {names.index(concept): label for label, concept in enumerate(stand_in.concepts)}
+    return [(image, place[label]) for image, label in pairs if label in place]
+
+
+def in_form(model, stand_in):
+    """A model's layers with weights in a stand-in's form, the last one by its name.
+
+    Parameters
+    ----------
+    model : NetParameter
+        As Caffe saves it today.
+
+    Returns
+    -------
+    NetParameter
+    """
+    from caffe.proto import caffe_pb2
+
+    written = caffe_pb2.NetParameter(name=model.name)
+    learned = [layer for layer in model.layer if layer.blobs]
+    for layer in learned:
+        name = stand_in.last if layer is learned[-1] else layer.name
+        if stand_in.v1:
+            kind = caffe_pb2.V1LayerParameter.LayerType.Value(_V1_TYPES[layer.type])
+            blobs = written.layers.add(name=name, type=kind).blobs
+        else:
+            blobs = written.layer.add(name=name, type=layer.type).blobs
+        blobs.extend(layer.blobs)
+        for blob in blobs if stand_in.legacy else ():
+            shape = list(blob.shape.dim)
+            blob.num, blob.channels, blob.height, blob.width = [1] * (4 - len(shape)) + shape
+            blob.ClearField("shape")
+    return written
+
+
+def mean_image(paths) -> np.ndarray:
+    """The mean of pictures of one size: (3, height, width) float32, BGR, 0 to 255."""
+    total = sum((np.asarray(cv2.imread(str(path)), np.float64) for path in paths), np.zeros(()))
+    return (total / len(paths)).transpose(2, 0, 1).astype(np.float32)
+
+
+def even_image(means) -> np.ndarray:
+    """A mean image of the same three channel means, BGR, everywhere."""
+    size = (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE)
+    return np.broadcast_to(np.array(means, np.float32)[:, None, None], size)
+
+
+def binaryproto(image) -> bytes:
+    """A (3, height, width) mean image as the bytes of a .binaryproto file."""
+    from caffe.proto import caffe_pb2
+
+    channels, height, width = image.shape
+    blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width, data=image.ravel())
+    return blob.SerializeToString()

@@ -1,0 +1,104 @@
+"""What a trained net says of one picture: of ten crops, and of every place."""
+
+import functools
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentiment import engine, paper
+from sentiment.evaluation import inference, maps
+from sentiment.networks import surgery
+from sentiment.utils.caffe_log import stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.progress import patience
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture's sentiment.
+
+    Attributes
+    ----------
+    crops : (10,) float32 ndarray
+        P(positive) of each crop, in the order of ``caffe.io.oversample``: upper left, upper right, lower left, lower
+        right, centre; then their mirrors.
+    """
+
+    crops: np.ndarray
+
+    @property
+    def positive(self):
+        """P(positive): the mean over the ten crops."""
+        return float(self.crops.mean())
+
+    @property
+    def center(self):
+        """P(positive) of the centre crop alone."""
+        return float(self.crops[inference.CENTER])
+
+    @property
+    def word(self):
+        """``positive`` or ``negative``; even odds are negative, as with argmax."""
+        return "positive" if self.positive > 0.5 else "negative"
+
+    @property
+    def agreeing(self):
+        """How many crops alone say the same."""
+        return int(np.sum((self.crops > 0.5) == (self.positive > 0.5)))
+
+
+class Predictor:
+    """A trained net, loaded.
+
+    Parameters
+    ----------
+    trained : trained.Trained
+    gpu : int, optional
+        A CUDA card's number.
+
+    Raises
+    ------
+    UserError
+        Definition and weights do not belong together, or the net tells other than two classes apart.
+    """
+
+    def __init__(self, trained, gpu=None):
+        self.trained = trained
+        self._caffe = engine.start(gpu)
+        with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
+            self._net = surgery.load(self._caffe, trained.deploy, trained.weights)
+        shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
+        if np.prod(shape) != paper.CLASSES:
+            raise UserError(
+                f"{trained.deploy} answers {'×'.join(map(str, shape))} numbers an image; a sentiment net answers "
+                f"{paper.CLASSES}, P(negative) and P(positive)"
+            )
+
+    def predict(self, pixels):
+        """The prediction of a picture, (H, W, 3) uint8 RGB: to the last digit that of tools/evaluate.py."""
+        crops = inference.probabilities(self._net, inference.warp(self._net, [inference.scaled(pixels)], self._means))
+        return Prediction(crops[0, :, paper.POSITIVE])
+
+    def map(self, pixels):
+        """The picture's sentiment map, (2, rows, columns) float32: P(negative) and P(positive) of each place.
+
+        Raises
+        ------
+        UserError
+            The net cannot be made fully convolutional.
+        """
+        size = self._convolutional.blobs[self._convolutional.inputs[0]].data.shape[2:]
+        warped = inference.warp(self._convolutional, [inference.scaled(pixels)], self._means, size)
+        return next(maps.forward(self._convolutional, warped))
+
+    @property
+    def _means(self):
+        return np.array(self.trained.means)
+
+    @functools.cached_property
+    def _convolutional(self):
+        deploy = self.trained.deploy
+        conversion = surgery.convert(surgery.read_definition(deploy), where=str(deploy))
+        with stderr_to(os.devnull):
+            return surgery.build(self._caffe, conversion, self._net)

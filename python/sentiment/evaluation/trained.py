@@ -1,0 +1,134 @@
+"""Trained networks that are there to be used: finished runs, and any other two-way net with its weights."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sentiment.evaluation import inference, results
+from sentiment.report import tables
+from sentiment.training.runs import Run
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_json
+
+USED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # of run.json
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net that tells sentiment.
+
+    Attributes
+    ----------
+    key : str
+        Names it among others: the run's folder below the folder of runs, or the weights' path.
+    title, group : str
+        For people: which net, and what it was trained on.
+    deploy, weights : Path
+    means : (3,) tuple of float
+        BGR, 0 to 255.
+    run : Run or None
+    dataset : str
+        The data set a run was trained on, as its run.json names it; else empty.
+    demo : bool
+        Of drawn pictures.
+    """
+
+    key: str
+    title: str
+    group: str
+    deploy: Path
+    weights: Path
+    means: tuple
+    run: Run | None = None
+    dataset: str = ""
+    demo: bool = False
+
+    @property
+    def accuracy(self):
+        """The accuracy of ten crops on the run's test images, or None where it is not tested."""
+        if self.run is None or not self.run.result.is_file():
+            return None
+        return results.read(self.run.result)["accuracy"]["oversampled"]
+
+    def summary(self):
+        """What someone who chooses among nets needs, as a dict of plain values."""
+        shown = {"key": self.key, "title": self.title, "group": self.group, "accuracy": self.accuracy}
+        return {**shown, "demo": self.demo}
+
+
+def of_run(run, key="") -> Trained:
+    """The net that a run of tools/train.py ended with.
+
+    Raises
+    ------
+    UserError
+        The run is not there, or not finished.
+    """
+    identity = run.made_from(*USED) if run.identity.is_file() else None
+    weights = run.weights(identity["iterations"]) if identity else None
+    if identity is None or weights is None or not weights.is_file():
+        raise UserError(
+            f"{run.folder} holds no finished training; run tools/train.py with the same options, "
+            "or name another by --runs, --init, --arch, --subset and --fold (those of `make demo`: --runs runs/demo)"
+        )
+    demo = ", drawn demo data" if identity["demo"] else ""
+    words = f" ({run.variant})" if run.variant else ""
+    return Trained(
+        key=key or str(run.folder),
+        title=f"{tables.net_title(run.arch, tables.source(identity))}{words}, fold {run.fold}",
+        group=f"{identity['dataset']}, {tables.SUBSET_TITLES[run.subset]}{demo}",
+        deploy=run.deploy,
+        weights=weights,
+        means=tuple(identity["mean"]),
+        run=run,
+        dataset=identity["dataset"],
+        demo=identity["demo"],
+    )
+
+
+def of_files(model, weights, mean) -> Trained:
+    """Any deploy definition and its weights.
+
+    Parameters
+    ----------
+    model, weights : Path
+    mean : Path or (3,) tuple of float
+        As `cards.parse_mean` gives it.
+    """
+    for path in (model, weights):
+        if not path.is_file():
+            raise UserError(f"no file {path}")
+    means = tuple(inference.channel_means(mean).tolist())
+    return Trained(str(weights), f"{weights.name}, {model}", "given by --model", model, weights, means)
+
+
+def find(root) -> list[Trained]:
+    """Every finished run below a folder, runs of the demo too, by subset, architecture, initialisation and fold.
+
+    Parameters
+    ----------
+    root : str or Path
+
+    Returns
+    -------
+    list of Trained
+        Their keys are the runs' folders relative to ``root``. Where two would look alike, their groups say which
+        folder of runs they are in.
+    """
+    root, found = Path(root), []
+    for path in sorted(root.rglob("run.json")):
+        folder, identity = path.parent, read_json(path)
+        if not identity.keys() >= set(USED):  # of an older form, as the tools say that are asked for this run
+            continue
+        arch, init = identity["arch"], identity["init"]
+        of_name = folder.parent.name.removeprefix(f"{arch}-{init}").removeprefix("-")
+        run = Run(folder.parents[2], identity["subset"], arch, init, identity["fold"], of_name)
+        # A copy under another name would be shown as the net it no longer is.
+        if run.folder == folder and run.weights(identity["iterations"]).is_file():
+            found.append(of_run(run, folder.relative_to(root).as_posix()))
+    looks = Counter((one.title, one.group) for one in found)
+    alike = [looks[one.title, one.group] > 1 for one in found]
+    return [
+        replace(one, group=f"{one.group}, in {one.run.root}") if one.run and other else one
+        for one, other in zip(found, alike, strict=True)
+    ]

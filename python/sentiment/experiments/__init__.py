@@ -1,0 +1,1 @@
+"""Which trainings each part of the paper needs, and where they run."""

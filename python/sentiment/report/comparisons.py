@@ -1,0 +1,158 @@
+"""What the paper's tables do not show of a net's answers: accuracy by class, confusion, and McNemar's test.
+
+Everything is counted over the test images of all folds together, for each was tested once, by the net of its fold.
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+from sentiment import paper
+from sentiment.evaluation import results
+from sentiment.report import departures
+from sentiment.report.tables import SUBSET_TITLES, Number, Table
+
+WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
+
+
+def right(label, positive) -> bool:
+    """Whether P(positive) is on the label's side; even odds are negative."""
+    return (positive > 0.5) == (label == paper.POSITIVE)
+
+
+def predictions(net) -> dict[tuple[int, str], tuple[int, float, float]]:
+    """A net's answers, pooled over its folds: those of its lowest seed that has most of them.
+
+    Returns
+    -------
+    dict of (int, str) to (int, float, float)
+        Fold and image -> label, P(positive) of the centre crop, of ten crops.
+    """
+    seed = max(net.seeds, key=lambda seed: (len(net.of_seed(seed)), -seed))
+    return {
+        (row["fold"], image): (label, center, crops)
+        for row in net.of_seed(seed)
+        for image, label, center, crops in results.read_predictions(Path(row["path"]).parent / "predictions.csv")
+    }
+
+
+def confusion(answers, way):
+    """Counts by (label, answer), both 0 or 1."""
+    counts = dict.fromkeys(itertools.product((paper.NEGATIVE, paper.POSITIVE), repeat=2), 0)
+    column = 1 + results.WAYS.index(way)
+    for answer in answers.values():
+        label = answer[0]
+        counts[label, label if right(label, answer[column]) else 1 - label] += 1
+    return counts
+
+
+def mcnemar(only_first, only_second) -> float:
+    """Exact two-sided p-value of McNemar's test.
+
+    Parameters
+    ----------
+    only_first, only_second : int
+        Images that only the first net, or only the second, has right.
+
+    Returns
+    -------
+    float
+        How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+    """
+    n, k = only_first + only_second, min(only_first, only_second)
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+
+
+def holm(p_values) -> list[float]:
+    """p-values adjusted for how many tests there are (Holm's step-down), in the same order."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def classes_table(study) -> Table:
+    """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
+    rows = []
+    for net in study.nets:
+        answers = predictions(net)
+        for way, title in WAY_TITLES.items():
+            counts = confusion(answers, way)
+            cells = []
+            for label in (paper.NEGATIVE, paper.POSITIVE):
+                correct, wrong = counts[label, label], counts[label, 1 - label]
+                cells += [correct, wrong, _rate(correct, correct + wrong)]
+            correct = counts[0, 0] + counts[1, 1]
+            rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells, _rate(correct, len(answers))])
+    header = [
+        "net",
+        "subset",
+        "tested by",
+        *((group, name) for group in ("negative images", "positive images") for name in ("right", "wrong", "accuracy")),
+        "accuracy",
+    ]
+    notes = [
+        *departures.about(study),
+        "Counts over the test images of the folds there are, pooled; a wrong negative image was answered positive, and "
+        "the other way round. Accuracy here is that of the pooled images, the last column's too.",
+        *_seeds_note(study),
+    ]
+    return Table("classes", "Accuracy by class and confusion", notes, header, rows, study.demo)
+
+
+def mcnemar_tables(study) -> list[Table]:
+    """McNemar's test between any two nets of a subset, both ways of testing; no table where there are no two."""
+    found = []
+    for subset in paper.SUBSETS:
+        nets = [net for net in study.nets if net.subset == subset]
+        answers = {net.title: predictions(net) for net in nets}
+        for (one, of_one), (other, of_other) in itertools.combinations(answers.items(), 2):
+            same = [key for key in of_one if key in of_other and of_one[key][0] == of_other[key][0]]
+            for way, title in WAY_TITLES.items():
+                column = 1 + results.WAYS.index(way)
+                pairs = [
+                    (right(of_one[key][0], of_one[key][column]), right(of_other[key][0], of_other[key][column]))
+                    for key in same
+                ]
+                if pairs:
+                    counts = [pairs.count(both) for both in itertools.product((True, False), (True, False))]
+                    p = mcnemar(counts[1], counts[2])
+                    found.append(([one, other, SUBSET_TITLES[subset], title, len(pairs), *counts], p))
+    adjusted = holm([p for _, p in found])
+    rows = [[*cells, _p(p), _p(corrected)] for (cells, p), corrected in zip(found, adjusted, strict=True)]
+    header = [
+        "first net",
+        "second net",
+        "subset",
+        "tested by",
+        "images",
+        "both right",
+        "only first",
+        "only second",
+        "both wrong",
+        "p",
+        "p (Holm)",
+    ]
+    notes = [
+        *departures.about(study),
+        "McNemar's exact test over the images both nets were tested on, in the same fold; p: how likely so uneven a "
+        "split of “only first” and “only second” would be, were both nets equally good on such images (two-sided). "
+        f"p (Holm) is adjusted for there being {len(rows)} tests here.",
+        "Nets of different folds share four fifths of their training images, so images are not quite independent.",
+        *_seeds_note(study),
+    ]
+    return [Table("mcnemar", "McNemar's test between nets", notes, header, rows, study.demo)] if rows else []
+
+
+def _seeds_note(study):
+    several = any(len(net.seeds) > 1 for net in study.nets)
+    return ["Of several seeds, the lowest that has most folds."] if several else []
+
+
+def _rate(part, whole):
+    return Number(part / whole, results.score(part / whole)) if whole else "–"
+
+
+def _p(value):
+    return Number(value, "<.001" if value < 0.001 else f"{value:.3f}".removeprefix("0"))

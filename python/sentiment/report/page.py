@@ -1,0 +1,268 @@
+"""report.html: every table and figure of a study in one file that needs no network."""
+
+import base64
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from string import Template
+
+from sentiment import paper
+from sentiment.report import catalogue, claims, departures
+from sentiment.report.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
+from sentiment.utils.errors import say
+from sentiment.utils.files import read_json, read_text, write_if_changed
+
+PAGE = Path(__file__).with_name("page.html")
+TITLE = "From Pixels to Sentiment, rerun"
+
+FIGURES = {  # number -> caption, and what a reader who cannot see it should know
+    "2": (
+        "The fine-tuned network: CaffeNet with a new last layer of two outputs. Drawn from its definition.",
+        "Diagram of the fine-tuned CaffeNet, layer by layer, with blob sizes, parameters and learning rates.",
+    ),
+    "4": (
+        "Layers removed: the whole net beside fc7-2 and fc6-2. Drawn from their definitions.",
+        "Diagram of three networks side by side; fc7-2 lacks fc8, fc6-2 lacks fc7 and fc8.",
+    ),
+    "5": (
+        "A layer added: the source's own last layer is kept, and one of two outputs put on top. Drawn from the "
+        "definitions.",
+        "Diagram of the fine-tuned network beside fc9 and its frozen variant.",
+    ),
+    "6": (
+        "Training losses of the initialisations on one fold, from Caffe's logs.",
+        "Line plots of training loss over iterations; the table of convergence has their numbers.",
+    ),
+    "7": (
+        "Images above their sentiment maps; green is positive, red negative, the border the prediction for the whole "
+        "image.",
+        "A sheet of images, each above its map of local sentiment.",
+    ),
+}
+
+# Sections in reading order: anchor, title, names of tables, numbers of figures.
+SECTIONS = (
+    ("claims", "The paper's claims", ("claims",), ()),
+    ("table2", "Accuracy on three subsets (Table 2, Figure 2)", ("2",), ("2",)),
+    ("table3", "Layer by layer (Table 3)", ("3",), ()),
+    ("table4", "Layers removed (Table 4, Figure 4)", ("4",), ("4",)),
+    ("table5", "Initialisations (Table 5, Figure 6)", ("5", "convergence"), ("6",)),
+    ("table6", "A layer added (Table 6, Figure 5)", ("6",), ("5",)),
+    ("table1", "Sentiment maps (Table 1, Figure 7)", ("1",), ("7",)),
+    ("seeds", "Distribution over seeds", ("seeds",), ()),
+    ("classes", "Accuracy by class and confusion", ("classes",), ()),
+    ("mcnemar", "McNemar's test between nets", ("mcnemar",), ()),
+    ("runs", "All runs", ("runs",), ()),
+)
+
+
+def write(folder, study, tables):
+    """Write report.html into a folder, with the figures that lie there; returns its path. Of some nets only, its name
+    says which.
+
+    Parameters
+    ----------
+    folder : path
+    study : study.Study
+    tables : dict of str to list of tables.Table
+        By name, as in ``catalogue.TABLES``.
+    """
+    path = _path(folder, study)
+    write_if_changed(path, page(folder, study, tables))
+    return path
+
+
+def renew(folder, study, filters):
+    """Write the reports of some nets only that lie there anew; what is of nets that are gone is removed, which is said.
+
+    Parameters
+    ----------
+    folder : path
+    study : study.Study
+        Of all nets.
+    filters : iterable of dict
+        As ``study.only`` of those reports.
+    """
+    for only in filters:
+        part = study.of(only)
+        path = _path(folder, part)
+        if path.is_file() and part.nets:
+            write(folder, part, {name: catalogue.make(name, part) for name in catalogue.TABLES})
+        elif path.is_file():
+            path.unlink()
+            say(f"removed {path}: the runs that an earlier call made it of are not there any more")
+
+
+def _path(folder, study):
+    return Path(folder) / f"report{catalogue.suffix(study)}.html"
+
+
+def page(folder, study, tables):
+    """The whole file as text."""
+    sections = []
+    for anchor, title, names, numbers in SECTIONS:
+        shown = [(name, table) for name in names for table in tables[name]]
+        if not shown and not numbers:
+            continue
+        body = "".join(_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown)
+        body += "".join(_figure(folder, number, study.demo) for number in numbers)
+        body += _maps(Path(folder) / "figure7.json") if "7" in numbers else ""
+        sections.append((anchor, title, body))
+    sections.append(("how", "How it was run", _how(study)))
+    sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
+    demo = f"{DEMO}. Small nets on drawn pictures show that everything runs."
+    of = "".join(f", only {key} {' '.join(values)}" for key, values in study.only.items())
+    lead = f"Data set {study.dataset}{of}: every table and figure beside the paper's numbers."
+    opening = [f'<p class="demo">{escape(demo)}</p>'] if study.demo else []
+    opening += [f'<p class="lead">{escape(lead)}</p>', _glance(study, tables)]
+    return Template(read_text(PAGE)).substitute(
+        title=f"{TITLE}: demo data" if study.demo else TITLE,
+        lead="\n".join(opening),
+        contents="\n".join(f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title, _ in sections),
+        sections="\n".join(
+            f'<section id="{anchor}">\n<h2>{escape(title)}</h2>\n{body}</section>' for anchor, title, body in sections
+        ),
+    )
+
+
+HASHES = ("weights", "source", "mean_file", "train_list", "test_list")
+_FULL_SIZE = "Shown at full size and with the real CaffeNet's last layer; the demo's nets have fewer channels."
+_NOT_REPRODUCED = (
+    "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
+    "quoted from the paper, not run. The authors' seeds and the Caffe they trained with are unknown, so single "
+    "predictions cannot be expected to agree; means over folds can be compared.</p>\n"
+)
+
+
+def _glance(study, tables):
+    """The report in four numbers; in two on demo data, of which nothing is compared with the paper."""
+    words = [row[3].word for table in tables["claims"] for row in table.rows]
+    tested = len(words) - words.count(claims.NOT_TESTED)
+    # Tables 4 and 5 repeat the CaffeNet of Table 2.
+    repeated = net_title("finetune", "caffenet")
+    rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
+    cells = [cell for row in rows for cell in row]
+    within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
+    nets, runs, departing = len(study.nets), len(study.rows), sum(bool(departures.of(row)) for row in study.rows)
+    beside = f"{sum(within)} of {len(within)}"
+    held = f"{words.count(claims.HELD)} of {tested}"
+    items = [
+        *([] if study.demo or not tested else [(held, "claims of the paper that could be tested here held")]),
+        *([(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")] if within else []),
+        (str(nets), "nets, each an architecture, an initialisation and a subset" if nets != 1 else "net"),
+        (str(runs), "trainings: a fold and a seed of a net" if runs != 1 else "training"),
+        *(
+            [(str(departing), "of the trainings not as usual, as the tables name")]
+            if departing and not study.demo
+            else []
+        ),
+    ]
+    return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
+
+
+def _figure(folder, number, demo):
+    """A figure's file within the page, or a word on how to make it."""
+    caption, alternative = FIGURES[number]
+    path = Path(folder) / f"figure{number}.png"
+    title = f"Figure {number}. {caption}" + (f" {_FULL_SIZE}" if demo and number in "245" else "")
+    if not path.is_file():
+        target = "demo-paper" if demo else f"figure{number}"
+        return f'<p class="note">{escape(title)} Not made yet: make {target} draws it.</p>\n'
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f'<figure>\n<div class="scroll" tabindex="0" role="region" aria-label="Figure {number}">'
+        f'<img src="data:image/png;base64,{data}" alt="{escape(alternative)}"></div>\n'
+        f"<figcaption>{escape(title)}</figcaption>\n</figure>\n"
+    )
+
+
+def _maps(path):
+    """What was measured of the maps, in the words of a note each."""
+    measured = read_json(path) if path.is_file() else {}
+    notes = []
+    if cost := measured.get("cost"):
+        seconds, sums = (cost[unit]["map"] / cost[unit]["prediction"] for unit in ("seconds", "multiply_adds"))
+        notes.append(
+            f"A map cost {seconds:.1f} times one prediction in time, one image each, and {sums:.1f} times in "
+            f"arithmetic; the paper says about {paper.MAP_COST}."
+        )
+    if patches := measured.get("patches"):
+        notes.append(
+            f"{patches['maps']} maps against the classifier's word on each of their {patches['places']} patches: the "
+            f"difference in P(positive) has a median of {patches['50']:.4f}, 90 % are below {patches['90']:.4f}, the "
+            f"largest is {patches['100']:.4f}; padding inside the net makes it."
+        )
+    return "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes)
+
+
+def _mcnemar(table):
+    """The nets against the paper's main one; all pairs folded away."""
+    main = net_title("finetune", "caffenet")
+    rows = [row for row in table.rows if main in row[:2]]
+    return (replace(table, title=f"{table.title}: against {main}", rows=rows).html() if rows else "") + _folded(table)
+
+
+def _folded(table):
+    """A long table behind a line to click on."""
+    return f"<details>\n<summary>{escape(table.title)}: {len(table.rows)} rows</summary>\n{table.html()}</details>\n"
+
+
+def _how(study):
+    """Choices in force, what trainings and tests were computed with, seeds, hashes."""
+    facts = {
+        f"{way}: {title}": _counted(study.rows, lambda row, say=say, way=way: departures.said_of(row, way, say))
+        for way in departures.WAYS
+        for title, say in departures.FACTS.items()
+    }
+    of_seeds = {}
+    for row in sorted(study.rows, key=lambda row: (row["seed"], row["fold"])):
+        of_seeds.setdefault(row["seed"], {})[row["fold"]] = row["fold_seed"]
+    facts["seeds"] = "; ".join(
+        f"{seed} ({', '.join(f'fold {fold}: {own}' for fold, own in folds.items())})"
+        for seed, folds in of_seeds.items()
+    )
+    made_with = Table("made-with", "Engine, device, versions, seeds", [], ["what", "in the runs"], [], study.demo)
+    made_with.rows.extend(map(list, facts.items()))
+    return made_with.html() + choices_table(study).html() + f'<div id="hashes">{_folded(hashes_table(study))}</div>\n'
+
+
+def choices_table(study):
+    """What the paper leaves open, or a user changed, and what each net took."""
+    rows = []
+    for key in dict.fromkeys(key for net in study.nets for key in net.choices):
+        by_value = {}
+        for row_net in study.nets:
+            for row in row_net.rows:
+                value = plain(row["choices"].get(key))
+                by_value.setdefault(value, {})[f"{row_net.title} {SUBSET_TITLES[row_net.subset]}"] = None
+        most = max(by_value, key=lambda value: len(by_value[value]))
+        for value, nets in by_value.items():
+            whose = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
+            rows.append([key, value, whose])
+    notes = ["Every choice is explained in docs/protocol.md, with its source and the option that changes it."]
+    return Table("choices", "Choices in force", notes, ["choice", "value", "nets"], rows, study.demo)
+
+
+def hashes_table(study):
+    """SHA-256 of the weights, the source, its mean image and the lists of every training."""
+    rows = []
+    for net in study.nets:
+        for row in net.rows:
+            hashes = [row["hashes"].get(key) or "–" for key in HASHES]
+            seeds = str(row["seed"]), str(row["fold_seed"])
+            rows.append([net.title, SUBSET_TITLES[net.subset], row["fold"], *seeds, *hashes])
+    titles = ["weights", "source", "mean image", "training list", "test list"]
+    header = ["net", "subset", "fold", "seed", "the fold's own", *titles]
+    return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
+
+
+def _counted(rows, of):
+    """Distinct values; how many runs each has, where there are several."""
+    counts = {}
+    for row in rows:
+        counts[of(row)] = counts.get(of(row), 0) + 1
+    return (
+        next(iter(counts))
+        if len(counts) == 1
+        else "; ".join(f"{value} ({n} run{'s' * (n != 1)})" for value, n in counts.items())
+    )

@@ -1,0 +1,356 @@
+"""A table as data, and the forms it is written in: Markdown, CSV, LaTeX, HTML.
+
+A cell is a string, a whole number, or one of `Score`, `Difference` and `Number`, which know how they are printed and
+which plain values a program that reads the CSV should get.
+"""
+
+import csv
+import html
+import io
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment import paper
+from sentiment.evaluation import results
+from sentiment.utils.files import write_if_changed
+
+SUBSET_TITLES = {"five_agrees": "five-agree", "four_agrees": "four-agree", "three_agrees": "three-agree"}
+NOTHING = "–"
+DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
+
+_LONG = 40  # characters from which on LaTeX breaks a column's lines
+_LINE = 60  # characters of a table from which on LaTeX gives it the page's whole width and small print
+_SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
+$ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$
+§ \S{}  “ ``  ” ''"""
+_LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SYMBOLS)))
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean with its standard deviation.
+
+    Attributes
+    ----------
+    mean : float
+    std : float or None
+    runs : int or None
+        Of how many accuracies.
+    note : str
+        What a reader has to know of this one, as ``fold 3 only``.
+    """
+
+    mean: float
+    std: float | None = None
+    runs: int | None = None
+    note: str = ""
+
+    parts = ("", "std", "runs")
+    kind = "number"
+
+    def text(self):
+        return results.score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
+
+    def latex(self):
+        """As the paper prints it."""
+        deviation = "" if self.std is None else f" \\pm {self.std:.3f}"
+        return f"${self.mean:.3f}{deviation}$" + (f" ({escaped(self.note)})" if self.note else "")
+
+    def values(self):
+        return self.mean, self.std, self.runs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean minus the paper's, and whether it is within the paper's standard deviation.
+
+    Attributes
+    ----------
+    value : float
+    allowed : float or None
+        The paper's standard deviation, where it gives one.
+    """
+
+    value: float
+    allowed: float | None = None
+
+    parts = ("", "within the paper's std")
+
+    @property
+    def within(self):
+        """Whether |value| is at most the paper's deviation; None where there is none."""
+        return None if self.allowed is None else round(abs(self.value), 9) <= self.allowed
+
+    @property
+    def _word(self):
+        return {None: "", True: " within", False: " beyond"}[self.within]
+
+    @property
+    def kind(self):
+        return {None: "number", True: "number within", False: "number beyond"}[self.within]
+
+    def text(self):
+        return signed(self.value) + self._word
+
+    def latex(self):
+        return f"${round(self.value, 3) + 0.0:+.3f}${self._word}"
+
+    def values(self):
+        return self.value, None if self.within is None else int(self.within)
+
+
+@dataclass(frozen=True)
+class Number:
+    """Any other number: its value, and how it is printed."""
+
+    value: float
+    shown: str
+
+    parts = ("",)
+    kind = "number"
+
+    def text(self):
+        return self.shown
+
+    def latex(self):
+        return escaped(self.shown)
+
+    def values(self):
+        return (self.value,)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be written.
+
+    Attributes
+    ----------
+    file : str
+        Its file's name without suffix.
+    title : str
+    notes : list of str
+        What a reader has to know before the numbers.
+    header : list of str or (str, str)
+        The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column
+        names the row.
+    rows : list of list
+        Of cells.
+    demo : bool
+        Of drawn data, which the first line of every form says.
+    """
+
+    file: str
+    title: str
+    notes: list
+    header: list
+    rows: list
+    demo: bool = False
+
+    @property
+    def full_title(self):
+        """The title behind what has to be said first."""
+        return f"{DEMO}. {self.title}" if self.demo else self.title
+
+    @property
+    def columns(self):
+        """The columns' names in one line."""
+        return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
+
+    def markdown(self):
+        """Columns are aligned, to be read as it stands."""
+        lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        rule = "-|-".join("-" * width for width in widths)
+        notes = "\n\n".join([f"**{self.full_title}**", *self.notes])
+        return "\n".join([notes, "", f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
+
+    def csv(self):
+        """Numbers unrounded, a mean and its deviation in columns of their own; nothing is empty.
+
+        The header's first cell names demo data, so that the first line does.
+        """
+        columns = []
+        for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
+            parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
+            values = [_values(cell) + (None,) * (len(parts) - len(_values(cell))) for cell in cells]
+            for part, of_part in zip(parts, zip(*values, strict=True), strict=True):
+                if part == "" or any(value is not None for value in of_part):
+                    columns.append([f"{name} {part}".strip(), *("" if v is None else v for v in of_part)])
+        if self.demo:
+            columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return text.getvalue()
+
+    def latex(self):
+        """A floating table with booktabs' rules, for an ``input`` command."""
+        wide = sum(self._widths()) > _LINE
+        title = re.sub(r"^Table \d+: (\w)", lambda match: match[1].upper(), self.title)  # LaTeX counts tables itself
+        title = f"{DEMO}. {title}" if self.demo else title
+        environment = "table*" if wide else "table"
+        rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
+        body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
+        return "\n".join(
+            [
+                *([f"% {DEMO}"] if self.demo else []),
+                r"% needs \usepackage{booktabs,graphicx}",
+                rf"\begin{{{environment}}}",
+                r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
+                rf"  \caption{{{escaped(title)}}}",
+                rf"  \label{{tab:{self.file}}}",
+                rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
+                *(f"    {line}" for line in body),
+                r"  \end{tabular}}%",
+                # Shrunk where it is too wide all the same.
+                r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
+                *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
+                rf"\end{{{environment}}}",
+                "",
+            ]
+        )
+
+    def html(self):
+        """A ``<table>`` with its caption, to be read by eye and by a screen reader; notes follow."""
+        columns = self.columns[1:]
+        body = "\n".join(
+            f'<tr><th scope="row">{html.escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
+            for line in self.rows
+        )
+        notes = "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in self.notes)
+        return (
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.title)}">\n'
+            f"<table>\n<caption><span>{html.escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
+            f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
+        )
+
+    def write(self, folder):
+        """Write the table's three files into a folder, those that say something new; returns their paths."""
+        forms = {".md": self.markdown, ".csv": self.csv, ".tex": self.latex}
+        paths = {Path(folder) / f"{self.file}{suffix}": form for suffix, form in forms.items()}
+        for path, form in paths.items():
+            write_if_changed(path, form())
+        return list(paths)
+
+    def _groups(self):
+        """(group or None, names) of neighbouring columns."""
+        pairs = [(None, name) if isinstance(name, str) else name for name in self.header]
+        # Columns without a group stand alone.
+        keys = [group if group is not None else number for number, (group, _) in enumerate(pairs)]
+        groups = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
+        return [(group[0][1][0], [name for _, (_, name) in group]) for group in (list(group) for _, group in groups)]
+
+    def _widths(self):
+        """Characters of each column's longest cell, its own name among them."""
+        names = [name if isinstance(name, str) else name[1] for name in self.header]
+        return [max(len(_text(cell)) for cell in cells) for cells in zip(names, *self.rows, strict=True)]
+
+    def _latex_columns(self):
+        """Centred columns after the first; text too long for a line shares what width there is."""
+        longest = self._widths()
+        long = {number: length for number, length in enumerate(longest) if length > _LONG}
+        room = 0.95 - 0.1 * (len(longest) - len(long))
+        width = {number: room * length**0.5 / sum(n**0.5 for n in long.values()) for number, length in long.items()}
+        kinds = [f"p{{{width[n]:.2f}\\linewidth}}" if n in width else "lc"[n > 0] for n in range(len(longest))]
+        return "".join(kinds)
+
+    def _latex_head(self):
+        """The header's lines: one, or two with a rule under each group."""
+        groups, names, above, rules, column = self._groups(), [], [], [], 1
+        for group, of_group in groups:
+            names += map(escaped, of_group)
+            above.append(rf"\multicolumn{{{len(of_group)}}}{{c}}{{{escaped(group)}}}" if group else "")
+            if group:
+                rules.append(rf"\cmidrule(lr){{{column}-{column + len(of_group) - 1}}}")
+            column += len(of_group)
+        lines = [" & ".join(above) + r" \\", " ".join(rules)] if rules else []
+        return [*lines, " & ".join(names) + r" \\"]
+
+    def _html_head(self):
+        """The header's rows: one, or two where columns are grouped."""
+        groups = self._groups()
+        grouped = any(group for group, _ in groups)
+        first, second = [], []
+        for group, names in groups:
+            cells = [f'<th scope="col">{html.escape(name)}</th>' for name in names]
+            if group:
+                first.append(f'<th scope="colgroup" colspan="{len(names)}">{html.escape(group)}</th>')
+                second += cells
+            else:
+                first += [cell.replace("<th", '<th rowspan="2"', 1) for cell in cells] if grouped else cells
+        return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
+
+
+def net_title(arch, init) -> str:
+    """What a row is called: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``."""
+    if init not in paper.INITIALISATIONS or arch == "squeezenet":
+        return f"{arch} from {init}"
+    return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")
+
+
+def source(record) -> str:
+    """Which source a run.json, result.json or layers.json is of: a card's name only where the content is that card's.
+
+    Another network that is called like one of the paper's, or like its title in tables, is told from it. Records of the
+    first version do not tell, and are taken by their name.
+    """
+    name = record.get("card") or record["init"]
+    own = record.get("card") == "" or name not in paper.INITIALISATIONS
+    return f"{name} (another network than the card's)" if own and name.casefold() in _OF_PAPER else name
+
+
+_OF_PAPER = {name.casefold() for pair in paper.INITIALISATIONS.items() for name in pair}
+
+
+def published(mean_std):
+    """The paper's (mean, std) as a cell, or nothing."""
+    return Score(*mean_std) if mean_std else NOTHING
+
+
+def difference(mean, mean_std):
+    """A mean minus the paper's (mean, std) as a cell, or nothing where either is None."""
+    return NOTHING if mean is None or not mean_std else Difference(mean - mean_std[0], mean_std[1])
+
+
+def signed(value):
+    """Three decimals with their sign, without the leading zero."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1)
+
+
+def plain(value):
+    """A JSON value as a reader wants it, in a sentence or a cell."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "not recorded"}[value]
+    if isinstance(value, list):
+        return ", ".join(map(plain, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value) or "none"
+
+
+def escaped(text):
+    """Text as LaTeX prints it."""
+    return text.translate(_LATEX)
+
+
+def _text(cell):
+    return cell if isinstance(cell, str) else f"{cell:,}" if isinstance(cell, int) else cell.text()
+
+
+def _values(cell):
+    """Plain values for a program: a tuple, None where there is nothing."""
+    if isinstance(cell, (str, int)):
+        return (None if cell == NOTHING else cell,)
+    return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in cell.values())
+
+
+def _latex(cell):
+    return escaped(_text(cell)) if isinstance(cell, (str, int)) else cell.latex()
+
+
+def _html(name, cell):
+    """A cell that knows its column's name, for a page too narrow to show columns."""
+    kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
+    return f'<td class="{kind}" data-label="{html.escape(name)}">{html.escape(_text(cell))}</td>'

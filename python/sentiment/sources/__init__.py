@@ -1,0 +1,1 @@
+"""Where pre-trained networks and images come from: model cards, downloads, checksums."""

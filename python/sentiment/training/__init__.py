@@ -1,0 +1,1 @@
+"""One run: its configuration, schedule, folder, snapshots and logs."""

@@ -1,0 +1,182 @@
+"""Training losses read from Caffe's logs: curves, how fast and how smoothly they fall (Figure 6).
+
+Both generations of log lines are read: ``Iteration 20, loss = 0.6`` of 2015 and ``Iteration 20 (1.5 iter/s, 13s/20
+iters), loss = 0.6`` of later versions, whatever stands before them.
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sentiment.evaluation.results import score
+from sentiment.report.tables import NOTHING, Number, Table
+from sentiment.utils.errors import UserError
+
+GUESSING = math.log(2)
+"""The loss of a two-way classifier that knows nothing."""
+PART_OF_WAY = 0.9  # of the way from GUESSING to the final loss, where a training counts as converged
+LAST_BYTES = 1 << 14  # of a log, in which there is an iteration if there is one at all
+LAST_PART = 0.1  # of the iterations, whose mean is the final loss
+
+_LOSS = re.compile(r"\bIteration (\d+)(?: \([^)]*\))?, loss = (\S+)")
+_TESTING = re.compile(r"\bIteration (\d+), Testing net")
+_TEST_OUTPUT = re.compile(r"\bTest net output #\d+: (\S+) = (\S+)")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a log says of one training.
+
+    Attributes
+    ----------
+    iterations : (n,) int ndarray
+        Ascending.
+    losses : (n,) float64 ndarray
+        Of the training batches, nan or inf where the log says so.
+    tests : dict of str to (list of int, list of float)
+        Output of the test net, as ``accuracy`` -> its iterations and values.
+    """
+
+    iterations: np.ndarray
+    losses: np.ndarray
+    tests: dict = field(default_factory=dict)
+
+    @property
+    def window(self):
+        """Points that `smoothed` averages: a twentieth of all, at least five, odd."""
+        return max(5, len(self.losses) // 20) | 1
+
+    @property
+    def smoothed(self):
+        """(n,) ndarray: the centred moving average, at both ends over the points there are."""
+        half = self.window // 2
+        return np.array([self.losses[max(0, n - half) : n + half + 1].mean() for n in range(len(self.losses))])
+
+    @property
+    def final(self):
+        """The mean loss of the last tenth."""
+        return float(self.losses[-math.ceil(LAST_PART * len(self.losses)) :].mean())
+
+    @property
+    def noise(self):
+        """The mean distance of a loss from the smoothed curve."""
+        return float(np.abs(self.losses - self.smoothed).mean())
+
+    @property
+    def converges(self):
+        """Whether the final loss is below guessing's by more than the noise; never where it is no number."""
+        return bool(self.final < GUESSING - self.noise)
+
+    @property
+    def converged_at(self):
+        """The first iteration at which the smoothed loss has come nine tenths of its way down, or None.
+
+        The way is from what guessing gives (ln 2) to the final loss, so that every training has the same start,
+        whatever its first steps do. None where the training does not converge.
+        """
+        if not self.converges:
+            return None
+        low = self.smoothed <= GUESSING - PART_OF_WAY * (GUESSING - self.final)
+        return int(self.iterations[np.argmax(low)]) if low.any() else None
+
+
+def read(path) -> Curve:
+    """Read a Caffe log.
+
+    A training that was stopped and went on has some iterations twice; the later ones count.
+
+    Returns
+    -------
+    Curve
+
+    Raises
+    ------
+    UserError
+        No such file, or no training loss in it.
+    """
+    found, tests, last, tested = {}, {}, -1, None
+    try:
+        with open(path, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                if match := _LOSS.search(line):
+                    iteration = int(match[1])
+                    if iteration <= last:
+                        found = {number: loss for number, loss in found.items() if number < iteration}
+                    found[iteration] = _number(match[2])
+                    last = iteration
+                elif match := _TESTING.search(line):
+                    tested = int(match[1])
+                elif tested is not None and (match := _TEST_OUTPUT.search(line)):
+                    tests.setdefault(match[1], {})[tested] = _number(match[2])
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    found = {iteration: loss for iteration, loss in found.items() if loss is not None}
+    if not found:
+        raise UserError(f"{path} has no training loss: it is no log of a Caffe training, or of one that showed none")
+    return Curve(
+        np.array(list(found)),
+        np.array(list(found.values())),
+        {name: (sorted(values), [values[n] for n in sorted(values)]) for name, values in tests.items()},
+    )
+
+
+def definition():
+    """In words, what a table's numbers are."""
+    return (
+        "The loss is smoothed by a centred moving average over a twentieth of the points in the log, at least 5. "
+        f"Final loss: the mean of the last {LAST_PART:.0%}. Converged: the first iteration at which the smoothed "
+        f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss. "
+        "Noise: the mean distance of a loss from the smoothed one. A training whose final loss is not below ln 2 by "
+        "more than its noise does not converge."
+    )
+
+
+def table(curves, title, demo=False, notes=()) -> Table:
+    """Iterations to convergence, final loss and noise, a row a training.
+
+    Parameters
+    ----------
+    curves : dict of str to Curve or None
+        By what the row is called; None for one that was not run.
+    """
+    rows = []
+    for name, curve in curves.items():
+        if curve is None:
+            rows.append([name, *[NOTHING] * 4])
+            continue
+        converged = curve.converged_at
+        rows.append(
+            [
+                name,
+                int(curve.iterations[-1]),
+                "does not converge" if converged is None else converged,
+                Number(curve.final, score(curve.final)),
+                Number(curve.noise, score(curve.noise)),
+            ]
+        )
+    header = ["training", "last iteration", "converged at", "final loss", "noise"]
+    return Table("convergence", title, [*notes, definition()], header, rows, demo)
+
+
+def latest(path):
+    """The last iteration in a Caffe log and its loss, from the log's last lines; None where there is none yet."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = log.read().decode(errors="replace").splitlines(keepends=True)
+    except OSError:
+        return None
+    found = [match for line in lines if line.endswith("\n") and (match := _LOSS.search(line))]
+    loss = _number(found[-1][2]) if found else None
+    return None if loss is None else (int(found[-1][1]), loss)
+
+
+def _number(text):
+    """A C++ float (``nan``, ``-nan`` and ``inf`` too), or None where a line was cut off within it."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,147 @@
+"""Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sentiment import paper
+from sentiment.utils.errors import UserError
+
+# SqueezeNet's values are not the paper's: found to converge at a batch that two cores train in minutes.
+ARCHITECTURE_VALUES = {"squeezenet": {"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80}}
+RATE_FACTORS = {"fc6-2": paper.BASE_LR_FC6_2 / paper.BASE_LR}
+"""An architecture's base rate over the usual one, be that the paper's or a data set's."""
+DEFAULT_SEED = 1701
+SEEDS = 1 << 32  # how many the generator tells apart
+SEED_STEP = 100_000_000
+"""From one fold's seed to the next one's: more than any number of repeats, so that no two trainings have the same."""
+SNAPSHOT_EVERY, SNAPSHOT_EVERY_ON_GPU = 30, 300  # iterations lost to a power cut, at most: some minutes, some seconds
+TEST_EVERY = 30  # iterations; about one hundredth of the training's time
+
+_ROUND_TO = 15  # the paper's 180, 225 and 255 iterations are 65 epochs to the nearest multiple of 15
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a training depends on besides net, data and seed; names are the options' and dataset.yaml's."""
+
+    batch_size: int
+    iterations: int
+    base_lr: float
+    stepsize: int
+    gamma: float = paper.GAMMA
+    momentum: float = paper.MOMENTUM
+    weight_decay: float = paper.WEIGHT_DECAY
+
+
+NAMES = tuple(field.name for field in fields(Schedule))
+
+
+def fold_seed(seed, fold) -> int:
+    """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
+
+    With one seed for all, the folds of a net would share one draw of its new layer.
+    """
+    return (seed + SEED_STEP * (fold - 1)) % SEEDS
+
+
+def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
+    """The schedule of an architecture over a training list of a given length.
+
+    Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
+    images in batches of 256 give its 180, 225 and 255 iterations, and steps of 17, 21 and 24.
+
+    Parameters
+    ----------
+    arch : str
+        One of ``nets.ARCHITECTURES``.
+    train_images : int
+        Lines of the training list.
+    data_set, given : dict, optional
+        What the data set's description and the command line say; the latter wins, a None counts as not given.
+
+    Raises
+    ------
+    UserError
+        A value nothing can be trained with.
+    """
+    values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
+    values |= ARCHITECTURE_VALUES.get(arch, {}) | _values(data_set)
+    # Rounded, for 0.0001 is meant where the product is 0.00010000000000000002.
+    values["base_lr"] = float(f"{values['base_lr'] * RATE_FACTORS.get(arch, 1):.6g}")
+    values.update(_values(given))
+    epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
+    values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
+    values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
+    found = Schedule(**values)
+    for name, value in asdict(found).items():
+        if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():
+            raise UserError(f"{name} is {value}; it has to be a whole number")
+        if not 0 < value < math.inf and not (value == 0 and name in ("gamma", "momentum", "weight_decay")):
+            raise UserError(f"{name} is {value}; it has to be greater than 0")
+    return found
+
+
+def _values(settings):
+    return {name: value for name, value in (settings or {}).items() if name in NAMES and value is not None}
+
+
+def _nearest(number):
+    """The nearest integer, halves up (the paper's 16.5 iterations make a step of 17)."""
+    return int(number + 0.5)
+
+
+def covering_batches(test_images, largest) -> tuple[int, int]:
+    """How to pass over a test list: (batch size, batches), each image once where the list's length has a fit divisor.
+
+    A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny
+    batches would divide the list, the last batch wraps around to the list's start.
+    """
+    divisors = [size for size in range(1, min(largest, test_images) + 1) if test_images % size == 0]
+    if divisors[-1] * 8 >= min(largest, test_images):
+        return divisors[-1], test_images // divisors[-1]
+    return largest, -(-test_images // largest)
+
+
+def snapshot_every(gpu) -> int:
+    """Iterations between snapshots, of 456 MB for CaffeNet: a GPU trains longer while one of them is written."""
+    return SNAPSHOT_EVERY_ON_GPU if gpu else SNAPSHOT_EVERY
+
+
+def solver(values, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
+    """A solver definition.
+
+    Parameters
+    ----------
+    values : Schedule
+    net, prefix : str
+        Paths of the train_val definition and the snapshots' beginning, relative to where Caffe will run.
+    test_iter : int
+        Batches that cover the test list.
+    seed : int
+        As `fold_seed` gives it.
+    gpu : bool
+
+    Returns
+    -------
+    caffe.proto.caffe_pb2.SolverParameter
+    """
+    from caffe.proto import caffe_pb2
+
+    return caffe_pb2.SolverParameter(
+        net=net,
+        test_iter=[test_iter],
+        test_interval=TEST_EVERY,
+        base_lr=values.base_lr,
+        lr_policy="step",
+        gamma=values.gamma,
+        stepsize=values.stepsize,
+        display=1,  # the log feeds the loss curves of Figure 6
+        max_iter=values.iterations,
+        momentum=values.momentum,
+        weight_decay=values.weight_decay,
+        snapshot=snapshot_every(gpu),
+        snapshot_prefix=prefix,
+        random_seed=seed,
+        solver_mode=caffe_pb2.SolverParameter.GPU if gpu else caffe_pb2.SolverParameter.CPU,
+    )

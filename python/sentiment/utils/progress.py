@@ -1,0 +1,92 @@
+"""How far a long step is: a bar on a terminal, a line now and then elsewhere."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+
+from tqdm import tqdm
+
+from sentiment.utils import verbose
+
+SECONDS_BETWEEN_LINES = 30
+SECONDS_UNTOLD = 2  # what is done sooner needs no word
+
+
+class Progress:
+    """A context manager that counts.
+
+    Parameters
+    ----------
+    what : str
+        Begins the bar or line.
+    total, done : int
+        All there is to count, and what was counted before this call.
+    unit : str
+    stream : text stream, optional
+        Where to show it; standard error by default.
+    """
+
+    def __init__(self, what, total, done=0, unit="it", stream=None):
+        self.what, self.total, self.done, self.before, self.unit = what, total, done, done, unit
+        self.stream = stream or sys.stderr
+        self.started = self.said = time.monotonic()
+        self.bar = None
+        if self.stream.isatty() and not verbose.enabled():  # lines between would tear a bar apart
+            columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
+            self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.bar is not None:
+            self.bar.close()
+
+    def advance(self, count, note=""):
+        """Count further, with a few words on how it goes (``loss 0.693``)."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self.said >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+            self.said = now
+            left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
+            parts = [
+                f"{self.what}: {self.done}/{self.total} {self.unit}",
+                note,
+                f"{duration(left)} left" if left else "",
+            ]
+            print(", ".join(part for part in parts if part), file=self.stream, flush=True)
+
+
+@contextlib.contextmanager
+def patience(what, stream=None):
+    """Say what is going on when a block that nothing can be counted of takes more than a moment.
+
+    Parameters
+    ----------
+    what : str
+        As ``reading weights.caffemodel``.
+    stream : text stream, optional
+        Standard error by default.
+    """
+    line = {"sep": "", "end": "", "file": stream or sys.stderr, "flush": True}  # at once: another thread may write too
+    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …\n",), line)
+    waiting.daemon = True
+    waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+def duration(seconds) -> str:
+    """A time in words a person uses: ``40 s``, ``25 min``, ``2 h 5 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
