@@ -192,7 +192,7 @@ test-all: $(READY) ## all tests: real sizes and interrupts too
 	$(PYTEST) $(SLOWEST) -m 'slow or not slow'
 
 test-gpu: $(READY) ## the tests that need a CUDA card
-	$(PYTEST) -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/test_gpu.py tests/e2e/test_gpu_tools.py
+	$(PYTEST) -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/caffe/test_gpu.py tests/e2e/test_gpu_tools.py
 
 coverage: $(READY) ## lines of python/ that the quick tests do not reach
 	$(PY) -m coverage erase

@@ -22,12 +22,13 @@ import contextlib
 import sys
 
 from sentiment.analysis import layer_analysis
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, subsets_of
 from sentiment.networks import architectures
 from sentiment.report import layer_table
 from sentiment.sources import cards
 from sentiment.training.runs import variant
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.progress import Progress, duration
 
 
@@ -82,4 +83,4 @@ def analyse(title, analysis, wanted, jobs):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import engine
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
-from sentiment.evaluation import inference
-from sentiment.utils import errors
+from sentiment.data.means import mean_image
 from sentiment.utils.files import write_whole
 
 
@@ -26,7 +26,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     engine.start()
-    image = inference.mean_image(args.mean)
+    image = mean_image(args.mean)
     content = io.BytesIO()
     np.save(content, image)
     out = args.out or args.mean.with_suffix(".npy")
@@ -37,4 +37,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

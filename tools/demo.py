@@ -20,11 +20,12 @@ from pathlib import Path
 import yaml
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, seed
 from sentiment.data import folds
 from sentiment.demo import drawn
 from sentiment.networks import architectures
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import PROJECT, read_json, replacing, temporary, write_if_changed, write_json
@@ -186,4 +187,4 @@ def pretrain(caffe, folder, weights, args):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

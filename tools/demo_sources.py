@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card
 from sentiment.data import dataset, folds
 from sentiment.demo import stand_ins
@@ -22,7 +23,7 @@ from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
 from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
-from sentiment.utils import errors, files, locks
+from sentiment.utils import files, locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.progress import Progress, duration
@@ -145,4 +146,4 @@ def train(caffe, name, pairs, mean, data, args):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -10,10 +10,10 @@ paper's Figures 1 and 3 are illustrations without results and are not drawn.
 import sys
 from pathlib import Path
 
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.figures import diagrams, plots
 from sentiment.networks.layout import PROTOTXT
-from sentiment.utils import errors
 from sentiment.utils.files import default, write_if_changed
 from sentiment.utils.progress import patience
 
@@ -37,4 +37,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

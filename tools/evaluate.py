@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, runs_options
 from sentiment.data import dataset, folds
+from sentiment.data.means import channel_means
 from sentiment.evaluation import inference, results
 from sentiment.networks import architectures
 from sentiment.report import comparisons
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.training.runs import TRAINING
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, sha256
@@ -64,7 +66,7 @@ def main(argv=None):
     other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
         caffe = engine.start(args.gpu)
-        means = inference.channel_means(cards.mean_for(args.weights, args.mean))
+        means = channel_means(cards.mean_for(args.weights, args.mean))
         pairs = folds.read_list(args.list)
         rows = predict(caffe, args.model, args.weights, args.list, pairs, args.images, means, args.batch_size, args.out)
         results.write_predictions(args.out / "predictions.csv", rows)
@@ -169,4 +171,4 @@ def print_accuracy(title, scores, images):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 from sentiment import engine
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, run_of, run_options
 from sentiment.evaluation import trained
 from sentiment.networks import onnx_export, surgery
-from sentiment.utils import errors
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -70,4 +70,4 @@ def chosen(args):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

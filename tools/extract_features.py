@@ -14,14 +14,16 @@ from pathlib import Path
 
 from sentiment import engine, paper
 from sentiment.analysis import features
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
 from sentiment.data import dataset, folds
+from sentiment.data.means import channel_means
 from sentiment.evaluation import inference
 from sentiment.networks import architectures
 from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
 from sentiment.training.runs import Run
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, read_text, sha256, write_if_changed
@@ -175,7 +177,7 @@ def mean_of_run(run, identity, args):
     mean = cards.parse_mean(args.mean) if args.mean else None
     if mean is None and identity["mean_image"] and args.mean_way != "channels":
         mean = trained_mean(run)
-        if not mean.is_file() or inference.channel_means(mean).tolist() != identity["mean"]:
+        if not mean.is_file() or channel_means(mean).tolist() != identity["mean"]:
             raise UserError(
                 f"the mean image {run.folder} was trained with is not at {mean} any more; give it by --mean FILE, "
                 "or take its channels' means by --mean-way channels"
@@ -199,7 +201,7 @@ def described(model, weights, mean, way, lists):
     return {
         "precision": engine.precision(),
         "mean_way": way,
-        "mean": inference.channel_means(mean).tolist(),
+        "mean": channel_means(mean).tolist(),
         "hashes": {
             "definition": sha256(model),
             "weights": sha256(weights),
@@ -221,4 +223,4 @@ def is_done(path, about, title):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -12,9 +12,10 @@ is known of it and not fetched; a download that was stopped goes on where it was
 import sys
 from pathlib import Path
 
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.sources import cards, deepsent
-from sentiment.utils import errors, files
+from sentiment.utils import files
 from sentiment.utils.errors import UserError
 
 
@@ -43,7 +44,7 @@ def fetch_models(names, models):
     """Fetch networks and means by their cards; goes on after one that cannot be had."""
     if not names:
         raise UserError(f"there are no cards in {models}")
-    each = errors.OneByOne()
+    each = command.OneByOne()
     for name in names:
         with each:
             source = cards.resolve(name, models=models)
@@ -52,4 +53,4 @@ def fetch_models(names, models):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from sentiment import engine
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.networks import inspection
 from sentiment.sources import cards, checksums
-from sentiment.utils import errors
 from sentiment.utils.progress import patience
 
 
@@ -23,7 +23,7 @@ def main(argv=None):
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     args = parser.parse_args(argv)
     engine.start()
-    each = errors.OneByOne()
+    each = command.OneByOne()
     for path in args.files:
         with each, patience(f"reading {path}"):
             print("\n".join(lines(inspection.read(path))), flush=True)
@@ -64,4 +64,4 @@ def last_layer(layer):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, positive
 from sentiment.networks import architectures, surgery
 from sentiment.networks.transfer import last_layer
 from sentiment.sources import cards
 from sentiment.training import solvers
-from sentiment.utils import errors
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import PROJECT, write_if_changed
 
@@ -97,4 +97,4 @@ def source_layer(init):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

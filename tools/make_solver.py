@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, seed
 from sentiment.networks import architectures
 from sentiment.training import solvers
-from sentiment.utils import errors
 from sentiment.utils.files import PROJECT, write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
@@ -64,4 +64,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

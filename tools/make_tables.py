@@ -19,10 +19,11 @@ import sys
 from pathlib import Path
 
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.report import catalogue, page, study, table_files
 from sentiment.sources import cards
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.files import default
 from sentiment.utils.progress import patience
 
@@ -85,4 +86,4 @@ def write(found, folder, args):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

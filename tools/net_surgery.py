@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, positive, runs_of, runs_options
 from sentiment.evaluation import trained
 from sentiment.networks import surgery
-from sentiment.utils import errors, locks
+from sentiment.report import paper_tables
+from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -51,7 +53,9 @@ def main(argv=None):
         )
         if conversion != shown:
             shown = conversion
-            shows = surgery.table1(conversion).markdown() if conversion.kernels else surgery.describe(conversion)
+            shows = (
+                paper_tables.fcn_table(conversion).markdown() if conversion.kernels else surgery.describe(conversion)
+            )
             print(shows, flush=True)
         if weights:
             for path in write(conversion, model, weights, args.out or weights.parent):
@@ -75,4 +79,4 @@ def write(conversion, model, weights, out):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -5,10 +5,10 @@
     python tools/paper.py table2 --arch squeezenet --init squeezenet_v1.0.caffemodel
     python tools/paper.py --executor ray         its trainings over GPUs and machines, see docs/howto/cluster.md
 
-What each part needs stands in python/sentiment/experiments/paper_parts.py; a training that several need is done once. It says
-what is to do and how long that takes. Every step is a command of tools/, printed as one could call it. Interrupted, the
-same command goes on; what is done is left alone. A table shows all nets under --runs, not only those trained for it. An
-initialisation that cannot be had is left out, which is said first and last (exit status 2).
+What each part needs stands in python/sentiment/experiments/paper_parts.py; a training that several need is done once.
+It says what is to do and how long that takes. Every step is a command of tools/, printed as one could call it.
+Interrupted, the same command goes on; what is done is left alone. A table shows all nets under --runs, not only those
+trained for it. An initialisation that cannot be had is left out, which is said first and last (exit status 2).
 """
 
 import importlib
@@ -21,17 +21,18 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.analysis import layer_analysis
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, seed
 from sentiment.data import dataset, folds
 from sentiment.experiments import paper_parts
 from sentiment.experiments.cluster import CPUS_PER_RUN, Job, run_jobs
 from sentiment.experiments.paper_parts import PARTS
 from sentiment.networks import architectures, surgery
-from sentiment.report import table_files
+from sentiment.report import paper_tables, table_files
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.training.plans import settings
-from sentiment.utils import errors, files
+from sentiment.utils import files
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.progress import duration
 
@@ -239,7 +240,7 @@ def make_tables(data, tested, out, args):
     if "table1" in outputs:  # of the net alone, trained or not
         engine.start()
         divisor = data.setting("channels_divisor", paper_parts.FIVE, 1)
-        table = surgery.table1(surgery.convert(architectures.deploy("finetune", divisor)))
+        table = paper_tables.fcn_table(surgery.convert(architectures.deploy("finetune", divisor)))
         replace(table, demo=data.demo).write(out)
         print(table.markdown())
     for part in outputs:
@@ -275,4 +276,4 @@ def call(tool, *arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.figures import loss_figure, plots
-from sentiment.report import catalogue, claims, study, table_files
+from sentiment.report import claims, convergence, study, table_files
 from sentiment.training import loss_curves
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, write_if_changed
 from sentiment.utils.progress import patience
@@ -50,13 +51,13 @@ def main(argv=None):
         curves = dict(zip(args.names or told_apart(args.logs), map(loss_curves.read, args.logs), strict=True))
         path = args.out or Path("losses.png")
         write(path, curves, args.title or "Training loss", args.tests)
-        print(loss_curves.table(curves, args.title or "Training loss").markdown())
+        print(convergence.table(curves, args.title or "Training loss").markdown())
         return 0
 
     parser.refuse(["names"], "is of logs, and none are given")
     wanted = {"dataset": args.dataset} if args.dataset else {}
     for found in study.read(args.runs, **wanted):
-        curves = catalogue.figure6_curves(found, args.fold)
+        curves = convergence.figure6_curves(found, args.fold)
         there = {name: curve for name, curve in curves.items() if curve is not None}
         if not there:
             raise UserError(
@@ -67,7 +68,7 @@ def main(argv=None):
         demo = "Demo data. " if found.demo else ""
         title = f"{demo}Training loss by initialisation, five-agree, fold {args.fold}"
         with locks.held(folder, "drawing losses"):
-            tables = catalogue.convergence(found, args.fold)
+            tables = convergence.tables(found, args.fold)
             name = tables[0].file
             figure = folder / f"{name.replace('convergence', 'figure6')}.png"
             write(figure, there, args.title or title, args.tests)
@@ -96,4 +97,4 @@ def told_apart(paths):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -13,11 +13,11 @@ still JPEG, PNG or WebP files, turned upright where the camera noted how it was 
 import sys
 from pathlib import Path
 
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, other_net, run_of, run_options
 from sentiment.evaluation import maps, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.sources import cards
-from sentiment.utils import errors
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
 from sentiment.utils.progress import patience
@@ -45,7 +45,7 @@ def main(argv=None):
 
     images = outputs(args.images, args.out)
     predictor = Predictor(chosen(args), args.gpu)
-    each = errors.OneByOne()
+    each = command.OneByOne()
     for path, out in images:
         with each, patience(f"looking at {path}"):
             pixels = images.read(path)
@@ -85,4 +85,4 @@ def sentence(prediction):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment import paper
+from sentiment import names, paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options
 from sentiment.data import dataset
 from sentiment.evaluation import maps, results
 from sentiment.figures import gallery, plots
 from sentiment.figures.fold_maps import FoldMaps
 from sentiment.networks import surgery
-from sentiment.report import tables
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, read_json, write_json, write_whole
 from sentiment.utils.progress import patience
@@ -94,7 +94,7 @@ def described(of_fold, shown, data):
         "dataset": data.name,
         "demo": data.demo,
         **{key: getattr(run, key) for key in ("subset", "arch", "init", "variant")},
-        "source": tables.source(results.read(run.result)),
+        "source": names.source(results.read(run.result)),
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
         "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
         "shown": [
@@ -117,11 +117,11 @@ def words(about):
     prediction = WORDS[next(iter(about["folds"].values()))["prediction"]]
     places, pixels = ("×".join(map(str, about[key])) for key in ("map", "input"))
     return (
-        f"{demo}Sentiment maps: {tables.net_title(about['arch'], about['source'])}"
+        f"{demo}Sentiment maps: {names.net_title(about['arch'], about['source'])}"
         + (f" ({about['variant']})" if about["variant"] else ""),
         f"Border and word: the global prediction ({prediction}); its probability beside it. "
         f"Map: {places} places of an input of {pixels} pixels.\n"
-        f"Data set {about['dataset']}, {tables.SUBSET_TITLES[about['subset']]}; each image by the net of the fold that "
+        f"Data set {about['dataset']}, {names.SUBSET_TITLES[about['subset']]}; each image by the net of the fold that "
         "tests it.",
     )
 
@@ -182,4 +182,4 @@ def say(patches, spent):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

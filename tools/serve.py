@@ -12,11 +12,11 @@ import logging
 import sys
 from pathlib import Path
 
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card
 from sentiment.data import dataset, images
 from sentiment.evaluation import trained
 from sentiment.sources import cards
-from sentiment.utils import errors
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
 from sentiment.web import server
@@ -100,4 +100,4 @@ def serve(models, host, port, names):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

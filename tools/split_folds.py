@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, seed
 from sentiment.data import dataset, folds
 from sentiment.sources import download
@@ -167,4 +168,4 @@ def report(data, subset, made, digests):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

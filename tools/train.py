@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import engine
+from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.networks import architectures
@@ -23,7 +24,7 @@ from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
 from sentiment.training import snapshots, solvers
 from sentiment.training.plans import Plan, settings
-from sentiment.utils import errors, locks
+from sentiment.utils import locks
 from sentiment.utils.caffe_log import ignored_layers, stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, half_written
@@ -166,4 +167,4 @@ def diverged(plan, solver, loss):
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(command.run(main))

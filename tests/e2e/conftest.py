@@ -4,12 +4,12 @@ import importlib.util
 from types import SimpleNamespace
 
 import pytest
-import toy
 
+from helpers import toy
 from sentiment import paper
+from sentiment.cli import command
 from sentiment.data import folds
 from sentiment.networks import architectures
-from sentiment.utils import errors
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def tool(root):
             spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
             modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(modules[name])
-        return errors.run(modules[name].main, [str(argument) for argument in arguments])
+        return command.run(modules[name].main, [str(argument) for argument in arguments])
 
     return call
 

@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from ray_nodes import Cluster
+
+from helpers.ray_nodes import Cluster
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow

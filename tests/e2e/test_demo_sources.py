@@ -7,9 +7,9 @@ import pytest
 import caffe
 from sentiment import paper
 from sentiment.data import folds
+from sentiment.data.means import channel_means
 from sentiment.demo import drawn
 from sentiment.demo.stand_ins import STAND_INS
-from sentiment.evaluation import inference
 from sentiment.networks import architectures
 from sentiment.networks.transfer import last_layer
 from sentiment.sources import cards
@@ -42,12 +42,12 @@ def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
         assert found.path.name == cards.read(name).file.path.name
         assert last_layer(found.path) == architectures.LastLayer(stand_in.last, len(stand_in.concepts))
         assert (found.mean.name == "places205CNN_mean.binaryproto") == (name == "places")
-        assert inference.channel_means(found.mean).shape == (3,)
+        assert channel_means(found.mean).shape == (3,)
         file = caffe.proto.caffe_pb2.NetParameter.FromString(found.path.read_bytes())
         blob = (file.layers or file.layer)[0].blobs[0]
         kinds.add((len(file.layers) > 0, blob.HasField("num")))
     assert len(kinds) == 4
-    means = [inference.channel_means(cards.resolve(name, own=models).mean) for name in ("caffenet", "places")]
+    means = [channel_means(cards.resolve(name, own=models).mean) for name in ("caffenet", "places")]
     np.testing.assert_allclose(means[0], paper.IMAGENET_MEANS_BGR, atol=1e-4)
     assert np.abs(means[0] - means[1]).max() > 1
 

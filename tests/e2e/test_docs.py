@@ -8,8 +8,8 @@ import sys
 from functools import cache
 
 import pytest
-from pages import PAGES, commands
 
+from helpers.pages import PAGES, commands
 from sentiment.evaluation import results
 from sentiment.utils.files import PROJECT
 

@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import toy
-from pages import COMMAND, PAGES, blocks, commands, shown
 
 import caffe
+from helpers import toy
+from helpers.pages import COMMAND, PAGES, blocks, commands, shown
 from sentiment import paper
 from sentiment.data import dataset
 from sentiment.demo import stand_ins
@@ -320,7 +320,7 @@ def test_the_commands_of_a_page(name, sandbox):
 def set_up_ray(sandbox):
     """A home and a folder for Ray's files, with paths short enough for it, and an end for the nodes to come."""
     pytest.importorskip("ray")
-    from ray_nodes import Cluster
+    from helpers.ray_nodes import Cluster
 
     sandbox.cluster = Cluster(sandbox.environment)
     sandbox.ends.callback(sandbox.cluster.stop)

@@ -7,23 +7,12 @@ import numpy as np
 import pytest
 
 from caffe import mode
+from helpers.commands import refused
 from sentiment.demo import stand_ins
 from sentiment.utils import files
 from sentiment.utils.files import PROJECT
 
 MAKEFILE = PROJECT / "Makefile"
-
-
-def refused(tool, capfd, *command):
-    """Run a command that has to fail; its one sentence."""
-    capfd.readouterr()
-    assert tool(*command) == 2
-    said = capfd.readouterr()
-    assert "Traceback" not in said.err + said.out
-    errors = [line for line in said.err.splitlines() if ": error: " in line]
-    assert len(errors) == 1
-    assert errors[0] == said.err.splitlines()[-1]
-    return errors[0].split(": error: ", 1)[1]
 
 
 def with_init(tiny, init):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_errors import refused
 
 import caffe
+from helpers.commands import refused
 from sentiment.data import images
 from sentiment.evaluation import inference
 

@@ -13,13 +13,12 @@ import sys
 import time
 from contextlib import contextmanager
 
-import made_up
 import pytest
-from test_errors import refused
-from test_resume import experiment
-from test_train import losses, wait_for_iteration
 
 from caffe import cli
+from helpers import made_up
+from helpers.commands import largest_file, losses, refused, wait_for_iteration
+from helpers.small_training import experiment
 from sentiment import engine, paper
 from sentiment.evaluation import inference, results, trained
 from sentiment.utils.files import half_written, read_json
@@ -49,17 +48,6 @@ def seen(folder):
 
 def half_files(folder):
     return [path for inner in (folder, *folder.rglob("*/")) for path in half_written(inner)]
-
-
-@contextmanager
-def largest_file(size):
-    """No file may grow beyond that many bytes in a block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # a disk that is full

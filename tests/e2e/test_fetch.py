@@ -12,11 +12,11 @@ import time
 import cv2
 import numpy as np
 import pytest
-from bad_server import Page, serving
-from made_up import weights
-from packed import tarred, zipped
-from test_faults import largest_file
 
+from helpers.bad_server import Page, serving
+from helpers.commands import largest_file
+from helpers.made_up import weights
+from helpers.packed import tarred, zipped
 from sentiment.data import dataset
 from sentiment.sources import archives, deepsent, download, http_files
 from sentiment.utils.errors import UserError

@@ -1,6 +1,6 @@
 """tools/inspect_model.py as a user runs it."""
 
-from test_errors import refused
+from helpers.commands import refused
 
 
 def test_it_says_what_a_source_is(tool, source, capfd, tmp_path):

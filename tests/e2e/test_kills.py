@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import made_up
 import numpy as np
 import pytest
 
+from helpers import dying, made_up
 from sentiment import engine, paper
 from sentiment.report import table_files
 from sentiment.training import loss_curves
@@ -108,7 +108,7 @@ def test_killed_at_random_moments(command, root, tmp_path):
 
     def run(moment=0, delay=0.0, seconds=None):
         """Call the command; whether it lived to its end."""
-        script = [sys.executable, Path(__file__).with_name("dying.py"), work, moment, delay, count]
+        script = [sys.executable, Path(dying.__file__), work, moment, delay, count]
         with open(place / "said", "w") as said:
             process = subprocess.Popen(
                 [*map(str, script), str(root / "tools" / f"{name}.py"), *options],

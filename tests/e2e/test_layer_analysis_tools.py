@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from test_errors import refused
 
 import caffe
+from helpers.commands import refused
 from sentiment import paper
 from sentiment.analysis import features
 

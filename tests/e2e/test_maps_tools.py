@@ -6,9 +6,9 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from test_errors import refused
 
 import caffe
+from helpers.commands import refused
 from sentiment import paper
 from sentiment.data import images
 from sentiment.evaluation import maps, results

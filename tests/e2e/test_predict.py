@@ -5,8 +5,8 @@ import re
 import cv2
 import numpy as np
 import pytest
-from test_errors import refused
 
+from helpers.commands import refused
 from sentiment.evaluation import results
 
 

@@ -3,9 +3,9 @@
 import html.parser
 import shutil
 
-import made_up
 import pytest
 
+from helpers import made_up
 from sentiment import paper
 from sentiment.utils.files import write_json
 

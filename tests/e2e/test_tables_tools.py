@@ -4,9 +4,9 @@ import csv
 import json
 import shutil
 
-import made_up
 import pytest
 
+from helpers import made_up
 from sentiment import paper
 from sentiment.utils.files import write_json
 

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import cv2
 import google.protobuf
@@ -18,20 +17,13 @@ import pytest
 import torch
 
 import caffe
+from helpers.commands import losses, wait_for_iteration
 from sentiment import engine, paper
 from sentiment.demo import stand_ins
 from sentiment.evaluation import results
 from sentiment.networks import architectures
 from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import Progress
-
-
-def losses(folder):
-    """Iteration and loss of each displayed line."""
-    return [
-        (int(i), float(v))
-        for i, v in re.findall(r"\] Iteration (\d+) \(.*loss = (\S+)", (folder / "train.log").read_text())
-    ]
 
 
 def weights(folder, iteration=6):
@@ -247,16 +239,6 @@ def start(root, tiny, *options):
     return subprocess.Popen(
         [str(part) for part in command], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-
-
-def wait_for_iteration(folder, number, process):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        log = folder / "train.log"
-        if log.is_file() and f"] Iteration {number} (" in log.read_text():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"iteration {number} was never displayed")
 
 
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(tool, tiny, monkeypatch, capfd):

@@ -13,8 +13,8 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from test_errors import refused
 
+from helpers.commands import refused
 from sentiment.data import dataset, images
 from sentiment.evaluation import results
 from sentiment.web import server

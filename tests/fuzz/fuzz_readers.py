@@ -18,9 +18,9 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 
 import atheris
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "unit"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 with atheris.instrument_imports(include=["caffe", "google.protobuf.text_format", "json"]):
-    from reader_targets import TARGETS, seeds
+    from helpers.reader_targets import TARGETS, seeds
 
 
 def main():

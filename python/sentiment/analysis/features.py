@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sentiment.data.means import channel_means, mean_image
 from sentiment.evaluation import inference
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -76,12 +77,12 @@ def mean_to_subtract(mean, way, crop):
         No such file or no mean image; the way ``image`` without one.
     """
     if way == "channels":
-        return inference.channel_means(mean)[:, None, None]
+        return channel_means(mean)[:, None, None]
     if not isinstance(mean, Path):
         raise UserError("the mean here is three numbers; --mean-way image needs the mean image, --mean FILE")
     import caffe
 
-    return caffe.io.resize_image(inference.mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
+    return caffe.io.resize_image(mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
 
 
 def centre_crops(net, paths, mean, where=str):

@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sentiment.evaluation import inference, results
-from sentiment.report import tables
+from sentiment import names
+from sentiment.data.means import channel_means
+from sentiment.evaluation import results
 from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
@@ -75,8 +76,8 @@ def of_run(run, key="") -> Trained:
     words = f" ({run.variant})" if run.variant else ""
     return Trained(
         key=key or str(run.folder),
-        title=f"{tables.net_title(run.arch, tables.source(identity))}{words}, fold {run.fold}",
-        group=f"{identity['dataset']}, {tables.SUBSET_TITLES[run.subset]}{demo}",
+        title=f"{names.net_title(run.arch, names.source(identity))}{words}, fold {run.fold}",
+        group=f"{identity['dataset']}, {names.SUBSET_TITLES[run.subset]}{demo}",
         deploy=run.deploy,
         weights=weights,
         means=tuple(identity["mean"]),
@@ -98,7 +99,7 @@ def of_files(model, weights, mean) -> Trained:
     for path in (model, weights):
         if not path.is_file():
             raise UserError(f"no file {path}")
-    means = tuple(inference.channel_means(mean).tolist())
+    means = tuple(channel_means(mean).tolist())
     return Trained(str(weights), f"{weights.name}, {model}", "given by --model", model, weights, means)
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from sentiment.networks.receptive_field import WINDOWED, Field, above, pools_globally, window
 from sentiment.networks.transfer import take_over
-from sentiment.paper import FCN_NAME, MAP_INPUT, TABLE1
-from sentiment.report.tables import NOTHING, Table
+from sentiment.paper import FCN_NAME, MAP_INPUT
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_text
 
@@ -224,30 +223,6 @@ def multiply_adds(net):
     )
 
 
-def table1(conversion) -> Table:
-    """Table 1: the converted layers beside the paper's.
-
-    Parameters
-    ----------
-    conversion : Conversion
-
-    Returns
-    -------
-    tables.Table
-    """
-    rows = []
-    for kernel in conversion.kernels:
-        published, of_paper = None, NOTHING
-        if kernel.layer in TABLE1:
-            published, (width, height, depth) = TABLE1[kernel.layer]
-            of_paper = _shape(height, width, depth)
-        shape = _shape(kernel.height, kernel.width, kernel.depth)
-        rows.append([kernel.layer, kernel.number, published or NOTHING, shape, of_paper, kernel.stride])
-    columns = [(name, where) for name in ("kernels", "height × width × depth") for where in ("here", "paper")]
-    title = "Table 1: fully connected layers as convolutions"
-    return Table("table1", title, [describe(conversion)], ["layer", *columns, "stride"], rows)
-
-
 def describe(conversion) -> str:
     """A sentence or two on the map."""
     rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
@@ -261,10 +236,6 @@ def describe(conversion) -> str:
 
 def _size(numbers):
     return "×".join(map(str, numbers))
-
-
-def _shape(*numbers):
-    return " × ".join(map(str, numbers))
 
 
 def _input(net, where):

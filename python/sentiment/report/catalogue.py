@@ -2,30 +2,7 @@
 
 from dataclasses import replace
 
-from sentiment import paper
-from sentiment.report import claims, comparisons, departures, paper_tables
-from sentiment.training import loss_curves
-
-
-def convergence(study, fold=claims.FOLD):
-    """Iterations to convergence of the nine initialisations' trainings on one fold."""
-    curves = figure6_curves(study, fold)
-    title = f"Convergence of the nine initialisations: training loss of five-agree fold {fold}"
-    file = "convergence" if fold == claims.FOLD else f"convergence-fold{fold}"
-    notes = departures.about(study, list(filter(None, _nine(study).values())))
-    return [replace(loss_curves.table(curves, title, study.demo, notes), file=file)] if any(curves.values()) else []
-
-
-def figure6_curves(study, fold=claims.FOLD):
-    """Training losses of Figure 6 by initialisation's title; None for those that were not run on that fold."""
-    return {title: net and net.curve(fold) for title, net in _nine(study).items()}
-
-
-def _nine(study):
-    """The nets of Figure 6 by initialisation's title, those that are not left out; None for one that was not run."""
-    shown = {init: title for init, title in paper.INITIALISATIONS.items() if study.shows("finetune", init)}
-    return {title: study.net("finetune", init) for init, title in shown.items()}
-
+from sentiment.report import claims, comparisons, convergence, paper_tables
 
 TABLES = {
     "1": paper_tables.table1,
@@ -38,7 +15,7 @@ TABLES = {
     "seeds": paper_tables.seeds,
     "classes": lambda study: [comparisons.classes_table(study)] if study.nets else [],
     "mcnemar": comparisons.mcnemar_tables,
-    "convergence": convergence,
+    "convergence": convergence.tables,
     "claims": lambda study: [] if study.only else [claims.table(study)],  # a claim is on many nets
 }
 """Name -> function of a `study.Study` that returns its tables; none where there is nothing to show."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from sentiment import paper
 from sentiment.evaluation.results import mean_std, score
+from sentiment.names import SUBSET_TITLES, net_title
 from sentiment.report import departures
 from sentiment.report.paper_tables import FIVE, published_scores
-from sentiment.report.tables import NOTHING, SUBSET_TITLES, Score, Table, escaped, net_title
+from sentiment.report.tables import NOTHING, Score, Table, escaped
 
 FOLD = 1  # whose training losses are compared
 SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")

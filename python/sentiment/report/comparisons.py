@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.evaluation import results
+from sentiment.names import SUBSET_TITLES
 from sentiment.report import departures
-from sentiment.report.tables import SUBSET_TITLES, Number, Table
+from sentiment.report.tables import Number, Table
 
 WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
 

@@ -7,8 +7,8 @@ Usual are the paper's schedule for so many images, and this project's answers to
 from dataclasses import asdict
 
 from sentiment import engine, paper
+from sentiment.names import SUBSET_TITLES, plain, source
 from sentiment.networks import architectures
-from sentiment.report.tables import SUBSET_TITLES, plain, source
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's

@@ -1,6 +1,6 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
-from sentiment import paper
+from sentiment import names, paper
 from sentiment.evaluation import results
 from sentiment.report import tables
 from sentiment.report.tables import Score, Table
@@ -80,7 +80,7 @@ def _cells(summary, layer, classifier, selection, sample):
 def _notes(summary, selection, sample):
     """What the numbers are of."""
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
-    net = f"Net: {_net_title(summary)}; {tables.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
+    net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
     if summary["folds"] != list(paper.FOLDS):
         net += f" Fold{'s' * (len(summary['folds']) > 1)} {' '.join(map(str, summary['folds']))} only."
     if _published(summary):
@@ -102,10 +102,10 @@ def _notes(summary, selection, sample):
 def _net_title(summary):
     """What the layers are of."""
     if summary["arch"] == "source":
-        of = tables.source(summary)
+        of = names.source(summary)
         return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
     variant = f" ({summary['variant']})" if summary.get("variant") else ""
-    return f"{tables.net_title(summary['arch'], tables.source(summary))}{variant}, each fold's own"
+    return f"{names.net_title(summary['arch'], names.source(summary))}{variant}, each fold's own"
 
 
 def _convergence(summary):

@@ -7,8 +7,9 @@ from pathlib import Path
 from string import Template
 
 from sentiment import paper
+from sentiment.names import SUBSET_TITLES, net_title, plain
 from sentiment.report import catalogue, claims, departures
-from sentiment.report.tables import DEMO, SUBSET_TITLES, Difference, Table, net_title, plain
+from sentiment.report.tables import DEMO, Difference, Table
 from sentiment.utils.errors import say
 from sentiment.utils.files import read_json, read_text, write_if_changed
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.evaluation import results
+from sentiment.names import SUBSET_TITLES, net_title
 from sentiment.networks import architectures, surgery
+from sentiment.paper import TABLE1
 from sentiment.report import departures, layer_table
 from sentiment.report.comparisons import WAY_TITLES
-from sentiment.report.tables import NOTHING, SUBSET_TITLES, Number, Score, Table, difference, net_title, published
+from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
 from sentiment.utils.files import PROJECT
 
 FIVE = "five_agrees"
@@ -29,7 +31,7 @@ def table1(study):
     own = Path(net.rows[0]["path"]).with_name("deploy.prototxt") if net else None
     path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
     conversion = surgery.convert(surgery.read_definition(path), where=str(path))
-    return [replace(surgery.table1(conversion), demo=study.demo)]
+    return [replace(fcn_table(conversion), demo=study.demo)]
 
 
 def table2(study):
@@ -253,3 +255,31 @@ def _table3_not_run(study):
     header = ["layer", *((title, name) for title in ("SVM", "Softmax") for name in ("here", "paper"))]
     notes = ["Not run: tools/extract_features.py and tools/analyze_layers.py fill it."]
     return Table("table3", "Table 3: linear classifiers on layers", notes, header, rows, study.demo)
+
+
+def fcn_table(conversion) -> Table:
+    """Table 1: the converted layers beside the paper's.
+
+    Parameters
+    ----------
+    conversion : Conversion
+
+    Returns
+    -------
+    tables.Table
+    """
+    rows = []
+    for kernel in conversion.kernels:
+        published, of_paper = None, NOTHING
+        if kernel.layer in TABLE1:
+            published, (width, height, depth) = TABLE1[kernel.layer]
+            of_paper = _shape(height, width, depth)
+        shape = _shape(kernel.height, kernel.width, kernel.depth)
+        rows.append([kernel.layer, kernel.number, published or NOTHING, shape, of_paper, kernel.stride])
+    columns = [(name, where) for name in ("kernels", "height × width × depth") for where in ("here", "paper")]
+    title = "Table 1: fully connected layers as convolutions"
+    return Table("table1", title, [surgery.describe(conversion)], ["layer", *columns, "stride"], rows)
+
+
+def _shape(*numbers):
+    return " × ".join(map(str, numbers))

@@ -9,7 +9,8 @@ from pathlib import Path
 from sentiment import paper
 from sentiment.analysis import layer_analysis
 from sentiment.evaluation import results
-from sentiment.report.tables import Score, net_title, source
+from sentiment.names import net_title, source
+from sentiment.report.tables import Score
 from sentiment.training import loss_curves
 from sentiment.utils.errors import UserError
 
@@ -23,7 +24,7 @@ class Net:
     Attributes
     ----------
     subset, arch, init : str
-        ``init`` is that of `tables.source`.
+        ``init`` is that of `names.source`.
     choices : dict
         As its result.json files say.
     rows : list of dict
@@ -217,7 +218,7 @@ def read(root, sample=False, **wanted) -> list[Study]:
 
 
 def _fits(row, wanted):
-    """Whether a record has the wanted values; its init by its folder's name or by what `tables.source` finds it is."""
+    """Whether a record has the wanted values; its init by its folder's name or by what `names.source` finds it is."""
     of_row = {**{key: {row[key]} for key in wanted}, "init": {row["init"], source(row)}}
     return all(not of_row[key].isdisjoint(values) for key, values in wanted.items())
 

@@ -31,6 +31,7 @@ from typing import Any
 
 import yaml
 
+from sentiment.data.means import mean_image
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import checksums, download
 from sentiment.utils import verbose
@@ -377,9 +378,7 @@ def _is_caffenet(path):
 
 def _is_mean(path):
     """Raise a ValueError where a file is no mean image."""
-    from sentiment.evaluation import inference
-
-    _told(inference.mean_image, path)
+    _told(mean_image, path)
 
 
 def _told(reader, path):

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sentiment.evaluation.results import score
-from sentiment.report.tables import NOTHING, Number, Table
 from sentiment.utils.errors import UserError
 
 GUESSING = math.log(2)
@@ -121,44 +119,6 @@ def read(path) -> Curve:
         np.array(list(found.values())),
         {name: (sorted(values), [values[n] for n in sorted(values)]) for name, values in tests.items()},
     )
-
-
-def definition():
-    """In words, what a table's numbers are."""
-    return (
-        "The loss is smoothed by a centred moving average over a twentieth of the points in the log, at least 5. "
-        f"Final loss: the mean of the last {LAST_PART:.0%}. Converged: the first iteration at which the smoothed "
-        f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss. "
-        "Noise: the mean distance of a loss from the smoothed one. A training whose final loss is not below ln 2 by "
-        "more than its noise does not converge."
-    )
-
-
-def table(curves, title, demo=False, notes=()) -> Table:
-    """Iterations to convergence, final loss and noise, a row a training.
-
-    Parameters
-    ----------
-    curves : dict of str to Curve or None
-        By what the row is called; None for one that was not run.
-    """
-    rows = []
-    for name, curve in curves.items():
-        if curve is None:
-            rows.append([name, *[NOTHING] * 4])
-            continue
-        converged = curve.converged_at
-        rows.append(
-            [
-                name,
-                int(curve.iterations[-1]),
-                "does not converge" if converged is None else converged,
-                Number(curve.final, score(curve.final)),
-                Number(curve.noise, score(curve.noise)),
-            ]
-        )
-    header = ["training", "last iteration", "converged at", "final loss", "noise"]
-    return Table("convergence", title, [*notes, definition()], header, rows, demo)
 
 
 def latest(path):

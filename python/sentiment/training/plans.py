@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentiment import engine, paper
 from sentiment.data import folds
-from sentiment.evaluation import inference
+from sentiment.data.means import channel_means, mean_image
 from sentiment.networks import architectures, inspection
 from sentiment.networks.transfer import last_layer
 from sentiment.training import snapshots, solvers
@@ -140,7 +140,7 @@ class Plan:
             **asdict(self.schedule),
             **asdict(self.choices),
             "channels_divisor": self.divisor,
-            "mean": inference.channel_means(self.source.mean).tolist(),
+            "mean": channel_means(self.source.mean).tolist(),
             "mean_image": isinstance(self.source.mean, Path),
             "card": self.source.known_as,
             "source": self.source.path and digest(self.source.path),
@@ -159,7 +159,7 @@ class Plan:
             Names the layer that is missing or of another shape; or the mean image's size.
         """
         if isinstance(self.source.mean, Path):
-            *_, height, width = inference.mean_image(self.source.mean).shape
+            *_, height, width = mean_image(self.source.mean).shape
             if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
                 raise UserError(
                     f"MEAN: {self.source.mean} is of {width}×{height} pixels, and pictures are of {paper.IMAGE_SIZE}×"

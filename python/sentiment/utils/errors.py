@@ -1,15 +1,12 @@
-"""How a command ends: a user's mistake is one sentence and status 2, never a traceback."""
+"""Errors a user can cause, each one sentence: what is wrong, where, what to do."""
 
 import contextlib
 import errno
 import os
 import re
-import signal
 import sys
 import traceback
 from pathlib import Path
-
-from sentiment.utils import signals, verbose
 
 
 class UserError(Exception):
@@ -30,101 +27,16 @@ FULL = {  # what a full disk says, in a user's words
 _NO_MEMORY = re.compile("can't allocate memory|CUDA out of memory")  # as torch says it, on a CPU and on a card
 
 
-def run(main, argv=None):
-    """Call a command's ``main(argv)`` and turn its end into an exit status.
-
-    Parameters
-    ----------
-    main : callable
-        Takes the argument list (None: ``sys.argv``) and returns an exit status or None.
-    argv : list of str, optional
-
-    Returns
-    -------
-    int
-        What ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
-        refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
-        (143) or SIGHUP (129); 141 where the reader of the output went away.
-    """
-    tool = _tool()
-    verbose.disable()  # each command of a process for itself
-    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for paths of any bytes, and terminals of few characters
-    try:
-        with signals.raised():
-            status = main(argv) or 0
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return status
-    except KeyboardInterrupt as stop:
-        number = getattr(stop, "number", signal.SIGINT)
-        name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-        say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
-        return 128 + number
-    except BrokenPipeError:
-        # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
-        sys.stdout = None
-        return 141
-    except Exception as error:
-        sentence = sentence_of(error)
-        verbose.log.info("this error:", exc_info=sentence is not None)
-        if sentence is None:
-            raise
-        say(f"{tool}: error: {sentence}")
-        return 2
-    finally:
-        _drop_a_dead_stdout()
-
-
-class OneByOne:
-    """A context manager for each of several things: what is wrong with one is said, and the next one is gone on to.
-
-    Attributes
-    ----------
-    status : int
-        The exit status: 2 when one was wrong.
-    """
-
-    def __init__(self):
-        self.status = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        sentence = sentence_of(error) if isinstance(error, (UserError, OSError, RuntimeError)) else None
-        if sentence is None or isinstance(error, BrokenPipeError):
-            return False
-        self.status = 2
-        verbose.log.info("this error:", exc_info=error)
-        say(f"{_tool()}: error: {sentence}")
-        return True
-
-
 def python() -> str:
     """The Python in use, as a user calls it: ``.venv/bin/python`` within the project's folder."""
     path = os.path.relpath(sys.executable)
     return "python" if path.startswith(os.pardir) else path
 
 
-def _tool():
-    """What the command is called."""
-    return Path(sys.argv[0]).stem or "python"
-
-
 def say(sentence):
     """Print on stderr, which may be a terminal that was closed or on the very disk that is full."""
     with contextlib.suppress(OSError, ValueError):
         print(sentence, file=sys.stderr, flush=True)
-
-
-def _drop_a_dead_stdout():
-    """What cannot be written now cannot at interpreter exit either, where it would be a second complaint."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        sys.stdout = None
 
 
 def caffe_problem(error) -> str | None:

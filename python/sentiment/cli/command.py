@@ -1,0 +1,93 @@
+"""How a command ends: a user's mistake is one sentence and exit status 2, never a traceback."""
+
+import signal
+import sys
+from pathlib import Path
+
+from sentiment.utils import signals, verbose
+from sentiment.utils.errors import UserError, say, sentence_of
+
+
+def run(main, argv=None):
+    """Call a command's ``main(argv)`` and turn its end into an exit status.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the argument list (None: ``sys.argv``) and returns an exit status or None.
+    argv : list of str, optional
+
+    Returns
+    -------
+    int
+        What ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
+        refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
+        (143) or SIGHUP (129); 141 where the reader of the output went away.
+    """
+    tool = _tool()
+    verbose.disable()  # each command of a process for itself
+    if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for paths of any bytes, and terminals of few characters
+    try:
+        with signals.raised():
+            status = main(argv) or 0
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return status
+    except KeyboardInterrupt as stop:
+        number = getattr(stop, "number", signal.SIGINT)
+        name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
+        return 128 + number
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
+        sys.stdout = None
+        return 141
+    except Exception as error:
+        sentence = sentence_of(error)
+        verbose.log.info("this error:", exc_info=sentence is not None)
+        if sentence is None:
+            raise
+        say(f"{tool}: error: {sentence}")
+        return 2
+    finally:
+        _drop_a_dead_stdout()
+
+
+class OneByOne:
+    """A context manager for each of several things: what is wrong with one is said, and the next one is gone on to.
+
+    Attributes
+    ----------
+    status : int
+        The exit status: 2 when one was wrong.
+    """
+
+    def __init__(self):
+        self.status = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        sentence = sentence_of(error) if isinstance(error, (UserError, OSError, RuntimeError)) else None
+        if sentence is None or isinstance(error, BrokenPipeError):
+            return False
+        self.status = 2
+        verbose.log.info("this error:", exc_info=error)
+        say(f"{_tool()}: error: {sentence}")
+        return True
+
+
+def _tool():
+    """What the command is called."""
+    return Path(sys.argv[0]).stem or "python"
+
+
+def _drop_a_dead_stdout():
+    """What cannot be written now cannot at interpreter exit either, where it would be a second complaint."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        sys.stdout = None
