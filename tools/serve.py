@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card
-from sentiment.data import dataset, images
+from sentiment.data import dataset, image_files
 from sentiment.evaluation import trained
 from sentiment.sources import cards
 from sentiment.utils.errors import UserError
@@ -85,8 +85,8 @@ def serve(models, host, port, names):
             host=host,
             port=port,
             connection_limit=20,
-            inbuf_overflow=3 * images.MAX_BYTES,
-            max_request_body_size=2 * images.MAX_BYTES,
+            inbuf_overflow=3 * image_files.MAX_BYTES,
+            max_request_body_size=2 * image_files.MAX_BYTES,
         )
     except (OSError, ValueError) as error:  # the second of a name that is no host's
         raise UserError(

@@ -5,7 +5,7 @@ import pytest
 
 import caffe
 from helpers.commands import refused
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.evaluation import inference
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="exporting needs onnxruntime, of the optional extra `export`")
@@ -25,7 +25,7 @@ def test_a_run_and_its_fully_convolutional_net(tool, tiny, capfd, tmp_path):
     about = session.get_modelmeta().custom_metadata_map
     assert about["classes"] == "negative,positive" and "BGR, 0 to 255, minus the means 104.0" in about["input"]
     net = caffe.Net(str(folder / "deploy.prototxt"), str(folder / "snapshot_iter_1.caffemodel"), caffe.TEST)
-    pixels = images.read(tiny.data / "images" / "picture 3.jpg")
+    pixels = image_files.read(tiny.data / "images" / "picture 3.jpg")
     means = np.array([104.00698793, 116.66876762, 122.67891434])
     [crop] = inference.warp(net, [pixels / np.float32(255)], means, (227, 227))
     [expected] = inference.probabilities(net, [crop])[:, inference.CENTER]

@@ -10,7 +10,7 @@ import pytest
 import caffe
 from helpers.commands import refused
 from sentiment import paper
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.evaluation import maps, results
 from sentiment.networks import architectures
 
@@ -123,8 +123,8 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
         fcn = caffe.Net(str(fold / "deploy_conv.prototxt"), str(fold / "snapshot_iter_2_conv.caffemodel"), caffe.TEST)
         image = tested.data / "images" / entry["image"]
         np.testing.assert_allclose(found, answer(fcn, crop(image, 451)), atol=1e-5)
-        overlay = maps.bordered(maps.overlay(images.load(image), found), entry["positive"])
-        np.testing.assert_array_equal(images.load(fold / "maps" / f"{entry['image']}.png"), overlay)
+        overlay = maps.bordered(maps.overlay(image_files.load(image), found), entry["positive"])
+        np.testing.assert_array_equal(image_files.load(fold / "maps" / f"{entry['image']}.png"), overlay)
     height, width = cv2.imread(str(sheet)).shape[:2]
     assert width > height > 600
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from helpers.commands import refused
-from sentiment.data import dataset, images
+from sentiment.data import dataset, image_files
 from sentiment.evaluation import results
 from sentiment.web import server
 
@@ -82,7 +82,7 @@ def test_refusals_are_sentences(client, tested):
     assert "only JPEG" in sentence(post(client, whole, "text/plain"), 415)
     assert "no JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
     assert "no JPEG, PNG or WebP" in sentence(post(client, b""), 400)
-    assert "more than 20 MB" in sentence(post(client, bytes(images.MAX_BYTES + 1)), 413)
+    assert "more than 20 MB" in sentence(post(client, bytes(image_files.MAX_BYTES + 1)), 413)
     assert sentence(client.get("/api/other"), 404)
     for name in ("../dataset.yaml", "picture 99.jpg", "/etc/passwd", ""):
         assert "no test image" in sentence(client.get("/api/image", query_string={"model": KEY, "name": name}), 404)

@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.engine import cores
 from sentiment.paper import IMAGE_SIZE
 from sentiment.utils.errors import UserError
@@ -81,7 +81,7 @@ def scaled(pixels):
 def _loaded(path, where):
     """The picture in a file as training saw it: ``caffe.io.load_image`` would not turn it upright."""
     try:
-        return scaled(images.load(path))
+        return scaled(image_files.load(path))
     except UserError as error:
         raise UserError(f"{where(path)}: {error}") from error
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sentiment import engine
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.evaluation import maps, results
 from sentiment.figures import gallery
 from sentiment.networks import surgery
@@ -116,7 +116,7 @@ class FoldMaps:
             for image, answer in zip(again, answers, strict=True):
                 if image in mapped:
                     continue
-                pixels = maps.overlay(images.load(self.data.images / image), answer)
+                pixels = maps.overlay(image_files.load(self.data.images / image), answer)
                 of_map, of_overlay = self.files(image)
                 maps.save_picture(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
                 maps.save(of_map, answer)  # last: it says that both are there
@@ -125,5 +125,5 @@ class FoldMaps:
     def exhibit(self, image):
         """An image for the sheet."""
         label, positive = self.predicted[image]
-        shown = images.load(self.data.images / image), images.load(self.files(image)[1])
+        shown = image_files.load(self.data.images / image), image_files.load(self.files(image)[1])
         return gallery.Exhibit(*shown, positive, label, self.run.fold)

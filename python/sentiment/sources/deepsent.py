@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.data import dataset, folds, images
+from sentiment.data import dataset, folds, image_files
 from sentiment.sources import archives, download
 from sentiment.utils import files, locks
 from sentiment.utils.errors import UserError
@@ -133,7 +133,7 @@ def _unpack(link, missing, folder, out, differing_too):
 def _is_picture(path):
     """Whether a file can be decoded as one."""
     try:
-        images.read(path)
+        image_files.read(path)
     except UserError:
         return False
     return True

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.evaluation import results, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError, sentence_of
@@ -73,7 +73,7 @@ class Models:
         return self._thread.submit(self._predict, model, data).result()
 
     def _predict(self, model, data):
-        pixels = images.decode(data)
+        pixels = image_files.decode(data)
         predictor = self._loaded(model, model.weights.stat().st_mtime_ns)
         prediction = predictor.predict(pixels)
         try:
@@ -156,7 +156,7 @@ def create_app(models, hosts):
     from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, SecurityError
 
     app = Flask("sentiment", static_folder=WEB, static_url_path="/static")
-    app.config.update(MAX_CONTENT_LENGTH=images.MAX_BYTES, TRUSTED_HOSTS=list(hosts))
+    app.config.update(MAX_CONTENT_LENGTH=image_files.MAX_BYTES, TRUSTED_HOSTS=list(hosts))
 
     def model():
         return models.get(request.args.get("model", ""))
@@ -172,7 +172,7 @@ def create_app(models, hosts):
     @app.post("/api/predict")
     def predict():
         # Pages of other origins cannot send these types without asking first, and are never told yes.
-        if request.mimetype not in images.MIME_TYPES:
+        if request.mimetype not in image_files.MIME_TYPES:
             abort(415, "only JPEG, PNG and WebP pictures are taken")
         return jsonify(models.predict(model(), request.get_data()))
 
@@ -191,7 +191,7 @@ def create_app(models, hosts):
                 "this server does not answer to that name; start it with --name and the name to allow it"
             )
         if isinstance(error, RequestEntityTooLarge):
-            error.description = f"the picture has more than {images.MAX_BYTES // 1_000_000} MB; save it smaller"
+            error.description = f"the picture has more than {image_files.MAX_BYTES // 1_000_000} MB; save it smaller"
         if isinstance(error, HTTPException):
             return jsonify(error=error.description), error.code
         if isinstance(error, Absent):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment.data import images as pictures
+from sentiment.data import image_files
 from sentiment.evaluation import maps
 
 NET = """
@@ -102,9 +102,9 @@ def test_pictures_are_written_and_read_as_rgb(tmp_path):
     image = np.zeros((4, 5, 3), np.uint8)
     image[..., 0] = 200
     maps.save_picture(tmp_path / "folder" / "red.png", image)
-    np.testing.assert_array_equal(pictures.load(tmp_path / "folder" / "red.png"), image)
+    np.testing.assert_array_equal(image_files.load(tmp_path / "folder" / "red.png"), image)
     cv2.imwrite(str(tmp_path / "grey.jpg"), np.full((4, 5), 77, np.uint8))
-    assert (pictures.load(tmp_path / "grey.jpg") == 77).all()
+    assert (image_files.load(tmp_path / "grey.jpg") == 77).all()
 
 
 def test_what_is_said_of_differences():

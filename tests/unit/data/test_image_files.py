@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 import caffe
-from sentiment.data import images
+from sentiment.data import image_files
 from sentiment.evaluation import inference
 from sentiment.utils.errors import UserError
 
@@ -26,7 +26,7 @@ def encoded(pixels, kind, **options):
 
 def refused(data, name="the picture"):
     with pytest.raises(UserError) as error:
-        images.decode(data, name)
+        image_files.decode(data, name)
     return str(error.value)
 
 
@@ -44,19 +44,19 @@ def png_of_size(width, height):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_lossless_pictures_come_back_as_they_were(kind):
-    np.testing.assert_array_equal(images.decode(encoded(PIXELS, kind, lossless=True)), PIXELS)
+    np.testing.assert_array_equal(image_files.decode(encoded(PIXELS, kind, lossless=True)), PIXELS)
 
 
 def test_a_picture_of_a_data_set_may_be_of_any_kind(tmp_path):
     for kind in "BMP", "TIFF", "PNG":
         (tmp_path / "a.jpg").write_bytes(encoded(PIXELS, kind))
-        np.testing.assert_array_equal(images.load(tmp_path / "a.jpg"), PIXELS)
+        np.testing.assert_array_equal(image_files.load(tmp_path / "a.jpg"), PIXELS)
     for content in b"", b"no picture":
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(UserError, match=r"a\.jpg is damaged or no picture"):
-            images.load(tmp_path / "a.jpg")
+            image_files.load(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"cannot read .*nowhere\.jpg"):
-        images.load(tmp_path / "nowhere.jpg")
+        image_files.load(tmp_path / "nowhere.jpg")
 
 
 def trained_on(path):
@@ -79,15 +79,15 @@ def test_every_command_sees_the_picture_upright_as_training_does(orientation, tm
     upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     assert upright.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
     np.testing.assert_array_equal(trained_on(path), upright)
-    np.testing.assert_array_equal(images.load(path), upright)
-    np.testing.assert_array_equal(images.read(path), upright)
+    np.testing.assert_array_equal(image_files.load(path), upright)
+    np.testing.assert_array_equal(image_files.read(path), upright)
     (tmp_path / "deploy.prototxt").write_text(
         "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }"
     )
     net = caffe.Net(str(tmp_path / "deploy.prototxt"), caffe.TEST)
     size = upright.shape[:2]
     (evaluated,) = inference.warped(net, [path], np.zeros(3), size=size)  # evaluation, features and maps
-    (predicted,) = inference.warp(net, [inference.scaled(images.read(path))], np.zeros(3), size)
+    (predicted,) = inference.warp(net, [inference.scaled(image_files.read(path))], np.zeros(3), size)
     for found in evaluated, predicted:
         np.testing.assert_allclose(found.transpose(1, 2, 0)[:, :, ::-1], upright, atol=1e-4)
 
@@ -98,16 +98,16 @@ def test_a_jpeg_that_is_cut_short_is_what_training_sees(cut, tmp_path, caplog):
     path.write_bytes(encoded(RNG.integers(0, 255, (40, 60, 3), np.uint8), "JPEG")[:-cut])
     expected = trained_on(path)
     for _ in range(2):
-        np.testing.assert_array_equal(images.load(path), expected)
-        np.testing.assert_array_equal(images.read(path), expected)
+        np.testing.assert_array_equal(image_files.load(path), expected)
+        np.testing.assert_array_equal(image_files.read(path), expected)
     assert len(caplog.records) == 1 and "cut.jpg" in caplog.text
 
 
 def test_transparency_is_dropped_and_grey_becomes_three_channels():
     with_alpha = np.dstack([PIXELS, np.full(PIXELS.shape[:2], 7, np.uint8)])
-    np.testing.assert_array_equal(images.decode(encoded(with_alpha, "PNG")), PIXELS)
+    np.testing.assert_array_equal(image_files.decode(encoded(with_alpha, "PNG")), PIXELS)
     grey = PIXELS[:, :, 0]
-    np.testing.assert_array_equal(images.decode(encoded(grey, "PNG")), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(image_files.decode(encoded(grey, "PNG")), np.dstack([grey] * 3))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -117,7 +117,7 @@ def test_every_orientation_is_turned_upright_as_pillow_turns_it(kind, orientatio
     exif[0x0112] = orientation
     data = encoded(PIXELS, kind, lossless=True, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
-    np.testing.assert_array_equal(images.decode(data), upright)
+    np.testing.assert_array_equal(image_files.decode(data), upright)
 
 
 def test_a_bomb_is_refused_without_being_decoded():
@@ -133,9 +133,9 @@ def test_a_bomb_is_refused_without_being_decoded():
 
 def test_more_bytes_than_allowed(tmp_path):
     path = tmp_path / "large.jpg"
-    path.write_bytes(bytes(images.MAX_BYTES + 1))
+    path.write_bytes(bytes(image_files.MAX_BYTES + 1))
     with pytest.raises(UserError, match=r"large\.jpg has more than 20 MB"):
-        images.read(path)
+        image_files.read(path)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
@@ -159,7 +159,7 @@ def test_animations_are_refused(kind):
 def test_a_phones_jpeg_with_a_second_picture_behind_it_is_a_picture():
     file = io.BytesIO()
     Image.fromarray(PIXELS).save(file, "MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])])
-    assert images.decode(file.getvalue()).shape == PIXELS.shape
+    assert image_files.decode(file.getvalue()).shape == PIXELS.shape
 
 
 def test_damaged_pixels():
@@ -169,4 +169,4 @@ def test_damaged_pixels():
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.jpg: No such file"):
-        images.read(tmp_path / "nowhere.jpg")
+        image_files.read(tmp_path / "nowhere.jpg")
