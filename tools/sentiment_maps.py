@@ -20,6 +20,7 @@ from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options
 from sentiment.data import dataset
 from sentiment.evaluation import maps, results
+from sentiment.evaluation.predictions import WAYS
 from sentiment.figures import gallery, plots
 from sentiment.figures.fold_maps import FoldMaps
 from sentiment.networks import surgery
@@ -49,7 +50,7 @@ def main(argv=None):
     option(
         "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
     )
-    option("--prediction", choices=results.WAYS, default="oversampled", help="the global one (default: %(default)s)")
+    option("--prediction", choices=WAYS, default="oversampled", help="the global one (default: %(default)s)")
     option("--out", type=Path, default=default("results"), help="folder of the sheet (default: %(default)s)")
     option("--compare-patches", type=positive, metavar="N", help="hold N maps against predictions of their patches")
     option("--cost", action="store_true", help="measure what a map costs over one prediction")
@@ -90,11 +91,12 @@ def main(argv=None):
 def described(of_fold, shown, data):
     """What the sheet shows and what it is made from."""
     run, conversion = of_fold[0].run, of_fold[0].conversion
+    tested = results.read(run.result).config
     return {
         "dataset": data.name,
         "demo": data.demo,
         **{key: getattr(run, key) for key in ("subset", "arch", "init", "variant")},
-        "source": names.source(results.read(run.result)),
+        "source": names.source_name(tested.init, tested.card),
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
         "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
         "shown": [

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sentiment.utils import verbose
@@ -105,14 +105,14 @@ class Environment:
         Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     """
 
-    engine: str
-    project: str
-    commit: str
-    device: str
-    cuda: str
-    threads: int
-    precision: str
-    versions: dict
+    engine: str = ""
+    project: str = ""
+    commit: str = ""
+    device: str = ""
+    cuda: str = ""
+    threads: int | None = None
+    precision: str = PRECISIONS[0]
+    versions: dict = field(default_factory=dict)
 
 
 def environment(gpu=None) -> Environment:

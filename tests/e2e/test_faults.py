@@ -20,7 +20,7 @@ from helpers import made_up
 from helpers.commands import largest_file, losses, refused, wait_for_iteration
 from helpers.small_training import experiment
 from sentiment import engine, paper
-from sentiment.evaluation import inference, results, trained
+from sentiment.evaluation import inference, trained
 from sentiment.utils.files import half_written, read_json
 from sentiment.utils.progress import Progress
 
@@ -303,7 +303,7 @@ def test_a_diverged_training_that_is_kept_is_a_result(tool, tiny, tmp_path, capf
     assert "diverged, the loss is nan; kept as a result" in capfd.readouterr().err
     assert tool("evaluate", *tiny.options) == 0
     negative = [label for line in tiny.list("test").read_text().splitlines() if (label := line[-1]) == "0"]
-    assert results.read(tiny.folder() / "result.json")["accuracy"]["center"] == len(negative) / 5
+    assert read_json(tiny.folder() / "result.json")["accuracy"]["center"] == len(negative) / 5
     assert tool("make_tables", "--runs", tiny.runs, "--out", tmp_path / "out", "--report") == 0
     assert "fold 1 diverged" in (tmp_path / "out" / "tiny" / "runs.md").read_text()
 
@@ -368,7 +368,7 @@ def test_a_closed_terminal(root, tiny):
     assert [path.suffix for path in tiny.folder().glob("snapshot_iter_*.solverstate")] == [".solverstate"]
 
 
-# runs of an older form, data that is not there
+# runs of an earlier version, data that is missing
 
 
 @pytest.mark.parametrize("name", ["evaluate", "extract_features"])
@@ -378,10 +378,7 @@ def test_a_run_of_an_older_form(name, tool, tiny, capfd):
     lacking = "variant" if name == "evaluate" else "mean_image"
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != lacking}))
     sentence = refused(tool, capfd, name, *tiny.options, "--fold", 1)
-    assert sentence == (
-        f"{path} is of an older form of this project and does not say {lacking}; remove that folder and run "
-        "tools/train.py with the same options again, or give another RUNS=<folder>"
-    )
+    assert str(path) in sentence and lacking in sentence and "tools/train.py" in sentence
 
 
 def test_a_run_of_an_older_form_hides_no_other_from_the_web_page(tool, tiny):

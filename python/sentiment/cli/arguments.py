@@ -9,7 +9,7 @@ from sentiment import engine, paper
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.training import solvers
-from sentiment.training.runs import Run, variant
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils import verbose
 from sentiment.utils.errors import python
 from sentiment.utils.files import default
@@ -185,7 +185,7 @@ def runs_of(args):
 
 
 def _runs(args, subsets, folds):
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     for subset in subsets:
         for fold in folds:
             yield Run(args.runs, subset, args.arch, init, fold, which)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sentiment import paper
-from sentiment.evaluation.results import mean_std, score
-from sentiment.names import SUBSET_TITLES, net_title
+from sentiment.evaluation.results import mean_std
+from sentiment.names import SUBSET_TITLES, net_title, score
 from sentiment.report import departures
 from sentiment.report.paper_tables import FIVE, published_scores
 from sentiment.report.tables import NOTHING, Score, Table, escaped
@@ -74,7 +74,7 @@ class Found(Evidence):
         net, title = self.study.net(arch, init, subset), f"{net_title(arch, init)} {SUBSET_TITLES[subset]}"
         if net is None:
             return self._lacks(title, _LACKING)
-        if not net.whole:
+        if net.missing_folds:
             return self._lacks(f"{title} folds {' '.join(map(str, net.missing_folds))}", _LACKING)
         return net.score(way, self.study.sample)
 
@@ -98,7 +98,7 @@ class Found(Evidence):
         whole = self.study.net("finetune", "caffenet")
         for net in self.study.nets:
             if whole and (net.subset, net.arch) == (FIVE, "fc6-2") and _rate(net) == _rate(whole):
-                return net.curve(net.rows[0]["fold"]) or super().fast_fc6_2()
+                return net.curve(net.folds[0]) or super().fast_fc6_2()
         return super().fast_fc6_2()
 
 
@@ -326,7 +326,8 @@ CLAIMS = (
 
 
 def _rate(net):
-    return net.choices.get("base_lr")
+    """The base rate a net was trained at."""
+    return net.settings["base_lr"]
 
 
 def _listed(names):

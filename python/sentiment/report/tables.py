@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.evaluation import results
+from sentiment.names import score
 from sentiment.utils.files import write_if_changed
 
 NOTHING = "–"
@@ -49,7 +49,7 @@ class Score:
     kind = "number"
 
     def text(self):
-        return results.score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
+        return score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
 
     def latex(self):
         """As the paper prints it."""

@@ -3,18 +3,18 @@
 import functools
 import math
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 
-from sentiment import engine, paper
+from sentiment import paper
 from sentiment.data import folds
-from sentiment.data.means import channel_means, mean_image
+from sentiment.data.means import mean_image
 from sentiment.networks import architectures, inspection
 from sentiment.networks.transfer import last_layer
 from sentiment.training import snapshots, solvers
-from sentiment.training.runs import Run, variant
+from sentiment.training.configuration import Configuration
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import sha256, write_if_changed
+from sentiment.utils.files import write_if_changed
 
 # Seconds an image and iteration at full width on two CPU cores; for estimates only.
 SECONDS_PER_IMAGE = {
@@ -29,7 +29,6 @@ FORWARD = 3  # an image's training over its forward pass
 SECONDS_SETTING_UP = 2
 
 # A source of 240 MB is read once for all folds.
-digest = functools.cache(sha256)
 inspected = functools.cache(inspection.read)
 
 
@@ -83,8 +82,8 @@ class Plan:
         Of all folds; `solvers.fold_seed` makes this one's own of it.
     given : dict, optional
         Values of the schedule and of `nets.Choices` from the command line; None counts as not given.
-    word : str
-        The user's own for a run with other options than the usual ones.
+    variant : str
+        The user's own name for a run with other choices than the default.
 
     Attributes
     ----------
@@ -100,9 +99,11 @@ class Plan:
         A fold list that is missing or wrong, an image it names that is not there, a value nothing trains with.
     """
 
-    def __init__(self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, word=""):
-        self.data, self.source, self.seed, self.word = data, source, seed, word
-        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant(word, seed))
+    def __init__(
+        self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, variant=""
+    ):
+        self.data, self.source, self.seed, self.variant = data, source, seed, variant
+        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant_name(variant, seed))
         self.title, self.fold_seed = self.run.title, solvers.fold_seed(seed, fold)
         self.lists = folds.read(splits, data.name, subset, fold)
         self.paths = [folds.list_path(splits, data.name, subset, fold, part).resolve() for part in folds.PARTS]
@@ -124,31 +125,9 @@ class Plan:
         return last_layer(self.source.path) if keeps else None
 
     @functools.cached_property
-    def fingerprint(self):
-        """What the run is made from, as its run.json says."""
-        return {
-            "dataset": self.data.name,
-            "demo": self.data.demo,
-            "subset": self.run.subset,
-            "arch": self.run.arch,
-            "init": self.run.init,
-            "fold": self.run.fold,
-            "seed": self.seed,
-            "fold_seed": self.fold_seed,
-            "variant": self.word,
-            "precision": engine.precision(),
-            **asdict(self.schedule),
-            **asdict(self.choices),
-            "channels_divisor": self.divisor,
-            "mean": channel_means(self.source.mean).tolist(),
-            "mean_image": isinstance(self.source.mean, Path),
-            "card": self.source.known_as,
-            "source": self.source.path and digest(self.source.path),
-            "mean_file": digest(self.source.mean) if isinstance(self.source.mean, Path) else None,
-            "train_images": len(self.lists.train),
-            "train_list": sha256(self.paths[0]),
-            "test_list": sha256(self.paths[1]),
-        }
+    def configuration(self):
+        """The run's `Configuration`; reads the source and the fold lists for their checksums."""
+        return Configuration.of(self)
 
     def check_source(self):
         """Refuse a source or a mean that does not fit this architecture, before anything is made.
@@ -183,7 +162,7 @@ class Plan:
         UserError
             The folder holds a run made from something else.
         """
-        return self.run.is_of(self.fingerprint) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
+        return self.run.is_of(self.configuration) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
 
     @property
     def seconds_an_image(self):
@@ -225,8 +204,8 @@ class Plan:
         environment : engine.Environment
         gpu : bool
         """
-        self.run.claim(self.fingerprint)
-        self.run.sit(snapshots.newest(self.run) or 0, asdict(environment))
+        self.run.claim(self.configuration)
+        self.run.record_environment(snapshots.newest(self.run) or 0, environment)
         names = self.run.train_val.name, self.run.snapshot_prefix.name
         solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.fold_seed, gpu)
         write_if_changed(self.run.train_val, str(self.train_val()))
