@@ -118,7 +118,11 @@ def mean_std(values, sample=False) -> tuple[float, float | None]:
 
 
 def score(mean, std=None) -> str:
-    """A score as the paper prints it: ``.817±.038``, or ``.783`` without a deviation."""
+    """A score as the paper prints it.
+
+    >>> score(0.8172, 0.038), score(0.783), score(1)
+    ('.817±.038', '.783', '1.000')
+    """
     return _three(mean) if std is None else f"{_three(mean)}±{_three(std)}"
 
 
