@@ -34,7 +34,11 @@ def source_name(init, card) -> str:
 
 
 def score(mean, std=None) -> str:
-    """A score as the paper prints it: ``.817±.038``, or ``.783`` without a deviation."""
+    """A score as the paper prints it.
+
+    >>> score(0.8172, 0.038), score(0.783), score(1)
+    ('.817±.038', '.783', '1.000')
+    """
     parts = [mean] if std is None else [mean, std]
     return "±".join(f"{part:.3f}".removeprefix("0") for part in parts)
 

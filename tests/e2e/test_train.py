@@ -18,10 +18,10 @@ import torch
 
 import caffe
 from helpers.commands import losses, wait_for_iteration
-from sentiment import engine, paper
+from sentiment import __version__, engine, paper
 from sentiment.demo import stand_ins
 from sentiment.networks import architectures
-from sentiment.utils.files import PROJECT, read_json
+from sentiment.utils.files import read_json
 from sentiment.utils.progress import Progress
 
 
@@ -108,8 +108,7 @@ def test_a_run_records_what_it_was_trained_with_and_a_result_both(tool, tiny, mo
     recorded = json.loads((tiny.folder() / "run.json").read_text())
     assert recorded["mean_file"] == hashlib.sha256(mean.read_bytes()).hexdigest()
     [trained] = recorded["training"]
-    version = re.search(r'^version = "(.*)"', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    assert (trained["engine"], trained["project"]) == (f"pixels-to-sentiment {version}", version)
+    assert (trained["engine"], trained["project"]) == (f"pixels-to-sentiment {__version__}", __version__)
     assert (trained["threads"], trained["precision"], trained["cuda"]) == (torch.get_num_threads(), "float32", "")
     assert {name: trained["versions"][name] for name in ("torch", "numpy", "opencv", "protobuf", "python")} == {
         "torch": torch.__version__, "numpy": np.__version__, "opencv": cv2.__version__,

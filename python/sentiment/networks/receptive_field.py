@@ -42,7 +42,12 @@ def outputs(layer):
 
 
 def window(layer):
-    """Kernel (as far as it spreads when dilated), stride and pad of a windowed layer, each (vertical, horizontal)."""
+    """Kernel (as far as it spreads when dilated), stride and pad of a windowed layer, each (vertical, horizontal).
+
+    >>> from caffe.proto.caffe_pb2 import LayerParameter
+    >>> window(LayerParameter(type="Convolution", convolution_param={"kernel_size": [3], "dilation": [2], "pad": [1]}))
+    ((5, 5), (1, 1), (1, 1))
+    """
     convolves = layer.type == "Convolution"
     param = layer.convolution_param if convolves else layer.pooling_param
 
@@ -68,6 +73,13 @@ def above(layer, bottoms):
     layer : LayerParameter
         A convolution, pooling or fully connected layer, or one that treats each cell alike.
     bottoms : list of Field
+
+    Examples
+    --------
+    >>> from caffe.proto.caffe_pb2 import LayerParameter
+    >>> pool = LayerParameter(type="Pooling", pooling_param={"kernel_size": 3, "stride": 2})
+    >>> above(pool, [Field(channels=96, size=(55, 55), step=(4, 4), reach=(11, 11))])
+    Field(channels=96, size=(27, 27), step=(8, 8), reach=(19, 19), vector=False)
     """
     first = bottoms[0]
     channels = outputs(layer) or first.channels

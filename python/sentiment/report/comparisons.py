@@ -36,13 +36,22 @@ def mcnemar(only_first, only_second) -> float:
     -------
     float
         How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+
+    Examples
+    --------
+    >>> mcnemar(1, 7)  # 2 · (1 + 8) / 2⁸
+    0.0703125
     """
     n, k = only_first + only_second, min(only_first, only_second)
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
 def holm(p_values) -> list[float]:
-    """p-values adjusted for how many tests there are (Holm's step-down), in the same order."""
+    """p-values adjusted for how many tests there are (Holm's step-down), in the same order.
+
+    >>> holm([0.5, 0.125, 0.25])
+    [0.5, 0.375, 0.5]
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
