@@ -145,6 +145,22 @@ class Claim:
         return Verdict(HELD if held else NOT_HELD), numbers
 
 
+CLAIMS: list[Claim] = []
+"""In the order of the report."""
+
+
+def _claim(title, where):
+    """Add the function below as the test of a claim; its docstring says what the claim means here."""
+
+    def add(test):
+        first, *rest = test.__doc__.strip().rstrip(".").split()
+        first = first if first[1:].lower() != first[1:] else first.lower()  # but for names: SVM, CaffeNet
+        CLAIMS.append(Claim(title, where, " ".join((first, *rest)), test))
+        return test
+
+    return add
+
+
 def table(study):
     """Every claim with its verdict here and on the paper's own numbers."""
     rows = []
@@ -163,12 +179,16 @@ def table(study):
     return Table("claims", "The paper's claims, tried on these runs", notes, header, rows, study.demo)
 
 
+@_claim("conv5 and pool5 fall below conv4", "Table 3")
 def _late_layers(evidence):
+    """SVM, C chosen the paper's way: the mean on conv5 and the mean on pool5 are both below that on conv4."""
     conv4, conv5, pool5 = (evidence.layer(name, "svm") for name in ("conv4", "conv5", "pool5"))
     return max(conv5, pool5) < conv4, f"conv4 {score(conv4)}, conv5 {score(conv5)}, pool5 {score(pool5)}"
 
 
+@_claim("Fully connected layers are above convolutional ones", "Table 3")
 def _connected_above(evidence):
+    """For SVM and Softmax alike, the worst of fc6, fc7, fc8 is above the best of conv1 to pool5."""
     held, numbers = True, []
     for classifier, title in ("svm", "SVM"), ("softmax", "Softmax"):
         connected = min((evidence.layer(name, classifier), name) for name in CONNECTED)
@@ -179,17 +199,25 @@ def _connected_above(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("fc7-2 is slightly worse than the whole net", "Table 4")
 def _slightly_worse(evidence):
+    """Lower than CaffeNet, by no more than CaffeNet's standard deviation over folds."""
     whole, cut = evidence.accuracy("finetune", "caffenet"), evidence.accuracy("fc7-2", "caffenet")
     return 0 < whole.mean - cut.mean <= whole.std, f"{whole.text()} → {cut.text()}"
 
 
+@_claim("fc6-2 is much worse than the whole net", "Table 4")
 def _much_worse(evidence):
+    """Lower than CaffeNet by more than twice CaffeNet's standard deviation over folds."""
     whole, cut = evidence.accuracy("finetune", "caffenet"), evidence.accuracy("fc6-2", "caffenet")
     return whole.mean - cut.mean > 2 * whole.std, f"{whole.text()} → {cut.text()}"
 
 
+@_claim("fc6-2 does not converge at the base rate of the others, 0.001", "§4.3")
 def _does_not_converge(evidence):
+    """Trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of
+    guessing, ln 2 = .693, by more than its noise, or is NaN.
+    """
     curve = evidence.fast_fc6_2()
     if curve is None:
         return False, NOTHING
@@ -197,7 +225,9 @@ def _does_not_converge(evidence):
     return not curve.converges, f"{rate}final loss {score(curve.final)}, noise {score(curve.noise)}"
 
 
+@_claim("Sources trained on sentiment are above those trained on objects and places", "Table 5")
 def _sentiment_above(evidence):
+    """The mean over DeepSentiBank and the six MVSO nets is above CaffeNet's and above PlacesCNN's."""
     means = {init: evidence.accuracy("finetune", init).mean for init in paper.INITIALISATIONS}
     sentiment = statistics.fmean(means[init] for init in SENTIMENT)
     others = {init: means[init] for init in ("caffenet", "places")}
@@ -205,7 +235,9 @@ def _sentiment_above(evidence):
     return sentiment > max(others.values()), f"sentiment {score(sentiment)}, {', '.join(numbers)}"
 
 
+@_claim("MVSO [ZH] is the worst of the MVSO sources", "Table 5")
 def _chinese_worst(evidence):
+    """Below each of the other five."""
     means = {init: evidence.accuracy("finetune", init).mean for init in MVSO}
     others = [mean for init, mean in means.items() if init != "mvso_zh"]
     return means["mvso_zh"] < min(others), f"ZH {score(means['mvso_zh'])}, lowest other {score(min(others))}"
@@ -220,7 +252,11 @@ def _speed(evidence):
     return noise, {init: math.inf if steps.get(init) is None else steps[init] for init in curves}
 
 
+@_claim("DeepSentiBank's training is noisier and slower", "Figure 6")
 def _deepsentibank_slow(evidence):
+    """Training loss of fold 1: its noise and its iterations to convergence are both above the median of the nine
+    initialisations.
+    """
     noise, steps = _speed(evidence)
     middle = statistics.median(noise.values()), statistics.median(steps.values())
     own = noise["deepsentibank"], steps["deepsentibank"]
@@ -228,7 +264,11 @@ def _deepsentibank_slow(evidence):
     return own[0] > middle[0] and own[1] > middle[1], numbers
 
 
+@_claim("MVSO's trainings are faster and smoother", "Figure 6")
 def _mvso_fast(evidence):
+    """Training loss of fold 1: the medians over the six MVSO nets of noise and of iterations to convergence are both
+    below those over the other three.
+    """
     noise, steps = _speed(evidence)
     held, numbers = True, []
     for what, values, form in ("noise", noise, score), ("converged at", steps, "{:g}".format):
@@ -239,7 +279,9 @@ def _mvso_fast(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("A layer added (fc9) stays below fine-tuning", "Table 6")
 def _added_below(evidence):
+    """For CaffeNet and for MVSO [EN], fc9 is below the net whose last layer was replaced."""
     held, numbers = True, []
     for init in paper.TABLE6:
         tuned, added = evidence.accuracy("finetune", init), evidence.accuracy("fc9", init)
@@ -248,81 +290,15 @@ def _added_below(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("Ten crops help", "Table 2")
 def _crops_help(evidence):
+    """CaffeNet with oversampling is above CaffeNet without, on each of the three subsets."""
     held, numbers = True, []
     for subset in paper.SUBSETS:
         one, ten = (evidence.accuracy("finetune", "caffenet", subset, way).mean for way in ("center", "oversampled"))
         held &= ten > one
         numbers.append(f"{SUBSET_TITLES[subset]} {score(one)} → {score(ten)}")
     return held, "; ".join(numbers)
-
-
-CLAIMS = (
-    Claim(
-        "conv5 and pool5 fall below conv4",
-        "Table 3",
-        "SVM, C chosen the paper's way: the mean on conv5 and the mean on pool5 are both below that on conv4",
-        _late_layers,
-    ),
-    Claim(
-        "Fully connected layers are above convolutional ones",
-        "Table 3",
-        "for SVM and Softmax alike, the worst of fc6, fc7, fc8 is above the best of conv1 to pool5",
-        _connected_above,
-    ),
-    Claim(
-        "fc7-2 is slightly worse than the whole net",
-        "Table 4",
-        "lower than CaffeNet, by no more than CaffeNet's standard deviation over folds",
-        _slightly_worse,
-    ),
-    Claim(
-        "fc6-2 is much worse than the whole net",
-        "Table 4",
-        "lower than CaffeNet by more than twice CaffeNet's standard deviation over folds",
-        _much_worse,
-    ),
-    Claim(
-        "fc6-2 does not converge at the base rate of the others, 0.001",
-        "§4.3",
-        "trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of "
-        "guessing, ln 2 = .693, by more than its noise, or is no number",
-        _does_not_converge,
-    ),
-    Claim(
-        "Sources trained on sentiment are above those trained on objects and places",
-        "Table 5",
-        "the mean over DeepSentiBank and the six MVSO nets is above CaffeNet's and above PlacesCNN's",
-        _sentiment_above,
-    ),
-    Claim("MVSO [ZH] is the worst of the MVSO sources", "Table 5", "below each of the other five", _chinese_worst),
-    Claim(
-        "DeepSentiBank's training is noisier and slower",
-        "Figure 6",
-        f"training loss of fold {FOLD}: its noise and its iterations to convergence are both above the median of the "
-        "nine initialisations",
-        _deepsentibank_slow,
-    ),
-    Claim(
-        "MVSO's trainings are faster and smoother",
-        "Figure 6",
-        f"training loss of fold {FOLD}: the medians over the six MVSO nets of noise and of iterations to convergence "
-        "are both below those over the other three",
-        _mvso_fast,
-    ),
-    Claim(
-        "A layer added (fc9) stays below fine-tuning",
-        "Table 6",
-        "for CaffeNet and for MVSO [EN], fc9 is below the net whose last layer was replaced",
-        _added_below,
-    ),
-    Claim(
-        "Ten crops help",
-        "Table 2",
-        "CaffeNet with oversampling is above CaffeNet without, on each of the three subsets",
-        _crops_help,
-    ),
-)
 
 
 def _rate(net):
