@@ -14,7 +14,7 @@ from sentiment.evaluation.results import mean_std
 from sentiment.names import SUBSET_TITLES, net_title, score
 from sentiment.report import departures
 from sentiment.report.paper_tables import FIVE, published_scores
-from sentiment.report.tables import NOTHING, Score, Table, escaped
+from sentiment.report.tables import NOTHING, Cell, Score, Table
 
 FOLD = 1  # whose training losses are compared
 SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
@@ -103,7 +103,7 @@ class Found(Evidence):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Cell):
     """A cell of the table: ``held``, ``not held``, or ``not tested here`` and what that needs."""
 
     word: str
@@ -117,9 +117,6 @@ class Verdict:
 
     def text(self):
         return f"{self.word}: needs {self.needs}" if self.needs else self.word
-
-    def latex(self):
-        return escaped(self.text())
 
     def values(self):
         return self.word, self.needs or None
