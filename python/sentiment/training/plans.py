@@ -1,4 +1,4 @@
-"""One fold's training before it runs: inputs checked, schedule settled, definitions ready to write."""
+"""One fold's training before it runs: inputs checked, schedule known, definitions ready to be written."""
 
 import functools
 import math
@@ -33,18 +33,19 @@ inspected = functools.cache(inspection.read)
 
 
 def settings(pairs, options) -> dict[str, bool | int | float]:
-    """What options and ``--set NAME=VALUE ...`` say: values of the schedule and of `nets.Choices` by name.
+    """Values of the schedule and of `architectures.Choices` by name, from the command line.
 
     Parameters
     ----------
     pairs : sequence of str
+        ``NAME=VALUE``, as given to ``--set``.
     options : dict
-        Those of the command line by name; None counts as not given.
+        Options of the command line by name; None counts as not given.
 
     Raises
     ------
     UserError
-        An unknown name, a value that is no number, or one given twice.
+        An unknown name, a value that is not a number, or a name given twice.
     """
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
@@ -54,21 +55,27 @@ def settings(pairs, options) -> dict[str, bool | int | float]:
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
         if name in found:
             raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
-        yes_or_no = isinstance(getattr(architectures.Choices, name, None), bool)
-        try:
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError
-            plain = int(number) if number.is_integer() else number
-            found[name] = {0.0: False, 1.0: True}[number] if yes_or_no else plain
-        except (ValueError, KeyError):
-            wanted = "0 (no) or 1 (yes)" if yes_or_no else "a number"
-            raise UserError(f"SET: {pair!r} needs {wanted} after the =") from None
+        found[name] = _value(pair, value, isinstance(getattr(architectures.Choices, name, None), bool))
     return found
 
 
+def _value(pair, text, is_bool):
+    """The value behind the = of a pair: 0 or 1 for a bool, else a finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if is_bool and number not in (0, 1):
+        raise UserError(f"SET: {pair!r} needs 0 (no) or 1 (yes) after the =")
+    if not math.isfinite(number):
+        raise UserError(f"SET: {pair!r} needs a number after the =")
+    if is_bool:
+        return bool(number)
+    return int(number) if number.is_integer() else number
+
+
 class Plan:
-    """What one training is made from and what it will do.
+    """What one run will be made from and do.
 
     Parameters
     ----------
@@ -79,9 +86,9 @@ class Plan:
     splits, runs : Path
         Folder of all fold lists, folder of all runs.
     seed : int
-        Of all folds; `solvers.fold_seed` makes this one's own of it.
+        The seed of all folds; `solvers.fold_seed` derives this one's own.
     given : dict, optional
-        Values of the schedule and of `nets.Choices` from the command line; None counts as not given.
+        Values of the schedule and of `architectures.Choices` from the command line; None counts as not given.
     variant : str
         The user's own name for a run with other choices than the default.
 
@@ -90,13 +97,13 @@ class Plan:
     run : runs.Run
     fold_seed : int
     schedule : solvers.Schedule
-    choices : nets.Choices
+    choices : architectures.Choices
     title : str
 
     Raises
     ------
     UserError
-        A fold list that is missing or wrong, an image it names that is not there, a value nothing trains with.
+        A fold list or an image that it names is missing or wrong, or a value cannot be trained with.
     """
 
     def __init__(
@@ -141,33 +148,33 @@ class Plan:
             *_, height, width = mean_image(self.source.mean).shape
             if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
                 raise UserError(
-                    f"MEAN: {self.source.mean} is of {width}×{height} pixels, and pictures are of {paper.IMAGE_SIZE}×"
-                    f"{paper.IMAGE_SIZE}; give another, or channel means b,g,r"
+                    f"MEAN: {self.source.mean} has {width}×{height} pixels, and images have {paper.IMAGE_SIZE}×"
+                    f"{paper.IMAGE_SIZE}; give another mean image, or channel means b,g,r"
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         model = inspected(path) if path is not None else None
         if model and (problem := inspection.misfit(model, arch, self.divisor)):
             own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
-            advice = f"`make models FILE={shlex.quote(str(path))}` tells which ARCH it fits"
+            advice = f"`make models FILE={shlex.quote(str(path))}` shows which ARCH it fits"
             if own != self.divisor and arch != "squeezenet" and not inspection.misfit(model, arch, own):
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
     def done(self):
-        """Whether the last iteration's weights are there and whole.
+        """Whether the last iteration's weights are there and complete.
 
         Raises
         ------
         UserError
-            The folder holds a run made from something else.
+            The folder holds a run of another configuration.
         """
         return self.run.is_of(self.configuration) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
 
     @property
     def seconds_an_image(self):
         """About how many seconds an image takes in an iteration, on two CPU cores."""
-        # Fewer channels are fewer sums by nearly the divisor's square, while reading the image takes what it takes.
+        # Arithmetic falls with nearly the divisor's square, reading an image does not.
         return SECONDS_PER_IMAGE[self.run.arch] / self.divisor**1.4
 
     def estimate(self):
@@ -195,9 +202,7 @@ class Plan:
         )
 
     def write(self, environment, gpu=False):
-        """Make the run's folder: what it is made from, what it is trained with from now on, and its three definitions.
-
-        Paths in the solver are relative to the folder, where Caffe runs, so that the folder can be moved.
+        """Write the run's record and its three definitions; the solver's paths are relative, so the folder can be moved.
 
         Parameters
         ----------
