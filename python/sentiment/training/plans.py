@@ -202,7 +202,7 @@ class Plan:
         )
 
     def write(self, environment, gpu=False):
-        """Write the run's record and its three definitions; the solver's paths are relative, so the folder can be moved.
+        """Write the run's record and its definitions; the solver's paths are relative, so that the folder can be moved.
 
         Parameters
         ----------
