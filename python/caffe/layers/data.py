@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 
-from .. import mode, names
+from .. import names
+from ..data.images import decode, on_device, read_image, to_planes
+from ..data.transformer import DataTransformer
 from ..errors import CaffeError
-from ..glog import log, warn
-from ..images import decode, on_device, read_image, to_planes
+from ..formats.storage import refusal
 from ..proto import caffe_pb2
-from ..rng import Stream, global_stream, index_below, permutation, shuffled
-from ..storage import refusal
-from ..transformer import DataTransformer
+from ..random.rng import Stream, global_stream, index_below, permutation, shuffled
+from ..runtime import mode
+from ..runtime.glog import log, warn
 from .base import Layer, register
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch.nn.functional as F
 
-from ..mode import products
+from ..runtime.mode import products
 from .base import Layer, register
 
 

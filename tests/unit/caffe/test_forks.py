@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import caffe
-from caffe.blob import from_array
 from caffe.layers.data import _Task
 from caffe.proto import caffe_pb2
-from caffe.rng import global_stream
+from caffe.random.rng import global_stream
+from caffe.runtime.blob import from_array
 from helpers.layer_checks import FORCED, build, input_layer, values
 
 SHAPE = (4, 3, 64, 64)

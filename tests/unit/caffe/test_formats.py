@@ -11,9 +11,10 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffe import CaffeError, formats, weights, wire
+from caffe import CaffeError, formats
+from caffe.formats import weights, wire
+from caffe.formats.storage import replacing
 from caffe.proto import caffe_pb2
-from caffe.storage import replacing
 from helpers.layer_checks import examples
 
 

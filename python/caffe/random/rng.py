@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .errors import CaffeError
+from ..errors import CaffeError
 from .ziggurat import unit_normals
 
 _WORD = 2**32

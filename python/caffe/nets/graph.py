@@ -6,13 +6,13 @@ from collections import OrderedDict
 
 import torch
 
-from .blob import Blob
-from .errors import CaffeError
-from .glog import definition, enabled, log, number
-from .layers import create_layer
-from .layers.python import BlobVec
-from .names import to_bytes
-from .proto import caffe_pb2
+from ..errors import CaffeError
+from ..layers import create_layer
+from ..layers.python import BlobVec
+from ..names import to_bytes
+from ..proto import caffe_pb2
+from ..runtime.blob import Blob
+from ..runtime.glog import definition, enabled, log, number
 from .splits import filter_net, insert_splits
 
 

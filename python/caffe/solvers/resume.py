@@ -11,12 +11,12 @@ import re
 
 import torch
 
-from . import mode
-from .errors import CaffeError
-from .glog import log, warn
-from .names import for_os
-from .rng import global_stream
-from .storage import read_text
+from ..errors import CaffeError
+from ..formats.storage import read_text
+from ..names import for_os
+from ..random.rng import global_stream
+from ..runtime import mode
+from ..runtime.glog import log, warn
 
 _SUFFIX = ".streams"
 _FORMAT = 1

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .errors import CaffeError
-from .proto import caffe_pb2
+from ..errors import CaffeError
+from ..proto import caffe_pb2
 from .rng import bernoulli, gaussian, uniform
 
 

@@ -6,7 +6,7 @@ comes from.
 
 import re
 
-from .proto import caffe_pb2
+from ..proto import caffe_pb2
 from .upgrade import V0_TYPES, V1_TYPES
 
 #: type of an old definition -> current type

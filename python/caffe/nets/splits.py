@@ -1,8 +1,8 @@
 """What a definition goes through before a net is built: filtering, Split layers (net.cpp, insert_splits.cpp)."""
 
-from .errors import CaffeError
-from .glog import log
-from .proto import caffe_pb2
+from ..errors import CaffeError
+from ..proto import caffe_pb2
+from ..runtime.glog import log
 
 
 def filter_net(param):

@@ -5,9 +5,10 @@ import re
 
 from google.protobuf import text_format
 
-from . import known_forks, names
-from .errors import CaffeError
-from .proto import caffe_pb2
+from .. import names
+from ..errors import CaffeError
+from ..proto import caffe_pb2
+from . import known_forks
 from .storage import read_text
 from .upgrade import upgrade_net, upgrade_solver
 

@@ -7,7 +7,7 @@ import math
 
 from torch.optim.sgd import sgd
 
-from .errors import CaffeError
+from ..errors import CaffeError
 
 
 class Rule:

@@ -5,13 +5,13 @@ import os
 
 import numpy as np
 
-from .blob import from_array
-from .errors import CaffeError
-from .formats import is_hdf5, read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
-from .glog import log
+from ..errors import CaffeError
+from ..formats import is_hdf5, read_net, read_weights, read_weights_hdf5, write_weights, write_weights_hdf5
+from ..names import of_path
+from ..proto import caffe_pb2
+from ..runtime.blob import from_array
+from ..runtime.glog import log
 from .graph import Graph
-from .names import of_path
-from .proto import caffe_pb2
 
 
 class Net(Graph):

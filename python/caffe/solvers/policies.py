@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .errors import CaffeError
-from .glog import log
+from ..errors import CaffeError
+from ..runtime.glog import log
 
 
 @np.errstate(all="ignore")

@@ -4,9 +4,9 @@ What Caffe logs that it ignores, this logs and ignores; what Caffe drops without
 shapes of inputs.
 """
 
-from .errors import CaffeError
-from .glog import log, warn
-from .proto import caffe_pb2
+from ..errors import CaffeError
+from ..proto import caffe_pb2
+from ..runtime.glog import log, warn
 
 _V1 = caffe_pb2.V1LayerParameter
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from .errors import CaffeError
+from ..errors import CaffeError
 
 PRECISION = "CAFFE_PRECISION"
 """The environment variable that names the precision of products; Caffe's is float32."""

@@ -7,8 +7,8 @@ import time
 
 import torch
 
+from ..errors import CaffeError
 from . import glog, mode
-from .errors import CaffeError
 
 
 def init_log(level=None, stderr=True):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .names import of_bytes
+from ..names import of_bytes
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import torch
 
-from . import names
-from .errors import CaffeError
-from .glog import warn
-from .storage import refusal
+from .. import names
+from ..errors import CaffeError
+from ..formats.storage import refusal
+from ..runtime.glog import warn
 
 FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30

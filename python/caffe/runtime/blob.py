@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from ..errors import CaffeError
 from . import mode
-from .errors import CaffeError
 
 
 def from_array(array):

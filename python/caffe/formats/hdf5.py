@@ -7,9 +7,9 @@ import os
 import h5py
 import numpy as np
 
-from . import names
-from .errors import CaffeError
-from .glog import log
+from .. import names
+from ..errors import CaffeError
+from ..runtime.glog import log
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
 from .wire import Array

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import CaffeError, by
-from .formats import read_blob
-from .proto import caffe_pb2
-from .rng import Stream
+from ..errors import CaffeError, by
+from ..formats import read_blob
+from ..proto import caffe_pb2
+from ..random.rng import Stream
 
 
 class DataTransformer:

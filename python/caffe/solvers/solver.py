@@ -6,18 +6,19 @@ import time
 import numpy as np
 import torch
 
-from . import mode, resume
-from .blob import Blob, from_array
-from .errors import CaffeError
-from .formats import read_net, read_solver, read_state, write_state, write_whole
-from .glog import OLD_STYLE, definition, log, number
-from .names import for_os, of_path
-from .net import Net
+from ..errors import CaffeError
+from ..formats import read_net, read_solver, read_state, write_state, write_whole
+from ..formats.upgrade import upgrade_net
+from ..names import for_os, of_path
+from ..nets.net import Net
+from ..proto import caffe_pb2
+from ..random.rng import set_random_seed
+from ..runtime import mode
+from ..runtime.blob import Blob, from_array
+from ..runtime.glog import OLD_STYLE, definition, log, number
+from . import resume
 from .policies import learning_rate
-from .proto import caffe_pb2
-from .rng import set_random_seed
 from .updates import RULES
-from .upgrade import upgrade_net
 
 #: What a running solver may be asked to do between iterations.
 NONE, STOP, SNAPSHOT = range(3)

@@ -11,7 +11,7 @@ import os
 import re
 import types
 
-from .errors import CaffeError
+from ..errors import CaffeError
 
 Flag = collections.namedtuple("Flag", "name default help")
 

@@ -16,8 +16,8 @@ import time
 import numpy as np
 from google.protobuf import text_format
 
+from ..names import for_os, printable, raw_of
 from . import gflags
-from .names import for_os, printable, raw_of
 
 _SEVERITIES = ("INFO", "WARNING", "ERROR", "FATAL")
 OLD_STYLE = os.environ.get("CAFFE_LOG") == "2015"

@@ -1,6 +1,6 @@
 """Caffe's files, read and written: definitions, weights, solver states, means.
 
-Weights and solver states are protobuf (`caffe.weights`) or HDF5 (`caffe.hdf5`). As in Caffe, a file of weights is told
+Weights and solver states are protobuf (`weights`) or HDF5 (`hdf5`). As in Caffe, a file of weights is told
 by its content, a solver state by its path: HDF5 where that ends in ``.h5``. Every file is written whole or not at all,
 and a file that cannot be read is one CaffeError naming it and the reason.
 """

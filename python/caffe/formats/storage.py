@@ -5,8 +5,8 @@ import os
 import secrets
 import stat
 
-from . import names
-from .errors import CaffeError
+from .. import names
+from ..errors import CaffeError
 
 # what protobuf accepts in one message, and so the limit of Caffe's binary files (io.cpp)
 MAX_BINARY_BYTES = 2**31 - 1

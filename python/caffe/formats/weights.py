@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import names, wire
-from .errors import CaffeError
-from .proto import caffe_pb2
+from .. import names
+from ..errors import CaffeError
+from ..proto import caffe_pb2
+from . import wire
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
 from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS, V0_TYPES, V1_TYPES, note_upgrades
 from .wire import Array, Damaged, Reader
