@@ -8,10 +8,10 @@ and a file that cannot be read is one CaffeError naming it and the reason.
 import os
 
 from . import weights as _binary
+from .blobs import Array
 from .definitions import read_net, read_solver
 from .storage import open_binary, write_whole
 from .weights import LayerWeights, SolverState, Weights, read_blob, write_blob, write_weights
-from .wire import Array
 
 __all__ = [
     "Array",

@@ -10,9 +10,9 @@ import numpy as np
 from .. import names
 from ..errors import CaffeError
 from ..runtime.glog import log
+from .blobs import Array
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
-from .wire import Array
 
 # A data set of a small file may claim any extent. Caffe's own are neither compressed nor shared, so this is generous.
 _MAX_RATIO, _MIN_BYTES = 16, 2**20

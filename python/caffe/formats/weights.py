@@ -1,21 +1,19 @@
 """Weights, solver states and means in Caffe's binary files (net.cpp, sgd_solver.cpp, upgrade_proto.cpp)."""
 
-import contextlib
 import os
 from dataclasses import dataclass, field
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from .. import names
 from ..errors import CaffeError
 from ..proto import caffe_pb2
-from . import wire
+from . import blobs
+from .blobs import Array, Damaged
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
 from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS, V0_TYPES, V1_TYPES, note_upgrades
-from .wire import Array, Damaged, Reader
 
-# the numbers of fields that were not in transform_param yet: the same in all data parameters
-_OLD_TRANSFORM = {caffe_pb2.DataParameter.DESCRIPTOR.fields_by_name[name].number for name in TRANSFORM_FIELDS}
 _USE_HDF5 = "; set snapshot_format: HDF5"
 
 
@@ -51,25 +49,49 @@ class SolverState:
 
 def read_weights(path):
     """The weights of a .caffemodel of any of the three generations."""
-    with _open(path, "weights file (.caffemodel)") as reader:
-        weights = Weights()
-        generations, old = set(), set()
-        for part in reader.fields():
-            if part.number == 1:
-                weights.name = reader.text(part)
-            elif part.number in (2, 100):
-                wire.expect(part, wire.BYTES)
-                generations.add(part.number)
-                weights.layers.append(_LAYER[part.number](reader, part, old))
-            elif part.number == 3:
-                old.add("input")
-        if not weights.layers:
-            raise Damaged("it has no layers")
-        if len(generations) > 1:
-            raise Damaged("it has both 'layer' and old 'layers' entries")
-        weights.layers = [layer for layer in weights.layers if layer.type != "padding"]
-        note_upgrades(old, path)
-        return weights
+    weights, old = _read(path, "weights file (.caffemodel)", "NetParameter", _weights)
+    note_upgrades(old, path)
+    return weights
+
+
+def _weights(net):
+    """The `Weights` in a NetParameter, and what of it is old, as `note_upgrades` names it."""
+    blobs.check_types(net)
+    if not net.layer and not net.layers:
+        raise Damaged("it has no layers")
+    if net.layer and net.layers:
+        raise Damaged("it has both 'layer' and old 'layers' entries")
+    old = {"input"} if net.input else set()
+    layers = [_layer(layer, names.of_bytes(layer.type)) for layer in net.layer]
+    if any(layer.type == b"BatchNorm" and len(layer.param) == 3 for layer in net.layer):
+        old.add("BatchNorm")
+    for entry in net.layers:
+        layers.append(_old_layer(entry))
+        old.add("V1")
+        if entry.HasField("layer"):
+            old.add("V0")
+        data = DATA_PARAMS.get(layers[-1].type)
+        if data and any(getattr(entry, data).HasField(name) for name in TRANSFORM_FIELDS):
+            old.add("data")
+    return Weights(names.of_bytes(net.name), [layer for layer in layers if layer.type != "padding"]), old
+
+
+def _old_layer(entry):
+    """A layer of the generation V1, or V0 where another message inside it is the layer."""
+    if not entry.HasField("layer"):
+        return _layer(entry, V1_TYPES.get(entry.type, str(entry.type)))
+    blobs.check_types(entry)
+    v0 = names.of_bytes(entry.layer.type)
+    return _layer(entry.layer, V0_TYPES.get(v0, v0))
+
+
+def _layer(layer, type_):
+    blobs.check_types(layer)
+    name = names.of_bytes(layer.name)
+    try:
+        return LayerWeights(name, type_, [blobs.read_blob(blob) for blob in layer.blobs])
+    except Damaged as error:
+        raise Damaged(f"in layer '{name}', {error}") from error
 
 
 def write_weights(path, net, arrays, diffs=None):
@@ -91,23 +113,20 @@ def write_weights(path, net, arrays, diffs=None):
 
 def read_state(path):
     """The solver state in a .solverstate file."""
-    with _open(path, "solver state (.solverstate)") as reader:
-        state, iteration = SolverState(), None
-        for part in reader.fields():
-            if part.number == 1:
-                iteration = wire.integer(part)
-            elif part.number == 2:
-                state.learned_net = reader.text(part)
-            elif part.number == 3:
-                wire.expect(part, wire.BYTES)
-                array = wire.read_blob(reader, part.start, part.stop)
-                state.history.append(array.data.reshape(array.shape))
-            elif part.number == 4:
-                state.current_step = wire.integer(part)
-        if iteration is None:
-            raise Damaged("it has no iteration")
-        state.iter = iteration
-        return state
+    return _read(path, "solver state (.solverstate)", "SolverState", _state)
+
+
+def _state(state):
+    blobs.check_types(state)
+    if not state.HasField("iter"):
+        raise Damaged("it has no iteration")
+    history = [blobs.read_blob(blob) for blob in state.history]
+    return SolverState(
+        state.iter,
+        names.of_bytes(state.learned_net),
+        state.current_step,
+        [array.data.reshape(array.shape) for array in history],
+    )
 
 
 def write_state(path, iteration, learned_net, current_step, history):
@@ -116,21 +135,20 @@ def write_state(path, iteration, learned_net, current_step, history):
         caffe_pb2.SolverState(iter=iteration, learned_net=names.of_path(learned_net))
     ).SerializeToString()
     tail = caffe_pb2.SolverState(current_step=current_step).SerializeToString()
-    blobs = [part for array in history for part in wire.message(3, *wire.blob(array))]
-    _write(path, [head, *blobs, tail], _USE_HDF5)
+    parts = [part for array in history for part in blobs.field_parts(3, *blobs.blob_parts(array))]
+    _write(path, [head, *parts, tail], _USE_HDF5)
 
 
 def read_blob(path):
     """The float32 array in a .binaryproto file in the shape it says: 1 x C x H x W for a mean image (BGR, 0 to 255)."""
-    with _open(path, "mean file (.binaryproto)") as reader:
-        array = wire.read_blob(reader)
-        return array.data.reshape(array.shape)
+    array = _read(path, "mean file (.binaryproto)", "BlobProto", blobs.read_blob)
+    return array.data.reshape(array.shape).copy()
 
 
 def write_blob(path, array):
     """Write an array as a .binaryproto file, as compute_image_mean does: up to four axes in the legacy extents."""
     array = np.asarray(array)
-    _write(path, wire.blob(array, legacy=array.ndim <= 4), "")
+    _write(path, blobs.blob_parts(array, legacy=array.ndim <= 4), "")
 
 
 def _write(path, parts, advice):
@@ -140,17 +158,24 @@ def _write(path, parts, advice):
     write_whole(path, *parts)
 
 
-@contextlib.contextmanager
-def _open(path, kind):
-    """A `Reader` of the file; whatever is wrong with its bytes becomes one CaffeError."""
+def _read(path, kind, name, read):
+    """What ``read`` makes of the message ``name`` that a file holds; whatever is wrong with it becomes one CaffeError.
+
+    Where it fails, numbers may not be packed, which the second parser takes.
+    """
     path = os.fspath(path)
     with open_binary(path) as (file, size):
         if size > MAX_BINARY_BYTES:
             raise CaffeError(f"{path} has {size} bytes, more than the 2 GB of a protobuf file; use an HDF5 file (.h5).")
-        try:
-            yield Reader(file, size)
-        except Damaged as error:
-            raise CaffeError(f"{path} is not a whole Caffe {kind}: {error}; {_advice(file)}.") from error
+        for parse in (blobs.parse, blobs.parse_unpacked):
+            file.seek(0)
+            try:
+                return read(parse(name, file.read()))
+            except DecodeError:
+                reason = "it is cut short or damaged"
+            except Damaged as error:
+                reason = str(error)
+        raise CaffeError(f"{path} is not a complete Caffe {kind}: {reason}; {_advice(file)}.")
 
 
 def _advice(file):
@@ -160,58 +185,6 @@ def _advice(file):
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return f"it is a text that begins {head.decode()!r}, so check what was downloaded or named"
     return "copy or download it again, or check that the right file is named"
-
-
-def _read_current(reader, layer, old):
-    result, parts = _read_layer(reader, layer, name=1, type_=2, blobs=7)
-    if result.type == "BatchNorm" and sum(part.number == 6 for part in parts) == 3:
-        old.add("BatchNorm")
-    return result
-
-
-def _read_v1(reader, layer, old):
-    result, parts = _read_layer(reader, layer, name=4, type_=5, blobs=6, inner=1)
-    old.add("V1")
-    if any(part.number == 1 for part in parts):
-        old.add("V0")
-    data = caffe_pb2.V1LayerParameter.DESCRIPTOR.fields_by_name.get(DATA_PARAMS.get(result.type, ""))
-    messages = [part for part in parts if data and part.number == data.number and part.wire == wire.BYTES]
-    if any(inner.number in _OLD_TRANSFORM for part in messages for inner in reader.fields(part.start, part.stop)):
-        old.add("data")
-    return result
-
-
-def _read_layer(reader, layer, name, type_, blobs, inner=None):
-    """A layer message, given the numbers of its fields; ``inner`` is the V0 layer inside a V1 one. All parts too."""
-    result = LayerWeights("")
-    parts = []
-    for part in reader.fields(layer.start, layer.stop):
-        parts.append(part)
-        if part.number == name:
-            result.name = reader.text(part)
-        elif part.number == type_:
-            result.type = _type(reader, part)
-        elif part.number == blobs:
-            wire.expect(part, wire.BYTES)
-            try:
-                result.blobs.append(wire.read_blob(reader, part.start, part.stop))
-            except Damaged as error:
-                raise Damaged(f"in layer '{result.name}', {error}") from error
-        elif part.number == inner:
-            wire.expect(part, wire.BYTES)
-            v0, _ = _read_layer(reader, part, name=1, type_=2, blobs=50)
-            result.name, result.type = v0.name, V0_TYPES.get(v0.type, v0.type)
-            result.blobs += v0.blobs
-    return result, parts
-
-
-def _type(reader, part):
-    if part.wire == wire.VARINT:
-        return V1_TYPES.get(part.value, str(part.value))
-    return reader.text(part)
-
-
-_LAYER = {100: _read_current, 2: _read_v1}
 
 
 def _net_parts(net, arrays, diffs):
@@ -224,19 +197,23 @@ def _net_parts(net, arrays, diffs):
     yield names.raw_of(head).SerializeToString()
     for layer, values, gradients in zip(net.layer, arrays, diffs or [[]] * len(arrays), strict=True):
         gradients = gradients or [None] * len(values)
-        blobs = [part for a, d in zip(values, gradients, strict=True) for part in wire.message(7, *wire.blob(a, d))]
+        parts = [part for a, d in zip(values, gradients, strict=True) for part in _blob_field(a, d)]
         before, after = _split(layer, 7)
-        yield from wire.message(100, before, *blobs, after)
+        yield from blobs.field_parts(100, before, *parts, after)
+
+
+def _blob_field(array, diff):
+    return blobs.field_parts(7, *blobs.blob_parts(array, diff))
 
 
 def _split(layer, number):
     """The serialised fields of a message below and above a field number."""
-    parts = []
-    for keep in (int(number).__gt__, int(number).__lt__):
-        part = type(layer)()
-        part.CopyFrom(layer)
-        for descriptor, _ in layer.ListFields():
-            if not keep(descriptor.number):
-                part.ClearField(descriptor.name)
-        parts.append(names.raw_of(part).SerializeToString())
-    return parts
+    before, after = type(layer)(), type(layer)()
+    before.CopyFrom(layer)
+    after.CopyFrom(layer)
+    for descriptor, _ in layer.ListFields():
+        if descriptor.number >= number:
+            before.ClearField(descriptor.name)
+        if descriptor.number <= number:
+            after.ClearField(descriptor.name)
+    return [names.raw_of(part).SerializeToString() for part in (before, after)]
