@@ -94,8 +94,8 @@ def parse(name, content):
 
 def parse_unpacked(name, content):
     """The same for files in which numbers are not packed, or some of them; it takes more time and memory."""
-    plain = _classes(packed=False)(name).FromString(content)
-    return parse(name, plain.SerializePartialToString())
+    content = _classes(packed=False)(name).FromString(content).SerializePartialToString()  # packed, in one chunk
+    return parse(name, content)
 
 
 def check_types(message):
