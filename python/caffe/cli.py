@@ -20,7 +20,8 @@ from .nets.net import Net
 from .proto import caffe_pb2
 from .runtime import gflags, glog, mode
 from .runtime.glog import log, number
-from .solvers.solver import NONE, SNAPSHOT, STOP, Solver, complete_snapshot_prefix
+from .solvers.definition import complete_snapshot_prefix
+from .solvers.solver import NONE, SNAPSHOT, STOP, Solver
 
 _EFFECTS = {"none": NONE, "stop": STOP, "snapshot": SNAPSHOT}
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}

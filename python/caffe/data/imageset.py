@@ -15,11 +15,12 @@ import numpy as np
 
 from ..errors import CaffeError
 from ..formats import write_blob
-from ..layers.data import read_list, records
 from ..proto import caffe_pb2
 from ..random.rng import global_stream, shuffled
 from ..runtime.glog import log, number, warn
 from .images import read_image
+from .lists import read_list
+from .records import records
 
 _EACH = 1000  # records to a transaction, as in Caffe
 _FIRST_BYTES = 2**24

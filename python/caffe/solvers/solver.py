@@ -7,16 +7,14 @@ import numpy as np
 import torch
 
 from ..errors import CaffeError
-from ..formats import read_net, read_solver, read_state, write_state, write_whole
-from ..formats.upgrade import upgrade_net
-from ..names import for_os, of_path
-from ..nets.net import Net
+from ..formats import read_state, write_state, write_whole
 from ..proto import caffe_pb2
 from ..random.rng import set_random_seed
 from ..runtime import mode
 from ..runtime.blob import Blob, from_array
 from ..runtime.glog import OLD_STYLE, definition, log, number
 from . import resume
+from .definition import check_snapshot_prefix, solver_definition, test_nets, train_net
 from .policies import learning_rate
 from .updates import RULES
 
@@ -47,14 +45,14 @@ class Solver:
     kind: str | None = None
 
     def __init__(self, solver_file):
-        p = self.param = _definition(solver_file)
+        p = self.param = solver_definition(solver_file)
         log("solver.cpp:45", f"Initializing solver from parameters: \n{definition(p)}")
         if p.average_loss < 1:
             raise CaffeError("average_loss should be non-negative.")
         if p.iter_size < 1:
             raise CaffeError(f"iter_size should be at least 1, not {p.iter_size}: gradients are divided by it.")
         if p.snapshot:
-            _check_snapshot_prefix(p)
+            check_snapshot_prefix(p)
         kind = self.kind or p.type
         if kind not in RULES:
             raise CaffeError(f"Unknown solver type: {kind} (known types: {', '.join(RULES)})")
@@ -70,84 +68,13 @@ class Solver:
         self._displayed = None  # when and at which iteration, for the rate in the log
         self._losses = []  # the last average_loss ones
         self._smoothed: float | torch.Tensor = 0.0
-        self.net = self._train_net()
-        self.test_nets = self._test_nets()
+        self.net = train_net(p)
+        self.test_nets = test_nets(p)
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
         # weights are the same bit for bit only between runs that agree in these
         versions = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
         log("solver.py:1", f"Computing with {versions}, products in {mode.precision()}")
         log("solver.cpp:57", "Solver scaffolding done.")
-
-    # nets
-
-    def _train_net(self):
-        p = self.param
-        given = [f for f in ("net_param", "net", "train_net_param", "train_net") if p.HasField(f)]
-        if len(given) != 1:
-            raise CaffeError(
-                "SolverParameter must specify a train net using exactly one of these fields: "
-                f"net, net_param, train_net, train_net_param (given: {', '.join(given) or 'none'})"
-            )
-        field = given[0]
-        line = {"train_net_param": 88, "train_net": 92, "net_param": 97, "net": 102}[field]
-        source = f"specified in {field}." if field.endswith("param") else f"from {field} file: {getattr(p, field)}"
-        log(f"solver.cpp:{line}", f"Creating training net {source}")
-        param = self._net_definition(field)
-        state = caffe_pb2.NetState(phase=caffe_pb2.TRAIN)
-        _merge_state(state, param.state, p.train_state)
-        param.state.CopyFrom(state)
-        net = Net.from_param(param)
-        self._load_weights(net)
-        return net
-
-    def _load_weights(self, net):
-        for names in self.param.weights:
-            for path in map(str.strip, names.split(",")):
-                log("solver.cpp:72", f"Finetuning from {path}")
-                net.copy_from(path)
-
-    def _net_definition(self, field, index=None):
-        value = getattr(self.param, field) if index is None else getattr(self.param, field)[index]
-        if not field.endswith("param"):
-            return read_net(value)
-        param = caffe_pb2.NetParameter()
-        param.CopyFrom(value)
-        upgrade_net(param, f"the solver's {field}")
-        return param
-
-    def _test_nets(self):
-        p = self.param
-        generic = [f for f in ("net_param", "net") if p.HasField(f)]
-        if len(generic) > 1:
-            raise CaffeError("Both net_param and net may not be specified.")
-        own = [("test_net_param", i) for i in range(len(p.test_net_param))] + [
-            ("test_net", i) for i in range(len(p.test_net))
-        ]
-        if generic:
-            if len(p.test_iter) < len(own):
-                raise CaffeError("test_iter must be specified for each test network.")
-        elif len(p.test_iter) != len(own):
-            raise CaffeError("test_iter must be specified for each test network.")
-        sources = own + [(field, None) for field in generic for _ in range(len(p.test_iter) - len(own))]
-        if p.test_state and len(p.test_state) != len(sources):
-            raise CaffeError("test_state must be unspecified or specified once per test net.")
-        if sources and p.test_interval < 1:
-            raise CaffeError("test_interval must be positive where there are test nets.")
-        nets = []
-        definitions = [self._net_definition(field, index) for field, index in sources]  # all read before one is made
-        for i, ((field, index), param) in enumerate(zip(sources, definitions)):
-            file = (
-                "" if field.endswith("param") else f" file: {getattr(p, field) if index is None else p.test_net[index]}"
-            )
-            log("solver.cpp:190", f"Creating test net (#{i}) specified by {field}{file}")
-            state = caffe_pb2.NetState(phase=caffe_pb2.TEST)
-            _merge_state(state, param.state, p.test_state[i] if p.test_state else None)
-            param.state.CopyFrom(state)
-            net = Net.from_param(param)
-            net.debug_info = p.debug_info
-            self._load_weights(net)
-            nets.append(net)
-        return nets
 
     # running
 
@@ -204,7 +131,7 @@ class Solver:
         log("solver.cpp:290", f"Learning Rate Policy: {p.lr_policy}")
         self._stopping = False
         if p.snapshot_after_train:
-            _check_snapshot_prefix(p)  # now rather than after hours
+            check_snapshot_prefix(p)  # now rather than after hours
         if resume_file:
             log("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
@@ -391,41 +318,6 @@ def _weighted(weight, value):
     return f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
 
 
-def _merge_state(state, *others):
-    for other in others:
-        if other is not None:
-            state.MergeFrom(other)
-
-
-def complete_snapshot_prefix(param, solver_file):
-    """Derive a missing prefix from the solver's file name, and one that is a folder from both (upgrade_proto.cpp)."""
-    stem = of_path(os.path.splitext(solver_file)[0])
-    if not param.HasField("snapshot_prefix"):
-        param.snapshot_prefix = stem
-        log("upgrade_proto.cpp:1108", f"snapshot_prefix was not specified and is set to {stem}")
-    elif os.path.isdir(for_os(param.snapshot_prefix)):
-        param.snapshot_prefix = os.path.join(param.snapshot_prefix, os.path.basename(stem))
-        log("upgrade_proto.cpp:1113", f"snapshot_prefix was a directory and is replaced to {param.snapshot_prefix}")
-
-
-def _check_snapshot_prefix(param):
-    folder = os.path.dirname(for_os(param.snapshot_prefix)) or "."
-    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
-        raise CaffeError(
-            f"Cannot write to snapshot prefix '{param.snapshot_prefix}'.  "
-            "Make sure that the directory exists and is writable."
-        )
-
-
-def _definition(solver_file):
-    """The definition in a file, its snapshot prefix completed, or the one that was given itself."""
-    if isinstance(solver_file, caffe_pb2.SolverParameter):
-        return solver_file
-    param = read_solver(os.fspath(solver_file))
-    complete_snapshot_prefix(param, os.fspath(solver_file))
-    return param
-
-
 class SGDSolver(Solver):
     """Gradient descent with momentum; the base of the others, as in pycaffe."""
 
@@ -469,5 +361,5 @@ _OF_KIND = {
 
 def get_solver(solver_file):
     """The solver of the type its definition names: an `AdamSolver`, … (solver_factory.hpp)."""
-    param = _definition(solver_file)
+    param = solver_definition(solver_file)
     return _OF_KIND.get(param.type, Solver)(param)

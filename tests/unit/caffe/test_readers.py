@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from caffe.data.images import decode
+from caffe.data.lists import read_list
 from caffe.errors import CaffeError
 from caffe.formats.hdf5 import read_tables
-from caffe.layers.data import read_list
 from helpers.layer_checks import examples
 from helpers.reader_targets import TARGETS, refused, seeds
 
