@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from .data.images import decode
 from .errors import CaffeError, by
-from .images import decode
 from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")

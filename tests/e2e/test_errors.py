@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from caffe import mode
+from caffe.runtime import mode
 from helpers.commands import refused
 from sentiment.demo import stand_ins
 from sentiment.utils import files
@@ -440,7 +440,7 @@ def test_a_part_with_nets_of_its_own_takes_no_other(tool, tiny, capfd):
 
 def test_a_card_that_is_not_there_is_a_users_mistake(tool, tiny, capfd, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("caffe.mode._state", dict(mode._state))
+    monkeypatch.setattr("caffe.runtime.mode._state", dict(mode._state))
     sentence = refused(tool, capfd, "train", *tiny.options, "--gpu", 3)
     assert sentence.startswith("GPU: card 3 cannot be used (") and sentence.endswith("; without GPU the CPU computes")
 
