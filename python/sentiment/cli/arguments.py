@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.training.runs import Run, variant
-from sentiment.utils import verbose
 from sentiment.utils.errors import python
 from sentiment.utils.files import default
 
@@ -106,9 +106,9 @@ class _Verbose(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **more)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        verbose.enable()
-        verbose.log.info("%s", shlex.join(sys.argv))
-        verbose.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
+        command.set_verbose(True)
+        command.log.info("%s", shlex.join(sys.argv))
+        command.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
 
 
 def _options_of_a_net(option, archs, init):

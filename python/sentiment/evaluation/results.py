@@ -2,13 +2,15 @@
 
 import csv
 import io
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json, read_text, write_json, write_whole
+
+log = logging.getLogger(__name__)
 
 WAYS = ("center", "oversampled")
 """Ways of testing: the centre crop alone, or the mean over ten crops."""
@@ -87,7 +89,7 @@ def collect(root, **wanted) -> list[dict[str, Any]]:
         Sorted by dataset, subset, arch, init, seed, fold; each has its file's ``path`` too.
     """
     rows = [{**read(path), "path": path} for path in Path(root).glob("**/result.json")]
-    verbose.log.info("read %d results in %s", len(rows), root)
+    log.info("read %d results in %s", len(rows), root)
     rows = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
     return sorted(rows, key=lambda row: [row[key] for key in ("dataset", "subset", "arch", "init", "seed", "fold")])
 
