@@ -19,7 +19,7 @@ import numpy as np
 
 from sentiment import engine, paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, runs_options
+from sentiment.cli.arguments import Parser, gpu_option, other_net, positive, runs_of, runs_options
 from sentiment.data import dataset, folds
 from sentiment.data.means import channel_means
 from sentiment.evaluation import inference, results
@@ -55,7 +55,7 @@ def main(argv=None):
     option("--images", type=Path, help="folder the list's names are relative to")
     option("--mean", help="mean file, or b,g,r (default: the ImageNet means)")
     option("--out", type=Path, help="folder to write to")
-    parser.add_argument("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(parser.add_argument)
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)"
     )

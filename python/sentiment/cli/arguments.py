@@ -38,11 +38,22 @@ def positive(text) -> int:
     return int(text)
 
 
-def card(text) -> int:
+def gpu_number(text) -> int:
     """The value of a --gpu."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a CUDA card; they are counted from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a GPU; they are counted from 0")
     return int(text)
+
+
+def gpu_option(option):
+    """Add --gpu.
+
+    Parameters
+    ----------
+    option : callable
+        The ``add_argument`` of a parser or group.
+    """
+    option("--gpu", type=gpu_number, metavar="N", help="GPU to use (default: CPU)")
 
 
 class Parser(argparse.ArgumentParser):
