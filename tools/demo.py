@@ -21,7 +21,7 @@ import yaml
 
 from sentiment import engine, paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_option, positive, seed
 from sentiment.data import folds
 from sentiment.demo import drawn
 from sentiment.networks import architectures
@@ -57,7 +57,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
     option("--seed", type=seed, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
-    option("--gpu", type=card, metavar="N", help="pre-train on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--pictures", type=positive, default=PICTURES, help="to pre-train on (default: %(default)s)")
     option("--iterations", type=positive, default=ITERATIONS, help="of pre-training (default: %(default)s)")
     args = parser.parse_args(argv)

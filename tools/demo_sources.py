@@ -16,7 +16,7 @@ import yaml
 
 from sentiment import engine, paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card
+from sentiment.cli.arguments import Parser, gpu_option
 from sentiment.data import dataset, folds
 from sentiment.demo import stand_ins
 from sentiment.demo.stand_ins import STAND_INS
@@ -40,7 +40,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
     option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="which (default: all nine)")
-    option("--gpu", type=card, metavar="N", help="train on this CUDA card (default: CPU)")
+    gpu_option(option)
     args = parser.parse_args(argv)
 
     data, models = dataset.load(args.data), args.data / "models"

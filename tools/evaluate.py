@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, runs_options
+from sentiment.cli.arguments import Parser, gpu_option, other_net, positive, runs_of, runs_options
 from sentiment.data import dataset, folds
 from sentiment.data.means import channel_means
 from sentiment.evaluation import predictions
@@ -41,7 +41,7 @@ def main(argv=None):
     option("--mean", help="mean image file, or channel means b,g,r (default: the ImageNet means)")
     option("--out", type=Path, help="folder for predictions.csv")
     option = parser.add_argument
-    option("--gpu", type=card, metavar="N", help="GPU to use (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="crops in a forward pass (default: 20, on a GPU 200)")
     args = parser.parse_args(argv)
 

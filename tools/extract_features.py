@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment import engine, paper
 from sentiment.analysis import features
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
+from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.data.means import channel_means
 from sentiment.evaluation import inference
@@ -48,7 +48,7 @@ def main(argv=None):
         help="subtract the mean image resized to the crop, as the authors did (default where there is one), "
         "or its channels' means",
     )
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
     option("--scratch", type=Path, metavar="DIR", help="where activations wait, gigabytes (default: the run's folder)")
     args = parser.parse_args(argv)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_number, positive, seed
 from sentiment.networks import architectures
 from sentiment.training import solvers
 from sentiment.utils.files import PROJECT, write_if_changed
@@ -27,7 +27,9 @@ def main(argv=None):
     parser.add_argument("--arch", nargs="+", choices=[*architectures.ARCHITECTURES, "all"], default=["all"])
     parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
     parser.add_argument("--seed", type=seed, default=solvers.DEFAULT_SEED)
-    parser.add_argument("--gpu", type=card, help="write GPU mode (which card is the caller's choice)")
+    parser.add_argument(
+        "--gpu", type=gpu_number, metavar="N", help="write solver_mode: GPU (the caller chooses the GPU)"
+    )
     parser.add_argument(
         "--batch-size", type=positive, help="images an iteration the schedule is made for (default: 256)"
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 from sentiment import engine
 from sentiment.analysis import layer_analysis
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_option, positive, seed
 from sentiment.data import dataset, folds
 from sentiment.experiments import paper_parts
 from sentiment.experiments.cluster import CPUS_PER_RUN, Job, run_jobs
@@ -56,7 +56,7 @@ def main(argv=None):
     option("--init", help="likewise (default: the paper's)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="as for train.py")
     option("--iterations", type=positive, metavar="N", help="as for train.py")
     option("--mean", help="as for train.py")

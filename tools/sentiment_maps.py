@@ -17,7 +17,7 @@ import numpy as np
 
 from sentiment import names, paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options
+from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options
 from sentiment.data import dataset
 from sentiment.evaluation import maps, results
 from sentiment.evaluation.predictions import WAYS
@@ -54,7 +54,7 @@ def main(argv=None):
     option("--out", type=Path, default=default("results"), help="folder of the sheet (default: %(default)s)")
     option("--compare-patches", type=positive, metavar="N", help="hold N maps against predictions of their patches")
     option("--cost", action="store_true", help="measure what a map costs over one prediction")
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="images a forward pass (default: 4, on a GPU 50)")
     args = parser.parse_args(argv)
     args.batch_size = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
+from sentiment.cli.arguments import Parser, folds_of, gpu_option, positive, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.networks import architectures
 from sentiment.networks.transfer import take_over
@@ -40,7 +40,7 @@ def main(argv=None):
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option)
     option("--mean", help="mean file, or b,g,r (default: the card's; for a file, the ImageNet means)")
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="images an iteration (default: 256)")
     option("--iterations", type=positive, metavar="N", help="(default: those of 65 epochs)")
     option("--base-lr", type=float, metavar="RATE", help="(default: 0.001, for fc6-2 0.0001)")

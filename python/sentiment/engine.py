@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.metadata
+import logging
 import os
 import platform
 import re
@@ -12,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sentiment import __version__
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError, caffe_problem
 from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import patience
+
+log = logging.getLogger(__name__)
 
 NAME = "pixels-to-sentiment"
 
@@ -66,7 +68,7 @@ def start(gpu=None, images=None):
         except RuntimeError as error:
             reason = str(error).partition(";")[0].rstrip(".")
             raise UserError(f"GPU: card {gpu} cannot be used ({reason}); without GPU the CPU computes") from error
-    verbose.log.info(
+    log.info(
         "engine: %s in %s, on %s",
         describe(),
         os.path.dirname(caffe.__file__),

@@ -1,5 +1,6 @@
 """Results: what a tested run found and how it came about, as result.json records it."""
 
+import logging
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from sentiment.training.configuration import CHECKSUMS, IDENTITY, Configuration,
 from sentiment.utils import records
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json, write_json
-from sentiment.utils.verbose import log
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
