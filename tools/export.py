@@ -16,7 +16,7 @@ from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, run_of, run_options
 from sentiment.evaluation import trained
-from sentiment.networks import onnx_export, surgery
+from sentiment.networks import onnx_export, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -44,7 +44,7 @@ def main(argv=None):
     model, weights, metadata = chosen(args)
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"reading {weights}", terminal):
-        net = surgery.load(caffe, model, weights)
+        net = transfer.load(caffe, model, weights)
     with patience("exporting, and holding each blob of onnxruntime against Caffe's"):
         exported, tensors = onnx_export.export(net, str(model), metadata)
         difference = onnx_export.largest_difference(net, exported, tensors)

@@ -12,7 +12,7 @@ from pathlib import Path
 from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser
-from sentiment.networks import inspection
+from sentiment.networks import weights_files
 from sentiment.sources import cards, checksums
 from sentiment.utils.progress import patience
 
@@ -26,7 +26,7 @@ def main(argv=None):
     each = command.OneByOne()
     for path in args.files:
         with each, patience(f"reading {path}"):
-            print("\n".join(lines(inspection.read(path))), flush=True)
+            print("\n".join(lines(weights_files.read(path))), flush=True)
     return each.status
 
 
@@ -36,7 +36,7 @@ def lines(model):
     known = cards.known_as(digests)
     parameters = sum(layer.parameters for layer in model.learned)
     yield str(model.path)
-    yield f"  format      {model.generation} ({inspection.GENERATIONS[model.generation]})"
+    yield f"  format      {model.generation} ({weights_files.GENERATIONS[model.generation]})"
     yield f"  size        {model.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
     yield f"  SHA-256     {digests['sha256']}"
     yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
@@ -45,9 +45,9 @@ def lines(model):
     yield f"  layers      {len(model.layers)}, {len(model.learned)} of them with weights"
     width = max(len(layer.name) for layer in model.learned)
     for layer in model.learned:
-        yield f"    {layer.name:{width}}  {inspection.shapes_text(layer.shapes)}  {layer.type}".rstrip()
+        yield f"    {layer.name:{width}}  {weights_files.shapes_text(layer.shapes)}  {layer.type}".rstrip()
     yield f"  last layer  {last_layer(model.last)}"
-    found = inspection.fits(model)
+    found = weights_files.fits(model)
     divided = f", with channels_divisor: {model.divisor} in the data set's dataset.yaml" if model.divisor > 1 else ""
     fitting = [arch for arch, problem in found.items() if not problem]
     yield f"  fits        {'ARCH=' + ' '.join(fitting) + divided if fitting else 'none of the architectures'}"

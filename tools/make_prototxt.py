@@ -18,7 +18,7 @@ from sentiment import paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, positive
 from sentiment.networks import architectures, surgery
-from sentiment.networks.transfer import last_layer
+from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.utils.errors import UserError

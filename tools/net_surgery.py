@@ -16,7 +16,7 @@ from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, positive, runs_of, runs_options
 from sentiment.evaluation import trained
-from sentiment.networks import surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.report import paper_tables
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
@@ -48,9 +48,7 @@ def main(argv=None):
     found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
-        conversion = surgery.convert(
-            surgery.read_definition(model), (args.input_size, args.input_size), where=str(model)
-        )
+        conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
         if conversion != shown:
             shown = conversion
             shows = (
@@ -70,7 +68,7 @@ def write(conversion, model, weights, out):
         raise UserError(f"{model} would be overwritten; give another --out")
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"converting {weights}", terminal):
-        classifier = surgery.load(caffe, model, weights)
+        classifier = transfer.load(caffe, model, weights)
         net = surgery.build(caffe, conversion, classifier)
     with locks.held(out, "net surgery"), replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
         net.save(str(new_weights))

@@ -7,7 +7,7 @@ SUBSET_TITLES = {"five_agrees": "five-agree", "four_agrees": "four-agree", "thre
 
 def net_title(arch, init) -> str:
     """What a row is called: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``."""
-    if init not in paper.INITIALISATIONS or arch == "squeezenet":
+    if init not in paper.INITIALISATIONS:
         return f"{arch} from {init}"
     return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")
 

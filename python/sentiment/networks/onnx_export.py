@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment.networks.receptive_field import pools_globally, window
+from sentiment.networks.definitions import pools_globally, window
 from sentiment.utils.errors import UserError
 
 OPSET, IR_VERSION = 17, 8  # of 2022: readers of today know them
