@@ -5,7 +5,7 @@
     python tools/net_surgery.py --model prototxt/finetune/deploy.prototxt
 
 Writes <weights>_conv.caffemodel and deploy_conv.prototxt beside the weights (or into --out), and prints the converted
-layers as the paper's Table 1 does. Without weights it only prints. A global pooling, as SqueezeNet's, becomes a window.
+layers as the paper's Table 1 does. Without weights it only prints. A global pooling (of SqueezeNet) becomes a window.
 """
 
 import os
@@ -28,7 +28,7 @@ HEADER = "# Written by tools/net_surgery.py\n"
 
 
 def main(argv=None):
-    """Operate; returns the exit status."""
+    """Convert; returns the exit status."""
     parser = Parser(__doc__)
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
     runs_options(of_runs.add_argument)
@@ -36,25 +36,22 @@ def main(argv=None):
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     option = parser.add_argument
-    option(
-        "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
-    )
+    size = "side of the new net's input in pixels (default: %(default)s)"
+    option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
     option("--out", type=Path, help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
     other_net(parser, args, of_runs, of_net, ())
     if args.model and not args.weights:
-        parser.refuse(["out"], "is of what --weights are written to; without them nothing is")
+        parser.refuse(["out"], "needs --weights: without them nothing is written")
     found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
         conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
         if conversion != shown:
             shown = conversion
-            shows = (
-                paper_tables.fcn_table(conversion).markdown() if conversion.kernels else surgery.describe(conversion)
-            )
-            print(shows, flush=True)
+            table = paper_tables.fcn_table(conversion).markdown()
+            print(table if conversion.kernels else surgery.describe(conversion), flush=True)
         if weights:
             for path in write(conversion, model, weights, args.out or weights.parent):
                 print(path, flush=True)

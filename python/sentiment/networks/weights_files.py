@@ -16,21 +16,13 @@ GENERATIONS = {
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf message
-_BEGINNINGS = {  # of files that are mistaken for weights
-    b"version https://git-lfs": "a Git LFS pointer; `git lfs pull` gets the file itself",
-    b"PK\x03\x04": "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel",
-    b"\x1f\x8b": "a gzip archive; unpack it",
-    b"BZh": "a bzip2 archive; unpack it",
-    b"\xfd7zXZ": "an xz archive; unpack it",
-    b"7z\xbc\xaf": "a 7z archive; unpack it",
-    b"Rar!": "a rar archive; unpack it",
-    b"\x80\x02": "a Python pickle",
-    b"\x80\x03": "a Python pickle",
-    b"\x80\x04": "a Python pickle",
-    b"\x80\x05": "a Python pickle",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG": "a PNG image",
-    b"<": "a web page, so the link led elsewhere; open it in a browser",
+_MISTAKEN = {  # what is mistaken for weights -> how it begins
+    "a Git LFS pointer; `git lfs pull` gets the file itself": (b"version https://git-lfs",),
+    "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel": (b"PK\x03\x04",),
+    "a compressed archive; unpack it": (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"),
+    "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+    "a JPEG or PNG image": (b"\xff\xd8\xff", b"\x89PNG"),
+    "a web page, so the link led elsewhere; open it in a browser": (b"<",),
 }
 
 
@@ -255,8 +247,8 @@ def _content(path, head):
     if not head:
         return "empty"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for beginning, content in _BEGINNINGS.items():
-        if start.startswith(beginning):
+    for content, beginnings in _MISTAKEN.items():
+        if start.startswith(beginnings):
             return content
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"
