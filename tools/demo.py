@@ -149,7 +149,7 @@ def source_net(folder):
         if layer.name == "conv1":  # pixels reach 255; what comes after is to be about 1, and to stay so
             layer.convolution_param.weight_filler.type, layer.convolution_param.weight_filler.std = "gaussian", 0.001
             layer.param[0].lr_mult, layer.param[1].lr_mult = 0.1, 0.2
-    last = next(layer for layer in layers if layer.name == paper.NEW_LAYERS["finetune"])
+    last = next(layer for layer in layers if layer.name == paper.NEW_LAYER)
     last.name = last.top[0] = "fc8"
     last.inner_product_param.num_output = len(drawn.CONCEPTS)
     last.inner_product_param.weight_filler.type, last.inner_product_param.weight_filler.std = "gaussian", 0.01

@@ -120,7 +120,7 @@ def train(caffe, name, pairs, mean, data, args):
     listed = str((folder / "train.txt").resolve())
     images = (args.data / "source" / "images").resolve()
     net = architectures.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
-    answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYERS["finetune"])
+    answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYER)
     answer.inner_product_param.num_output = len(stand_in.concepts)
     iterations = stand_ins.ITERATIONS
     solver = caffe.proto.caffe_pb2.SolverParameter(

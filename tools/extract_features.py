@@ -110,7 +110,7 @@ def extract_source(subset, source, data, args):
     lists = [folds.list_path(args.splits, data.name, subset, k, part) for k in by_fold for part in folds.PARTS]
     way = args.mean_way or ("image" if isinstance(source.mean, Path) else "channels")
     model = path.with_name("deploy.prototxt")
-    divisor = 1 if args.arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+    divisor = architectures.ARCHITECTURES[args.arch].divisor(data.setting("channels_divisor", subset, 1))
     engine.start(args.gpu)
     write_if_changed(model, read_text(args.model) if args.model else str(architectures.deploy(args.arch, divisor)))
     about = {"dataset": data.name, "demo": data.demo, "subset": subset, "arch": "source", "init": source.name}

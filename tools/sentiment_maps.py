@@ -23,7 +23,7 @@ from sentiment.evaluation import maps, results
 from sentiment.evaluation.predictions import WAYS
 from sentiment.figures import gallery, plots
 from sentiment.figures.fold_maps import FoldMaps
-from sentiment.networks import surgery
+from sentiment.networks import definitions
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, read_json, write_json, write_whole
@@ -162,7 +162,7 @@ def compare(of_fold, images):
 
 def cost(part):
     """What a map takes over one prediction: time, a batch of one both ways, and arithmetic."""
-    spent, sums = ([measure(net) for net in part.nets] for measure in (maps.seconds, surgery.multiply_adds))
+    spent, sums = ([measure(net) for net in part.nets] for measure in (maps.seconds, definitions.multiply_adds))
     return {"seconds": dict(zip(("map", "prediction"), spent)), "multiply_adds": dict(zip(("map", "prediction"), sums))}
 
 

@@ -10,7 +10,7 @@ _OF_PAPER = {name.casefold() for pair in paper.INITIALISATIONS.items() for name 
 
 def net_title(arch, init) -> str:
     """What a network is called: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``."""
-    if init not in paper.INITIALISATIONS or arch == "squeezenet":
+    if init not in paper.INITIALISATIONS:
         return f"{arch} from {init}"
     return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")
 

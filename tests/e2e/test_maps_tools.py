@@ -52,7 +52,7 @@ def test_any_fine_tuned_net_becomes_its_fully_convolutional_one(tool, tiny, capf
     assert tool("train", *tiny.options, "--arch", arch, "--iterations", 1) == 0
     assert tool(*surgery(tiny, "--arch", arch)) == 0
     said = capfd.readouterr().out
-    last = paper.NEW_LAYERS[arch]
+    last = architectures.ARCHITECTURES[arch].new_layer
     assert f"| {last}-conv" in said and "map of 8×8" in said
     folder = tiny.folder(arch=arch)
     assert said.splitlines()[-2:] == [

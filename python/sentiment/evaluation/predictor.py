@@ -9,7 +9,7 @@ import numpy as np
 from sentiment import engine, paper
 from sentiment.evaluation import inference, maps
 from sentiment.evaluation.predictions import is_positive
-from sentiment.networks import surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
@@ -68,7 +68,7 @@ class Predictor:
         self.trained = trained
         self._caffe = engine.start(gpu)
         with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
-            self._net = surgery.load(self._caffe, trained.deploy, trained.weights)
+            self._net = transfer.load(self._caffe, trained.deploy, trained.weights)
         shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
         if np.prod(shape) != paper.CLASSES:
             raise UserError(
@@ -100,6 +100,6 @@ class Predictor:
     @functools.cached_property
     def _convolutional(self):
         deploy = self.trained.deploy
-        conversion = surgery.convert(surgery.read_definition(deploy), where=str(deploy))
+        conversion = surgery.convert(definitions.read(deploy), where=str(deploy))
         with stderr_to(os.devnull):
             return surgery.build(self._caffe, conversion, self._net)

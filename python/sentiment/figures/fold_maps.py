@@ -8,7 +8,7 @@ from sentiment import engine
 from sentiment.data import image_files
 from sentiment.evaluation import maps, predictions, results
 from sentiment.figures import gallery
-from sentiment.networks import surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -52,7 +52,7 @@ class FoldMaps:
         tested = predictions.read(run.predictions)
         self.predicted = {one.image: (one.label, getattr(one, prediction)) for one in tested}
         size = (input_size, input_size)
-        self.conversion = surgery.convert(surgery.read_definition(run.deploy), size, where=str(run.deploy))
+        self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
         self.folder = run.folder / "maps"
         self.fingerprint = {
             "weights": results.read(run.result).weights,
@@ -73,7 +73,7 @@ class FoldMaps:
                 raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
             caffe = engine.start(self.gpu)
             with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {self.weights}", terminal):
-                classifier = surgery.load(caffe, self.run.deploy, self.weights)
+                classifier = transfer.load(caffe, self.run.deploy, self.weights)
                 self.loaded = surgery.build(caffe, self.conversion, classifier), classifier
         return self.loaded
 

@@ -80,7 +80,7 @@ class Found(Evidence):
 
     def layer(self, name, classifier):
         layers = (self.study.paper_layers or {"layers": {}})["layers"]
-        entry = layers.get(paper.NEW_LAYERS["finetune"] if name == "fc8" else name, {})
+        entry = layers.get(paper.NEW_LAYER if name == "fc8" else name, {})
         chosen = entry.get(classifier, {}).get("paper")
         if chosen and len(chosen["accuracy"]) == len(paper.FOLDS):
             return mean_std(chosen["accuracy"].values())[0]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from sentiment import engine, paper
 from sentiment.names import SUBSET_TITLES, plain, source_name
-from sentiment.networks import architectures
+from sentiment.networks.choices import Choices
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
@@ -22,7 +22,7 @@ def of(result) -> dict:
     """
     config = result.config
     train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
-    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(architectures.Choices())}
+    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(Choices())}
     defaults["precision"] = engine.PRECISIONS[0]
     values = {name: value for name, value in config.settings().items() if value is not None}
     found = {name: values[name] for name, default in defaults.items() if name in values and values[name] != default}

@@ -73,7 +73,7 @@ def _cells(summary, layer, classifier, selection, sample):
         Score(mean, std if len(chosen["accuracy"]) > 1 else None),
         " ".join(map(str, sorted(set(chosen["exponent"].values())))),
     ]
-    of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
+    of_paper = published.get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(classifier)
     beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
     return cells + [beside[column] for column in _beside(summary)]
 

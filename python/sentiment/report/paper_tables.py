@@ -11,7 +11,7 @@ from sentiment import paper
 from sentiment.evaluation import results
 from sentiment.evaluation.predictions import WAYS
 from sentiment.names import SUBSET_TITLES, WAY_TITLES, net_title, score
-from sentiment.networks import architectures, surgery
+from sentiment.networks import architectures, definitions, surgery
 from sentiment.paper import TABLE1
 from sentiment.report import departures, layer_table
 from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
@@ -29,7 +29,7 @@ def table1(study):
     net = study.net("finetune", "caffenet")
     own = net.results[0].folder / "deploy.prototxt" if net else None
     path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
-    conversion = surgery.convert(surgery.read_definition(path), where=str(path))
+    conversion = surgery.convert(definitions.read(path), where=str(path))
     return [replace(fcn_table(conversion), demo=study.demo)]
 
 
@@ -39,7 +39,7 @@ def table2(study):
     The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
     there is nothing else.
     """
-    tuned = [net for net in study.default_nets if net.arch in ("finetune", "squeezenet")]
+    tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].table == "table2"]
     shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
@@ -134,8 +134,8 @@ def table5(study):
 
 def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
-    names = [(arch, init) for arch in ("fc9", "fc9-frozen") for init in paper.TABLE6 if study.shows(arch, init)]
-    tuned = [net for net in study.default_nets if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
+    names = [(arch, init) for arch in architectures.ON_LAST_LAYER for init in paper.TABLE6 if study.shows(arch, init)]
+    tuned = [net for net in study.default_nets if net.subset == FIVE and net.arch in architectures.ON_LAST_LAYER]
     names += [(net.arch, net.init) for net in tuned]
     names = list(dict.fromkeys(names))
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]

@@ -10,6 +10,7 @@ from sentiment import paper
 from sentiment.analysis import layer_analysis
 from sentiment.evaluation import results
 from sentiment.names import net_title, source_name
+from sentiment.networks import architectures
 from sentiment.report.tables import Score
 from sentiment.training import loss_curves
 from sentiment.utils.errors import UserError
@@ -250,7 +251,7 @@ def _fits(config, wanted):
 
 def _place(subset, arch, init):
     """Where a net stands among others: the paper's before a user's."""
-    orders = (paper.SUBSETS, paper.NEW_LAYERS, paper.INITIALISATIONS)
+    orders = (paper.SUBSETS, architectures.ARCHITECTURES, paper.INITIALISATIONS)
     names = (subset, arch, init)
     return [(list(order).index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
 

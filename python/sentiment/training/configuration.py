@@ -12,7 +12,7 @@ from typing import Any
 from sentiment import engine
 from sentiment.data.means import channel_means
 from sentiment.engine import Environment
-from sentiment.networks.architectures import Choices
+from sentiment.networks.choices import Choices
 from sentiment.training.solvers import Schedule
 from sentiment.utils import records
 from sentiment.utils.files import sha256

@@ -8,32 +8,23 @@ from pathlib import Path
 from sentiment import paper
 from sentiment.data import folds
 from sentiment.data.means import mean_image
-from sentiment.networks import architectures, inspection
-from sentiment.networks.transfer import last_layer
+from sentiment.networks import architectures, weights_files
+from sentiment.networks.choices import CHOICES, Choices
 from sentiment.training import snapshots, solvers
 from sentiment.training.configuration import Configuration
 from sentiment.training.runs import Run, variant_name
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
 
-# Seconds an image and iteration at full width on two CPU cores; for estimates only.
-SECONDS_PER_IMAGE = {
-    "finetune": 0.033,
-    "fc7-2": 0.030,
-    "fc6-2": 0.027,
-    "fc9": 0.034,
-    "fc9-frozen": 0.015,
-    "squeezenet": 0.060,
-}
 FORWARD = 3  # an image's training over its forward pass
 SECONDS_SETTING_UP = 2
 
 # A source of 240 MB is read once for all folds.
-inspected = functools.cache(inspection.read)
+inspected = functools.cache(weights_files.read)
 
 
 def settings(pairs, options) -> dict[str, bool | int | float]:
-    """Values of the schedule and of `architectures.Choices` by name, from the command line.
+    """Values of the schedule and of `Choices` by name, from the command line.
 
     Parameters
     ----------
@@ -50,12 +41,12 @@ def settings(pairs, options) -> dict[str, bool | int | float]:
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if name not in (*solvers.NAMES, *architectures.CHOICES):
-            known = ", ".join((*solvers.NAMES, *architectures.CHOICES))
+        if name not in (*solvers.NAMES, *CHOICES):
+            known = ", ".join((*solvers.NAMES, *CHOICES))
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
         if name in found:
             raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
-        found[name] = _value(pair, value, isinstance(getattr(architectures.Choices, name, None), bool))
+        found[name] = _value(pair, value, isinstance(getattr(Choices, name, None), bool))
     return found
 
 
@@ -88,7 +79,7 @@ class Plan:
     seed : int
         The seed of all folds; `solvers.fold_seed` derives this one's own.
     given : dict, optional
-        Values of the schedule and of `architectures.Choices` from the command line; None counts as not given.
+        Values of the schedule and of `Choices` from the command line; None counts as not given.
     variant : str
         The user's own name for a run with other choices than the default.
 
@@ -97,7 +88,7 @@ class Plan:
     run : runs.Run
     fold_seed : int
     schedule : solvers.Schedule
-    choices : architectures.Choices
+    choices : Choices
     title : str
 
     Raises
@@ -119,17 +110,14 @@ class Plan:
                 raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
         of_data = {name: data.setting(name, subset) for name in solvers.NAMES}
         self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, given)
-        self.choices = architectures.Choices(
-            **{name: value for name, value in (given or {}).items() if name in architectures.CHOICES}
-        )
-        # The data set's divisor suits its own source models, which are CaffeNets.
-        self.divisor = 1 if arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+        self.choices = Choices(**{name: value for name, value in (given or {}).items() if name in CHOICES})
+        self.divisor = architectures.ARCHITECTURES[arch].divisor(data.setting("channels_divisor", subset, 1))
 
     @functools.cached_property
     def last(self):
         """The source's last layer, where the architecture keeps it."""
         keeps = self.run.arch in architectures.ON_LAST_LAYER and self.source.path is not None
-        return last_layer(self.source.path) if keeps else None
+        return weights_files.last_layer(self.source.path) if keeps else None
 
     @functools.cached_property
     def configuration(self):
@@ -153,11 +141,12 @@ class Plan:
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         model = inspected(path) if path is not None else None
-        if model and (problem := inspection.misfit(model, arch, self.divisor)):
+        if model and (problem := weights_files.misfit(model, arch, self.divisor)):
             own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
             advice = f"`make models FILE={shlex.quote(str(path))}` shows which ARCH it fits"
-            if own != self.divisor and arch != "squeezenet" and not inspection.misfit(model, arch, own):
+            fitting = architectures.ARCHITECTURES[arch].divisor(own)
+            if fitting != self.divisor and not weights_files.misfit(model, arch, fitting):
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
@@ -175,7 +164,7 @@ class Plan:
     def seconds_an_image(self):
         """About how many seconds an image takes in an iteration, on two CPU cores."""
         # Arithmetic falls with nearly the divisor's square, reading an image does not.
-        return SECONDS_PER_IMAGE[self.run.arch] / self.divisor**1.4
+        return architectures.ARCHITECTURES[self.run.arch].seconds_per_image / self.divisor**1.4
 
     def estimate(self):
         """About how many seconds of training and its tests are to go, on two CPU cores."""
