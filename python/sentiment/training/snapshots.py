@@ -64,8 +64,8 @@ def tidy(training, last):
             keep_only(training, last, state=False)
 
 
-def discard(training, iteration):
-    """Delete the snapshot of an iteration, if there is one."""
+def discard(training, iteration="*"):
+    """Delete the snapshot of an iteration if there is one, by default all snapshots."""
     for path in training.folder.glob(f"snapshot_iter_{iteration}.*"):
         path.unlink()
 
