@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_leaves_the_last_snapshot(tool, tiny, monkeypatch, 
     assert re.search(r"cannot write .*train\.log|Could not write .*snapshot_iter_60", sentence)
     monkeypatch.undo()
     assert tool("train", *tiny.options, "--iterations", 70) == 0
-    assert "goes on from iteration 30" in capfd.readouterr().out
+    assert "resumes from iteration 30" in capfd.readouterr().out
     assert [iteration for iteration, _ in losses(tiny.folder())[-40:]] == list(range(30, 70))
 
 
@@ -229,7 +229,7 @@ def test_an_image_deleted_meanwhile(name, tool, tiny, monkeypatch, capfd):
     assert half_files(tiny.runs) == []
     assert tool(name, *options) == 0
     if name == "train":
-        assert "goes on from iteration 30" in capfd.readouterr().out
+        assert "resumes from iteration 30" in capfd.readouterr().out
     assert seen(tiny.runs) == whole
 
 
@@ -258,21 +258,20 @@ def test_two_trainings_of_one_run_at_a_time(root, tiny, tmp_path):
     waiting = f"{tiny.folder()} is in use (process {first.pid} on "
     assert waiting in err
     assert "training); waiting for it to end" in err
-    assert "done already" in out
+    assert "already done" in out
     assert [iteration for iteration, _ in losses(tiny.folder())] == list(range(30))
 
 
-# losses that are no numbers
+# losses that are NaN
 
 RATE = 100000
 
 
-def test_a_loss_that_is_no_number_stops_the_training(tool, tiny, capfd):
+def test_a_loss_that_is_nan_stops_the_training(tool, tiny, capfd):
     sentence = refused(tool, capfd, "train", *tiny.options, "--base-lr", RATE)
     assert re.fullmatch(
-        r"five_agrees fold 1, finetune from source: the loss is nan at iteration \d, at a learning rate of 10{4,5} "
-        r"\(there is no snapshot yet\); try a lower rate, as SET='base_lr=10000' VARIANT=lr10000, and see that the "
-        r"mean is the one of these weights",
+        r"five_agrees fold 1, finetune from source: .* nan at iteration \d, with a base_lr of 100000 "
+        r"\(.* no snapshot yet\); .*SET='base_lr=10000' VARIANT=lr10000.*mean.*",
         sentence,
     )
     assert not list(tiny.folder().glob("snapshot*"))
@@ -291,11 +290,11 @@ def test_the_last_good_snapshot_stays(tool, tiny, monkeypatch, capfd):
     monkeypatch.setattr(Progress, "advance", advance_and_spoil)
     sentence = refused(tool, capfd, "train", *tiny.options, "--iterations", 70)
     assert "at iteration 59, " in sentence
-    assert "(the snapshot of iteration 30 stays)" in sentence
+    assert "snapshot of iteration 30" in sentence
     assert {path.name.split(".")[0] for path in tiny.folder().glob("snapshot*")} == {"snapshot_iter_30"}
     monkeypatch.undo()
     assert tool("train", *tiny.options, "--iterations", 70) == 0
-    assert "goes on from iteration 30" in capfd.readouterr().out
+    assert "resumes from iteration 30" in capfd.readouterr().out
 
 
 def test_a_diverged_training_that_is_kept_is_a_result(tool, tiny, tmp_path, capfd):

@@ -58,7 +58,7 @@ def test_one_fold(tool, tiny, capfd):
         assert 0 < moved < 0.2
 
     assert tool("train", *tiny.options) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
 
 
 def test_the_folder_s_definitions_run_in_caffe_as_they_are(tool, tiny, monkeypatch):
@@ -78,7 +78,7 @@ def test_many_folds_in_one_process(tool, tiny, capfd):
     assert tool("train", *tiny.options, "--fold", 1, 2) == 0
     assert tool("train", *tiny.options, "--fold", "all") == 0
     out = capfd.readouterr().out
-    assert out.count("done already") == 2
+    assert out.count("already done") == 2
     assert all((tiny.folder(fold) / "snapshot_iter_6.caffemodel").is_file() for fold in (1, 2, 3, 4, 5))
     assert losses(tiny.folder(1)) != losses(tiny.folder(2))
 
@@ -254,12 +254,12 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(t
     assert tool("train", *tiny.options) == 130
     said = capfd.readouterr().err
     assert "stopping: finishing this iteration, then a snapshot\n" in said
-    assert "stopped at iteration 3 of 6; the same command goes on from there" in said
+    assert "stopped at iteration 3 of 6; the same command resumes" in said
     assert {path.suffix for path in tiny.folder().glob("snapshot_iter_3.*")} >= {".caffemodel", ".solverstate"}
 
     monkeypatch.undo()
     assert tool("train", *tiny.options) == 0
-    assert "goes on from iteration 3" in capfd.readouterr().out
+    assert "resumes from iteration 3" in capfd.readouterr().out
     assert [path.name for path in tiny.folder().glob("snapshot*")] == ["snapshot_iter_6.caffemodel"]
     assert losses(tiny.folder()) == losses(runs / tiny.folder().relative_to(tiny.runs))
     for name, values in weights(tiny.folder()).items():
@@ -274,7 +274,7 @@ def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_goes_on(root, tool,
     process.send_signal(number)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
-    stopped = int(re.search(r"stopped at iteration (\d+) of 10000; the same command goes on", err)[1])
+    stopped = int(re.search(r"stopped at iteration (\d+) of 10000; the same command resumes", err)[1])
     assert "Traceback" not in err
     names = {path.name for path in tiny.folder().glob("snapshot*")}
     assert names >= {f"snapshot_iter_{stopped}.caffemodel", f"snapshot_iter_{stopped}.solverstate"}
@@ -284,7 +284,7 @@ def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_goes_on(root, tool,
     wait_for_iteration(tiny.folder(), stopped + 1, process)
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=300)
-    assert f"goes on from iteration {stopped}" in out
+    assert f"resumes from iteration {stopped}" in out
     shown = [iteration for iteration, _ in losses(tiny.folder())]
     assert shown[: stopped + 2] == list(range(stopped + 2))
 
@@ -308,4 +308,4 @@ def test_a_killed_training_goes_on_from_its_newest_whole_snapshot(root, tool, ti
     wait_for_iteration(tiny.folder(), iteration + 2, process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=300)
-    assert f"goes on from iteration {iteration}" in out
+    assert f"resumes from iteration {iteration}" in out
