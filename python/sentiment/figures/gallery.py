@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment import paper
+from sentiment import names, paper
+from sentiment.data import image_files
+from sentiment.evaluation import fold_maps
 from sentiment.figures import plots
 
 # Inches.
@@ -15,6 +17,8 @@ _HEAD, _CAPTIONS, _FOOT = 0.62, 0.46, 0.62
 _NARROWEST, _WIDEST = 0.6, 1.9  # width over height; images beyond are stretched to it
 
 _GREEN, _RED = "#1a8f1a", "#c62020"  # of text; pure green is too pale to read
+
+_PREDICTIONS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,38 @@ class Exhibit:
     positive: float
     label: int
     fold: int
+
+
+def figure7(folds, shown):
+    """The sheet of some of the mapped test images of a net.
+
+    Parameters
+    ----------
+    folds : list of fold_maps.FoldMaps
+    shown : list of str
+        Images, from left to right.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    exhibits = []
+    for image, fold in fold_maps.by_image(folds, shown).items():
+        label, positive = fold.predicted[image]
+        pixels, overlay = map(image_files.load, (fold.data.images / image, fold.files(image)[1]))
+        exhibits.append(Exhibit(pixels, overlay, positive, label, fold.run.fold))
+    first = folds[0]
+    demo = "Demo data, not photographs of the data set. " if first.data.demo else ""
+    variant = f" ({first.run.variant})" if first.run.variant else ""
+    places, size = ("×".join(map(str, numbers)) for numbers in (first.conversion.map, first.conversion.input))
+    return sheet(
+        exhibits,
+        f"{demo}Sentiment maps: {names.net_title(first.run.arch, first.source)}{variant}",
+        f"Border and word: the global prediction ({_PREDICTIONS[first.prediction]}); its probability beside it. "
+        f"Map: {places} places of an input of {size} pixels.\n"
+        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image by the net of the fold that "
+        "tests it.",
+    )
 
 
 def sheet(exhibits, title, notes):
