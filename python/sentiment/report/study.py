@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_summary
 from sentiment.evaluation import results
 from sentiment.names import net_title, source
 from sentiment.report.tables import Score
@@ -115,8 +115,7 @@ class Study:
     dataset : str
     demo : bool
     nets : list of Net
-    layers : list of dict
-        Summaries of the layer analysis, as `layer_analysis.collect` gives them.
+    layers : list of layer_summary.Summary
     sample : bool
         Sample standard deviations instead of the population's.
     root : path
@@ -135,7 +134,8 @@ class Study:
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
-        rows, layers = ([one for one in all_of if _fits(one, only)] for all_of in (self.rows, self.layers))
+        rows = [row for row in self.rows if _fits(row, only)]
+        layers = [summary for summary in self.layers if _fits(vars(summary), only)]
         return replace(self, nets=nets(rows), layers=layers, only=only)
 
     def shows(self, arch, init, subset="five_agrees"):
@@ -170,10 +170,9 @@ class Study:
         named = [
             one
             for one in self.layers
-            if (one["subset"], one["arch"], source(one)) == ("five_agrees", "finetune", "caffenet")
-            and not one.get("variant")
+            if (one.subset, one.arch, one.source) == ("five_agrees", "finetune", "caffenet") and not one.variant
         ]
-        return min(named, key=lambda one: one["init"] != "caffenet", default=None)
+        return min(named, key=lambda one: one.init != "caffenet", default=None)
 
     def score(self, arch, init, subset, way):
         """The net's score as a cell, or None."""
@@ -208,11 +207,11 @@ def read(root, sample=False, **wanted) -> list[Study]:
             f"no result.json under {root}{' that fits the options' if wanted else ''}; "
             "run tools/train.py and tools/evaluate.py first"
         )
-    summaries = [summary for summary in layer_analysis.collect(root) if _fits(summary, wanted)]
+    summaries = [summary for summary in layer_summary.collect(root) if _fits(vars(summary), wanted)]
     studies = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
-        layers = [summary for summary in summaries if summary["dataset"] == dataset]
+        layers = [summary for summary in summaries if summary.dataset == dataset]
         studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root, only))
     return studies
 
