@@ -21,7 +21,7 @@ classifier (svm, softmax):
 import contextlib
 import sys
 
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_analysis, layer_summary
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, subsets_of
 from sentiment.networks import architectures
@@ -40,8 +40,8 @@ def main(argv=None):
     option(
         "--selection",
         nargs="+",
-        choices=layer_analysis.SELECTIONS,
-        default=list(layer_analysis.SELECTIONS),
+        choices=layer_summary.SELECTIONS,
+        default=list(layer_summary.SELECTIONS),
         help="how C is chosen: paper, by the mean accuracy on the test images, which is optimistic; nested, by inner "
         "folds of the training images (default: a table of each)",
     )

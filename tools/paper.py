@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_analysis, layer_summary
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, positive, seed
 from sentiment.data import dataset, folds
@@ -208,7 +208,7 @@ def make(data, planned, args):
             continue  # left out
         which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init, *of_seed) if net else ())]
         if part == "table3":
-            layers = planned[net][0][0].run.folder.parent / layer_analysis.FILE
+            layers = planned[net][0][0].run.folder.parent / layer_summary.FILE
             done = layer_analysis.is_current(layers)
             if not done or not files.is_newer([layers], [plan.run.result for plan in planned[net][0]]):
                 call("extract_features", "--data", args.data, "--splits", args.splits, *which, *gpu)
@@ -234,7 +234,7 @@ def make_tables(data, tested, out, args):
         if part.startswith("table")
     }
     if REPORT in args.parts:
-        inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_analysis.FILE}"), *out.glob("figure*")]
+        inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_summary.FILE}"), *out.glob("figure*")]
         written = [path for paths in outputs.values() for path in paths]
         return fresh([*written, out / "report.html"], inputs, "make_tables", *which, "--report")
     if "table1" in outputs:  # of the net alone, trained or not

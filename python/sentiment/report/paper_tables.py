@@ -76,14 +76,13 @@ def table3(study):
     """
     found = []
     for summary in study.layers:
-        name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
+        name = "-".join(filter(None, (summary.arch, summary.init, summary.variant)))
         own = summary is study.paper_layers
-        for selection in ("paper", "nested"):
-            if selection in next(iter(summary["layers"].values()))["svm"]:
-                table = layer_table.table(summary, selection, study.sample)
-                file = table.file if own else f"{table.file}-{summary['subset']}-{name}"
-                notes = [*table.notes, *_trained(study, summary)]
-                found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
+        for selection in summary.selections:
+            table = layer_table.table(summary, selection, study.sample)
+            file = table.file if own else f"{table.file}-{summary.subset}-{name}"
+            notes = [*table.notes, *_trained(study, summary)]
+            found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
     tables = [table for _, table in sorted(found, key=lambda item: item[0])]
     own = any(table.file == "table3" for table in tables) or not study.shows("finetune", "caffenet")
     return tables if own else [_table3_not_run(study), *tables]
@@ -241,7 +240,7 @@ def _notes(study, shown, beside=True):
 
 def _trained(study, summary):
     """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
-    analysed = set(summary["weights"].values())
+    analysed = set(summary.weights.values())
     of_nets = ([result for result in net.results if result.weights in analysed] for net in study.nets)
     nets = [replace(net, results=found) for net, found in zip(study.nets, of_nets, strict=True) if found]
     return departures.about(study, nets)[1:]
