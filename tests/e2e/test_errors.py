@@ -1,6 +1,7 @@
 """Bad input: one sentence that names what and where, exit status 2, nothing half-written."""
 
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -289,7 +290,7 @@ def test_a_mistyped_option_is_a_sentence_without_the_usage(tool, capfd, given, w
         tool("train", *given)
     assert stop.value.code == 2
     (said,) = capfd.readouterr().err.splitlines()
-    assert f": error: argument {given[0]}: " in said and words in said and said.endswith("--help tells all options")
+    assert f": error: argument {given[0]}: " in said and words in said and "--help" in said
 
 
 @pytest.mark.parametrize(
@@ -407,7 +408,7 @@ def test_a_seed_is_a_word_of_the_generator(tool, tiny, capfd, seed):
         with pytest.raises(SystemExit) as stop:
             tool(name, "--data", tiny.data, f"--seed={seed}")
         assert stop.value.code == 2
-        assert "is no whole number from 0 to 4,294,967,295" in capfd.readouterr().err
+        assert re.search("--seed: .*4,294,967,295", capfd.readouterr().err)
     assert not tiny.runs.exists()
 
 
