@@ -14,8 +14,8 @@ from sentiment.training.runs import Run, variant
 from sentiment.utils.errors import python
 from sentiment.utils.files import default
 
-EPILOG = """default folders (data/deepsent, splits, models, runs, results) are in the repository, from wherever a command is
-called; a path that is given is relative to the current folder.
+EPILOG = """default folders (data/deepsent, splits, models, runs, results) are in the repository, from wherever a command
+is called; a path that is given is relative to the current folder.
 
 exit status: 0 done; 2 something is wrong or missing, and one sentence says what; 130 stopped by Ctrl-C (128 plus the
 number of any other signal), and the same command resumes. See docs/howto/troubleshooting.md."""
