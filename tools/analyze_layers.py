@@ -27,7 +27,7 @@ from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, su
 from sentiment.networks import architectures
 from sentiment.report import layer_table
 from sentiment.sources import cards
-from sentiment.training.runs import variant
+from sentiment.training.runs import variant_name
 from sentiment.utils import locks
 from sentiment.utils.progress import Progress, duration
 
@@ -51,7 +51,7 @@ def main(argv=None):
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
 
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     nested = "nested" in args.selection
     for subset in subsets_of(args):
         title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"

@@ -3,7 +3,7 @@
     python tools/draw_nets.py
     python tools/draw_nets.py --figure 4 --out results/demo
 
-Sizes, parameters and rates are those of the definitions in --prototxt, as tools/make_prototxt.py writes them. The
+Sizes, parameters and rates are read from the definitions in --prototxt, which tools/make_prototxt.py writes. The
 paper's Figures 1 and 3 are illustrations without results and are not drawn.
 """
 
@@ -22,7 +22,7 @@ def main(argv=None):
     """Draw; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument
-    option("--figure", nargs="+", choices=[*diagrams.FIGURES, "all"], default=["all"])
+    option("--figure", nargs="+", choices=[*diagrams.FIGURES, "all"], default=["all"], help="figures (default: all)")
     option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
     option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -183,7 +183,7 @@ def steps(training, plans, args, gpu):
         *("--data", args.data, "--splits", args.splits, "--runs", args.runs, "--subset", training.subset),
         *("--arch", training.arch, "--init", training.init, "--fold", *(plan.run.fold for plan in plans)),
         *(("--seed", first.seed) if first.seed != solvers.DEFAULT_SEED else ()),
-        *(("--variant", first.word) if first.word else ()),
+        *(("--variant", first.variant) if first.variant else ()),
         *(("--gpu", gpu) if gpu is not None else ()),
     ]
     given = {"--batch-size": args.batch_size, "--iterations": args.iterations, "--mean": args.mean}

@@ -20,9 +20,10 @@ from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options
 from sentiment.data import dataset
 from sentiment.evaluation import maps, results
+from sentiment.evaluation.predictions import WAYS
 from sentiment.figures import gallery, plots
 from sentiment.figures.fold_maps import FoldMaps
-from sentiment.networks import surgery
+from sentiment.networks import definitions
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default, read_json, write_json, write_whole
@@ -49,7 +50,7 @@ def main(argv=None):
     option(
         "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
     )
-    option("--prediction", choices=results.WAYS, default="oversampled", help="the global one (default: %(default)s)")
+    option("--prediction", choices=WAYS, default="oversampled", help="the global one (default: %(default)s)")
     option("--out", type=Path, default=default("results"), help="folder of the sheet (default: %(default)s)")
     option("--compare-patches", type=positive, metavar="N", help="hold N maps against predictions of their patches")
     option("--cost", action="store_true", help="measure what a map costs over one prediction")
@@ -90,11 +91,12 @@ def main(argv=None):
 def described(of_fold, shown, data):
     """What the sheet shows and what it is made from."""
     run, conversion = of_fold[0].run, of_fold[0].conversion
+    tested = results.read(run.result).config
     return {
         "dataset": data.name,
         "demo": data.demo,
         **{key: getattr(run, key) for key in ("subset", "arch", "init", "variant")},
-        "source": names.source(results.read(run.result)),
+        "source": names.source_name(tested.init, tested.card),
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
         "folds": {str(part.run.fold): part.fingerprint for part in of_fold},
         "shown": [
@@ -160,7 +162,7 @@ def compare(of_fold, images):
 
 def cost(part):
     """What a map takes over one prediction: time, a batch of one both ways, and arithmetic."""
-    spent, sums = ([measure(net) for net in part.nets] for measure in (maps.seconds, surgery.multiply_adds))
+    spent, sums = ([measure(net) for net in part.nets] for measure in (maps.seconds, definitions.multiply_adds))
     return {"seconds": dict(zip(("map", "prediction"), spent)), "multiply_adds": dict(zip(("map", "prediction"), sums))}
 
 

@@ -184,7 +184,7 @@ class Analysis:
         about = first.about
         run = next(iter(self.runs.values()))
         # Which card the source is of; runs and matrices of the first version do not tell.
-        tells = read_json(run.identity) if run.identity.is_file() else about
+        tells = read_json(run.record) if run.record.is_file() else about
         return {
             "dataset": about["dataset"],
             "demo": about["demo"],

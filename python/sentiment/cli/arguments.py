@@ -10,12 +10,12 @@ from sentiment.cli import command
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.training import solvers
-from sentiment.training.runs import Run, variant
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils.errors import python
 from sentiment.utils.files import default
 
-EPILOG = """default folders (data/deepsent, splits, models, runs, results) are in the repository, from wherever a command
-is called; a path that is given is relative to the current folder.
+EPILOG = """default folders (data/deepsent, splits, models, runs, results) are in the repository, wherever a command is
+called from; a path that is given is relative to the current folder.
 
 exit status: 0 done; 2 something is wrong or missing, and one sentence says what; 130 stopped by Ctrl-C (128 plus the
 number of any other signal), and the same command resumes. See docs/howto/troubleshooting.md."""
@@ -153,7 +153,7 @@ def run_of(args) -> Run:
 
 def runs_of(args):
     """The runs that `runs_options` name, by subset, then fold."""
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     for subset in subsets_of(args):
         for fold in folds_of(args):
             yield Run(args.runs, subset, args.arch, init, fold, which)

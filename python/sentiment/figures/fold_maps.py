@@ -6,9 +6,9 @@ import numpy as np
 
 from sentiment import engine
 from sentiment.data import image_files
-from sentiment.evaluation import maps, results
+from sentiment.evaluation import maps, predictions, results
 from sentiment.figures import gallery
-from sentiment.networks import surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -27,7 +27,7 @@ class FoldMaps:
     input_size : int
         Of the fully convolutional net, pixels a side.
     prediction : str
-        Which of ``results.WAYS`` is the global prediction.
+        Which of ``predictions.WAYS`` is the global prediction.
     gpu : int, optional
         A CUDA card's number.
 
@@ -47,19 +47,19 @@ class FoldMaps:
         self.run, self.data, self.gpu = run, data, gpu
         if not (run.result.is_file() and run.predictions.is_file()):
             raise UserError(f"{run.folder} holds no predictions; run tools/train.py and tools/evaluate.py first")
-        self.identity = run.made_from("mean")
-        self.weights = run.weights(self.identity["iterations"])
-        column = 2 + results.WAYS.index(prediction)
-        self.predicted = {row[0]: (row[1], row[column]) for row in results.read_predictions(run.predictions)}
+        self.config = run.configuration("mean")
+        self.weights = run.weights(self.config.schedule.iterations)
+        tested = predictions.read(run.predictions)
+        self.predicted = {one.image: (one.label, getattr(one, prediction)) for one in tested}
         size = (input_size, input_size)
-        self.conversion = surgery.convert(surgery.read_definition(run.deploy), size, where=str(run.deploy))
+        self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
         self.folder = run.folder / "maps"
         self.fingerprint = {
-            "weights": results.read(run.result)["hashes"]["weights"],
+            "weights": results.read(run.result).weights,
             "predictions": sha256(run.predictions),
             "prediction": prediction,
             "input_size": input_size,
-            "mean": self.identity["mean"],
+            "mean": list(self.config.mean),
         }
         self.loaded = None
 
@@ -73,14 +73,14 @@ class FoldMaps:
                 raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
             caffe = engine.start(self.gpu)
             with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {self.weights}", terminal):
-                classifier = surgery.load(caffe, self.run.deploy, self.weights)
+                classifier = transfer.load(caffe, self.run.deploy, self.weights)
                 self.loaded = surgery.build(caffe, self.conversion, classifier), classifier
         return self.loaded
 
     def inputs(self, images):
         """What the fully convolutional net takes for these images."""
         paths = [self.data.images / image for image in images]
-        return maps.inputs(self.nets[0], paths, np.array(self.identity["mean"]))
+        return maps.inputs(self.nets[0], paths, np.array(self.config.mean))
 
     def files(self, image):
         """The paths of an image's map and overlay."""

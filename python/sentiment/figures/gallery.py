@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sentiment import paper
+from sentiment.evaluation.predictions import is_positive
 from sentiment.figures import plots
 
 _ROW = 1.75  # inches a row of pictures is high
@@ -81,7 +82,7 @@ def sheet(exhibits, title, notes):
         for pixels, bottom in (exhibit.image, below + _ROW + _GAP), (exhibit.map, below):
             # Stretched by a few percent at most, but for the panoramas above.
             place(x, bottom, wide, _ROW).imshow(pixels, aspect="auto", interpolation="antialiased")
-        positive = exhibit.positive > 0.5
+        positive = is_positive(exhibit.positive)
         word, colour = ("positive", _GREEN) if positive else ("negative", _RED)
         probability = exhibit.positive if positive else 1 - exhibit.positive
         right = positive == (exhibit.label == paper.POSITIVE)

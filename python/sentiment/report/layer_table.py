@@ -3,6 +3,7 @@
 from sentiment import names, paper
 from sentiment.evaluation import results
 from sentiment.report import tables
+from sentiment.report.study import folds_text
 from sentiment.report.tables import Score, Table
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
@@ -72,7 +73,7 @@ def _cells(summary, layer, classifier, selection, sample):
         Score(mean, std if len(chosen["accuracy"]) > 1 else None),
         " ".join(map(str, sorted(set(chosen["exponent"].values())))),
     ]
-    of_paper = published.get("fc8" if layer == paper.NEW_LAYERS["finetune"] else layer, {}).get(classifier)
+    of_paper = published.get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(classifier)
     beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
     return cells + [beside[column] for column in _beside(summary)]
 
@@ -82,7 +83,7 @@ def _notes(summary, selection, sample):
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
     net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
     if summary["folds"] != list(paper.FOLDS):
-        net += f" Fold{'s' * (len(summary['folds']) > 1)} {' '.join(map(str, summary['folds']))} only."
+        net += f" {folds_text(summary['folds']).capitalize()} only."
     if _published(summary):
         net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset"
         net += "." if summary["demo"] else "; differences are within its standard deviation, or beyond it."
@@ -102,10 +103,11 @@ def _notes(summary, selection, sample):
 def _net_title(summary):
     """What the layers are of."""
     if summary["arch"] == "source":
-        of = names.source(summary)
+        of = names.source_name(summary["init"], summary.get("card"))
         return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
     variant = f" ({summary['variant']})" if summary.get("variant") else ""
-    return f"{names.net_title(summary['arch'], names.source(summary))}{variant}, each fold's own"
+    source = names.source_name(summary["init"], summary.get("card"))
+    return f"{names.net_title(summary['arch'], source)}{variant}, each fold's own"
 
 
 def _convergence(summary):

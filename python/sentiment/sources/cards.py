@@ -364,17 +364,17 @@ def _files(card):
 
 def _is_weights(path):
     """Raise a ValueError where a file holds no weights."""
-    from sentiment.networks import inspection
+    from sentiment.networks import weights_files
 
-    _told(inspection.read, path)
+    _told(weights_files.read, path)
 
 
 def _is_caffenet(path):
     """Raise a ValueError where a file holds no weights of the CaffeNet template, as all of the paper's nine are."""
-    from sentiment.networks import inspection
+    from sentiment.networks import weights_files
 
-    model = _told(inspection.read, path)
-    if problem := inspection.misfit(model, "finetune", model.divisor):
+    model = _told(weights_files.read, path)
+    if problem := weights_files.misfit(model, "finetune", model.divisor):
         raise ValueError(f"it is no CaffeNet: {problem}")
 
 

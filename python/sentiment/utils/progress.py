@@ -82,7 +82,11 @@ def patience(what, stream=None):
 
 
 def duration(seconds) -> str:
-    """A time as ``40 s``, ``25 min`` or ``2 h 5 min``."""
+    """A time in words.
+
+    >>> duration(40), duration(1500), duration(7500)
+    ('40 s', '25 min', '2 h 5 min')
+    """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

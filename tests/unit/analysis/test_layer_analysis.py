@@ -200,7 +200,7 @@ def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
     make_run(tmp_path, {"norm2": LAYERS["norm2"]})
     for fold in paper.FOLDS:
         run = Run(tmp_path, "five_agrees", "finetune", "caffenet", fold)
-        write_json(run.identity, {"iterations": 1, "card": ""})
+        write_json(run.record, {"iterations": 1, "card": ""})
     work = analysis(tmp_path, nested=False)
     work.run()
     summary = work.write()

@@ -1,6 +1,7 @@
 """The paper's tables say what result.json files say, beside the paper's numbers, and nothing of what was not run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,8 @@ FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, AC
 
 
 def of(rows, sample=False):
-    rows = [{**row, "path": f"{number}/result.json"} for number, row in enumerate(rows)]
-    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(rows), [], sample)
+    found = [replace(made_up.read(row), folder=Path(str(number))) for number, row in enumerate(rows)]
+    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(found), [], sample)
 
 
 def texts(cell):
@@ -130,15 +131,16 @@ def test_a_seed_that_lacks_folds_is_named():
 def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
     for fold in paper.FOLDS:
         place = made_up.run(tmp_path, fold, init="copy")
-        results.write(place.result, {**results.read(place.result), "card": "caffenet"})
+        found = results.read(place.result)
+        results.write(place.result, replace(found, config=replace(found.config, card="caffenet")))
     for init in ("copy", "caffenet"):
         [found] = study.read(tmp_path, init=init)
         for table in (paper_tables.table4, paper_tables.table5, paper_tables.all_runs):
             shown = lines(table(found))
             assert {name for name, cells in shown.items() if ".800±.000" in cells} == {"CaffeNet"}
     [whole] = study.read(tmp_path)
-    assert len(whole.of({"init": ["copy"]}).rows) == len(whole.of({"init": ["caffenet"]}).rows) == 5
-    assert not whole.of({"init": ["places"]}).rows
+    assert len(whole.of({"init": ["copy"]}).results) == len(whole.of({"init": ["caffenet"]}).results) == 5
+    assert not whole.of({"init": ["places"]}).results
 
 
 @pytest.mark.parametrize("init", ["CaffeNet", "placescnn", "Places", "DeepSentiBank"])
