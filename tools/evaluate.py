@@ -23,7 +23,7 @@ from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, 
 from sentiment.data import dataset, folds
 from sentiment.data.means import channel_means
 from sentiment.evaluation import inference, results
-from sentiment.networks import choices
+from sentiment.networks import architectures
 from sentiment.report import comparisons
 from sentiment.sources import cards
 from sentiment.training import solvers
@@ -37,7 +37,7 @@ from sentiment.utils.progress import Progress, patience
 OF_RUN = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card", TRAINING)
 HASHES = ("source", "mean_file", "train_list", "test_list")
 # What the paper leaves open, or a user may have changed, by its name in run.json.
-CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *choices.CHOICES, *solvers.NAMES)
+CHOICES = ("variant", "precision", "mean", "mean_image", "channels_divisor", *architectures.CHOICES, *solvers.NAMES)
 
 
 def main(argv=None):

@@ -20,7 +20,6 @@ from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, folds_of, positive, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.networks import architectures
-from sentiment.networks.choices import CHOICES
 from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
 from sentiment.training import snapshots, solvers
@@ -53,7 +52,7 @@ def main(argv=None):
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *CHOICES)),
+        help="any other choice of docs/protocol.md: " + ", ".join((*solvers.NAMES[4:], *architectures.CHOICES)),
     )
     option("--keep-diverged", action="store_true", help="train to the end though the loss is no number, as Caffe does")
     args = parser.parse_args(argv)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from sentiment import engine, paper
 from sentiment.names import SUBSET_TITLES, plain, source
-from sentiment.networks.choices import Choices
+from sentiment.networks import architectures
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
@@ -23,7 +23,7 @@ def of(row) -> dict:
         A result.json. What it does not record counts as usual.
     """
     train_images = row.get("train_images", (len(paper.FOLDS) - 1) * row["test_images"])
-    usual = {**asdict(solvers.schedule(row["arch"], train_images)), **asdict(Choices())}
+    usual = {**asdict(solvers.schedule(row["arch"], train_images)), **asdict(architectures.Choices())}
     usual["precision"] = engine.PRECISIONS[0]
     values = {**row["choices"], "iterations": row["iterations"]}
     found = {name: values[name] for name, expected in usual.items() if name in values and values[name] != expected}

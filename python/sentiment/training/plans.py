@@ -10,7 +10,6 @@ from sentiment import engine, paper
 from sentiment.data import folds
 from sentiment.data.means import channel_means, mean_image
 from sentiment.networks import architectures, weights_files
-from sentiment.networks.choices import CHOICES, Choices
 from sentiment.training import snapshots, solvers
 from sentiment.training.runs import Run, variant
 from sentiment.utils.errors import UserError
@@ -41,12 +40,12 @@ def settings(pairs, options) -> dict[str, bool | int | float]:
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if name not in (*solvers.NAMES, *CHOICES):
-            known = ", ".join((*solvers.NAMES, *CHOICES))
+        if name not in (*solvers.NAMES, *architectures.CHOICES):
+            known = ", ".join((*solvers.NAMES, *architectures.CHOICES))
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
         if name in found:
             raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
-        yes_or_no = isinstance(getattr(Choices, name, None), bool)
+        yes_or_no = isinstance(getattr(architectures.Choices, name, None), bool)
         try:
             number = float(value)
             if not math.isfinite(number):
@@ -102,7 +101,9 @@ class Plan:
                 raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
         of_data = {name: data.setting(name, subset) for name in solvers.NAMES}
         self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, given)
-        self.choices = Choices(**{name: value for name, value in (given or {}).items() if name in CHOICES})
+        self.choices = architectures.Choices(
+            **{name: value for name, value in (given or {}).items() if name in architectures.CHOICES}
+        )
         self.divisor = architectures.ARCHITECTURES[arch].divisor(data.setting("channels_divisor", subset, 1))
 
     @functools.cached_property

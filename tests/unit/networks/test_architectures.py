@@ -9,7 +9,6 @@ from google.protobuf import text_format
 import caffe
 from caffe.proto import caffe_pb2
 from sentiment.networks import architectures
-from sentiment.networks.choices import Choices
 from sentiment.utils.errors import UserError
 
 MEANS = (104.0, 117.0, 123.0)
@@ -100,7 +99,7 @@ def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
 
 
 def test_what_the_paper_leaves_open_can_be_chosen():
-    chosen = Choices(
+    chosen = architectures.Choices(
         random_crops=False, mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10,
         fc9_kept_lr_mult=3, fc9_relu=True, fc9_dropout=True,
     )  # fmt: skip
@@ -123,12 +122,6 @@ def test_what_the_paper_leaves_open_can_be_chosen():
 def test_from_scratch_every_layer_with_weights_is_filled(arch):
     net = train_val(arch, scratch=True)
     assert architectures.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
-
-
-def test_filled_layers_knows_every_kind_of_filler():
-    text = """layer { name: "a" type: "PReLU" prelu_param { filler { type: "constant" } } }
-              layer { name: "b" type: "Convolution" convolution_param { bias_filler { type: "constant" } } }"""
-    assert architectures.filled_layers(text_format.Parse(text, caffe_pb2.NetParameter())) == {"a"}
 
 
 def build(net, folder):
