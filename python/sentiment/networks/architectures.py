@@ -16,7 +16,6 @@ from sentiment.networks import templates
 from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
 
-DEPLOY_BATCH = 10
 EXAMPLE_INIT = "caffenet"
 """Whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
 
@@ -50,48 +49,20 @@ _TESTING = Choices(random_crops=True, mirror=False, shuffle=False)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is particular to an architecture.
+    """All that is particular to an architecture."""
 
-    Attributes
-    ----------
-    name : str
-        As ARCH and --arch name it.
-    net_name : str
-        Of its definitions.
-    new_layer : str
-        The layer with two outputs that replaces the source's last one, or follows it.
-    seconds_per_image : float
-        Of training at full width, on two CPU cores; for estimates only.
-    add_layers : callable
-        Adds its layers to a NetSpec; `templates.caffenet` has the parameters.
-    filler : callable
-        From a layer to its weight filler and the value of its biases, for training from scratch.
-    connected : int
-        Of the CaffeNet template's fc6 and fc7, how many are kept below the new layer (§4.3, Table 4).
-    keeps_last : bool
-        The source's own last layer stays below the new one (§4.5, Table 6).
-    frozen : bool
-        Only the new layer learns.
-    table : str
-        The paper's table that compares it with others.
-    rate_factor : float
-        Its base rate over the default one, be that the paper's or a data set's.
-    schedule : dict
-        Values of `solvers.Schedule` that replace the paper's.
-    """
-
-    name: str
-    net_name: str
-    new_layer: str
-    seconds_per_image: float
-    add_layers: Callable = templates.caffenet
-    filler: Callable = templates.caffenet_filler
-    connected: int = 2
-    keeps_last: bool = False
-    frozen: bool = False
-    table: str = "table2"
-    rate_factor: float = 1
-    schedule: dict = field(default_factory=dict)
+    name: str  # as ARCH and --arch name it
+    net_name: str  # of its definitions
+    new_layer: str  # with two outputs; replaces the source's last layer, or follows it
+    seconds_per_image: float  # of training at full width, on two CPU cores; for estimates only
+    add_layers: Callable = templates.caffenet  # adds its layers to a NetSpec
+    filler: Callable = templates.caffenet_filler  # layer -> (weight filler, value of the biases), from scratch
+    connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
+    keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
+    frozen: bool = False  # only the new layer learns
+    table: str = "table2"  # of the paper, that compares it with others
+    rate_factor: float = 1  # its base rate over the default one, be that the paper's or a data set's
+    schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
 
     @property
     def of_caffenet(self):
@@ -254,7 +225,7 @@ def deploy(arch, divisor=1, last=None, choices=None):
 
     architecture = ARCHITECTURES[arch]
     n = caffe.NetSpec()
-    n.data = caffe.layers.Input(shape={"dim": [DEPLOY_BATCH, 3, paper.CROP, paper.CROP]})
+    n.data = caffe.layers.Input(shape={"dim": [10, 3, paper.CROP, paper.CROP]})
     n.prob = caffe.layers.Softmax(architecture.add_layers(n, architecture, divisor, last, choices or Choices()))
     return caffe.proto.caffe_pb2.NetParameter(name=architecture.net_name, layer=n.to_proto().layer)
 
