@@ -20,9 +20,9 @@ SUFFIX = "-conv"
 
 # Layers that treat every cell alike, so that they mean the same on a map as on a vector.
 _POINTWISE = {
-    *("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN"),
-    *("BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split"),
-}
+    "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN",
+    "BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
