@@ -60,7 +60,8 @@ def fields(net, where="the net") -> dict[str, Field]:
     UserError
         There is not one input of images, a layer's bottom is missing, or a window is larger than its bottom.
     """
-    found = dict([_input(net, where)])
+    data, first = _input(net, where)
+    found = {data: first}
     for layer in net.layer:
         if missing := [bottom for bottom in layer.bottom if bottom not in found]:
             raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
@@ -74,17 +75,16 @@ def fields(net, where="the net") -> dict[str, Field]:
 
 def _input(net, where):
     """Name and Field of a definition's input, in any of the three ways to write it."""
-    given = {top: list(layer.input_param.shape) for layer in net.layer if layer.type == "Input" for top in layer.top}
-    shapes = {name: tuple(shape[0].dim) for name, shape in given.items() if shape}
-    for index, name in enumerate(net.input):
-        old = net.input_dim[4 * index : 4 * index + 4]
-        shapes[name] = tuple(net.input_shape[index].dim) if index < len(net.input_shape) else tuple(old)
-    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
+    layers = [layer for layer in net.layer if layer.type == "Input"]
+    names = [*net.input, *(top for layer in layers for top in layer.top)]
+    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
+    dims = [*shapes[0].dim] if shapes else [*net.input_dim]
+    if len(names) != 1 or len(dims) != 4:
         raise UserError(
             f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
         )
-    [(name, (_, channels, height, width))] = shapes.items()
-    return name, Field(channels, (height, width))
+    _, channels, height, width = dims
+    return names[0], Field(channels, (height, width))
 
 
 def above(layer, bottoms) -> Field:
