@@ -23,7 +23,7 @@ import torch
 from handwritten import Predictor, Trainer
 
 import caffe
-from caffe import mode
+from caffe.runtime import mode
 from sentiment import paper
 from sentiment.evaluation import inference
 from sentiment.networks import architectures, definitions, surgery

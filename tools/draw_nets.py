@@ -14,8 +14,7 @@ from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.figures import diagrams, plots
 from sentiment.networks.layout import PROTOTXT
-from sentiment.utils.files import default, write_if_changed
-from sentiment.utils.progress import patience
+from sentiment.utils.files import default
 
 
 def main(argv=None):
@@ -30,9 +29,8 @@ def main(argv=None):
     for number, draw in diagrams.FIGURES.items():
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
-            with patience(f"drawing {path}"):
-                written = write_if_changed(path, plots.png(draw(args.prototxt)))
-            print(f"{path}{'' if written else ' (unchanged)'}")
+            changed = plots.save(path, draw, args.prototxt)
+            print(f"{path}{'' if changed else ' (unchanged)'}")
     return 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_number, positive, seed
 from sentiment.networks import architectures
 from sentiment.training import solvers
 from sentiment.utils.files import PROJECT, write_if_changed
@@ -28,7 +28,7 @@ def main(argv=None):
     option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
-    option("--gpu", type=card, metavar="N", help="write GPU mode; the caller of Caffe chooses the GPU (default: CPU)")
+    option("--gpu", type=gpu_number, metavar="N", help="write GPU mode; Caffe is told which GPU (default: CPU)")
     own = "or the architecture's own"
     option(
         "--batch-size", type=positive, metavar="N", help=f"images per iteration (default: {paper.BATCH_SIZE}, {own})"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import caffe
 from helpers.commands import refused
 from sentiment import paper
 from sentiment.data import image_files
-from sentiment.evaluation import maps, results
+from sentiment.evaluation import maps, predictions
 from sentiment.networks import architectures
 
 MEANS = np.array(paper.IMAGENET_MEANS_BGR)
@@ -113,7 +114,7 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
     assert [image["positive"] for image in shown] == sorted(image["positive"] for image in shown)
     for entry in shown:
         fold = tested.folder(entry["fold"])
-        rows = {row[0]: row for row in results.read_predictions(fold / "predictions.csv")}
+        rows = {row[0]: row for row in [astuple(one) for one in predictions.read(fold / "predictions.csv")]}
         assert (entry["label"], entry["positive"]) == rows[entry["image"]][1::2]
         found = np.load(fold / "maps" / f"{entry['image']}.npy")
         assert found.shape == (2, 8, 8)

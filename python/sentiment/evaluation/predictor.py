@@ -8,6 +8,7 @@ import numpy as np
 
 from sentiment import engine, paper
 from sentiment.evaluation import inference, maps
+from sentiment.evaluation.predictions import is_positive
 from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -40,12 +41,12 @@ class Prediction:
     @property
     def word(self):
         """``positive`` or ``negative``; even odds are negative, as with argmax."""
-        return "positive" if self.positive > 0.5 else "negative"
+        return "positive" if is_positive(self.positive) else "negative"
 
     @property
     def agreeing(self):
         """How many crops alone say the same."""
-        return int(np.sum((self.crops > 0.5) == (self.positive > 0.5)))
+        return int(np.sum(is_positive(self.crops) == is_positive(self.positive)))
 
 
 class Predictor:

@@ -9,10 +9,11 @@ An architecture is a function of `templates` and a record in ``ARCHITECTURES``.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from sentiment import paper
 from sentiment.networks import templates
+from sentiment.networks.choices import Choices
 from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
 
@@ -28,22 +29,6 @@ class LastLayer:
     outputs: int
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What the paper leaves open about a definition (the ? of docs/protocol.md); `--set` changes any of it."""
-
-    random_crops: bool = paper.RANDOM_CROPS
-    mirror: bool = paper.MIRROR
-    shuffle: bool = paper.SHUFFLE
-    bias_lr_mult: float = paper.BIAS_LR_MULT
-    bias_decay_mult: float = paper.BIAS_DECAY_MULT
-    new_bias_lr_mult: float = paper.NEW_LAYER_BIAS_LR_MULT
-    fc9_kept_lr_mult: float = paper.LR_MULT
-    fc9_relu: bool = paper.FC9_RELU
-    fc9_dropout: bool = paper.FC9_DROPOUT
-
-
-CHOICES = tuple(field.name for field in fields(Choices))
 _TESTING = Choices(random_crops=True, mirror=False, shuffle=False)
 
 

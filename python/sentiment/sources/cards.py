@@ -23,6 +23,7 @@
 """
 
 import contextlib
+import logging
 import re
 import sys
 from dataclasses import dataclass, field, replace
@@ -34,9 +35,10 @@ import yaml
 from sentiment.data.means import mean_image
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import checksums, download
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT, read_text
+
+log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
@@ -187,7 +189,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     weights = download.obtain(card.file, fetch=fetch, say=say, along=[card.mean] if own_mean else [])
     if mean is None:
         mean = download.obtain(card.mean, fetch=fetch, say=say) if own_mean else card.mean
-    verbose.log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
+    log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
     return Source(card.name, weights, mean, card)
 
 

@@ -38,6 +38,9 @@ def fold_seed(seed, fold) -> int:
     """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
 
     With one seed for all, the folds of a net would share one draw of its new layer.
+
+    >>> fold_seed(1701, 1), fold_seed(1701, 2)
+    (1701, 100001701)
     """
     return (seed + SEED_STEP * (fold - 1)) % SEEDS
 
@@ -94,6 +97,11 @@ def covering_batches(test_images, largest) -> tuple[int, int]:
 
     A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny
     batches would divide the list, the last batch wraps around to the list's start.
+
+    >>> covering_batches(176, largest=64)  # 4 · 44 = 176
+    (44, 4)
+    >>> covering_batches(179, largest=64)  # a prime number: the third batch begins again with 13 images
+    (64, 3)
     """
     divisors = [size for size in range(1, min(largest, test_images) + 1) if test_images % size == 0]
     if divisors[-1] * 8 >= min(largest, test_images):

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 import caffe
 from caffe.proto import caffe_pb2
 from sentiment.networks import architectures
+from sentiment.networks.choices import Choices
 from sentiment.utils.errors import UserError
 
 MEANS = (104.0, 117.0, 123.0)
@@ -99,7 +100,7 @@ def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
 
 
 def test_what_the_paper_leaves_open_can_be_chosen():
-    chosen = architectures.Choices(
+    chosen = Choices(
         random_crops=False, mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10,
         fc9_kept_lr_mult=3, fc9_relu=True, fc9_dropout=True,
     )  # fmt: skip

@@ -1,0 +1,23 @@
+"""What the paper leaves open about the definitions of networks."""
+
+from dataclasses import dataclass, fields
+
+from sentiment import paper
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the paper leaves open about a definition (the ? of docs/protocol.md); `--set` changes any of it."""
+
+    random_crops: bool = paper.RANDOM_CROPS
+    mirror: bool = paper.MIRROR
+    shuffle: bool = paper.SHUFFLE
+    bias_lr_mult: float = paper.BIAS_LR_MULT
+    bias_decay_mult: float = paper.BIAS_DECAY_MULT
+    new_bias_lr_mult: float = paper.NEW_LAYER_BIAS_LR_MULT
+    fc9_kept_lr_mult: float = paper.LR_MULT
+    fc9_relu: bool = paper.FC9_RELU
+    fc9_dropout: bool = paper.FC9_DROPOUT
+
+
+CHOICES = tuple(field.name for field in fields(Choices))
