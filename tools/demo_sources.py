@@ -17,8 +17,8 @@ import yaml
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card
-from sentiment.data import dataset, folds
-from sentiment.demo import stand_ins
+from sentiment.data import dataset, lists
+from sentiment.demo import drawn, stand_ins
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
 from sentiment.networks.transfer import take_over
@@ -87,7 +87,7 @@ def make(name, data, args):
     stand_in, card, models = STAND_INS[name], cards.read(name), args.data / "models"
     mean = models / cards.read(name if stand_in.own_mean else "caffenet").mean.path.name
     source = args.data / "source"
-    pairs = stand_ins.pictures(stand_in, dataset_pairs(source))
+    pairs = stand_ins.pictures(stand_in, lists.read(source / "train.txt", len(drawn.CONCEPTS)))
     if name == "caffenet":  # tools/demo.py trains with these means
         files.write_whole(mean, stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
     elif stand_in.own_mean:
@@ -105,18 +105,12 @@ def make(name, data, args):
     files.write_whole(models / f"{name}.yaml", yaml.safe_dump(text, sort_keys=False))
 
 
-def dataset_pairs(source):
-    """(image, label) of the source task; a label is a concept's place."""
-    lines = files.read_text(source / "train.txt").splitlines()
-    return [(image, int(label)) for image, _, label in (line.rpartition(" ") for line in lines)]
-
-
 def train(caffe, name, pairs, mean, data, args):
     """Train a stand-in on from its parent; returns its model."""
     stand_in, models, folder = STAND_INS[name], args.data / "models", args.data / "source" / name
     parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / SOURCE
     batch, divisor = data.setting("batch_size", None), data.setting("channels_divisor", None)
-    files.write_whole(folder / "train.txt", folds.list_text(pairs))
+    files.write_whole(folder / "train.txt", lists.text(pairs))
     listed = str((folder / "train.txt").resolve())
     images = (args.data / "source" / "images").resolve()
     net = architectures.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)

@@ -20,7 +20,7 @@ import numpy as np
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, card, other_net, positive, runs_of, runs_options
-from sentiment.data import dataset, folds
+from sentiment.data import dataset, folds, lists
 from sentiment.data.means import channel_means
 from sentiment.evaluation import inference, results
 from sentiment.networks import architectures
@@ -67,7 +67,7 @@ def main(argv=None):
     if args.model:
         caffe = engine.start(args.gpu)
         means = channel_means(cards.mean_for(args.weights, args.mean))
-        pairs = folds.read_list(args.list)
+        pairs = lists.read(args.list)
         rows = predict(caffe, args.model, args.weights, args.list, pairs, args.images, means, args.batch_size, args.out)
         results.write_predictions(args.out / "predictions.csv", rows)
         print_accuracy(str(args.weights), accuracy(rows), len(rows))

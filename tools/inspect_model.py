@@ -13,7 +13,8 @@ from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.networks import inspection
-from sentiment.sources import cards, checksums
+from sentiment.sources import cards
+from sentiment.utils.files import sha256
 from sentiment.utils.progress import patience
 
 
@@ -32,13 +33,12 @@ def main(argv=None):
 
 def lines(model):
     """What there is to say of a file, line by line."""
-    digests = checksums.digests_of(model.path)
-    known = cards.known_as(digests)
+    known = cards.known_as(model.path)
     parameters = sum(layer.parameters for layer in model.learned)
     yield str(model.path)
     yield f"  format      {model.generation} ({inspection.GENERATIONS[model.generation]})"
     yield f"  size        {model.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
-    yield f"  SHA-256     {digests['sha256']}"
+    yield f"  SHA-256     {sha256(model.path)}"
     yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
     if model.name:
         yield f"  net         {model.name}"

@@ -21,8 +21,10 @@ class Progress:
     ----------
     what : str
         Begins the bar or line.
-    total, done : int
-        All there is to count, and what was counted before this call.
+    total : int or None
+        All there is to count, if known.
+    done : int
+        What was counted before this call.
     unit : str
     stream : text stream, optional
         Where to show it; standard error by default.
@@ -52,11 +54,11 @@ class Progress:
             self.bar.update(count)
             return
         now = time.monotonic()
-        if now - self.said >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+        if now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.said = now
-            left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
+            left = (now - self.started) / (self.done - self.before) * ((self.total or self.done) - self.done)
             parts = [
-                f"{self.what}: {self.done}/{self.total} {self.unit}",
+                f"{self.what}: {self.done}{f'/{self.total}' if self.total else ''} {self.unit}",
                 note,
                 f"{duration(left)} left" if left else "",
             ]
