@@ -58,6 +58,7 @@ def obtain(*wanted) -> list[Path]:
     UserError
         No link gave the file: the sentence says which file to put where. Or the file there is another one.
     """
+    new = []
     for file in wanted:
         if not file.path.is_file():
             known_digests(file)  # a damaged checksum file is reported before anything is downloaded
@@ -68,9 +69,11 @@ def obtain(*wanted) -> list[Path]:
                 raise UserError(
                     f"{file.path.name} is missing and {tried}: get it elsewhere{where} and put it at {file.path}"
                 )
+            new.append(file)
         elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
             _check_present(file)
-    for file in wanted:  # last, since one archive may have several
+            new.append(file)
+    for file in new:  # last, since one archive may have several of them
         forget(file.path.parent, file.links)
     return [file.path for file in wanted]
 
@@ -112,7 +115,7 @@ def opened(link, folder, limit=LARGEST_ARCHIVE):
     try:
         yield path
     except ValueError:
-        path.unlink()
+        path.unlink(missing_ok=True)
         raise
 
 
@@ -136,11 +139,11 @@ def check(path, wanted) -> dict[str, str]:
     found = digests(path, *DIGITS)
     for algorithm, expected in known_digests(wanted).items():
         if found[algorithm] != expected:
-            recorded = (
-                f", recorded in {wanted.path.parent / CHECKSUM_FILE} (remove its entry {wanted.key!r} to take it)"
-            )
-            source = "" if wanted.digests else recorded
-            raise ValueError(f"{algorithm} {found[algorithm]} instead of {expected}{source}")
+            problem = f"{algorithm} {found[algorithm]} instead of {expected}"
+            if not wanted.digests:
+                checksums = wanted.path.parent / CHECKSUM_FILE
+                problem += f", recorded in {checksums} (remove its entry {wanted.key!r} to accept this file)"
+            raise ValueError(problem)
     if wanted.read:
         try:
             wanted.read(path)
