@@ -10,7 +10,7 @@ import pytest
 
 import caffe
 from sentiment.networks import architectures, weights_files
-from sentiment.sources import cards, checksums
+from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 
 
@@ -79,8 +79,8 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
             f"title: T\nabout: A\nfile: tiny_iter_12.caffemodel\nsha1: {sha1}\nmean: [1, 2, 3]\n"
         )
     shutil.copy(path, tmp_path / "renamed.bin")
-    assert cards.known_as(checksums.digests_of(tmp_path / "renamed.bin"), tmp_path) == ["ours"]
-    assert cards.known_as(checksums.digests_of(files / "tiny_iter_6.caffemodel"), tmp_path) == []
+    assert cards.known_as(tmp_path / "renamed.bin", tmp_path) == ["ours"]
+    assert cards.known_as(files / "tiny_iter_6.caffemodel", tmp_path) == []
 
 
 @pytest.mark.parametrize(
