@@ -13,7 +13,6 @@ the other keys override the schedule of training.
 """
 
 import csv
-import logging
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,8 +23,6 @@ from sentiment.paper import ANNOTATORS, SUBSETS
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import PROJECT, read_text
 from sentiment.utils.yaml_files import COUNT, POSITIVE, TEXT, YES_OR_NO, checked, read_mapping
-
-log = logging.getLogger(__name__)
 
 MANIFEST = PROJECT / "splits" / "deepsent_manifest.tsv"
 """A line for each image of the DeepSent Twitter set: size, SHA-256, width, height, label, annotators who agree."""
