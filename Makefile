@@ -174,7 +174,7 @@ check: $(READY) ## check style, format and types of the code, and count its line
 	$(PY) -m ruff check -q
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	for folder in python/caffe python/sentiment python/sentiment/[a-z]*/ tools tests; do \
+	for folder in python/caffe python/caffe/[a-z]*/ python/sentiment python/sentiment/[a-z]*/ tools tests; do \
 	  find "$$folder" -name '*.py' ! -name '*_pb2.py' -exec cat {} + | wc -l | awk -v at="$$folder" '{printf "%6d  %s\n", $$1, at}'; \
 	done
 
