@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_option, positive, seed
 from sentiment.data import dataset, folds
 from sentiment.experiments import cluster, paper_parts, planning
 from sentiment.experiments.paper_parts import OF_ONE_NET, PARTS
@@ -47,7 +47,7 @@ def main(argv=None):
     option("--init", help=f"what training starts from, {of_one}")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="random seed (default: %(default)s)")
     option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds from --seed on")
-    option("--gpu", type=card, metavar="N", help="GPU to use (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="images per iteration (default: 256)")
     option("--iterations", type=positive, metavar="N", help="training iterations (default: those of 65 epochs)")
     option("--mean", help="mean file, or b,g,r (default: that of each initialisation)")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, other_net, run_of, run_options
+from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, run_options
 from sentiment.evaluation import maps, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.sources import cards
@@ -31,7 +31,7 @@ def main(argv=None):
     parser.add_argument(
         "--out", type=Path, default=default("results/predictions"), help="folder of the maps (default: %(default)s)"
     )
-    parser.add_argument("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(parser.add_argument)
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other two-way net"))
     run_options(of_run.add_argument)
     option = of_net.add_argument

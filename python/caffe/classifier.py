@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import io
-from .net import Net
+from .nets.net import Net
 from .proto import caffe_pb2
 
 

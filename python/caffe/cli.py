@@ -12,13 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import gflags, glog, imageset, mode, names
+from . import names
+from .data import imageset
 from .errors import CaffeError
 from .formats import read_net, read_solver
-from .glog import log, number
-from .net import Net
+from .nets.net import Net
 from .proto import caffe_pb2
-from .solver import NONE, SNAPSHOT, STOP, Solver, complete_snapshot_prefix
+from .runtime import gflags, glog, mode
+from .runtime.glog import log, number
+from .solvers.definition import complete_snapshot_prefix
+from .solvers.solver import NONE, SNAPSHOT, STOP, Solver
 
 _EFFECTS = {"none": NONE, "stop": STOP, "snapshot": SNAPSHOT}
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}

@@ -1,5 +1,7 @@
 """The one exception the engine raises for what a user's file or definition got wrong, and words for its sentences."""
 
+import contextlib
+
 
 class CaffeError(RuntimeError):
     """One sentence: what is wrong, where (file, layer, line), and what to do.
@@ -33,3 +35,12 @@ class AbsentError(CaffeError, ImportError):
 def by(shape):
     """A shape as a sentence gives it: ``3 x 227 x 227``."""
     return " x ".join(map(str, shape))
+
+
+@contextlib.contextmanager
+def at(where):
+    """Add to an error's message where it happened."""
+    try:
+        yield
+    except CaffeError as error:
+        raise CaffeError(f"{error} ({where}).") from None

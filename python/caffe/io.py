@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from .data.images import decode
 from .errors import CaffeError, by
-from .images import decode
 from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
@@ -52,7 +52,12 @@ def blobproto_to_array(blob, return_diff=False):
 
 
 def array_to_blobproto(arr, diff=None):
-    """A BlobProto of any array; `diff`, of the same shape, becomes its gradients."""
+    """A BlobProto of any array; `diff`, of the same shape, becomes its gradients.
+
+    >>> blobproto_to_array(array_to_blobproto(np.array([[1, 2], [3, 4]])))
+    array([[1., 2.],
+           [3., 4.]])
+    """
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(arr.shape)
     blob.data.extend(arr.astype(float).flat)
@@ -430,6 +435,11 @@ def oversample(images, crop_dims):
         For every image: top left, top right, bottom left, bottom right, centre, then their mirrors in that order.
 
     Raises ValueError for images smaller than the crop.
+
+    >>> image = np.array([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+    >>> crops = oversample([image[..., np.newaxis]], (1, 2))
+    >>> crops[:, 0, :, 0].astype(int).tolist()
+    [[0, 1], [2, 3], [8, 9], [10, 11], [5, 6], [1, 0], [3, 2], [9, 8], [11, 10], [6, 5]]
     """
     height, width = (int(n) for n in crop_dims)
     rows, columns, channels = images[0].shape

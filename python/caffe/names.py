@@ -7,9 +7,7 @@ byte again in files of weights and states, and where a file of that name is open
 import functools
 import os
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-from .proto import caffe_pb2
+from .proto import variant
 
 _SURROGATES, _PRIVATE = range(0xDC80, 0xDD00), range(0x10FF80, 0x110000)  # Python's characters for such bytes, ours
 _ESCAPED = dict(zip(_SURROGATES, _PRIVATE, strict=True))
@@ -43,24 +41,20 @@ def for_os(text):
 
 
 @functools.cache
-def _of_bytes(name):
-    """The class of a message whose strings are bytes."""
-    file = descriptor_pb2.FileDescriptorProto()
-    caffe_pb2.DESCRIPTOR.CopyToProto(file)
-    messages = list(file.message_type)
-    for message in messages:
-        messages += message.nested_type
+def _of_bytes():
+    """The messages of caffe.proto with bytes for strings."""
+
+    def change(message):
         for field in message.field:
             if field.type == field.TYPE_STRING:
                 field.type = field.TYPE_BYTES
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+    return variant(change)
 
 
 def empty_of_bytes(message):
     """An empty message of the same type and the same fields, whose strings are bytes."""
-    return _of_bytes(message.DESCRIPTOR.full_name)()
+    return _of_bytes()(message.DESCRIPTOR.name)()
 
 
 def take(message, raw):

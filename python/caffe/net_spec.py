@@ -27,7 +27,17 @@ def param_name_dict():
 
 
 def to_proto(*tops):
-    """The NetParameter of all layers that computing `tops` takes, each before the layers it feeds."""
+    """The NetParameter of all layers that computing `tops` takes, each before the layers it feeds.
+
+    >>> data, label = layers.ImageData(source="train.txt", ntop=2)
+    >>> score = layers.InnerProduct(data, num_output=2)
+    >>> net = to_proto(layers.SoftmaxWithLoss(score, label))
+    >>> for layer in net.layer:
+    ...     print(layer.name, layer.bottom, layer.top)
+    ImageData1 [] ['ImageData1', 'ImageData2']
+    InnerProduct1 ['ImageData1'] ['InnerProduct1']
+    SoftmaxWithLoss1 ['InnerProduct1', 'ImageData2'] ['SoftmaxWithLoss1']
+    """
     return _generate(tops, {})
 
 

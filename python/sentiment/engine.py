@@ -3,18 +3,21 @@
 import contextlib
 import functools
 import importlib.metadata
+import logging
 import os
 import platform
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sentiment.utils import verbose
+from sentiment import __version__
 from sentiment.utils.errors import UserError, caffe_problem
 from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import patience
+
+log = logging.getLogger(__name__)
 
 NAME = "pixels-to-sentiment"
 
@@ -65,7 +68,7 @@ def start(gpu=None, images=None):
         except RuntimeError as error:
             reason = str(error).partition(";")[0].rstrip(".")
             raise UserError(f"GPU: card {gpu} cannot be used ({reason}); without GPU the CPU computes") from error
-    verbose.log.info(
+    log.info(
         "engine: %s in %s, on %s",
         describe(),
         os.path.dirname(caffe.__file__),
@@ -105,14 +108,14 @@ class Environment:
         Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     """
 
-    engine: str
-    project: str
-    commit: str
-    device: str
-    cuda: str
-    threads: int
-    precision: str
-    versions: dict
+    engine: str = ""
+    project: str = ""
+    commit: str = ""
+    device: str = ""
+    cuda: str = ""
+    threads: int | None = None
+    precision: str = PRECISIONS[0]
+    versions: dict = field(default_factory=dict)
 
 
 def environment(gpu=None) -> Environment:
@@ -126,7 +129,7 @@ def environment(gpu=None) -> Environment:
     device, cuda = (_cpu(), "") if gpu is None else _gpu(gpu)
     return Environment(
         engine=describe(),
-        project=project_version(),
+        project=__version__,
         commit=commit(),
         device=device,
         cuda=cuda,
@@ -142,23 +145,12 @@ def describe() -> str:
 
     if _is_bvlc():
         return f"BVLC Caffe {getattr(caffe, '__version__', 'of unknown version')}"
-    return f"{NAME} {project_version()}"
+    return f"{NAME} {__version__}"
 
 
 def _is_bvlc():
     """Whether the Caffe in use is another than this project's own, whose ``CaffeError`` no build has."""
     return not hasattr(sys.modules["caffe"], "CaffeError")
-
-
-@functools.cache
-def project_version() -> str:
-    """The version of this project, from its checkout or else from what is installed."""
-    with contextlib.suppress(OSError):
-        if found := re.search(r'^version = "(.+)"$', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE):
-            return found[1]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(NAME)
-    return "of unknown version"
 
 
 @functools.cache

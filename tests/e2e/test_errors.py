@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from caffe import mode
+from caffe.runtime import mode
 from helpers.commands import refused
 from sentiment.demo import stand_ins
 from sentiment.utils import files
@@ -377,7 +377,7 @@ def test_a_demo_goes_where_it_is_told():
 @pytest.mark.parametrize("tool_name", ["train", "paper"])
 def test_squeezenet_is_not_started_from_a_caffenet(tool, tmp_path, capfd, tool_name):
     sentence = refused(tool, capfd, tool_name, "--data", tmp_path, "--arch", "squeezenet")
-    assert sentence == "ARCH=squeezenet cannot start from caffenet, a CaffeNet; give SqueezeNet's weights by INIT=path"
+    assert "ARCH=squeezenet" in sentence and "caffenet" in sentence and "INIT" in sentence
 
 
 def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capfd, tmp_path):
@@ -453,12 +453,12 @@ def test_a_part_with_nets_of_its_own_takes_no_other(tool, tiny, capfd):
 
 def test_a_card_that_is_not_there_is_a_users_mistake(tool, tiny, capfd, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("caffe.mode._state", dict(mode._state))
+    monkeypatch.setattr("caffe.runtime.mode._state", dict(mode._state))
     sentence = refused(tool, capfd, "train", *tiny.options, "--gpu", 3)
     assert sentence.startswith("GPU: card 3 cannot be used (") and sentence.endswith("; without GPU the CPU computes")
 
 
 def test_a_source_of_another_net_points_at_what_it_is(tool, tiny, capfd):
     said = refused(tool, capfd, "train", *with_init(tiny, tiny.source), "--arch", "squeezenet")
-    assert f"`make models FILE={tiny.source.resolve()}` tells which ARCH it fits" in said
+    assert f"`make models FILE={tiny.source.resolve()}` shows which ARCH it fits" in said
     assert not tiny.runs.exists()

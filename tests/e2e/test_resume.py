@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import caffe
-from caffe import cli, resume
+from caffe import cli
 from caffe.errors import CaffeError
 from caffe.formats import read_weights
+from caffe.solvers import resume
 from helpers.small_training import KINDS, LAST, experiment
 
 

@@ -8,15 +8,15 @@ import math
 import numpy as np
 
 from .. import names
-from ..blob import from_array
+from ..data.transformer import DataTransformer
 from ..errors import CaffeError
-from ..fillers import fill
-from ..glog import log, warn
-from ..hdf5 import read_tables
+from ..formats.hdf5 import read_tables
+from ..formats.storage import refusal
 from ..proto import caffe_pb2
-from ..rng import c_rand, global_stream, index_below, permutation
-from ..storage import refusal
-from ..transformer import DataTransformer
+from ..random.fillers import fill
+from ..random.rng import c_rand, global_stream, index_below, permutation
+from ..runtime.blob import from_array
+from ..runtime.glog import log, warn
 from .base import Layer, register
 
 

@@ -6,13 +6,13 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from ..blob import Blob, from_array
 from ..errors import CaffeError
-from ..fillers import fill
-from ..glog import log
-from ..known_forks import on_type
+from ..formats.known_forks import on_type
 from ..proto import caffe_pb2
-from ..rng import global_stream
+from ..random.fillers import fill
+from ..random.rng import global_stream
+from ..runtime.blob import Blob, from_array
+from ..runtime.glog import log
 
 _REGISTRY = {}
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST

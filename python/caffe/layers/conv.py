@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from ..mode import precision, products
+from ..runtime.mode import precision, products
 from .base import Layer, register
 
 LONGEST_CHAIN = 1000

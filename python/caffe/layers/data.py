@@ -5,81 +5,24 @@ only, everything later comes from streams of the layer's own.
 """
 
 import contextlib
-import hashlib
 import itertools
-import math
-import os
-import re
-import threading
-import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-import lmdb
 import numpy as np
 import torch
-from google.protobuf.message import DecodeError
 
-from .. import mode, names
-from ..errors import CaffeError
-from ..glog import log, warn
-from ..images import decode, on_device, read_image, to_planes
+from ..data.images import on_device, read_image
+from ..data.lists import read_list
+from ..data.records import datum_image, key_text, open_database, parse_datum
+from ..data.transformer import DataTransformer
+from ..errors import at
 from ..proto import caffe_pb2
-from ..rng import Stream, global_stream, index_below, permutation, shuffled
-from ..storage import refusal
-from ..transformer import DataTransformer
+from ..random.rng import Stream, global_stream, index_below, permutation, shuffled
+from ..runtime import mode
+from ..runtime.background import Task
+from ..runtime.glog import log, warn
 from .base import Layer, register
-
-
-class _Task(threading.Thread):
-    """A function at work in the background. A fork waits until it is done: the child has none of its parent's threads.
-
-    Such a child finds the value, and no lock that such a thread holds.
-    """
-
-    _running: ClassVar[set["_Task"]] = set()
-    _starting = threading.Lock()
-
-    def __init__(self, function):
-        super().__init__()
-        self._function = function
-        self._value = self._error = None
-        with self._starting:
-            self._running.add(self)
-            self.start()
-
-    def run(self):
-        try:
-            self._value = self._function()
-        except BaseException as error:
-            self._error = error
-        self._running.discard(self)
-
-    @classmethod
-    def before_fork(cls):
-        """Wait for all that run, and let none start."""
-        cls._starting.acquire()
-        for task in list(cls._running):
-            if task is not threading.current_thread():
-                task.join()
-
-    @classmethod
-    def after_fork(cls):
-        """Let others start."""
-        cls._running.clear()
-        cls._starting.release()
-
-    def result(self):
-        """What the function returned; raises what it raised."""
-        self.join()
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_Task.before_fork, after_in_parent=_Task.after_fork, after_in_child=_Task.after_fork)
-
 
 _waits = itertools.count()
 
@@ -88,15 +31,6 @@ def _log_waiting():
     """Log the first and every thousandth wait for a batch, of all layers of a process together."""
     if next(_waits) % 1000 == 0:
         log("blocking_queue.cpp:49", "Waiting for data")
-
-
-@contextlib.contextmanager
-def _at(where):
-    """Add to an error's message where it happened."""
-    try:
-        yield
-    except CaffeError as error:
-        raise CaffeError(f"{error} ({where}).") from None
 
 
 class PictureLayer(Layer):
@@ -129,7 +63,7 @@ class PictureLayer(Layer):
         if self.batch_size < 1:
             self.fail("Positive batch size required")
         image, _, where = self.first()
-        with _at(where):
+        with at(where):
             shape = (self.batch_size, *self.transformer.output_shape(image.shape))
         top[0].reshape(*shape)
         log(f"{self.log_name}:{self.log_line}", "output data size: " + ",".join(str(n) for n in shape))
@@ -153,7 +87,7 @@ class PictureLayer(Layer):
         except BaseException:
             self._go_to(*self._seen)
             raise
-        self._ahead = _Task(self._load)
+        self._ahead = Task(self._load)
         for blob, values in zip(top, (data, labels)):
             blob.reshape(*values.shape)
             blob.set_tensor(values)
@@ -190,7 +124,7 @@ class PictureLayer(Layer):
     def _load_on_host(self):
         data, labels = None, []
         for i, (image, label, where) in enumerate(self.items(self.batch_size)):
-            with _at(where):
+            with at(where):
                 if data is None:
                     shape = self.batch_size, *self.transformer.output_shape(image.shape)
                     data = torch.empty(shape, dtype=torch.float32, device="cpu")
@@ -202,7 +136,7 @@ class PictureLayer(Layer):
         """The same batch: pictures stay on the card as bytes, and are cropped and mirrored there."""
         images, places, labels = [], [], []
         for image, label, where in self.items(self.batch_size):
-            with _at(where):
+            with at(where):
                 shape = self.transformer.output_shape((images or [image])[0].shape)
                 places.append(self.transformer.place(image.shape, shape))
             images.append(on_device(image, mode.device(), self.kept))
@@ -251,7 +185,7 @@ class ImageData(PictureLayer):
         index = self._order[self._line]
         name, label = self._lines[index]
         where = f"line {index + 1} of {p.source}"
-        with _at(where):
+        with at(where):
             return read_image(p.root_folder + name, *self._size, self._color), label, where
 
     def items(self, n):
@@ -293,63 +227,6 @@ class ImageData(PictureLayer):
         return index_below(packed["line"], count), order, stream
 
 
-def read_list(source):
-    """A list's lines as [(path, label)], and a digest of the file.
-
-    Raises CaffeError, naming the line, where one is not a path, a space and an integer.
-    """
-    try:
-        with open(names.for_os(source), "rb") as file:
-            content = file.read()
-    except (OSError, ValueError) as error:
-        raise refusal("Could not open the image list", source, error) from None
-    text = content.decode("utf-8", "surrogateescape").rstrip()
-    if not text:
-        raise CaffeError(f"File is empty: {source} names no images.")
-    lines = []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip()
-        name, space, label = line.rpartition(" ")
-        if not space:
-            raise CaffeError(
-                f"Line {number} of {source} has no label: it should be path, space, label, not '{line:.200}'."
-            )
-        if not re.fullmatch(r"[+-]?[0-9]{1,10}", label) or not -(2**31) <= int(label) < 2**31:
-            raise CaffeError(f"Line {number} of {source}: the label '{label:.40}' is not an integer of 32 bits.")
-        lines.append((name, int(label)))
-    return lines, hashlib.sha256(content).hexdigest()
-
-
-_open_databases = weakref.WeakValueDictionary()
-
-
-class _Database:
-    """An LMDB opened for reading; LMDB allows one environment per process and folder, so layers share it."""
-
-    def __init__(self, source):
-        try:
-            path = os.fsencode(names.for_os(source))
-            self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
-        except lmdb.Error as error:
-            reason = str(error).removeprefix(f"{path.decode('utf-8', 'replace')}: ")
-            raise refusal("Could not open the LMDB", source, reason) from None
-        weakref.finalize(self, self.environment.close)
-
-
-def _database(source):
-    """The database in this folder, opened if it is not yet."""
-    path = names.for_os(source)
-    key = None  # where there is none, which opening it says
-    with contextlib.suppress(OSError, ValueError):
-        status = os.stat(os.path.join(path, "data.mdb") if os.path.isdir(path) else path)
-        key = status.st_dev, status.st_ino  # one that was made anew is another, whoever still reads the old one
-    database = _open_databases.get(key)
-    if database is None:
-        database = _open_databases[key] = _Database(source)
-    log("db_lmdb.cpp:35", f"Opened lmdb {source}")
-    return database
-
-
 @register("Data")
 class Data(PictureLayer):
     """Records (``Datum``) of an LMDB in the order of their keys."""
@@ -365,7 +242,7 @@ class Data(PictureLayer):
                 f"Cannot read {p.source}: the backend is LEVELDB, Caffe's default, and only LMDB is supported; "
                 "convert the database if it is one of LevelDB, and set backend: LMDB"
             )
-        self._database = _database(p.source)
+        self._database = open_database(p.source)
 
     def open_source(self):
         p, t = self.param.data_param, self.param.transform_param
@@ -395,12 +272,12 @@ class Data(PictureLayer):
         source = self.param.data_param.source
         with self._cursor() as cursor:
             if not cursor.set_key(self._key):
-                self.fail(f"The LMDB {source} has lost its record '{_text(self._key)}'")
+                self.fail(f"The LMDB {source} has lost its record '{key_text(self._key)}'")
             for _ in range(n):
-                where = f"record '{_text(cursor.key())}' of {source}"
-                with _at(where):
-                    datum = _parsed(cursor.value())
-                    image = _datum_image(datum, self._color, where)
+                where = f"record '{key_text(cursor.key())}' of {source}"
+                with at(where):
+                    datum = parse_datum(cursor.value())
+                    image = datum_image(datum, self._color, where)
                 if move:
                     if not cursor.next():
                         log(f"{self.log_name}:73", "Restarting data prefetching from start.")
@@ -423,48 +300,3 @@ class Data(PictureLayer):
     def unpack(self, packed):
         """The key that was packed."""
         return bytes.fromhex(packed["key"])
-
-
-def records(source):
-    """Every image of an LMDB (C, H, W) as it is stored, in the order of keys: image, whether encoded, where from."""
-    database = _database(source)  # closed when nobody holds it any more
-    with database.environment.begin() as transaction, transaction.cursor() as cursor:
-        for key, value in cursor:
-            where = f"record '{_text(key)}' of {source}"
-            with _at(where):
-                datum = _parsed(value)
-                image = _datum_image(datum, None, where)
-            yield image, datum.encoded, where
-
-
-def _parsed(value):
-    datum = caffe_pb2.Datum()
-    try:
-        datum.ParseFromString(value)
-    except DecodeError:
-        raise CaffeError("Could not parse a Datum") from None
-    return datum
-
-
-def _datum_image(datum, color, where):
-    """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
-    or False, as they are where it is None. ``where`` it stands names it in warnings.
-
-    Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
-    """
-    if datum.encoded:
-        image = decode(datum.data, color, where)
-        if image is None:
-            raise CaffeError("Could not decode datum")
-        if image.dtype != np.uint8:
-            raise CaffeError("Image data type must be unsigned byte")
-        return to_planes(image)
-    shape = datum.channels, datum.height, datum.width
-    values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
-    if min(shape) < 1 or values.size != math.prod(shape):
-        raise CaffeError(f"a Datum of {values.size} values cannot have the shape {shape}")
-    return values.reshape(shape)
-
-
-def _text(key):
-    return key.decode("utf-8", "backslashreplace")

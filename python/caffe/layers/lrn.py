@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from ..mode import exact_products
 from ..proto import caffe_pb2
+from ..runtime.mode import exact_products
 from .base import register
 from .neuron import Neuron
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .. import mode
 from ..proto import caffe_pb2
-from ..rng import global_stream, keep_mask
+from ..random.rng import global_stream, keep_mask
+from ..runtime import mode
 from .base import TRAIN, Layer, below, register
 
 

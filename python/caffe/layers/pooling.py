@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from ..mode import to_device
 from ..proto import caffe_pb2
+from ..runtime.mode import to_device
 from .base import Layer, below, register
 
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX: the maximum of an empty window

@@ -2,8 +2,8 @@
 
 import importlib
 
-from ..blob import Blob
 from ..errors import CaffeError
+from ..runtime.blob import Blob
 from .base import Layer, register
 
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from sentiment import engine, paper
+from sentiment.cli import command
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.training import solvers
-from sentiment.training.runs import Run, variant
-from sentiment.utils import verbose
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils.errors import python
 from sentiment.utils.files import default
 
@@ -38,11 +38,22 @@ def positive(text) -> int:
     return int(text)
 
 
-def card(text) -> int:
+def gpu_number(text) -> int:
     """The value of a --gpu."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a CUDA card; they are counted from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a GPU; they are counted from 0")
     return int(text)
+
+
+def gpu_option(option):
+    """Add --gpu.
+
+    Parameters
+    ----------
+    option : callable
+        The ``add_argument`` of a parser or group.
+    """
+    option("--gpu", type=gpu_number, metavar="N", help="GPU to use (default: CPU)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -106,9 +117,9 @@ class _Verbose(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **more)
 
     def __call__(self, parser, namespace, values, option_string=None):
-        verbose.enable()
-        verbose.log.info("%s", shlex.join(sys.argv))
-        verbose.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
+        command.set_verbose(True)
+        command.log.info("%s", shlex.join(sys.argv))
+        command.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
 
 
 def _options_of_a_net(option, archs, init):
@@ -185,7 +196,7 @@ def runs_of(args):
 
 
 def _runs(args, subsets, folds):
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     for subset in subsets:
         for fold in folds:
             yield Run(args.runs, subset, args.arch, init, fold, which)

@@ -1,11 +1,32 @@
 """How a command ends: a user's mistake is one sentence and exit status 2, never a traceback."""
 
+import logging
+import os
 import signal
 import sys
 from pathlib import Path
 
-from sentiment.utils import signals, verbose
+from sentiment.utils import caffe_log, signals
 from sentiment.utils.errors import UserError, say, sentence_of
+
+log = logging.getLogger("sentiment")
+
+
+def set_verbose(verbose):
+    """Show what the modules log on stderr, or nothing below a warning.
+
+    Parameters
+    ----------
+    verbose : bool
+        Whether -v was given.
+    """
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    if verbose:
+        handler = logging.StreamHandler(caffe_log.Stream(os.dup(2)))  # Caffe's log may take descriptor 2 itself
+        handler.setFormatter(logging.Formatter("{relativeCreated:8.0f} ms  {message}", style="{"))
+        log.addHandler(handler)
 
 
 def run(main, argv=None):
@@ -25,7 +46,7 @@ def run(main, argv=None):
         (143) or SIGHUP (129); 141 where the reader of the output went away.
     """
     tool = _tool()
-    verbose.disable()  # each command of a process for itself
+    set_verbose(False)
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for paths of any bytes, and terminals of few characters
     try:
@@ -45,7 +66,7 @@ def run(main, argv=None):
         return 141
     except Exception as error:
         sentence = sentence_of(error)
-        verbose.log.info("this error:", exc_info=sentence is not None)
+        log.info("this error:", exc_info=sentence is not None)
         if sentence is None:
             raise
         say(f"{tool}: error: {sentence}")
@@ -74,7 +95,7 @@ class OneByOne:
         if sentence is None or isinstance(error, BrokenPipeError):
             return False
         self.status = 2
-        verbose.log.info("this error:", exc_info=error)
+        log.info("this error:", exc_info=error)
         say(f"{_tool()}: error: {sentence}")
         return True
 

@@ -13,6 +13,7 @@ label is what follows the last blank, so names may contain blanks.
 everything else overrides the schedule of training.
 """
 
+import logging
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,9 +22,10 @@ from pathlib import Path
 import yaml
 
 from sentiment.paper import ANNOTATORS, SUBSETS
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import PROJECT, read_text
+
+log = logging.getLogger(__name__)
 
 MANIFEST = PROJECT / "splits" / "deepsent_manifest.tsv"
 """Facts of the DeepSent Twitter set, an image a line: size, SHA-256, width, height, label, annotators agreeing."""
@@ -189,7 +191,7 @@ def read_labels(path, unique=False) -> list[tuple[str, int]]:
         pairs.append((name, int(label)))
     if not pairs:
         raise UserError(f"{path} lists no image")
-    verbose.log.info("read %s: %d images, %d of them positive", path, len(pairs), sum(label for _, label in pairs))
+    log.info("read %s: %d images, %d of them positive", path, len(pairs), sum(label for _, label in pairs))
     return pairs
 
 

@@ -6,12 +6,14 @@ any pixel is decoded, so that a small file of enormous size is refused for nothi
 
 import functools
 import io
+import logging
 
 import cv2
 import numpy as np
 
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000  # what phones' largest cameras give; predicting takes 1.7 GB then
@@ -89,7 +91,7 @@ def _opencv(data):
 @functools.cache
 def _warn_cut_short(name):
     """Say so, once for each name."""
-    verbose.log.warning("%s is cut short: what is missing of the picture is grey; copy or download it again", name)
+    log.warning("%s is cut short: what is missing of the picture is grey; copy or download it again", name)
 
 
 def _look(data, name):

@@ -115,7 +115,7 @@ def carry_out(job, folder):
         if sentence := sentence_of(error):  # here, for what it is made from does not travel with an exception
             raise UserError(sentence) from None
         raise
-    return results.read(job.run.result)["accuracy"]["center"]
+    return results.read(job.run.result).accuracy["center"]
 
 
 def _task(number, job, folder, board):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_analysis, layer_summary
 from sentiment.data.dataset import Dataset
 from sentiment.evaluation import results
 from sentiment.experiments.paper_parts import Experiment
@@ -17,7 +17,7 @@ from sentiment.sources import cards
 from sentiment.training.plans import Plan, settings
 from sentiment.training.solvers import DEFAULT_SEED
 from sentiment.utils.errors import UserError, python
-from sentiment.utils.files import PROJECT, read_json
+from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import duration
 
 SECONDS_EXTRACTING, SECONDS_MAPPING = 450, 120  # Table 3's and Figure 7's nets of full width, on two CPU cores
@@ -57,9 +57,9 @@ class Repeat:
     @property
     def is_analysed(self):
         """Whether the layer analysis is there, of the weights that were tested."""
-        path = self.plans[0].run.folder.parent / layer_analysis.FILE
-        tested = {str(plan.run.fold): results.read(plan.run.result)["hashes"]["weights"] for plan in self.plans}
-        return layer_analysis.is_current(path) and read_json(path).get("weights") == tested
+        path = self.plans[0].run.folder.parent / layer_summary.FILE
+        tested = {plan.run.fold: results.read(plan.run.result).weights for plan in self.plans}
+        return layer_analysis.is_current(path) and layer_summary.read(path).weights == tested
 
     def commands(self, plans, gpu=None):
         """The commands that train and test some of its plans, each a list of a tool's name and its arguments."""
@@ -73,7 +73,7 @@ class Repeat:
                 "--arch": self.experiment.arch,
                 "--init": self.experiment.init,
                 "--seed": first.seed if first.seed != DEFAULT_SEED else None,
-                "--variant": first.word or None,
+                "--variant": first.variant or None,
                 "--gpu": gpu,
             }
         )
@@ -129,17 +129,17 @@ def repeats(experiments, options):
 
 
 def _repeat(experiment, source, seed, options):
-    given, word = settings(options.set, vars(options)), ""
+    given, variant = settings(options.set, vars(options)), ""
     if experiment.full_rate:
         rate = options.data.setting("base_lr", experiment.subset, paper.BASE_LR)
-        given, word = {**given, "base_lr": rate}, f"lr{rate:g}"
-    where = options.splits, options.runs, seed, given, word
+        given, variant = {**given, "base_lr": rate}, f"lr{rate:g}"
+    where = options.splits, options.runs, seed, given, variant
     names = experiment.arch, experiment.subset
     return Repeat(experiment, [Plan(options.data, source, *names, fold, *where) for fold in experiment.folds], options)
 
 
 def _is_tested(plan):
-    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.fingerprint)):
+    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.configuration)):
         return False
     results.read(plan.run.result)
     return True

@@ -23,6 +23,7 @@
 """
 
 import contextlib
+import logging
 import re
 import sys
 from dataclasses import dataclass, field, replace
@@ -34,9 +35,10 @@ import yaml
 from sentiment.data.means import mean_image
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import checksums, download
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT, read_text
+
+log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
@@ -187,7 +189,7 @@ def resolve(init, mean=None, models=MODELS, say=print, fetch=True, own=None) -> 
     weights = download.obtain(card.file, fetch=fetch, say=say, along=[card.mean] if own_mean else [])
     if mean is None:
         mean = download.obtain(card.mean, fetch=fetch, say=say) if own_mean else card.mean
-    verbose.log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
+    log.info("INIT %s: card %s/%s.yaml, weights %s, mean %s", init, folder, init, weights, mean)
     return Source(card.name, weights, mean, card)
 
 
@@ -362,17 +364,17 @@ def _files(card):
 
 def _is_weights(path):
     """Raise a ValueError where a file holds no weights."""
-    from sentiment.networks import inspection
+    from sentiment.networks import weights_files
 
-    _told(inspection.read, path)
+    _told(weights_files.read, path)
 
 
 def _is_caffenet(path):
     """Raise a ValueError where a file holds no weights of the CaffeNet template, as all of the paper's nine are."""
-    from sentiment.networks import inspection
+    from sentiment.networks import weights_files
 
-    model = _told(inspection.read, path)
-    if problem := inspection.misfit(model, "finetune", model.divisor):
+    model = _told(weights_files.read, path)
+    if problem := weights_files.misfit(model, "finetune", model.divisor):
         raise ValueError(f"it is no CaffeNet: {problem}")
 
 

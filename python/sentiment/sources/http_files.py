@@ -9,6 +9,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import logging
 import re
 import sys
 import time
@@ -18,9 +19,10 @@ import pooch
 import requests
 from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
-from sentiment.utils import verbose
 from sentiment.utils.files import write_json
 from sentiment.utils.progress import SECONDS_BETWEEN_LINES
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 60  # seconds without an answer, or without its next bytes
 ATTEMPTS = 3  # at a link whose server or connection is troubled
@@ -67,7 +69,7 @@ def fetch(url, folder, name, limit) -> Path:
             pause = _pause(error, part)
             if pause is None or attempt == ATTEMPTS:
                 raise
-            verbose.log.info("%s: %s, once more in %g s", url, error, pause)
+            log.info("%s: %s, once more in %g s", url, error, pause)
             time.sleep(pause)
         finally:
             part.keep_if_useful()
@@ -142,7 +144,7 @@ def _take(url, part, limit):
         headers |= {"Range": f"bytes={have}-", "If-Range": about["validator"]}
     with open(part.path, "ab" if have else "wb") as file:
         answer = _Answer(file, part, have, limit)
-        bar = True if sys.stderr.isatty() and not verbose.enabled() else _Lines()
+        bar = True if sys.stderr.isatty() and not log.isEnabledFor(logging.INFO) else _Lines()
         download = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT, headers=headers, hooks={"response": answer.begins}
         )

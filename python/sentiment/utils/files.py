@@ -3,14 +3,16 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 from pathlib import Path
 
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError
+
+log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The repository's root, where models/, splits/ and prototxt/ lie."""
@@ -83,7 +85,7 @@ def replacing(path):
             os.fsync(written.fileno())
         size = part.stat().st_size
         os.replace(part, path)
-        verbose.log.info("wrote %s (%s bytes)", path, f"{size:,}")
+        log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
         # Errors of the network have no errno; one about another file comes from what the block reads. Both speak for
         # themselves.

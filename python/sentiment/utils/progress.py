@@ -1,6 +1,7 @@
 """How far a long step is: a bar on a terminal, a line now and then elsewhere."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -8,7 +9,8 @@ import time
 
 from tqdm import tqdm
 
-from sentiment.utils import verbose
+log = logging.getLogger(__name__)
+
 
 SECONDS_BETWEEN_LINES = 30
 SECONDS_UNTOLD = 2  # what is done sooner needs no word
@@ -33,7 +35,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
         self.bar = None
-        if self.stream.isatty() and not verbose.enabled():  # lines between would tear a bar apart
+        if self.stream.isatty() and not log.isEnabledFor(logging.INFO):  # lines between would tear a bar apart
             columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
             self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
 
@@ -85,7 +87,11 @@ def patience(what, stream=None):
 
 
 def duration(seconds) -> str:
-    """A time in words a person uses: ``40 s``, ``25 min``, ``2 h 5 min``."""
+    """A time in words a person uses.
+
+    >>> duration(40), duration(1500), duration(7500)
+    ('40 s', '25 min', '2 h 5 min')
+    """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -12,13 +12,14 @@ from google.protobuf import text_format
 import caffe.io
 import caffe.layers.array_data
 import caffe.layers.data
-from caffe import hdf5, images
-from caffe.blob import Blob
+from caffe.data import images
+from caffe.data.imageset import convert_imageset
 from caffe.errors import CaffeError
-from caffe.imageset import convert_imageset
+from caffe.formats import hdf5
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
-from caffe.rng import CRand, Stream, c_rand, global_stream, set_random_seed, shuffled
+from caffe.random.rng import CRand, Stream, c_rand, global_stream, set_random_seed, shuffled
+from caffe.runtime.blob import Blob
 
 f32 = np.float32
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST

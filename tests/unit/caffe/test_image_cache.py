@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from caffe import images
+from caffe.data import images
 from caffe.errors import CaffeError
 
 

@@ -80,7 +80,7 @@ def test_one_solver_trains_in_one_process():
 
 
 def test_log_lines_of_ones_own_follow_the_level(monkeypatch, capsys):
-    monkeypatch.setattr("caffe.glog._minimum", 2)
+    monkeypatch.setattr("caffe.runtime.glog._minimum", 2)
     caffe.log("hidden")
     caffe.init_log(0)
     caffe.log("shown")

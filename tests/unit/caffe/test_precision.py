@@ -6,7 +6,7 @@ import torch
 
 import caffe
 from caffe import layers as L
-from caffe import mode
+from caffe.runtime import mode
 from sentiment import engine
 
 rng = np.random.default_rng(3)

@@ -289,7 +289,7 @@ def test_two_cards_do_not_share_a_name_for_two_files(models):
 
 def test_what_lies_where_a_card_has_links_must_be_weights(models):
     (models / "mine.yaml").write_text(CARD + "links: [http://127.0.0.1:9/b]\n")
-    for content, words in ((b"", "an empty file"), (b"<p>Too many requests</p>", "no .caffemodel: it is a web page")):
+    for content, words in ((b"", "an empty file"), (b"<p>Too many requests</p>", "it is a web page")):
         (models / "mine.caffemodel").write_bytes(content)
         with pytest.raises(UserError, match=f"is not what is wanted there: .*{words}.*INIT="):
             cards.resolve("mine", models=models)

@@ -1,0 +1,1 @@
+"""Solvers: learning-rate policies, update rules, snapshots and resuming."""
