@@ -312,7 +312,8 @@ def make(*words, **environment):
     }
     of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     usual = {name: value for name, value in os.environ.items() if name not in ours | of_make}
-    return subprocess.run(["make", *words], cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
+    command = ["make", "-o", ".venv/.set-up", *words]  # -o: no set-up in the middle of the tests
+    return subprocess.run(command, cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
