@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -73,13 +74,12 @@ def run_jobs(jobs, cpus, gpus):
     """
     if not jobs:
         return
-    ray = _ray()
     log = jobs[0].run.root / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     shown = sys.stdout
     # Ray reports on both streams, at length and in the middle of our lines.
     with stderr_to(log), contextlib.redirect_stdout(sys.stderr):
-        _connect(ray, cpus)
+        ray = _connect(cpus)
         try:
             _require_room(ray.nodes(), cpus, gpus)
             tasks, board = _submit(ray, jobs, cpus, gpus)
@@ -139,10 +139,11 @@ class _Board:
         return self.nodes
 
 
-def _ray():
-    """The module, which reads some of its settings when it is imported."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS") and (Path.home() / ".ray" / "auth_token").is_file():
+def _connect(cpus):
+    """The module of Ray, connected to the cluster of RAY_ADDRESS, else to one here that ends with this process."""
+    address = os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+    if address and (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a head that finds a token demands it
     try:
         import ray
@@ -150,20 +151,16 @@ def _ray():
         raise UserError(
             f"EXECUTOR=ray needs Ray ({error}); install it with: pip install -e '.[cluster]' in {PROJECT}"
         ) from error
-    return ray
 
-
-def _connect(ray, cpus):
-    """Connect to the cluster of RAY_ADDRESS, else to one of this machine's own that ends with this process."""
     # Before Python starts on a worker, for torch and BLAS read it then; PYTHONPATH may name a real Caffe, and a run is
     # of one precision.
     environment = {"OMP_NUM_THREADS": str(cpus)}
     environment |= {name: os.environ[name] for name in ("PYTHONPATH", "CAFFE_PRECISION") if os.environ.get(name)}
-    options = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": environment}}
-    address = os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
+    options |= {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         ray.init(address="local", include_dashboard=False, **options)
-        return
+        return ray
     try:
         host, _, port = address.rpartition(":")
         if port.isdecimal():  # where nobody answers, Ray itself tries for many minutes
@@ -174,6 +171,7 @@ def _connect(ray, cpus):
         raise UserError(
             f"RAY_ADDRESS={address}: no Ray cluster answers there, or it has another token ({reason}); see {HOWTO}"
         ) from error
+    return ray
 
 
 def _require_room(nodes, cpus, gpus):
@@ -220,16 +218,19 @@ def _follow(ray, jobs, tasks, board, shown):
                     ray.cancel(task)
             ended, _ = ray.wait([*tasks], num_returns=len(tasks), timeout=SECONDS_BETWEEN_LOOKS)
             names = {node["NodeID"]: node["NodeName"] for node in ray.nodes()}
-            for number, node in ray.get(board.read.remote()).items():
+            started = ray.get(board.read.remote())
+            for number in started.keys() & set(tasks.values()):
                 reached[number] = max(reached[number], _iterations(jobs[number]))
-                if places.get(number) != node:
-                    places[number] = node
-                    say(f"{jobs[number].run.title}: running on {names[node]}")
+                if places.get(number) != started[number]:
+                    places[number] = started[number]
+                    say(f"{jobs[number].run.title}: running on {names[places[number]]}")
             for task in ended:
-                job = jobs[tasks.pop(task)]
+                number = tasks.pop(task)
+                job = jobs[number]
                 try:
                     words = f"done, {ray.get(task):.3f} centre crop"
                     done.append(job)
+                    reached[number] = job.iterations
                 except ray.exceptions.TaskCancelledError:
                     words = "stopped"
                 except ray.exceptions.RayError as error:

@@ -114,21 +114,6 @@ def write_if_changed(path, content) -> bool:
     return True
 
 
-def is_newer(outputs, inputs) -> bool:
-    """Whether all outputs are there and none is older than an input."""
-    if not all(Path(path).is_file() for path in outputs):
-        return False
-    oldest = min(Path(path).stat().st_mtime_ns for path in outputs)
-    return all(Path(path).stat().st_mtime_ns <= oldest for path in inputs)
-
-
-def touch(paths):
-    """Give files the present time, so that they count as made now though their content was right already."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(path)
-
-
 def read_text(path, errors="strict") -> str:
     """The text of a UTF-8 file, without the mark that some programs begin one with.
 

@@ -66,11 +66,11 @@ def test_without_ray_the_extra_is_named(job, monkeypatch):
 
 def test_workers_compute_with_what_the_command_was_given(monkeypatch):
     given = {}
-    ray = types.SimpleNamespace(init=lambda **options: given.update(options))
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=lambda **options: given.update(options)))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("CAFFE_PRECISION", "bf16")
-    cluster._connect(ray, 3)
+    cluster._connect(3)
     assert given["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": "3", "CAFFE_PRECISION": "bf16"}
 
 
