@@ -1,5 +1,6 @@
 """Trainings over a cluster, as far as it needs none: what a task does, what is refused."""
 
+import io
 import socket
 import sys
 import types
@@ -104,3 +105,54 @@ def test_how_far_a_log_is(tmp_path):
     assert loss_curves.latest(path) is None
     path.write_text(made_up.log([0.5] * 1000) + made_up.log([0.75, 0.25], first=30) + "I1105] Iteration 32, loss = 0.")
     assert loss_curves.latest(path) == (31, 0.25)
+
+
+class RayError(Exception):
+    cause = None
+
+
+class TaskCancelledError(RayError):
+    pass
+
+
+class FakeRay:
+    """Tasks on two nodes: the first ends well, the second fails, the third is lost with its node and ends elsewhere."""
+
+    exceptions = types.SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError)
+
+    def __init__(self):
+        self.looks = 0
+        self.read = types.SimpleNamespace(remote=lambda: self)
+
+    def wait(self, tasks, num_returns, timeout):
+        self.looks += 1
+        return [task for task in tasks if self.looks == task + 1], []
+
+    def nodes(self):
+        return [{"NodeID": "1", "NodeName": "one"}, {"NodeID": "2", "NodeName": "two"}]
+
+    def get(self, asked):
+        if asked is self:
+            return {0: "1", 1: "1", 2: "2" if self.looks < 3 else "1"}
+        if asked == 1:
+            error = RayError()
+            error.cause = UserError("the disk is full")
+            raise error
+        return 0.8
+
+
+def test_every_change_is_a_line_and_a_failure_stops_no_other(tmp_path):
+    jobs = [cluster.Job(made_up.run(tmp_path, fold), 60, []) for fold in (1, 2, 3)]
+    ray, shown = FakeRay(), io.StringIO()
+    failed = cluster._follow(ray, jobs, {number: number for number in range(3)}, ray, shown)
+    assert failed == [f"{jobs[1].run.title}: the disk is full"]
+    lines = shown.getvalue().splitlines()
+    places = (0, "one"), (1, "one"), (2, "two"), (2, "one")
+    assert [line for line in lines if "running on" in line] == [
+        f"{jobs[number].run.title}: running on {node}" for number, node in places
+    ]
+    assert [line for line in lines if ": done" in line or ": failed" in line] == [
+        f"{jobs[0].run.title}: done, 0.800 centre crop; 1 done, 0 failed, 2 to go",
+        f"{jobs[1].run.title}: failed: the disk is full; 1 done, 1 failed, 1 to go",
+        f"{jobs[2].run.title}: done, 0.800 centre crop; 2 done, 1 failed, 0 to go",
+    ]
