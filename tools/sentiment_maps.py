@@ -30,7 +30,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    runs_options(option, subsets=False)
+    runs_options(option, several=("fold",))
     option(
         "--images",
         nargs="+",

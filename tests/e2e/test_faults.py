@@ -327,7 +327,7 @@ def test_a_signal_ends_a_command_and_called_again_it_does_the_rest(name, number,
         assert step(tool, tiny, name) == 128 + number
     said = capfd.readouterr().err
     by = "" if number == signal.SIGINT else f" by {number.name}"
-    assert said.splitlines()[-1].endswith(f": interrupted{by}; what is done is kept, the same command does the rest")
+    assert f": interrupted{by}; " in said.splitlines()[-1]
     assert "Traceback" not in said
     assert half_files(tiny.runs) == []
     assert step(tool, tiny, name) == 0

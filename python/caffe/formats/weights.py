@@ -19,9 +19,9 @@ _USE_HDF5 = "; set snapshot_format: HDF5"
 
 @dataclass(slots=True)
 class LayerWeights:
-    """A layer of a weights file. ``blobs`` holds an `Array` each, or None where an HDF5 file leaves a shared one out.
+    """A layer of a weights file. ``blobs`` are `Array` objects, or None for a shared one that an HDF5 file leaves out.
 
-    ``type`` is the current name whatever the file's generation, and "" for HDF5, which keeps no types.
+    ``type`` is the current name whatever the file's generation, and "" in HDF5 files, which do not have types.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Weights:
 
 @dataclass(slots=True)
 class SolverState:
-    """What a solver goes on from. ``history`` holds float32 arrays, momentum first, in the order of the parameters."""
+    """The state of a solver. ``history`` holds float32 arrays, momentum first, in the order of the parameters."""
 
     iter: int = 0
     learned_net: str = ""
@@ -100,7 +100,7 @@ def write_weights(path, net, arrays, diffs=None):
     Parameters
     ----------
     path : str
-        The file, which appears whole or not at all.
+        The file, which is written completely or not at all.
     net : NetParameter
         Name and layers of the current generation; blobs in it are not written.
     arrays : list of list of ndarray
@@ -159,9 +159,9 @@ def _write(path, parts, advice):
 
 
 def _read(path, kind, name, read):
-    """What ``read`` makes of the message ``name`` that a file holds; whatever is wrong with it becomes one CaffeError.
+    """The result of ``read`` for the message ``name`` in a file; any error in the file becomes one CaffeError.
 
-    Where it fails, numbers may not be packed, which the second parser takes.
+    The second attempt is for files with numbers that are not packed.
     """
     path = os.fspath(path)
     with open_binary(path) as (file, size):
@@ -179,16 +179,16 @@ def _read(path, kind, name, read):
 
 
 def _advice(file):
-    """What a file that cannot be read probably is instead."""
+    """What to do about a file that cannot be read."""
     file.seek(0)
     head = file.read(40)
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        return f"it is a text that begins {head.decode()!r}, so check what was downloaded or named"
+        return f"it is a text that begins with {head.decode()!r}, so check what was downloaded and which file is named"
     return "copy or download it again, or check that the right file is named"
 
 
 def _net_parts(net, arrays, diffs):
-    """The parts of a NetParameter in the order of field numbers: byte for byte the file that Caffe writes."""
+    """The parts of a NetParameter in the order of field numbers, which gives the same bytes as Caffe's serialiser."""
     if net.layers:
         raise ValueError("a definition of V1 layers")
     head = caffe_pb2.NetParameter()

@@ -95,7 +95,7 @@ def table4(study):
     rows = []
     for arch in archs:
         counted = architectures.parameters(arch, divisor)
-        fewer = [NOTHING, NOTHING]
+        fewer: list = [NOTHING, NOTHING]
         if least := paper.TABLE4_FEWER_PARAMETERS.get(arch):
             whole = architectures.parameters("finetune", divisor)
             fewer = [whole - counted, Number(least, f"> {least // 10**6} M")]

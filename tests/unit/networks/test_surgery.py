@@ -316,22 +316,3 @@ def test_weights_of_another_net(tmp_path):
         transfer.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "other.caffemodel")
     with pytest.raises(UserError, match=r"no file .*nowhere"):
         transfer.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "nowhere")
-
-
-def test_a_file_that_is_no_definition(tmp_path):
-    path = tmp_path / "net.prototxt"
-    path.write_text("layer { nmae: 1 }")
-    with pytest.raises(UserError, match=r"net\.prototxt is not a net definition: 1:"):
-        definitions.read(path)
-
-
-def test_comments_of_a_definition_may_be_in_any_encoding(tmp_path):
-    path = tmp_path / "deploy.prototxt"
-    path.write_bytes("# 数据\nname: 'it' # ë\n".encode("gbk", "replace"))
-    assert definitions.read(path).name == "it"
-    path.write_bytes("name: '数据'".encode("gbk"))
-    with pytest.raises(UserError, match=r"deploy\.prototxt is not a net definition"):
-        definitions.read(path)
-    path.write_bytes(b"\0\1\2")
-    with pytest.raises(UserError, match=r"deploy\.prototxt is not a text file"):
-        definitions.read(path)

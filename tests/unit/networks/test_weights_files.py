@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import caffe
-from sentiment.networks import architectures, definitions, weights_files
+from sentiment.networks import architectures, weights_files
 from sentiment.sources import cards, checksums
 from sentiment.utils.errors import UserError
 
@@ -69,17 +69,6 @@ def test_which_architectures_start_from_a_source(tmp_path):
 def test_squeezenet(tmp_path):
     model = saved(tmp_path / "squeezenet.caffemodel", "squeezenet", change=("conv10_twitter", "conv10"))
     assert fitting(model) == ["squeezenet"]
-
-
-@pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
-def test_expected_shapes_are_those_of_the_net(tmp_path, arch):
-    definition = architectures.deploy(arch, 16, architectures.LastLayer("fc8", 7))
-    path = tmp_path / "net.prototxt"
-    path.write_text(str(definition))
-    net = caffe.Net(str(path), caffe.TEST)
-    expected = {name: [blob.data.shape for blob in blobs] for name, blobs in net.params.items()}
-    assert definitions.weight_shapes(definition) == expected
-    assert list(definitions.weight_shapes(definition)) == list(expected)
 
 
 def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
