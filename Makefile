@@ -1,13 +1,6 @@
 # The paper's experiments by name. `make` alone lists targets and variables.
 
 PYTHON     ?= python3
-INIT       ?= caffenet
-ARCH       ?= finetune
-SUBSET     ?= five_agrees
-FOLD       ?= 1
-DATA       ?= data/deepsent
-RUNS       ?= runs
-RESULTS    ?= results
 DUPLICATES ?= $(TWINS)# its earlier name
 
 VENV  := .venv
@@ -55,25 +48,26 @@ export PYTHONPATH := $(CAFFE)$(if $(PYTHONPATH),:$(PYTHONPATH))
 endif
 export CAFFE_PRECISION := $(or $(PRECISION),$(CAFFE_PRECISION))
 
-# The tools' options from the variables; the tools check the values. A variable's origin is `file` if it has its default.
+# The tools' options from the variables that were given; defaults are the tools', and so is the check of values.
 flag     = $(if $($1),--$2 '$($1)')
-given    = $(if $(filter-out file,$(origin $1)),$(call flag,$1,$2))
+flags    = $(if $($1),--$2 $($1))# several values
 seed     = $(call flag,SEED,seed)
 gpu      = $(call flag,GPU,gpu)
-data     = --data '$(DATA)'
-runs     = --runs '$(RUNS)'
-results  = --out '$(RESULTS)'
+data     = $(call flag,DATA,data)
+runs     = $(call flag,RUNS,runs)
+results  = $(call flag,RESULTS,out)
+net      = $(call flag,ARCH,arch) $(call flag,INIT,init)
 without  = $(filter no,$(DUPLICATES))
 lists    = $(if $(without),--splits splits/no-duplicates)
 variant  = $(if $(VARIANT)$(without),--variant '$(or $(VARIANT),no-duplicates)')
 split    = $(PY) tools/split_folds.py $(data) $(call flag,PUBLISHED,published) \
            $(patsubst %,--%-duplicates,$(filter-out yes,$(DUPLICATES)))
-which    = $(data) $(runs) $(lists) --subset $(SUBSET) --arch $(ARCH) --init '$(INIT)' $(variant) $(seed) $(gpu) --fold $(FOLD)
-training = $(call flag,BATCH,batch-size) $(call flag,ITERS,iterations) $(call flag,MEAN,mean) $(if $(SET),--set $(SET))
+which    = $(data) $(runs) $(lists) $(call flags,SUBSET,subset) $(net) $(variant) $(seed) $(gpu) $(call flags,FOLD,fold)
+training = $(call flag,BATCH,batch-size) $(call flag,ITERS,iterations) $(call flag,MEAN,mean) $(call flags,SET,set)
 executor = $(if $(EXECUTOR)$(filter GPUS_PER_RUN CPUS_PER_RUN,$(GIVEN)),$(call flag,EXECUTOR,executor) \
            $(call flag,GPUS_PER_RUN,gpus-per-run) $(call flag,CPUS_PER_RUN,cpus-per-run))
-paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) $(runs) $(results) $(lists) $(call given,ARCH,arch) \
-           $(call given,INIT,init) $(seed) $(call flag,SEEDS,seeds) $(gpu) $(training) $(executor)
+paper    = $(PY) tools/paper.py $(filter-out paper,$@) $(data) $(runs) $(results) $(lists) $(net) $(seed) \
+           $(call flag,SEEDS,seeds) $(gpu) $(training) $(executor)
 
 .SILENT:
 .DEFAULT_GOAL := help
@@ -142,7 +136,7 @@ its-own-python:
 	{ command -v '$(PY)' && [ ! -d '$(PY)' ]; } >/dev/null || { echo 'PY: $(PY) is not a command' >&2; exit 2; }
 	'$(PY)' -m sentiment.cli.python_needs
 
-DEMO_RUNS = $(if $(filter file,$(origin RUNS)),runs/demo,$(RUNS))
+DEMO_RUNS = $(or $(RUNS),runs/demo)
 
 demo: $(READY) ## Table 2 on drawn images, without a download
 	$(PY) tools/demo.py $(gpu)
@@ -182,10 +176,10 @@ conformance: $(READY) ## compare the engine with measured results of Caffe
 	$(PYTEST) tests/conformance
 
 data: $(READY) ## download the DeepSent images (or unpack ARCHIVE)
-	$(PY) tools/fetch.py data --out '$(DATA)' $(call flag,ARCHIVE,archive)
+	$(PY) tools/fetch.py data $(call flag,DATA,out) $(call flag,ARCHIVE,archive)
 
 models: $(READY) ## download the weights and mean of INIT (INIT=all: of every card), or describe the weights in FILE
-	$(if $(FILE),$(PY) tools/inspect_model.py '$(FILE)',$(PY) tools/fetch.py models '$(INIT)')
+	$(if $(FILE),$(PY) tools/inspect_model.py '$(FILE)',$(PY) tools/fetch.py models '$(or $(INIT),caffenet)')
 
 splits: $(READY) ## write the fold lists of DATA: the published ones, or shuffled with SEED
 	$(split) $(seed)
@@ -200,7 +194,7 @@ fold: ## train and test one fold
 fold-all: ## train and test all folds of SUBSET, and write the table of all runs
 fold-all: FOLD = all
 fold fold-all: $(READY)
-	$(split) --subset $(SUBSET)
+	$(split) --subset $(or $(SUBSET),five_agrees)
 	$(PY) tools/train.py $(which) $(training)
 	$(PY) tools/evaluate.py $(which)
 	$(if $(filter fold-all,$@),$(PY) tools/make_tables.py $(runs) $(results) --table runs)
@@ -227,7 +221,7 @@ paper table2 table3 table4 table5 table6 figure6 figure7: $(READY)
 	$(paper)
 
 serve: $(READY) ## serve a web page that predicts the sentiment of images
-	$(PY) tools/serve.py $(runs) $(call given,DATA,data) $(call flag,HOST,host) $(call flag,PORT,port) $(gpu)
+	$(PY) tools/serve.py $(runs) $(data) $(call flag,HOST,host) $(call flag,PORT,port) $(gpu)
 
 bench: $(READY) ## measure speed, as ratios within one run (about ten minutes)
 	$(PY) benchmarks/run.py $(gpu)
