@@ -62,7 +62,7 @@ def sample(places, more):
     kinds: dict[tuple, list] = {}
     for training in paper_parts.trainings(PARTS):
         # beyond the paper's 75: fc6-2 at the usual rate, of which it gives no number, and what it proposes
-        if not training.usual_rate and training.arch != "fc9-frozen":
+        if not training.usual_rate and not architectures.ARCHITECTURES[training.arch].frozen:
             kinds.setdefault((training.subset, training.arch), []).append(training)
     sys.path.insert(0, str(PROJECT / "tools"))
     train, evaluate = (importlib.import_module(tool).main for tool in ("train", "evaluate"))
