@@ -10,11 +10,7 @@ pictures show. What is there already is left alone; training that was stopped go
 
 import contextlib
 import math
-import multiprocessing
-import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import yaml
@@ -26,9 +22,7 @@ from sentiment.data import folds
 from sentiment.demo import drawn, training
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, read_json, temporary, write_if_changed, write_json, write_whole
-from sentiment.utils.progress import Progress
-from sentiment.utils.signals import end_with_parent, kept_from_children
+from sentiment.utils.files import PROJECT, read_json, write_if_changed, write_json, write_whole
 
 BATCH = 64
 PICTURES, ITERATIONS = 7200, 2800  # of the source task
@@ -80,7 +74,7 @@ def make(args):
         print(f"demo data and source model: about {math.ceil(seconds / 10) * 10} s on two CPU cores", flush=True)
 
     for folder, pictures in due:
-        draw(folder, pictures)
+        drawn.save_all(folder, pictures)
     for subset in paper.SUBSETS:
         agreed = [scene for scene in scenes if scene.agreement >= paper.ANNOTATORS[subset]]
         write_if_changed(out / f"twitter_{subset}.txt", list_of(agreed))
@@ -103,24 +97,6 @@ def claim(path, recipe):
 def list_of(pictures):
     """Lines of `name label`."""
     return folds.list_text([(picture.name, picture.label) for picture in pictures])
-
-
-def draw(folder, pictures):
-    """Draw pictures into a folder that appears when all are there."""
-    part = temporary(folder)
-    part.mkdir()
-    try:
-        # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
-        with kept_from_children():
-            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent)
-        with pool, Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar:
-            with kept_from_children():  # once more: the pool's helper process has let the signals through
-                drawing = pool.map(partial(drawn.save, part), pictures, chunksize=50)
-            for _ in drawing:
-                bar.advance(1)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def pretrain(caffe, folder, weights, args):
