@@ -55,27 +55,13 @@ def _rng(*key):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawn image, a scene or a concept.
+    """A drawn image, a scene or a concept."""
 
-    Attributes
-    ----------
-    name : str
-        The file's.
-    key : tuple of int
-        The seed of all its looks that `figures` leaves open.
-    label : int
-        What most annotators say of a scene, 1 positive or 0 negative; of a concept its class, an index into `CONCEPTS`.
-    figures : tuple of (str, float, float)
-        What a scene shows: a name in ``shapes.MOODY``, its mood from -1 to 1, its radius in pixels.
-    votes : tuple of bool
-        Which annotators call a scene positive.
-    """
-
-    name: str
-    key: tuple
-    label: int
-    figures: tuple = ()
-    votes: tuple = ()
+    name: str  # the file's
+    key: tuple  # seeds everything about its looks that `figures` leaves open
+    label: int  # what most annotators say of a scene, or the class of a concept, an index into CONCEPTS
+    figures: tuple = ()  # what a scene shows: (a name in shapes.MOODY, mood from -1 to 1, radius in pixels) of each
+    votes: tuple = ()  # which annotators call a scene positive
 
     @property
     def agreement(self):

@@ -67,11 +67,6 @@ def ellipse(x=0.0, y=0.0, width=1.0, height=None, start=0.0, stop=360.0):
     return np.stack([x + width * np.cos(angle), y + (width if height is None else height) * np.sin(angle)], axis=1)
 
 
-def box(left, top, right, bottom):
-    """Points (4, 2) of a rectangle."""
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
 def discs(tone, *measures):
     """Discs without outlines: x, y and radius of each."""
     return [Part(ellipse(*measure), tone, outlined=False) for measure in measures]
@@ -83,7 +78,7 @@ _HEADS = {
     "robot": [
         Part([(0, -0.8), (0, -1.0)], INK, line=0.08),
         Part(ellipse(0, -1.0, 0.11), 0),
-        Part(box(-0.82, -0.75, 0.82, 0.85), 0),
+        Part([(-0.82, -0.75), (0.82, -0.75), (0.82, 0.85), (-0.82, 0.85)], 0),
     ],
     "cat": [
         *(Part([(0.85 * side, -0.15), (0.8 * side, -1.0), (0.25 * side, -0.6)], 0) for side in _SIDES),
@@ -206,14 +201,14 @@ _TAIL = np.stack([0.15 * np.sin(10 * _DOWN - 3.5), _DOWN], axis=1)
 OBJECTS = {
     "house": _object(
         (ANY, ANY, ANY),
-        Part(box(-0.7, -0.15, 0.7, 0.85), 0),
+        Part([(-0.7, -0.15), (0.7, -0.15), (0.7, 0.85), (-0.7, 0.85)], 0),
         Part([(-0.9, -0.12), (0, -0.95), (0.9, -0.12)], 1),
-        Part(box(-0.45, 0.2, -0.1, 0.85), 2),
-        Part(box(0.15, 0.1, 0.5, 0.45), 2),
+        Part([(-0.45, 0.2), (-0.1, 0.2), (-0.1, 0.85), (-0.45, 0.85)], 2),
+        Part([(0.15, 0.1), (0.5, 0.1), (0.5, 0.45), (0.15, 0.45)], 2),
     ),
     "tree": _object(
         (((0.3, 0.6), ANY[1]), ANY),
-        Part(box(-0.13, 0.5, 0.13, 0.95), 0, outlined=False),
+        Part([(-0.13, 0.5), (0.13, 0.5), (0.13, 0.95), (-0.13, 0.95)], 0, outlined=False),
         *(Part([(-x, y), (0, y - 0.7), (x, y)], 1) for x, y in ((0.75, 0.6), (0.6, 0.15), (0.45, -0.3))),
     ),
     "ball": _object(
