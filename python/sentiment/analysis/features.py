@@ -21,6 +21,7 @@ from sentiment.data.means import channel_means, mean_image
 from sentiment.evaluation import inference
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
+from sentiment.utils.progress import Progress
 
 FILE = "grams.npz"
 MEAN_WAYS = ("image", "channels")
@@ -31,21 +32,17 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
-def layers_of(net, end=None) -> list[str]:
-    """The blobs whose activations are looked at, from the output to the input, as in the paper's table.
+def layers_of(net, end=None) -> dict[str, int]:
+    """The blobs whose activations are features, and how many an image has there, from the output to the input.
 
-    Every blob after its in-place layers (so after ReLU) but the input and the probabilities. Of a SqueezeNet's fire
-    module, only its concatenation: what the module hands on.
+    As in the paper's table: every blob after its in-place layers (so after ReLU) but the input and the probabilities.
+    Of a SqueezeNet's fire module, only its concatenation: what the module hands on.
 
     Parameters
     ----------
     net : caffe.Net
     end : str, optional
         The last layer that runs; by default all do.
-
-    Returns
-    -------
-    list of str
     """
     blobs = []
     for name, layer in zip(net._layer_names, net.layers):
@@ -53,11 +50,12 @@ def layers_of(net, end=None) -> list[str]:
             blobs += [blob for blob in net.top_names[name] if "/" not in blob or blob.endswith("/concat")]
         if name == end:
             break
-    return [blob for blob in reversed(dict.fromkeys(blobs)) if blob not in net.inputs]
+    features = [blob for blob in reversed(dict.fromkeys(blobs)) if blob not in net.inputs]
+    return {blob: int(np.prod(net.blobs[blob].data.shape[1:])) for blob in features}
 
 
 def mean_to_subtract(mean, way, crop):
-    """The mean of `mean_way`, ready to be subtracted from a crop.
+    """The mean, ready to be subtracted from a crop of (height, width): a (3, 1, 1) or (3, height, width) ndarray.
 
     Parameters
     ----------
@@ -66,10 +64,6 @@ def mean_to_subtract(mean, way, crop):
     way : str
         One of ``MEAN_WAYS``.
     crop : (height, width)
-
-    Returns
-    -------
-    (3, 1, 1) or (3, height, width) ndarray
 
     Raises
     ------
@@ -86,42 +80,25 @@ def mean_to_subtract(mean, way, crop):
 
 
 def centre_crops(net, paths, mean, where=str):
-    """The centre crops of images, ready for a net.
+    """The centre crops of images minus a mean, BGR, 0 to 255: yields (3, height, width) float32 ndarrays.
 
     Parameters
     ----------
     net : caffe.Net
     paths : sequence of path
     mean : ndarray
-        As `mean_to_subtract` gives it.
+        See `mean_to_subtract`.
     where : callable
-        Says of a path where it was listed.
-
-    Yields
-    ------
-    (3, height, width) float32 ndarray
-        BGR, 0 to 255, minus the mean.
+        Says of a path where it was listed, for the message about one that is no image.
     """
     height, width = net.blobs[net.inputs[0]].data.shape[2:]
-    crops = np.empty((inference.CROPS, 3, height, width), np.float32)
     for image in inference.warped(net, paths, np.zeros(3), where):
-        inference.ten_crops(image, crops)
-        yield crops[inference.CENTER] - mean.astype(np.float32)
+        top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+        yield image[:, top : top + height, left : left + width] - mean.astype(np.float32)
 
 
-def widths_of(net, layers):
-    """How many numbers an image has in each of some blobs, as a dict."""
-    return {layer: int(np.prod(net.blobs[layer].data.shape[1:])) for layer in layers}
-
-
-def scratch_bytes(widths, count):
-    """Disk that `activations` needs for a while, from what `widths_of` says and the number of images."""
-    return np.dtype(np.float32).itemsize * count * sum(widths.values())
-
-
-@contextlib.contextmanager
-def activations(net, crops, count, widths, scratch, batch=inference.BATCH, end=None, done=lambda count: None):
-    """Run images through a net once and keep what its layers say of them on disk while the block runs.
+def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None, title="images"):
+    """Run images through a net once; the Gram matrix of each layer's activations, see `gram`.
 
     Parameters
     ----------
@@ -130,67 +107,69 @@ def activations(net, crops, count, widths, scratch, batch=inference.BATCH, end=N
     crops : iterable of (3, height, width) ndarray
     count : int
         How many crops there are.
-    widths : dict of str to int
-        The blobs wanted, as `widths_of` gives them.
+    layers : dict of str to int
+        Of `layers_of`.
     scratch : path
-        A folder with room for `scratch_bytes`. The files in it have no names: nothing stays behind, however it ends.
+        A folder for files of 4 bytes a number. They have no names: nothing stays behind, however it ends.
     batch : int
         Crops a forward pass.
     end : str, optional
         The last layer to run.
-    done : callable
-        Told after each pass how many images went through.
+    title : str
+        What these are images of, for the user.
 
-    Yields
-    ------
-    dict of str to (count, width) float32 ndarray
+    Returns
+    -------
+    dict of str to (count, count) float64 ndarray
 
     Raises
     ------
     UserError
         Too little room in the scratch folder.
     """
-    needed, free = scratch_bytes(widths, count), shutil.disk_usage(scratch).free
+    needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
+    free = shutil.disk_usage(scratch).free
     if needed > free:
         raise UserError(
             f"{scratch} has {free / 1e9:.1f} GB left and the activations of {count} images take {needed / 1e9:.1f} GB "
             "for a while; name a folder with more room by --scratch"
         )
-    name, crops = net.inputs[0], iter(crops)
+    print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB in {scratch} meanwhile", flush=True)
+    data, crops = net.blobs[net.inputs[0]], iter(crops)
     with contextlib.ExitStack() as stack:
-        files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in widths}
+        files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in layers}
+        bar = stack.enter_context(Progress(f"extracting {title}", count, unit="images"))
         for start in range(0, count, batch):
             size = min(batch, count - start)
-            net.blobs[name].reshape(size, *net.blobs[name].data.shape[1:])
+            data.reshape(size, *data.data.shape[1:])
             net.reshape()
             for index in range(size):
-                net.blobs[name].data[index] = next(crops)
+                data.data[index] = next(crops)
             net.forward(end=end)
-            # Written, not mapped: a disk that fills up is an error then, and not the end of the process.
+            # Written, not mapped: a full disk is then an error, where a write to mapped memory would kill the process.
             try:
                 for layer, file in files.items():
                     file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
                     file.flush()
             except OSError as error:
                 raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
-            done(size)
-        yield {layer: np.memmap(files[layer], np.float32, "r", shape=(count, widths[layer])) for layer in widths}
+            bar.advance(size)
+        bar = stack.enter_context(Progress(f"summing {title}", sum(layers.values()), unit="features"))
+        return {
+            layer: gram(np.memmap(file, np.float32, "r", shape=(count, layers[layer])), bar.advance)
+            for layer, file in files.items()
+        }
 
 
 def gram(rows, done=lambda count: None):
-    """Inner products of every two rows.
+    """Inner products of every two rows, summed in double precision: an (n, n) float64 ndarray.
 
     Parameters
     ----------
     rows : (n, d) float32 ndarray
         May be larger than memory.
     done : callable
-        Told now and then of how many of the d columns were summed.
-
-    Returns
-    -------
-    (n, n) float64 ndarray
-        Summed in double precision.
+        Called with the number of columns that were summed since the call before.
     """
     total = np.zeros((len(rows),) * 2)
     for start in range(0, rows.shape[1], _CHUNK):
@@ -208,7 +187,7 @@ class Grams:
     ----------
     path : Path
     about : dict
-        What they were made from: data set, subset, architecture, initialisation, digests, the mean subtracted.
+        What they were made from: data set, subset, architecture, initialisation, checksums, the mean subtracted.
     images : list of str
         The order of rows and columns.
     labels : (n,) ndarray of int
@@ -231,27 +210,16 @@ class Grams:
             return arrays[f"gram/{layer}"]
 
 
-def write(path, about, pairs, folds, widths, matrices):
-    """Write a file of Gram matrices, whole or not at all.
-
-    Parameters
-    ----------
-    path : path
-    about : dict
-        JSON values, see `Grams`.
-    pairs : list of (image, label)
-    folds : dict of int to folds.Fold
-    widths : dict of str to int
-    matrices : dict of str to ndarray
-    """
-    rows = {image: row for row, (image, _) in enumerate(pairs)}
-    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": widths, "folds": list(folds)})}
-    arrays["images"] = np.array([image for image, _ in pairs])
-    arrays["labels"] = np.array([label for _, label in pairs], np.int8)
+def write(path, about, labels, folds, layers, grams):
+    """Write a file of `Grams`; ``labels`` are by image, ``folds`` are `folds.Fold` by number, ``grams`` by layer."""
+    rows = {image: row for row, image in enumerate(labels)}
+    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": layers, "folds": list(folds)})}
+    arrays["images"] = np.array(list(labels))
+    arrays["labels"] = np.array(list(labels.values()), np.int8)
     for number, fold in folds.items():
         for part, listed in zip(("train", "test"), fold, strict=True):
             arrays[f"fold{number}/{part}"] = np.array([rows[image] for image, _ in listed], np.int32)
-    arrays.update({f"gram/{layer}": matrices[layer] for layer in widths})
+    arrays.update({f"gram/{layer}": grams[layer] for layer in layers})
     with replacing(path) as part:
         np.savez(part, **arrays)
 
@@ -263,22 +231,6 @@ def read(path) -> Grams:
         layers, numbers = about.pop("layers"), about.pop("folds")
         folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in ("train", "test")) for number in numbers}
         return Grams(Path(path), about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
-
-
-def listed_images(folds):
-    """Every (image, label) of some folds' lists once, in the order they come.
-
-    Raises
-    ------
-    UserError
-        An image that has both labels.
-    """
-    labels = {}
-    for fold in folds:
-        for image, label in (*fold.train, *fold.test):
-            if labels.setdefault(image, label) != label:
-                raise UserError(f"the fold lists give {image} both labels; correct them or split anew (`make splits`)")
-    return list(labels.items())
 
 
 @contextlib.contextmanager
@@ -293,5 +245,6 @@ def _opened(path):
         ) from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is no whole file of Gram matrices ({error}); remove it, tools/extract_features.py writes it anew"
+            f"{path} is no complete file of Gram matrices ({error}); remove it, tools/extract_features.py writes it "
+            "again"
         ) from error

@@ -142,7 +142,7 @@ class Analysis:
         self.runs = {fold: Run(Path(root), subset, arch, init, fold, variant) for fold in folds}
         self.path = next(iter(self.runs.values())).folder.parent / layer_summary.FILE
         self.nested = nested
-        self.grams, self.made_from, self.parts = {}, {}, {}
+        self.grams, self.parts = {}, {}
         for fold, run in self.runs.items():
             folder = run.folder.parent if arch == "source" else run.folder
             grams = self.grams[fold] = features.read(folder / features.FILE)
@@ -150,7 +150,7 @@ class Analysis:
                 raise UserError(f"{grams.path} does not hold fold {fold}")
             self._check(grams, fold)
             precision = _precision([grams])
-            self.made_from[fold] = {
+            made_from = {
                 "hashes": grams.about["hashes"],
                 "mean_way": grams.about["mean_way"],
                 **({"precision": precision} if precision else {}),
@@ -158,7 +158,9 @@ class Analysis:
                 "inner_folds": INNER_FOLDS,
                 "classifiers": FITTED,
             }
-            self.parts[fold] = self._read_part(fold)
+            part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
+            same = part.get("made_from") == made_from
+            self.parts[fold] = part if same else {"made_from": made_from, "layers": {}}
         self.todo = [
             (fold, layer)
             for fold, grams in self.grams.items()
@@ -181,8 +183,9 @@ class Analysis:
             try:
                 for future in concurrent.futures.as_completed(running):
                     fold, layer = running[future]
-                    self.parts[fold][layer] = future.result()
-                    self._write_part(fold)
+                    found = {name: asdict(fitted) for name, fitted in future.result().items()}
+                    self.parts[fold]["layers"][layer] = found
+                    write_json(self.runs[fold].folder / PART, self.parts[fold])
                     done(1)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -193,27 +196,13 @@ class Analysis:
         train, test = grams.folds[fold]
         return analyse(grams.gram(layer), grams.labels, train, test, self.nested)
 
-    def _read_part(self, fold):
-        """What is known of a fold's layers already, unless it was made from something else."""
-        path = self.runs[fold].folder / PART
-        part = read_json(path) if path.is_file() else {}
-        if part.get("made_from") != self.made_from[fold]:
-            return {}
-        return {
-            layer: {classifier: Fitted(**entry) for classifier, entry in entries.items()}
-            for layer, entries in part["layers"].items()
-        }
-
-    def _write_part(self, fold):
-        layers = {
-            layer: {classifier: asdict(fitted) for classifier, fitted in entries.items()}
-            for layer, entries in self.parts[fold].items()
-        }
-        write_json(self.runs[fold].folder / PART, {"made_from": self.made_from[fold], "layers": layers})
+    def _fitted(self, fold, layer):
+        """What is known of a layer of a fold, by classifier."""
+        return {name: Fitted(**entry) for name, entry in self.parts[fold]["layers"].get(layer, {}).items()}
 
     def _is_analysed(self, fold, layer):
-        entries = self.parts[fold].get(layer)
-        return entries is not None and not (self.nested and any(fitted.inner is None for fitted in entries.values()))
+        fitted = self._fitted(fold, layer).values()
+        return bool(fitted) and not (self.nested and any(one.inner is None for one in fitted))
 
     def _check(self, grams, fold):
         train, _ = grams.folds[fold]
@@ -257,7 +246,7 @@ class Analysis:
         )
 
     def _classifier(self, layer, name):
-        parts = {fold: part[layer][name] for fold, part in self.parts.items()}
+        parts = {fold: self._fitted(fold, layer)[name] for fold in self.parts}
         accuracy = {fold: part.accuracy for fold, part in parts.items()}
         inner = {fold: part.inner for fold, part in parts.items()}
         mean = np.mean([part.accuracy for part in parts.values()], 0)

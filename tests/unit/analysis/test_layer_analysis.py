@@ -49,7 +49,7 @@ def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells)
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
         path = Run(root, "five_agrees", "finetune", "caffenet", fold).folder / features.FILE
-        features.write(path, about, pairs, {fold: lists}, widths, matrices)
+        features.write(path, about, dict(pairs), {fold: lists}, widths, matrices)
 
 
 def analysis(root, nested=True, folds=paper.FOLDS):
