@@ -1,12 +1,12 @@
-"""Gram matrices of every layer's activations, for the layer analysis (Table 3).
+"""Extract the activations of every layer, as Gram matrices, for the layer analysis (Table 3).
 
     python tools/extract_features.py --init caffenet --fold all
     python tools/extract_features.py --source --init caffenet_conv.caffemodel --mean ilsvrc_2012_mean.binaryproto
 
-Each fold's images, training and test, go once through the fold's own fine-tuned net (centre crop) into
-runs/<subset>/<arch>-<init>/fold<k>/grams.npz. With --source they go through the initialisation itself, not fine-tuned,
-as far as it has layers; one file, runs/<subset>/source-<init>/grams.npz, serves the five folds. What is done is left
-alone; tools/analyze_layers.py goes on from there.
+The training and test images of each fold go once through the fold's own fine-tuned net (centre crop) into
+runs/<subset>/<arch>-<init>/fold<k>/grams.npz. With --source they go through the source itself, not fine-tuned, as far
+as it has layers; one file, runs/<subset>/source-<init>/grams.npz, is for all five folds. What is already done is
+skipped. The next step is tools/analyze_layers.py.
 """
 
 import sys
@@ -31,26 +31,31 @@ def main(argv=None):
     option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
     option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
     runs_options(option, fold="all")
-    option("--source", action="store_true", help="extract from --init itself, not fine-tuned; --fold is not asked")
-    option("--model", type=Path, help="with --source: its deploy definition (default: that of --arch)")
-    option("--mean", help="mean file, or b,g,r (default: the one the net was trained with)")
+    option("--source", action="store_true", help="extract from --init itself, not fine-tuned, for all folds")
+    option("--model", type=Path, help="with --source: deploy definition of the source (default: that of --arch)")
+    option("--mean", help="mean file, or b,g,r (default: the mean the net was trained with)")
     option(
         "--mean-way",
         choices=features.MEAN_WAYS,
-        help="subtract the mean image resized to the crop, as the authors did (default where there is one), "
-        "or its channels' means",
+        help="subtract the mean image resized to the crop, as the authors did (default if there is a mean image), "
+        "or the means of its channels",
     )
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
-    option("--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
-    option("--scratch", type=Path, metavar="DIR", help="where activations wait, gigabytes (default: the run's folder)")
+    option("--gpu", type=card, metavar="N", help="GPU to use (default: CPU)")
+    option("--batch-size", type=positive, metavar="N", help="crops in a forward pass (default: 20; 200 on a GPU)")
+    option(
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="folder for gigabytes of temporary files (default: the run's folder)",
+    )
     args = parser.parse_args(argv)
     engine.check_precision(args.gpu)
     if args.source:
-        parser.refuse(("fold", "variant", "seed"), "names a training, and --source is of what is not trained")
+        parser.refuse(("fold", "variant", "seed"), "names a training, and --source is not trained")
     else:
         parser.refuse(["model"], "needs --source")
     if args.model:
-        parser.refuse(["arch"], "gives a definition, and so does --model; give one of them")
+        parser.refuse(["arch"], "and --model both give a definition; give one of them")
     if args.scratch and not args.scratch.is_dir():
         raise UserError(f"--scratch: {args.scratch} is not a folder")
 
@@ -66,7 +71,7 @@ def main(argv=None):
     for run in runs_of(args):
         wanted = extraction.of_run(run, data, args.splits, args.mean, args.mean_way)
         if wanted is None:
-            print(f"{run.title}: done already, {run.folder / features.FILE}")
+            print(f"{run.title}: already done, skipped ({run.folder / features.FILE})")
         else:
             extract(wanted, args)
     return 0
@@ -75,7 +80,7 @@ def main(argv=None):
 def extract(wanted, args):
     """Extract unless that is done, and print the file's path."""
     if wanted.is_done():
-        print(f"{wanted.title}: done already, {wanted.path}")
+        print(f"{wanted.title}: already done, skipped ({wanted.path})")
         return
     batch = args.batch_size or (inference.BATCH if args.gpu is None else inference.BATCH_GPU)
     wanted.extract(args.gpu, batch, args.scratch)

@@ -121,9 +121,7 @@ class Extraction:
         net = caffe.Net(str(self.model), caffe.TEST)
         taken, new = take_over(net, str(self.weights), filled=set(net.params))
         if not taken:
-            raise UserError(
-                f"{self.weights} has none of the layers of {self.model}; name its own definition by --model"
-            )
+            raise UserError(f"{self.weights} has none of the layers of {self.model}; name its definition by --model")
         names = list(net._layer_names)
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
@@ -151,11 +149,13 @@ def of_run(run, data, splits, mean=None, way=None):
     if not weights.is_file():
         if (run.folder / features.FILE).is_file():
             return None
-        raise UserError(f"{run.folder}: its training is not done; run tools/train.py with the same options, it resumes")
+        raise UserError(
+            f"{run.folder}: the training is not finished; run tools/train.py with the same options, which resumes it"
+        )
     by_fold, lists = _folds(splits, data, run.subset, [run.fold])
     for name, path in zip(names, lists, strict=True):
         if sha256(path) != identity[name]:
-            raise UserError(f"{path} is not the list {run.folder} was trained with")
+            raise UserError(f"{path} is not the list that {run.folder} was trained with; restore it, or train again")
     mean = cards.parse_mean(mean) if mean else _mean_of_run(run, identity, way)
     return Extraction(run, data, by_fold, lists, run.deploy, weights, mean, way or _way(mean))
 
@@ -172,7 +172,7 @@ def of_source(source, runs, subset, data, splits, definition, way=None) -> Extra
         Text of the deploy definition that the source runs in.
     """
     if source.path is None:
-        raise UserError(f"INIT={source.name} has no weights to extract from")
+        raise UserError(f"INIT={source.name} has no weights to extract features from")
     run = Run(runs, subset, "source", source.name, 0)
     by_fold, lists = _folds(splits, data, subset, paper.FOLDS)
     model = run.folder.with_name("deploy.prototxt")
@@ -192,7 +192,7 @@ def listed(by_fold, lists):
         for number, (image, label) in enumerate(pairs, start=1):
             where.setdefault(image, f"{path}, line {number}")
             if labels.setdefault(image, label) != label:
-                raise UserError(f"the fold lists give {image} both labels; correct them or split again (`make splits`)")
+                raise UserError(f"the fold lists give {image} both labels; correct them, or run `make splits` again")
     return labels, where
 
 
@@ -214,7 +214,7 @@ def _mean_of_run(run, identity, way):
     path = Path(next(layer.transform_param.mean_file for layer in net.layer if layer.transform_param.mean_file))
     if not path.is_file() or channel_means(path).tolist() != identity["mean"]:
         raise UserError(
-            f"the mean image {run.folder} was trained with is not at {path} any more; give it by --mean FILE, "
-            "or take its channels' means by --mean-way channels"
+            f"the mean image that {run.folder} was trained with is not at {path} any more; name it by --mean FILE, "
+            "or subtract the means of its channels by --mean-way channels"
         )
     return path

@@ -1,8 +1,8 @@
 """Activations of a net's layers over a set of images, kept as Gram matrices (§4.2, Table 3).
 
-Linear classifiers on features need only their inner products: n×n numbers a layer, where CaffeNet's conv1 alone has
-290,400 numbers an image. One forward pass a batch gives all layers; the activations wait in scratch files of the layers
-until each one's matrix is summed, and are then gone.
+Linear classifiers on features need only their inner products: n×n numbers for a layer, where CaffeNet's conv1 alone has
+290,400 numbers for an image. One forward pass of a batch gives the activations of all layers. They are kept in
+temporary files until each layer's matrix is summed.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from sentiment.utils.progress import Progress
 
 FILE = "grams.npz"
 MEAN_WAYS = ("image", "channels")
-"""What is subtracted: the mean image resized to the crop, as the authors' features had it, or its channels' means."""
+"""What is subtracted: the mean image resized to the crop, as the authors did, or the means of its channels."""
 
 _CHUNK = 16384  # features summed at a time: 880 images of them in double precision are 115 MB
 _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, which Python 3.11 cannot do in two threads
@@ -36,7 +36,7 @@ def layers_of(net, end=None) -> dict[str, int]:
     """The blobs whose activations are features, and how many an image has there, from the output to the input.
 
     As in the paper's table: every blob after its in-place layers (so after ReLU) but the input and the probabilities.
-    Of a SqueezeNet's fire module, only its concatenation: what the module hands on.
+    Of a SqueezeNet's fire module only its concatenation, which is its output.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def mean_to_subtract(mean, way, crop):
     Raises
     ------
     UserError
-        No such file or no mean image; the way ``image`` without one.
+        The file is missing or is not a mean image; ``image`` without a file.
     """
     if way == "channels":
         return channel_means(mean)[:, None, None]
     if not isinstance(mean, Path):
-        raise UserError("the mean here is three numbers; --mean-way image needs the mean image, --mean FILE")
+        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; name it by --mean FILE")
     import caffe
 
     return caffe.io.resize_image(mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
@@ -89,7 +89,7 @@ def centre_crops(net, paths, mean, where=str):
     mean : ndarray
         See `mean_to_subtract`.
     where : callable
-        Says of a path where it was listed, for the message about one that is no image.
+        Path -> where it is listed, for the message about one that is not an image.
     """
     height, width = net.blobs[net.inputs[0]].data.shape[2:]
     for image in inference.warped(net, paths, np.zeros(3), where):
@@ -110,7 +110,7 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
     layers : dict of str to int
         Of `layers_of`.
     scratch : path
-        A folder for files of 4 bytes a number. They have no names: nothing stays behind, however it ends.
+        A folder for files of 4 bytes a number. They have no names, so nothing is left behind, however this ends.
     batch : int
         Crops a forward pass.
     end : str, optional
@@ -125,16 +125,16 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
     Raises
     ------
     UserError
-        Too little room in the scratch folder.
+        The scratch folder has too little room.
     """
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
     if needed > free:
         raise UserError(
-            f"{scratch} has {free / 1e9:.1f} GB left and the activations of {count} images take {needed / 1e9:.1f} GB "
-            "for a while; name a folder with more room by --scratch"
+            f"{scratch} has {free / 1e9:.1f} GB free, and the activations of {count} images take {needed / 1e9:.1f} GB "
+            "temporarily; name a folder with more room by --scratch"
         )
-    print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB in {scratch} meanwhile", flush=True)
+    print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB temporarily in {scratch}", flush=True)
     data, crops = net.blobs[net.inputs[0]], iter(crops)
     with contextlib.ExitStack() as stack:
         files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in layers}
@@ -169,7 +169,7 @@ def gram(rows, done=lambda count: None):
     rows : (n, d) float32 ndarray
         May be larger than memory.
     done : callable
-        Called with the number of columns that were summed since the call before.
+        Called with the number of columns summed since the last call.
     """
     total = np.zeros((len(rows),) * 2)
     for start in range(0, rows.shape[1], _CHUNK):
@@ -187,7 +187,7 @@ class Grams:
     ----------
     path : Path
     about : dict
-        What they were made from: data set, subset, architecture, initialisation, checksums, the mean subtracted.
+        What they are made from: data set, subset, architecture, initialisation, checksums, the mean subtracted.
     images : list of str
         The order of rows and columns.
     labels : (n,) ndarray of int
@@ -241,10 +241,10 @@ def _opened(path):
             yield arrays
     except FileNotFoundError:
         raise UserError(
-            f"no file {path}; tools/extract_features.py with the same options writes it, of --arch source with --source"
+            f"no file {path}; run tools/extract_features.py with the same options (with --source for --arch source)"
         ) from None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is no complete file of Gram matrices ({error}); remove it, tools/extract_features.py writes it "
+            f"{path} is not a complete file of Gram matrices ({error}); remove it and run tools/extract_features.py "
             "again"
         ) from error

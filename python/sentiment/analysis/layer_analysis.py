@@ -1,7 +1,7 @@
 """Linear classifiers on each layer's activations (§4.2, Table 3), from Gram matrices alone.
 
 Per layer, fold and C of the authors' grid a linear SVM and a logistic regression are fitted to the features as they are
-(`kernel_classifiers`); C is then chosen the paper's way or a fair one.
+(`kernel_classifiers`); C is then chosen in the paper's way, or without the test images.
 """
 
 import concurrent.futures
@@ -147,7 +147,7 @@ class Analysis:
             folder = run.folder.parent if arch == "source" else run.folder
             grams = self.grams[fold] = features.read(folder / features.FILE)
             if fold not in grams.folds:
-                raise UserError(f"{grams.path} does not hold fold {fold}")
+                raise UserError(f"{grams.path} has no fold {fold}; run tools/extract_features.py for it")
             self._check(grams, fold)
             precision = _precision([grams])
             made_from = {
@@ -169,14 +169,14 @@ class Analysis:
         ]
 
     def run(self, jobs=None, done=lambda count: None):
-        """Analyse what is to do in ``jobs`` threads, and keep each layer of a fold once it is known.
+        """Analyse ``todo`` in ``jobs`` threads, and write each layer of a fold as soon as it is done.
 
-        An interrupt loses the layers at work, no others.
+        An interrupt loses only the layers that are being analysed.
         """
         from threadpoolctl import threadpool_limits
 
         with (
-            threadpool_limits(1),  # the threads are enough, more would wait for each other
+            threadpool_limits(1),  # of linear algebra in each thread; more would wait for each other
             concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
         ):
             running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
@@ -210,8 +210,8 @@ class Analysis:
         needed = INNER_FOLDS if self.nested else 1
         if least < needed:
             raise UserError(
-                f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
-                + (", or --selection paper alone" if least > 0 else "")
+                f"{grams.path}: fold {fold} has {least} training images of one class, and {needed} are needed"
+                + ("; --selection paper alone needs one" if least > 0 else "")
             )
 
     def summary(self) -> Summary:
@@ -268,7 +268,7 @@ class Analysis:
             return False
 
     def write(self):
-        """Write the summary to ``path`` unless it is there; returns it."""
+        """Write the summary to ``path`` unless that has it; returns it."""
         if not self.is_written():
             layer_summary.write(self.path, self.summary())
         return self.summary()
@@ -284,13 +284,13 @@ def _choose(accuracy, values):
 
 
 def _precision(grams):
-    """What features were computed in, where that is not float32 alone."""
+    """The precision of some features, None where that is float32 alone."""
     found = list(dict.fromkeys(one.about.get("precision", PRECISIONS[0]) for one in grams))
     return None if found == [PRECISIONS[0]] else " and ".join(found)
 
 
 def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
-    """The folds of which every layer is analysed, with the Gram matrices there are now."""
+    """The folds of which every layer is analysed, from the Gram matrices that are there now."""
     found = []
     for fold in paper.FOLDS:
         with contextlib.suppress(UserError):
@@ -308,5 +308,5 @@ def is_current(path):
 
 
 def seconds(layers, nested=True, jobs=None) -> float:
-    """About how many seconds the analysis of so many layers of folds takes; the images are the paper's 880."""
+    """About how many seconds it takes to analyse a number of layers of folds, for the paper's 880 images."""
     return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or os.cpu_count())

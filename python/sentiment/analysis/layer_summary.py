@@ -131,7 +131,7 @@ def write(path, summary):
 
 
 def read(path) -> Summary:
-    """Read a layers.json, also of an earlier version; a `UserError` names a file that is none."""
+    """Read a layers.json, also of an earlier version; a `UserError` names a damaged one."""
     record = read_json(path)
     try:
         layers = {
@@ -140,7 +140,7 @@ def read(path) -> Summary:
         }
         return Summary(**{**record, "weights": _by_fold(record["weights"]), "layers": layers})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no layer analysis; remove it, tools/analyze_layers.py writes it again") from error
+        raise UserError(f"{path} is not a layer analysis; remove it and run tools/analyze_layers.py again") from error
 
 
 def collect(root) -> list[Summary]:

@@ -50,7 +50,7 @@ class FoldMaps:
     def __init__(self, run, data, input_size, prediction, gpu=None):
         self.run, self.data, self.prediction, self.gpu = run, data, prediction, gpu
         if not (run.result.is_file() and run.predictions.is_file()):
-            raise UserError(f"{run.folder} holds no predictions; run tools/train.py and tools/evaluate.py first")
+            raise UserError(f"{run.folder} has no predictions; run tools/train.py and tools/evaluate.py first")
         identity, result = run.made_from("mean"), results.read(run.result)
         self.mean, self.weights = identity["mean"], run.weights(identity["iterations"])
         self.source = names.source(result)
@@ -70,7 +70,7 @@ class FoldMaps:
     def nets(self):
         """The fully convolutional net and the classifier it is made from."""
         if not self.weights.is_file():
-            raise UserError(f"{self.weights} is not there any more; run tools/train.py with the same options again")
+            raise UserError(f"no file {self.weights}; run tools/train.py with the same options again")
         if sha256(self.weights) != self.fingerprint["weights"]:
             raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
         caffe = engine.start(self.gpu)
@@ -159,7 +159,7 @@ def choose(folds, images):
         if image not in predicted:
             numbers = ", ".join(str(fold.run.fold) for fold in folds)
             raise UserError(
-                f"{image} is no test image of fold {numbers} of {folds[0].run.subset}; --fold chooses others"
+                f"{image} is not a test image of fold {numbers} of {folds[0].run.subset}; choose other folds by --fold"
             )
     shown = sorted(set(images), key=ranked.index)
     return shown, shown

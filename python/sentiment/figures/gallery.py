@@ -63,16 +63,16 @@ def figure7(folds, shown):
         pixels, overlay = map(image_files.load, (fold.data.images / image, fold.files(image)[1]))
         exhibits.append(Exhibit(pixels, overlay, positive, label, fold.run.fold))
     first = folds[0]
-    demo = "Demo data, not photographs of the data set. " if first.data.demo else ""
+    demo = "Demo data, drawn images. " if first.data.demo else ""
     variant = f" ({first.run.variant})" if first.run.variant else ""
     places, size = ("×".join(map(str, numbers)) for numbers in (first.conversion.map, first.conversion.input))
     return sheet(
         exhibits,
         f"{demo}Sentiment maps: {names.net_title(first.run.arch, first.source)}{variant}",
-        f"Border and word: the global prediction ({_PREDICTIONS[first.prediction]}); its probability beside it. "
+        f"Border and caption: the global prediction ({_PREDICTIONS[first.prediction]}) and its probability. "
         f"Map: {places} places of an input of {size} pixels.\n"
-        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image by the net of the fold that "
-        "tests it.",
+        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image is mapped by the net of "
+        "the fold that tests it.",
     )
 
 
@@ -125,6 +125,6 @@ def sheet(exhibits, title, notes):
     key = np.linspace(0, 1, 64)
     colours = np.stack([1 - key, key, np.zeros_like(key)], axis=-1)[np.newaxis]
     show((colours + 0.5) / 2, _LEFT, foot - 0.2, 1.6, 0.13)
-    axes.text(_LEFT + 1.7, foot - 0.135, "P(positive) of a place, from 0 (red) to 1 (green)", size=8, va="center")
+    axes.text(_LEFT + 1.7, foot - 0.135, "P(positive) of each place, from 0 (red) to 1 (green)", size=8, va="center")
     axes.text(_LEFT, foot - 0.36, notes, size=8, color="0.25", va="top", linespacing=1.35)
     return axes.figure

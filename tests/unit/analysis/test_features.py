@@ -205,16 +205,16 @@ def test_many_threads_read_one_file(tmp_path, monkeypatch):
 
 def test_a_file_that_is_none(tmp_path):
     path = tmp_path / features.FILE
-    with pytest.raises(UserError, match=r"grams\.npz; tools/extract_features\.py"):
+    with pytest.raises(UserError, match=r"grams\.npz; run tools/extract_features\.py"):
         features.read(path)
     features.write(path, {}, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
     whole = path.read_bytes()
     for content in whole[:-100], b"", b"no archive", whole[:100]:
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"grams\.npz is no complete file"):
+        with pytest.raises(UserError, match=r"grams\.npz is not a complete file"):
             features.read(path)
     np.savez(path, other=1)
-    with pytest.raises(UserError, match=r"grams\.npz is no complete file"):
+    with pytest.raises(UserError, match=r"grams\.npz is not a complete file"):
         features.read(path)
 
 
