@@ -23,34 +23,17 @@ from sentiment.utils.progress import patience
 
 @dataclass(frozen=True)
 class Extraction:
-    """A net, the images of some folds and a mean, whose features go to a file of Gram matrices.
+    """A net, the images of some folds and a mean, whose features go to a file of Gram matrices."""
 
-    Attributes
-    ----------
-    run : runs.Run
-        Of a source as it is: one whose ``arch`` is ``source``, on no fold.
-    data : dataset.Dataset
-    folds : dict of int to folds.Fold
-    lists : list of Path
-        The two lists of each fold.
-    model, weights : Path
-        The net runs as far as the weights have its layers.
-    mean : Path or sequence of 3 float
-    mean_way : str
-        One of ``features.MEAN_WAYS``.
-    card : str, optional
-        The model card whose file the source is; a trained run has it in its own record.
-    """
-
-    run: Run
+    run: Run  # of a source as it is: one whose arch is "source"
     data: Dataset
-    folds: dict
-    lists: list
-    model: Path
+    folds: dict  # number -> folds.Fold
+    lists: list  # the files of their lists, two for each fold
+    model: Path  # runs as far as the weights have its layers
     weights: Path
-    mean: Any
-    mean_way: str
-    card: str | None = None
+    mean: Any  # path of a mean image, or three channel means
+    mean_way: str  # one of features.MEAN_WAYS
+    card: str | None = None  # the model card whose file the source is; a trained run records it itself
 
     @property
     def title(self):

@@ -181,28 +181,14 @@ def gram(rows, done=lambda count: None):
 
 @dataclass(frozen=True)
 class Grams:
-    """A file of Gram matrices.
-
-    Attributes
-    ----------
-    path : Path
-    about : dict
-        What they are made from: data set, subset, architecture, initialisation, checksums, the mean subtracted.
-    images : list of str
-        The order of rows and columns.
-    labels : (n,) ndarray of int
-    folds : dict of int to (ndarray, ndarray)
-        Fold -> rows of its training images, rows of its test images.
-    layers : dict of str to int
-        Layer -> numbers an image has there; from the output to the input.
-    """
+    """A file of Gram matrices."""
 
     path: Path
-    about: dict
-    images: list
-    labels: np.ndarray
-    folds: dict
-    layers: dict
+    about: dict  # what they are made from: data set, subset, architecture, source, checksums, the mean subtracted
+    images: list  # in the order of rows and columns
+    labels: np.ndarray  # (n,) int
+    folds: dict  # number -> rows of its training images, rows of its test images
+    layers: dict  # name -> numbers an image has there; from the output to the input
 
     def gram(self, layer):
         """The (n, n) float64 matrix of a layer, read from the file."""

@@ -31,28 +31,14 @@ PART = "layer_accuracies.json"  # of one fold, in its folder
 
 @dataclass(frozen=True)
 class Fitted:
-    """One classifier on one layer of one fold, over the grid of C.
+    """One classifier on one layer of one fold, over the grid of C."""
 
-    Attributes
-    ----------
-    accuracy : list of float
-        On the test images, a value a C.
-    inner : list of float, or None
-        Over inner folds of the training images, a value a C.
-    steps : list of int
-        Of the solver, a value a C.
-    fits, not_converged : int
-        How many fits there were, inner folds included, and how many of them did not converge.
-    flat_from : int or None
-        The exponent of C from which an SVM's margin is hard, so that it stays the same.
-    """
-
-    accuracy: list
-    inner: list | None
-    steps: list
-    fits: int
+    accuracy: list  # on the test images, a value for each C
+    inner: list | None  # over inner folds of the training images, a value for each C
+    steps: list  # of the solver, for each C
+    fits: int  # inner folds included
     not_converged: int
-    flat_from: int | None
+    flat_from: int | None  # exponent of the C from which an SVM's margin is hard, so that it stays the same
 
 
 def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
@@ -67,10 +53,6 @@ def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
         Rows.
     classifier : str
         One of ``CLASSIFIERS``.
-
-    Returns
-    -------
-    list of float, list of Fit
     """
     fits = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
     weights = np.stack([fit.coefficients for fit in fits], axis=1)
@@ -117,7 +99,7 @@ class Analysis:
     root : path
         Folder of all runs.
     subset, arch, init : str
-        ``arch`` is ``source`` for an initialisation as it is.
+        ``arch`` is ``source`` for a source as it is.
     folds : sequence of int
     nested : bool
         Inner folds too.
@@ -126,7 +108,6 @@ class Analysis:
 
     Attributes
     ----------
-    grams : dict of int to features.Grams
     path : Path
         Of the summary.
     todo : list of (int, str)

@@ -29,9 +29,9 @@ class FoldMaps:
     input_size : int
         Height and width of the fully convolutional net's input, pixels.
     prediction : str
-        Which of ``results.WAYS`` is the global prediction.
+        The global prediction, one of ``results.WAYS``.
     gpu : int, optional
-        GPU to use; the CPU by default.
+        By default the CPU.
 
     Attributes
     ----------
@@ -127,22 +127,9 @@ class FoldMaps:
 
 
 def choose(folds, images):
-    """The images to map, and those to show, each from the most negative to the most positive prediction.
+    """The images to map, and those to show, from the most negative to the most positive prediction.
 
-    Parameters
-    ----------
-    folds : list of FoldMaps
-    images : list of str
-        Names; or ``all``; or a number: that many, evenly spaced by their predictions.
-
-    Returns
-    -------
-    mapped, shown : list of str
-
-    Raises
-    ------
-    UserError
-        A name that is no test image of the folds.
+    ``images`` are names, or ``all``, or a number: that many, evenly spaced. A `UserError` names one that is not tested.
     """
     predicted = {image: positive for fold in folds for image, (_, positive) in fold.predicted.items()}
     ranked = sorted(predicted, key=lambda image: (predicted[image], image))

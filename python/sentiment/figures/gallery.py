@@ -23,25 +23,13 @@ _PREDICTIONS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image on the sheet.
+    """An image on the sheet."""
 
-    Attributes
-    ----------
-    image, map : (H, W, 3) uint8 ndarray
-        RGB: the image, and its overlay in its border.
-    positive : float
-        P(positive) of the image.
-    label : int
-        The annotators' label.
-    fold : int
-        The fold whose net it was mapped by.
-    """
-
-    image: np.ndarray
-    map: np.ndarray
-    positive: float
-    label: int
-    fold: int
+    image: np.ndarray  # (H, W, 3) uint8, RGB
+    map: np.ndarray  # its overlay in its border, likewise
+    positive: float  # P(positive) of the image
+    label: int  # of the annotators
+    fold: int  # whose net it is mapped by
 
 
 def figure7(folds, shown):
