@@ -71,7 +71,7 @@ def main(argv=None):
     for run in runs_of(args):
         wanted = extraction.of_run(run, data, args.splits, args.mean, args.mean_way)
         if wanted is None:
-            print(f"{run.title}: already done, skipped ({run.folder / features.FILE})")
+            print(f"{run.title}: already done, skipped ({features.file_of(run)})")
         else:
             extract(wanted, args)
     return 0

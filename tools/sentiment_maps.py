@@ -53,7 +53,7 @@ def main(argv=None):
     folds = [fold_maps.FoldMaps(run, data, args.input_size, args.prediction, args.gpu) for run in runs_of(args)]
     mapped, shown = fold_maps.choose(folds, args.images)
     for fold in folds:
-        fold.make([image for image in mapped if image in fold.predicted], batch)
+        fold.make([image for image, of in mapped.items() if of is fold], batch)
 
     path = args.out / data.name / "figure7.png"
     record = path.with_suffix(".json")
@@ -63,14 +63,14 @@ def main(argv=None):
     patches, cost = (before.get(name) if same else None for name in ("patches", "cost"))
     if args.compare_patches and (not patches or patches["maps"] != min(args.compare_patches, len(shown))):
         with patience("comparing maps with predictions of their patches"):
-            patches = fold_maps.compare(folds, shown[: args.compare_patches])
+            patches = fold_maps.compare(dict(list(shown.items())[: args.compare_patches]))
     if args.cost and not cost:
         with patience("measuring the cost of a map"):
             cost = fold_maps.cost(folds[0])
     say(patches, cost)
     with locks.held(path.parent, "drawing maps"):
         if not (same and path.is_file()):
-            plots.save(path, gallery.figure7, folds, shown)
+            plots.save(path, gallery.figure7, shown)
         if (now := {"about": about, "patches": patches, "cost": cost}) != before:
             write_json(record, now)
     print(f"{path}{': already done, skipped' if same else ''}")

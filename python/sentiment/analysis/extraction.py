@@ -43,7 +43,7 @@ class Extraction:
     @property
     def path(self):
         """The file of Gram matrices."""
-        return (self.run.folder.parent if self.run.arch == "source" else self.run.folder) / features.FILE
+        return features.file_of(self.run)
 
     @cached_property
     def made_from(self):
@@ -127,10 +127,10 @@ def of_run(run, data, splits, mean=None, way=None):
         The run is not trained, its lists are others now, or its mean image is not there.
     """
     names = [f"{part}_list" for part in folds.PARTS]
-    identity = run.made_from("dataset", "demo", "subset", "arch", "init", "mean", "mean_image", *names)
+    identity = run.made_from("mean", "mean_image", *names)
     weights = run.weights(identity["iterations"])
     if not weights.is_file():
-        if (run.folder / features.FILE).is_file():
+        if features.file_of(run).is_file():
             return None
         raise UserError(
             f"{run.folder}: the training is not finished; run tools/train.py with the same options, which resumes it"

@@ -32,6 +32,11 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
+def file_of(run):
+    """The path of a run's Gram matrices; the folds of a source as it is share one file."""
+    return (run.folder.parent if run.arch == "source" else run.folder) / FILE
+
+
 def layers_of(net, end=None) -> dict[str, int]:
     """The blobs whose activations are features, and how many an image has there, from the output to the input.
 

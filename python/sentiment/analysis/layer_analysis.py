@@ -125,8 +125,7 @@ class Analysis:
         self.nested = nested
         self.grams, self.parts = {}, {}
         for fold, run in self.runs.items():
-            folder = run.folder.parent if arch == "source" else run.folder
-            grams = self.grams[fold] = features.read(folder / features.FILE)
+            grams = self.grams[fold] = features.read(features.file_of(run))
             if fold not in grams.folds:
                 raise UserError(f"{grams.path} has no fold {fold}; run tools/extract_features.py for it")
             self._check(grams, fold)
@@ -243,10 +242,7 @@ class Analysis:
 
     def is_written(self):
         """Whether ``path`` holds the summary."""
-        try:
-            return layer_summary.read(self.path) == self.summary()
-        except UserError:
-            return False
+        return self.path.is_file() and layer_summary.read(self.path) == self.summary()
 
     def write(self):
         """Write the summary to ``path`` unless that has it; returns it."""
@@ -282,10 +278,7 @@ def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
 
 def is_current(path):
     """Whether there is a layers.json of these classifiers."""
-    try:
-        return layer_summary.read(path).classifiers == FITTED
-    except UserError:
-        return False
+    return Path(path).is_file() and layer_summary.read(path).classifiers == FITTED
 
 
 def seconds(layers, nested=True, jobs=None) -> float:

@@ -6,7 +6,6 @@ import numpy as np
 
 from sentiment import names, paper
 from sentiment.data import image_files
-from sentiment.evaluation import fold_maps
 from sentiment.figures import plots
 
 # Inches.
@@ -32,25 +31,24 @@ class Exhibit:
     fold: int  # whose net it is mapped by
 
 
-def figure7(folds, shown):
-    """The sheet of some of the mapped test images of a net.
+def figure7(shown):
+    """The sheet of some mapped test images of a net.
 
     Parameters
     ----------
-    folds : list of fold_maps.FoldMaps
-    shown : list of str
-        Images, from left to right.
+    shown : dict of str to fold_maps.FoldMaps
+        Image -> the fold that tests it, from left to right.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     exhibits = []
-    for image, fold in fold_maps.by_image(folds, shown).items():
+    for image, fold in shown.items():
         label, positive = fold.predicted[image]
         pixels, overlay = map(image_files.load, (fold.data.images / image, fold.files(image)[1]))
         exhibits.append(Exhibit(pixels, overlay, positive, label, fold.run.fold))
-    first = folds[0]
+    first = next(iter(shown.values()))
     demo = "Demo data, drawn images. " if first.data.demo else ""
     variant = f" ({first.run.variant})" if first.run.variant else ""
     places, size = ("×".join(map(str, numbers)) for numbers in (first.conversion.map, first.conversion.input))
