@@ -121,7 +121,7 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
     end : str, optional
         The last layer to run.
     title : str
-        What these are images of, for the user.
+        Of the progress bars.
 
     Returns
     -------
@@ -143,27 +143,27 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
     data, crops = net.blobs[net.inputs[0]], iter(crops)
     with contextlib.ExitStack() as stack:
         files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in layers}
-        bar = stack.enter_context(Progress(f"extracting {title}", count, unit="images"))
-        for start in range(0, count, batch):
-            size = min(batch, count - start)
-            data.reshape(size, *data.data.shape[1:])
-            net.reshape()
-            for index in range(size):
-                data.data[index] = next(crops)
-            net.forward(end=end)
-            # Written, not mapped: a full disk is then an error, where a write to mapped memory would kill the process.
-            try:
-                for layer, file in files.items():
-                    file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
-                    file.flush()
-            except OSError as error:
-                raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
-            bar.advance(size)
-        bar = stack.enter_context(Progress(f"summing {title}", sum(layers.values()), unit="features"))
-        return {
-            layer: gram(np.memmap(file, np.float32, "r", shape=(count, layers[layer])), bar.advance)
-            for layer, file in files.items()
-        }
+        with Progress(f"extracting {title}", count, unit="images") as bar:
+            for start in range(0, count, batch):
+                size = min(batch, count - start)
+                data.reshape(size, *data.data.shape[1:])
+                net.reshape()
+                for index in range(size):
+                    data.data[index] = next(crops)
+                net.forward(end=end)
+                # Written, not mapped: a full disk is then an error; a write to mapped memory would kill the process.
+                try:
+                    for layer, file in files.items():
+                        file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
+                        file.flush()
+                except OSError as error:
+                    raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
+                bar.advance(size)
+        with Progress(f"summing {title}", sum(layers.values()), unit="features") as bar:
+            return {
+                layer: gram(np.memmap(file, np.float32, "r", shape=(count, layers[layer])), bar.advance)
+                for layer, file in files.items()
+            }
 
 
 def gram(rows, done=lambda count: None):

@@ -156,7 +156,7 @@ class Analysis:
         from threadpoolctl import threadpool_limits
 
         with (
-            threadpool_limits(1),  # of linear algebra in each thread; more would wait for each other
+            threadpool_limits(1),  # each layer has a thread; more for its linear algebra would compete
             concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
         ):
             running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
@@ -242,7 +242,9 @@ class Analysis:
 
     def is_written(self):
         """Whether ``path`` holds the summary."""
-        return self.path.is_file() and layer_summary.read(self.path) == self.summary()
+        with contextlib.suppress(UserError):  # no file, or a damaged one
+            return layer_summary.read(self.path) == self.summary()
+        return False
 
     def write(self):
         """Write the summary to ``path`` unless that has it; returns it."""
@@ -278,7 +280,9 @@ def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
 
 def is_current(path):
     """Whether there is a layers.json of these classifiers."""
-    return Path(path).is_file() and layer_summary.read(path).classifiers == FITTED
+    with contextlib.suppress(UserError):  # no file, or a damaged one
+        return layer_summary.read(path).classifiers == FITTED
+    return False
 
 
 def seconds(layers, nested=True, jobs=None) -> float:

@@ -101,7 +101,7 @@ def read(path) -> Summary:
         }
         return Summary(**{**record, "weights": _by_fold(record["weights"]), "layers": layers})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a layer analysis; remove it and run tools/analyze_layers.py again") from error
+        raise UserError(f"{path} is not a layer analysis; remove it, or run tools/analyze_layers.py again") from error
 
 
 def collect(root) -> list[Summary]:

@@ -294,3 +294,4 @@ def test_a_damaged_summary_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"layers\.json"):
             layer_summary.collect(tmp_path)
+        assert not layer_analysis.is_current(path)
