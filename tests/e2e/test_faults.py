@@ -402,7 +402,7 @@ def test_the_web_page_tells_equal_nets_of_two_folders_of_runs_apart(tool, tiny):
 
 def test_a_web_page_without_its_pictures_says_so(tool, tmp_path, capfd):
     assert tool("serve", "--runs", tmp_path, "--data", tmp_path / "nowhere") == 2
-    assert f"DATA: no folder {tmp_path / 'nowhere'}, so no gallery of its pictures\n" in capfd.readouterr().err
+    assert f"DATA: no folder {tmp_path / 'nowhere'}, so no gallery of its images\n" in capfd.readouterr().err
 
 
 def test_the_page_of_troubles_has_the_sentences(root):
