@@ -186,8 +186,8 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
 
     # A picture that is chosen.
     upload(page, whole)
-    assert verdict(page) == f"{answer['word'].capitalize()}, {percent} %"
-    assert page.inner_text("#agreement").startswith(f"{answer['agreeing']} of 10 crops say {answer['word']}.")
+    assert verdict(page) == f"{answer['sentiment'].capitalize()}, {percent} %"
+    assert page.inner_text("#agreement").startswith(f"{answer['agreeing']} of 10 crops say {answer['sentiment']}.")
     cells = page.locator("#crops tbody td").all_inner_texts()
     shown = [int(cell.split()[0]) for cell in cells[::2] + cells[1::2]]
     np.testing.assert_allclose(shown, 100 * np.array(answer["crops"]), atol=0.51)
@@ -229,7 +229,7 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
             [list(whole), event, field],
         )
         assert page.get_attribute("#image", "alt") == f"The image {event}.jpg"
-        assert verdict(page) == f"{answer['word'].capitalize()}, {percent} %"
+        assert verdict(page) == f"{answer['sentiment'].capitalize()}, {percent} %"
 
     # What is refused, here and by the server.
     upload(page, b"GIF89a", "a.gif", "image/gif")
