@@ -23,10 +23,10 @@ import torch
 from handwritten import Predictor, Trainer
 
 import caffe
-from caffe import mode
+from caffe.runtime import mode
 from sentiment import paper
 from sentiment.evaluation import inference
-from sentiment.networks import architectures, surgery
+from sentiment.networks import architectures, definitions, surgery
 
 CROP, MAP = paper.CROP, paper.MAP_INPUT
 BATCH = 64
@@ -140,7 +140,7 @@ def _trainer(device, batch, **ways):
 def _step_flops(batch):
     """Floating-point operations of a training step: forward, backward to weights, and to all inputs but the images."""
     net = _deploy(1)
-    forward = surgery.multiply_adds(net)
+    forward = definitions.multiply_adds(net)
     conv1 = 96 * 55 * 55 * 363
     return 2 * batch * (3 * forward - conv1)
 
@@ -259,7 +259,7 @@ def sentiment_map(rounds, gpu):
     _device(gpu)
     ways = _deploy(1, MAP, convolutional=True), _deploy(1)
     found = in_turn(dict(zip(("ours", "one"), (net.forward for net in ways))), 3 * rounds, gpu)
-    sums = [surgery.multiply_adds(net) for net in ways]
+    sums = [definitions.multiply_adds(net) for net in ways]
     yield row(
         "a map (451)", found["ours"], "one prediction", found["one"], bar=f"{sums[0] / sums[1]:.1f} in arithmetic"
     )

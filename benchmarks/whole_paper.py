@@ -107,7 +107,7 @@ def prepare(data, images, divisor):
             "about": "Noise.",
             "file": WEIGHTS,
             "mean": list(paper.IMAGENET_MEANS_BGR),
-            "last_layer": {"name": paper.NEW_LAYERS["finetune"], "classes": paper.CLASSES},
+            "last_layer": {"name": paper.NEW_LAYER, "classes": paper.CLASSES},
         }
         (data / "models" / f"{init}.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
 

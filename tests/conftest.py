@@ -32,7 +32,7 @@ def on_gpu(request, monkeypatch):
     import torch
 
     import caffe
-    from caffe import mode
+    from caffe.runtime import mode
 
     if request.config.getoption("--rehearse-gpu"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

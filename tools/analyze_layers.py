@@ -21,13 +21,13 @@ classifier (svm, softmax):
 import contextlib
 import sys
 
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_analysis, layer_summary
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, subsets_of
 from sentiment.networks import architectures
 from sentiment.report import layer_table
 from sentiment.sources import cards
-from sentiment.training.runs import variant
+from sentiment.training.runs import variant_name
 from sentiment.utils import locks
 from sentiment.utils.progress import Progress, duration
 
@@ -40,8 +40,8 @@ def main(argv=None):
     option(
         "--selection",
         nargs="+",
-        choices=layer_analysis.SELECTIONS,
-        default=list(layer_analysis.SELECTIONS),
+        choices=layer_summary.SELECTIONS,
+        default=list(layer_summary.SELECTIONS),
         help="how C is chosen: paper, by the mean accuracy on the test images, which is optimistic; nested, by inner "
         "folds of the training images (default: a table of each)",
     )
@@ -51,7 +51,7 @@ def main(argv=None):
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
 
-    init, which = cards.run_name(args.init), variant(args.variant, args.seed)
+    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     nested = "nested" in args.selection
     for subset in subsets_of(args):
         title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"

@@ -21,8 +21,8 @@ from sentiment.utils.files import write_whole
 def main(argv=None):
     """Convert; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("mean", type=Path, help="the .binaryproto")
-    parser.add_argument("--out", type=Path, help="the .npy to write (default: its name with that suffix)")
+    parser.add_argument("mean", type=Path, help="mean image, a .binaryproto")
+    parser.add_argument("--out", type=Path, help=".npy file to write (default: the mean's name with that suffix)")
     args = parser.parse_args(argv)
 
     engine.start()

@@ -16,19 +16,15 @@ import yaml
 
 from sentiment import engine, paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card
+from sentiment.cli.arguments import Parser, gpu_option
 from sentiment.data import dataset, lists
-from sentiment.demo import drawn, stand_ins
+from sentiment.demo import drawn, stand_ins, training
 from sentiment.demo.stand_ins import STAND_INS
-from sentiment.networks import architectures
-from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
 from sentiment.utils import files, locks
-from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
-from sentiment.utils.progress import Progress, duration
+from sentiment.utils.progress import duration
 
-SOURCE = "drawn_concepts.caffemodel"
 MEAN_OF = 500  # pictures, for a mean image
 SEED = 1701
 SECONDS = 7  # a stand-in, on two CPU cores
@@ -40,11 +36,11 @@ def main(argv=None):
     option = parser.add_argument
     option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
     option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="which (default: all nine)")
-    option("--gpu", type=card, metavar="N", help="train on this CUDA card (default: CPU)")
+    gpu_option(option)
     args = parser.parse_args(argv)
 
     data, models = dataset.load(args.data), args.data / "models"
-    source = models / SOURCE
+    source = models / training.SOURCE
     if not source.is_file():
         raise UserError(f"no source model {source}; tools/demo.py makes it")
     recipe = {
@@ -106,34 +102,19 @@ def make(name, data, args):
 
 
 def train(caffe, name, pairs, mean, data, args):
-    """Train a stand-in on from its parent; returns its model."""
+    """Train a stand-in from its parent; returns its model."""
     stand_in, models, folder = STAND_INS[name], args.data / "models", args.data / "source" / name
-    parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / SOURCE
+    parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / training.SOURCE
+    listed, images = folder / "train.txt", args.data / "source" / "images"
     batch, divisor = data.setting("batch_size", None), data.setting("channels_divisor", None)
-    files.write_whole(folder / "train.txt", lists.text(pairs))
-    listed = str((folder / "train.txt").resolve())
-    images = (args.data / "source" / "images").resolve()
-    net = architectures.train_val("finetune", listed, listed, images, str(mean.resolve()), batch, batch, divisor)
-    answer = next(layer for layer in net.layer if layer.name == paper.NEW_LAYERS["finetune"])
-    answer.inner_product_param.num_output = len(stand_in.concepts)
+    net = training.template(listed, images, mean, len(stand_in.concepts), batch, divisor)
+    files.write_if_changed(listed, lists.text(pairs))
     iterations = stand_ins.ITERATIONS
-    solver = caffe.proto.caffe_pb2.SolverParameter(
-        net="train_val.prototxt", test_iter=[1], test_interval=iterations + 1, test_initialization=False,
-        type="Adam", base_lr=stand_ins.BASE_LR, momentum=0.9, momentum2=0.999, lr_policy="fixed", max_iter=iterations,
-        display=10, snapshot_prefix="snapshot", random_seed=SEED, solver_mode=int(args.gpu is not None),
+    weights = training.train(
+        caffe, folder, f"training the stand-in {name}", net, args.gpu, parent,
+        base_lr=stand_ins.BASE_LR, momentum2=0.999, lr_policy="fixed", max_iter=iterations, snapshot=iterations,
+        test_iter=[1], test_interval=iterations + 1, test_initialization=False, random_seed=SEED,
     )  # fmt: skip
-    files.write_whole(folder / "train_val.prototxt", str(net))
-    files.write_whole(folder / "solver.prototxt", str(solver))
-    weights = folder / "weights.caffemodel"
-    parent = str(parent.resolve())
-    with engine.working_in(folder), stderr_to("train.log") as terminal:
-        solver = caffe.get_solver("solver.prototxt")
-        take_over(solver.net, parent, architectures.filled_layers(net))
-        with Progress(f"training the stand-in {name}", iterations, stream=terminal) as bar:
-            for _ in range(iterations):
-                solver.step(1)
-                bar.advance(1, f"loss {float(solver.net.blobs['loss'].data):.3f}")
-    solver.net.save(str(weights))
     model = caffe.proto.caffe_pb2.NetParameter.FromString(weights.read_bytes())
     weights.unlink()
     return model

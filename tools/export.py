@@ -1,11 +1,11 @@
-"""Take a network out of Caffe: as an ONNX model, and its weights as a PyTorch state dict in safetensors form.
+"""Export a network from Caffe: as an ONNX model, and its weights as a PyTorch state dict in safetensors form.
 
     python tools/export.py --init caffenet
     python tools/export.py --model deploy_conv.prototxt --weights snapshot_iter_60_conv.caffemodel --out exported
 
-Writes <weights>.onnx and <weights>.safetensors beside the weights, or into --out. Before anything is written,
-onnxruntime has to answer as Caffe does. The ONNX model takes any number of images, BGR minus mean, in the size of the
-definition; its metadata say which mean and which classes, where a run knows them.
+Writes <weights>.onnx and <weights>.safetensors beside the weights, or into --out, once every blob that onnxruntime
+computes is as Caffe's. The ONNX model takes any number of images, BGR minus mean, in the size of the definition; for a
+run its metadata name the mean and the classes.
 """
 
 import os
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, other_net, run_of, run_options
+from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
 from sentiment.evaluation import trained
-from sentiment.networks import onnx_export, surgery
+from sentiment.networks import onnx_export, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -28,7 +28,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
-    run_options(of_run.add_argument)
+    runs_options(of_run.add_argument, several=())
     option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
@@ -44,8 +44,8 @@ def main(argv=None):
     model, weights, metadata = chosen(args)
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"reading {weights}", terminal):
-        net = surgery.load(caffe, model, weights)
-    with patience("exporting, and holding each blob of onnxruntime against Caffe's"):
+        net = transfer.load(caffe, model, weights)
+    with patience("exporting, and comparing each blob of onnxruntime with Caffe's"):
         exported, tensors = onnx_export.export(net, str(model), metadata)
         difference = onnx_export.largest_difference(net, exported, tensors)
     state = onnx_export.state_dict(net)
@@ -54,13 +54,13 @@ def main(argv=None):
     with replacing(paths[0]) as of_model, replacing(paths[1]) as of_state:
         onnx.save(exported, of_model)
         of_state.write_bytes(save(state, {"format": "pt", **metadata}))
-    print(f"{paths[0]}: every blob is as Caffe's, to {difference:.1g} of its largest value")
+    print(f"{paths[0]}: every blob is as Caffe's, within {difference:.1g} of its largest value")
     print(f"{paths[1]}: {len(state)} arrays")
     return 0
 
 
 def chosen(args):
-    """Definition and weights, and what a run knows of them."""
+    """Definition and weights, and a run's metadata."""
     if args.model:
         return args.model, args.weights, {}
     net = trained.of_run(run_of(args))

@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment import engine, paper
 from sentiment.analysis import features
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, runs_of, runs_options, subsets_of
+from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.data.means import channel_means
 from sentiment.evaluation import inference
@@ -48,7 +48,7 @@ def main(argv=None):
         help="subtract the mean image resized to the crop, as the authors did (default where there is one), "
         "or its channels' means",
     )
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="crops a forward pass (default: 20, on a GPU 200)")
     option("--scratch", type=Path, metavar="DIR", help="where activations wait, gigabytes (default: the run's folder)")
     args = parser.parse_args(argv)
@@ -79,8 +79,8 @@ def main(argv=None):
 def extract_run(run, data, args):
     """Extract from one fold's own net, unless that is done."""
     title = run.title
-    identity = run.made_from("dataset", "demo", "subset", "arch", "init", "mean", "mean_image", *LISTS)
-    weights, path = run.weights(identity["iterations"]), run.folder / features.FILE
+    config = run.configuration("dataset", "demo", "subset", "arch", "init", "mean", "mean_image", *LISTS)
+    weights, path = run.weights(config.schedule.iterations), run.folder / features.FILE
     if not weights.is_file():
         if path.is_file():
             return print(f"{title}: done already, {path}")
@@ -88,11 +88,11 @@ def extract_run(run, data, args):
     lists = [folds.list_path(args.splits, data.name, run.subset, run.fold, part) for part in folds.PARTS]
     fold = folds.read(args.splits, data.name, run.subset, run.fold)
     for part, listed in zip(folds.PARTS, lists, strict=True):
-        if sha256(listed) != identity[LISTS[folds.PARTS.index(part)]]:
+        if sha256(listed) != getattr(config, f"{part}_list"):
             raise UserError(f"{listed} is not the list {run.folder} was trained with")
-    mean, way = mean_of_run(run, identity, args)
+    mean, way = mean_of_run(run, config, args)
     about = {
-        **{key: identity[key] for key in ("dataset", "demo", "subset", "arch", "init")},
+        **{key: getattr(config, key) for key in ("dataset", "demo", "subset", "arch", "init")},
         **described(run.deploy, weights, mean, way, lists),
     }
 
@@ -110,7 +110,7 @@ def extract_source(subset, source, data, args):
     lists = [folds.list_path(args.splits, data.name, subset, k, part) for k in by_fold for part in folds.PARTS]
     way = args.mean_way or ("image" if isinstance(source.mean, Path) else "channels")
     model = path.with_name("deploy.prototxt")
-    divisor = 1 if args.arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+    divisor = architectures.ARCHITECTURES[args.arch].divisor(data.setting("channels_divisor", subset, 1))
     engine.start(args.gpu)
     write_if_changed(model, read_text(args.model) if args.model else str(architectures.deploy(args.arch, divisor)))
     about = {"dataset": data.name, "demo": data.demo, "subset": subset, "arch": "source", "init": source.name}
@@ -172,17 +172,17 @@ def lines(by_fold, lists):
     return [(pair[0], f"{path}, line {n}") for path, pairs in numbered for n, pair in enumerate(pairs, start=1)]
 
 
-def mean_of_run(run, identity, args):
+def mean_of_run(run, config, args):
     """The mean of a training and the way to subtract it: the image where it was trained with one."""
     mean = cards.parse_mean(args.mean) if args.mean else None
-    if mean is None and identity["mean_image"] and args.mean_way != "channels":
+    if mean is None and config.mean_image and args.mean_way != "channels":
         mean = trained_mean(run)
-        if not mean.is_file() or channel_means(mean).tolist() != identity["mean"]:
+        if not mean.is_file() or tuple(channel_means(mean).tolist()) != config.mean:
             raise UserError(
                 f"the mean image {run.folder} was trained with is not at {mean} any more; give it by --mean FILE, "
                 "or take its channels' means by --mean-way channels"
             )
-    mean = mean or tuple(identity["mean"])
+    mean = mean or config.mean
     return mean, args.mean_way or ("image" if isinstance(mean, Path) else "channels")
 
 

@@ -1,4 +1,4 @@
-"""Write the network definitions in prototxt/: one folder an architecture, train_val.prototxt and deploy.prototxt in it.
+"""Write the network definitions in prototxt/: one folder per architecture, with train_val.prototxt and deploy.prototxt.
 
 fcn is the fully convolutional net that a fine-tuned one becomes (Table 1); it is not trained, so it has no train_val.
 
@@ -7,8 +7,8 @@ fcn is the fully convolutional net that a fine-tuned one becomes (Table 1); it i
     python tools/make_prototxt.py --arch fc9 --init my.caffemodel --out /tmp
 
 The paths in them are those of the five-agree subset's first fold, for `caffe train` from the repository's root;
-tools/train.py writes the same nets with a run's own paths. fc9 and fc9-frozen keep the last layer of what they start
-from: the committed ones are CaffeNet's.
+tools/train.py writes the same nets with a run's own paths. fc9 and fc9-frozen keep the last layer of the source they
+start from: the committed ones keep CaffeNet's.
 """
 
 import sys
@@ -18,7 +18,7 @@ from sentiment import paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, positive
 from sentiment.networks import architectures, surgery
-from sentiment.networks.transfer import last_layer
+from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.utils.errors import UserError
@@ -32,28 +32,21 @@ FCN = "fcn"
 def main(argv=None):
     """Generate; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--arch", nargs="+", choices=[*architectures.ARCHITECTURES, FCN, "all"], default=["all"])
-    parser.add_argument(
-        "--data", default="data/deepsent", help="the data set's folder, as written into the definitions"
-    )
-    parser.add_argument("--splits", default="splits/deepsent", help="the fold lists' folder, likewise")
-    parser.add_argument("--mean", default="models/imagenet_mean.binaryproto", help="the mean file, likewise")
-    parser.add_argument("--batch-size", type=positive, help="images an iteration (default: the architecture's own)")
-    parser.add_argument(
-        "--divisor", type=positive, default=1, help="divide the numbers of channels (the demo's nets: 8)"
-    )
-    parser.add_argument(
-        "--init",
-        default=architectures.EXAMPLE_INIT,
-        help="whose last layer fc9 keeps: a .caffemodel, or a card that names it (default: %(default)s)",
-    )
-    parser.add_argument("--scratch", action="store_true", help="fillers in every layer, for training from scratch")
-    parser.add_argument(
-        "--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)"
-    )
+    option, archs = parser.add_argument, [*architectures.ARCHITECTURES, FCN]
+    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
+    option("--data", default="data/deepsent", help="data set's folder in the definitions (default: %(default)s)")
+    option("--splits", default="splits/deepsent", help="fold lists' folder in the definitions (default: %(default)s)")
+    mean = "models/imagenet_mean.binaryproto"
+    option("--mean", default=mean, help="mean file in the definitions (default: %(default)s)")
+    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: the architecture's own)")
+    option("--divisor", type=positive, default=1, metavar="N", help="divide the numbers of channels (the demo's: 8)")
+    init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
+    option("--init", default=architectures.EXAMPLE_INIT, help=init)
+    option("--scratch", action="store_true", help="fillers in every layer, for training from scratch")
+    option("--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)")
     args = parser.parse_args(argv)
 
-    for arch in [*architectures.ARCHITECTURES, FCN] if "all" in args.arch else args.arch:
+    for arch in archs if "all" in args.arch else args.arch:
         for name, net in definitions(arch, args).items():
             path = args.out / architectures.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
@@ -62,7 +55,7 @@ def main(argv=None):
 
 
 def definitions(arch, args):
-    """An architecture's definitions by their files' names."""
+    """An architecture's definitions, by the names of their files."""
     if arch == FCN:
         return {"deploy": surgery.convert(architectures.deploy("finetune", args.divisor)).net}
     test_images = paper.IMAGES[SUBSET] // len(paper.FOLDS)
@@ -87,12 +80,12 @@ def definitions(arch, args):
 
 
 def source_layer(init):
-    """The last layer of a .caffemodel as the file has it, of a card as it was published."""
+    """The last layer of a .caffemodel as its file has it, or of a model card as it was published."""
     if cards.is_path(init):
         return last_layer(Path(init))
     published = cards.read(init).last_layer
     if set(published) != {"name", "classes"}:
-        raise UserError(f"the card {init} does not know its last layer's name; give the .caffemodel by --init")
+        raise UserError(f"the model card {init} does not name its last layer; give its .caffemodel by --init")
     return architectures.LastLayer(published["name"], published["classes"])
 
 

@@ -1,9 +1,9 @@
-"""Write the solver definitions in solvers/: one a subset and architecture, with the paper's schedule.
+"""Write the solver definitions in solvers/: one per subset and architecture, with the paper's schedule.
 
     python tools/make_solver.py                                           all of them, as committed
     python tools/make_solver.py --arch finetune --subset five_agrees --iterations 300 --out /tmp
 
-They train the nets of prototxt/ on the paper's numbers of images, from the repository's root; tools/train.py writes
+They train the nets in prototxt/ on the paper's numbers of images, from the repository's root; tools/train.py writes
 the same with a run's own net, number of images and seed.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_number, positive, seed
 from sentiment.networks import architectures
 from sentiment.training import solvers
 from sentiment.utils.files import PROJECT, write_if_changed
@@ -24,22 +24,23 @@ HEADER = "# Written by tools/make_solver.py\n"
 def main(argv=None):
     """Generate; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--arch", nargs="+", choices=[*architectures.ARCHITECTURES, "all"], default=["all"])
-    parser.add_argument("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"])
-    parser.add_argument("--seed", type=seed, default=solvers.DEFAULT_SEED)
-    parser.add_argument("--gpu", type=card, help="write GPU mode (which card is the caller's choice)")
-    parser.add_argument(
-        "--batch-size", type=positive, help="images an iteration the schedule is made for (default: 256)"
+    option, archs = parser.add_argument, architectures.ARCHITECTURES
+    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
+    option("--gpu", type=gpu_number, metavar="N", help="write GPU mode; Caffe is told which GPU (default: CPU)")
+    own = "or the architecture's own"
+    option(
+        "--batch-size", type=positive, metavar="N", help=f"images per iteration (default: {paper.BATCH_SIZE}, {own})"
     )
-    parser.add_argument("--iterations", type=positive, help="(default: 65 epochs)")
-    parser.add_argument("--base-lr", type=float, help="(default: 0.001, the architecture's own where it has one)")
-    parser.add_argument(
-        "--stepsize", type=positive, help="iterations between two divisions of the rate (default: 6 epochs)"
-    )
-    parser.add_argument("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
+    option("--iterations", type=positive, metavar="N", help=f"iterations (default: {paper.EPOCHS} epochs, {own})")
+    option("--base-lr", type=float, metavar="RATE", help=f"base learning rate (default: {paper.BASE_LR}, {own})")
+    steps = f"iterations between divisions of the rate (default: {paper.STEP_EPOCHS} epochs, {own})"
+    option("--stepsize", type=positive, metavar="N", help=steps)
+    option("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
     args = parser.parse_args(argv)
 
-    for arch in architectures.ARCHITECTURES if "all" in args.arch else args.arch:
+    for arch in archs if "all" in args.arch else args.arch:
         for subset in paper.SUBSETS if "all" in args.subset else args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))

@@ -5,7 +5,7 @@
     python tools/net_surgery.py --model prototxt/finetune/deploy.prototxt
 
 Writes <weights>_conv.caffemodel and deploy_conv.prototxt beside the weights (or into --out), and prints the converted
-layers as the paper's Table 1 does. Without weights it only prints. A global pooling, as SqueezeNet's, becomes a window.
+layers as the paper's Table 1 does. Without weights it only prints. A global pooling (of SqueezeNet) becomes a window.
 """
 
 import os
@@ -16,7 +16,7 @@ from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, positive, runs_of, runs_options
 from sentiment.evaluation import trained
-from sentiment.networks import surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.report import paper_tables
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
@@ -28,7 +28,7 @@ HEADER = "# Written by tools/net_surgery.py\n"
 
 
 def main(argv=None):
-    """Operate; returns the exit status."""
+    """Convert; returns the exit status."""
     parser = Parser(__doc__)
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
     runs_options(of_runs.add_argument)
@@ -36,27 +36,22 @@ def main(argv=None):
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")
     option = parser.add_argument
-    option(
-        "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
-    )
+    size = "side of the new net's input in pixels (default: %(default)s)"
+    option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
     option("--out", type=Path, help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
     other_net(parser, args, of_runs, of_net, ())
     if args.model and not args.weights:
-        parser.refuse(["out"], "is of what --weights are written to; without them nothing is")
+        parser.refuse(["out"], "needs --weights: without them nothing is written")
     found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
-        conversion = surgery.convert(
-            surgery.read_definition(model), (args.input_size, args.input_size), where=str(model)
-        )
+        conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
         if conversion != shown:
             shown = conversion
-            shows = (
-                paper_tables.fcn_table(conversion).markdown() if conversion.kernels else surgery.describe(conversion)
-            )
-            print(shows, flush=True)
+            table = paper_tables.fcn_table(conversion).markdown()
+            print(table if conversion.kernels else surgery.describe(conversion), flush=True)
         if weights:
             for path in write(conversion, model, weights, args.out or weights.parent):
                 print(path, flush=True)
@@ -70,7 +65,7 @@ def write(conversion, model, weights, out):
         raise UserError(f"{model} would be overwritten; give another --out")
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"converting {weights}", terminal):
-        classifier = surgery.load(caffe, model, weights)
+        classifier = transfer.load(caffe, model, weights)
         net = surgery.build(caffe, conversion, classifier)
     with locks.held(out, "net surgery"), replacing(paths[0]) as new_weights, replacing(paths[1]) as new_model:
         net.save(str(new_weights))

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_analysis, layer_summary
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, positive, seed
+from sentiment.cli.arguments import Parser, gpu_option, positive, seed
 from sentiment.data import dataset, folds
 from sentiment.experiments import paper_parts
 from sentiment.experiments.cluster import CPUS_PER_RUN, Job, run_jobs
@@ -56,7 +56,7 @@ def main(argv=None):
     option("--init", help="likewise (default: the paper's)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="of all random numbers (default: %(default)s)")
     option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds, from --seed on")
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     option("--batch-size", type=positive, metavar="N", help="as for train.py")
     option("--iterations", type=positive, metavar="N", help="as for train.py")
     option("--mean", help="as for train.py")
@@ -183,7 +183,7 @@ def steps(training, plans, args, gpu):
         *("--data", args.data, "--splits", args.splits, "--runs", args.runs, "--subset", training.subset),
         *("--arch", training.arch, "--init", training.init, "--fold", *(plan.run.fold for plan in plans)),
         *(("--seed", first.seed) if first.seed != solvers.DEFAULT_SEED else ()),
-        *(("--variant", first.word) if first.word else ()),
+        *(("--variant", first.variant) if first.variant else ()),
         *(("--gpu", gpu) if gpu is not None else ()),
     ]
     given = {"--batch-size": args.batch_size, "--iterations": args.iterations, "--mean": args.mean}
@@ -208,7 +208,7 @@ def make(data, planned, args):
             continue  # left out
         which = ["--runs", args.runs, *(("--arch", net.arch, "--init", net.init, *of_seed) if net else ())]
         if part == "table3":
-            layers = planned[net][0][0].run.folder.parent / layer_analysis.FILE
+            layers = planned[net][0][0].run.folder.parent / layer_summary.FILE
             done = layer_analysis.is_current(layers)
             if not done or not files.is_newer([layers], [plan.run.result for plan in planned[net][0]]):
                 call("extract_features", "--data", args.data, "--splits", args.splits, *which, *gpu)
@@ -234,7 +234,7 @@ def make_tables(data, tested, out, args):
         if part.startswith("table")
     }
     if REPORT in args.parts:
-        inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_analysis.FILE}"), *out.glob("figure*")]
+        inputs = [*args.runs.glob("**/result.json"), *args.runs.glob(f"**/{layer_summary.FILE}"), *out.glob("figure*")]
         written = [path for paths in outputs.values() for path in paths]
         return fresh([*written, out / "report.html"], inputs, "make_tables", *which, "--report")
     if "table1" in outputs:  # of the net alone, trained or not

@@ -20,8 +20,7 @@ from sentiment.report import claims, convergence, study, table_files
 from sentiment.training import loss_curves
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import default, write_if_changed
-from sentiment.utils.progress import patience
+from sentiment.utils.files import default
 
 NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where it has come 90 % of its way down."
 
@@ -80,10 +79,8 @@ def main(argv=None):
 
 def write(path, curves, title, tests):
     """Draw into a file and say so."""
-    with patience(f"drawing {path}"):
-        drawn = loss_figure.draw(curves, title, NOTES if len(curves) > 1 else "", tests)
-        written = write_if_changed(path, plots.png(drawn))
-    print(f"{path}{'' if written else ' (unchanged)'}")
+    changed = plots.save(path, loss_figure.draw, curves, title, NOTES if len(curves) > 1 else "", tests)
+    print(f"{path}{'' if changed else ' (unchanged)'}")
 
 
 def told_apart(paths):

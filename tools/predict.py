@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card, other_net, run_of, run_options
+from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, runs_options
 from sentiment.data import image_files
 from sentiment.evaluation import maps, trained
 from sentiment.evaluation.predictor import Predictor
@@ -32,9 +32,9 @@ def main(argv=None):
     parser.add_argument(
         "--out", type=Path, default=default("results/predictions"), help="folder of the maps (default: %(default)s)"
     )
-    parser.add_argument("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(parser.add_argument)
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other two-way net"))
-    run_options(of_run.add_argument)
+    runs_options(of_run.add_argument, several=())
     option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")

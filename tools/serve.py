@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, card
+from sentiment.cli.arguments import Parser, gpu_option
 from sentiment.data import dataset, image_files
 from sentiment.evaluation import trained
 from sentiment.sources import cards
@@ -43,7 +43,7 @@ def main(argv=None):
     option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
     option("--port", type=int, default=8000, help="0 takes any free one (default: %(default)s)")
-    option("--gpu", type=card, metavar="N", help="compute on this CUDA card (default: CPU)")
+    gpu_option(option)
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights go together")

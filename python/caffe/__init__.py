@@ -29,10 +29,10 @@ from ._caffe import (
 )
 from .classifier import Classifier
 from .errors import ABSENT, CaffeError, absent
-from .forks import keep_children_working
-from .heap import keep_freed_memory
 from .net_spec import NetSpec, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
+from .runtime.forks import keep_children_working
+from .runtime.heap import keep_freed_memory
 
 keep_freed_memory()
 keep_children_working()

@@ -1,12 +1,14 @@
 """The names of pycaffe's compiled module, for scripts that import from it (_caffe.cpp)."""
 
-from .blob import Blob
 from .layers import PythonLayer as Layer
 from .layers import layer_type_list
 from .layers.python import BlobVec
-from .mode import set_device, set_mode_cpu, set_mode_gpu
-from .net import Net
-from .process import (
+from .nets.net import Net
+from .proto.caffe_pb2 import LayerParameter
+from .random.rng import set_random_seed
+from .runtime.blob import Blob
+from .runtime.mode import set_device, set_mode_cpu, set_mode_gpu
+from .runtime.process import (
     Timer,
     has_nccl,
     init_log,
@@ -17,9 +19,7 @@ from .process import (
     solver_count,
     solver_rank,
 )
-from .proto.caffe_pb2 import LayerParameter
-from .rng import set_random_seed
-from .solver import (
+from .solvers.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
     AdamSolver,

@@ -1,17 +1,16 @@
 """Names and paths as Caffe's files hold them, bytes, in the Unicode that protobuf's Python messages insist on.
 
-Every byte that belongs to no UTF-8 stands in a message as a private character, U+10FF80 to U+10FFFF. It becomes that
-byte again in files of weights and states, and where a file of that name is opened.
+Every byte that is not valid UTF-8 is represented in a message by a private character, U+10FF80 to U+10FFFF. It becomes
+that byte again in weights and solver states, and when a file of that name is opened.
 """
 
 import functools
 import os
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from .proto import variant
 
-from .proto import caffe_pb2
-
-_SURROGATES, _PRIVATE = range(0xDC80, 0xDD00), range(0x10FF80, 0x110000)  # Python's characters for such bytes, ours
+_SURROGATES = range(0xDC80, 0xDD00)  # Python's characters for bytes that are not UTF-8
+_PRIVATE = range(0x10FF80, 0x110000)  # ours
 _ESCAPED = dict(zip(_SURROGATES, _PRIVATE, strict=True))
 _RAW = dict(zip(_PRIVATE, _SURROGATES, strict=True))
 _MARKS = b"\xf4\x8f\xbe", b"\xf4\x8f\xbf"  # how private characters begin in UTF-8
@@ -28,49 +27,45 @@ def to_bytes(text):
 
 
 def printable(text):
-    r"""The text with every byte that is no UTF-8 as ``\xd6``, for people to read."""
+    r"""The text with every byte that is not UTF-8 written as ``\xd6``, for messages."""
     return to_bytes(text).decode("utf-8", "backslashreplace")
 
 
 def of_path(given):
-    """A path of the operating system's, a command line's or a caller's, for a message."""
+    """A path from the operating system, a command line or a caller (str, bytes or path-like) as text for a message."""
     return os.fsdecode(given).translate(_ESCAPED)
 
 
 def for_os(text):
-    """The path, for the operating system, that a message names; any other stays as it is."""
+    """The path in a message as the operating system takes it; any other path is returned unchanged."""
     return os.fsdecode(text).translate(_RAW)
 
 
 @functools.cache
-def _of_bytes(name):
-    """The class of a message whose strings are bytes."""
-    file = descriptor_pb2.FileDescriptorProto()
-    caffe_pb2.DESCRIPTOR.CopyToProto(file)
-    messages = list(file.message_type)
-    for message in messages:
-        messages += message.nested_type
+def _of_bytes():
+    """The messages of caffe.proto with bytes for strings."""
+
+    def change(message):
         for field in message.field:
             if field.type == field.TYPE_STRING:
                 field.type = field.TYPE_BYTES
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+    return variant(change)
 
 
 def empty_of_bytes(message):
     """An empty message of the same type and the same fields, whose strings are bytes."""
-    return _of_bytes(message.DESCRIPTOR.full_name)()
+    return _of_bytes()(message.DESCRIPTOR.name)()
 
 
 def take(message, raw):
-    """Put into a message what one of bytes holds, as text."""
+    """Fill a message with the content of ``raw``, one whose strings are bytes."""
     _map(raw, lambda value: of_bytes(value).encode())
     message.ParseFromString(raw.SerializePartialToString())
 
 
 def raw_of(message):
-    """The message with names as files hold them: itself where they are UTF-8, else one whose strings are bytes."""
+    """The message as it is written to files: itself where its strings are UTF-8, else one whose strings are bytes."""
     content = message.SerializePartialToString()
     if not any(mark in content for mark in _MARKS):
         return message
@@ -81,7 +76,7 @@ def raw_of(message):
 
 
 def _map(raw, function):
-    """Change every string of a message of bytes."""
+    """Replace every string of a message whose strings are bytes by ``function`` of it."""
     for field, value in raw.ListFields():
         if field.message_type is not None:
             for part in value if hasattr(value, "extend") else [value]:

@@ -53,14 +53,7 @@ NEW_LAYER_STD = 0.01  # K: zero-mean Gaussian weights, zero bias
 
 NET_NAME = "MVSOCaffeNet_Twitter"  # A
 FCN_NAME = "Twitter_finetuned_conv"  # A
-NEW_LAYERS = {  # the layer that answers, by architecture; A for the first, ? for the names of the others
-    "finetune": "fc8_twitter",
-    "fc7-2": "fc7_twitter",
-    "fc6-2": "fc6_twitter",
-    "fc9": "fc9_twitter",
-    "fc9-frozen": "fc9_twitter",
-    "squeezenet": "conv10_twitter",
-}
+NEW_LAYER = "fc8_twitter"  # A: the layer with two outputs that replaces fc8
 INITIALISATIONS = {  # K, Table 5, in its order
     "caffenet": "CaffeNet",
     "places": "PlacesCNN",

@@ -7,6 +7,7 @@ Transformer and a fully convolutional net, overlays, curves from logs. Their dep
 
 import json
 import re
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment.evaluation import results
+from sentiment.evaluation import predictions
 
 FOLDS = (1, 2)
 ITERATIONS = 3
@@ -79,7 +80,7 @@ def test_their_names(root):
 def test_cross_validation_accuracy(trained, mean_npy):
     for fold in FOLDS:
         folder = trained.folder(fold)
-        rows = results.read_predictions(folder / "predictions.csv")
+        rows = [astuple(one) for one in predictions.read(folder / "predictions.csv")]
         found = json.loads((folder / "result.json").read_text())["accuracy"]
         weights = str(folder / f"snapshot_iter_{ITERATIONS}.caffemodel")
         net = caffe.Classifier(

@@ -54,9 +54,9 @@ def test_it_is_a_real_task(tool, tmp_path):
         assert tool("evaluate", *which) == 0
 
     def mean(subset, init, way):
-        rows = results.collect(runs, subset=subset, init=init)
-        assert len(rows) == 5
-        return np.mean([row["accuracy"][way] for row in rows])
+        found = [one for one in results.collect(runs) if (one.config.subset, one.config.init) == (subset, init)]
+        assert len(found) == 5
+        return np.mean([one.accuracy[way] for one in found])
 
     for way in results.WAYS:
         five, four, three = (mean(subset, "caffenet", way) for subset in paper.SUBSETS)

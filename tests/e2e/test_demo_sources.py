@@ -11,7 +11,7 @@ from sentiment.data.means import channel_means
 from sentiment.demo import drawn
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
-from sentiment.networks.transfer import last_layer
+from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
 
 

@@ -5,12 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import astuple
 from functools import cache
 
 import pytest
 
 from helpers.pages import PAGES, commands
-from sentiment.evaluation import results
+from sentiment.evaluation import predictions
 from sentiment.utils.files import PROJECT
 
 TARGET = re.compile(r"(?m)^([a-z0-9-]+):(?: |$)")
@@ -74,7 +75,7 @@ def test_the_architecture_of_ones_own_trains_and_is_tested(tool, tmp_path, monke
     subprocess.run(["python", "own.py"], cwd=tmp_path, check=True)
     for command in re.search(r"(?ms)^```sh\n(.*?)^```", page)[1].splitlines():
         subprocess.run(shlex.split(command), cwd=tmp_path, check=True)
-    rows = results.read_predictions(tmp_path / "small-results" / "predictions.csv")
+    rows = [astuple(one) for one in predictions.read(tmp_path / "small-results" / "predictions.csv")]
     right = sum((center > 0.5) == label for _, label, center, _ in rows)
     majority = max(sum(label for _, label, _, _ in rows), sum(1 - label for _, label, _, _ in rows))
     assert len(rows) == 176 and right > majority + 8  # it learns

@@ -9,6 +9,7 @@ import pytest
 
 import caffe
 from sentiment.evaluation import results
+from sentiment.names import score
 from sentiment.utils.files import read_json, write_json
 
 
@@ -43,14 +44,14 @@ def test_predictions_and_result(tool, trained, capfd):
     assert (result["fold"], result["arch"], result["init"], result["iterations"]) == (1, "finetune", "source", 6)
     assert set(result["hashes"]) == {"weights", "source", "mean_file", "train_list", "test_list"}
     assert result["choices"]["weight_decay"] == 0.0005
-    assert results.read(folder / "result.json") == result
+    assert read_json(folder / "result.json") == result
 
 
 def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, capfd):
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
     written = (trained.folder() / "result.json").stat().st_mtime_ns
     assert tool("evaluate", *trained.options, "--fold", 1, 2) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
     assert (trained.folder() / "result.json").stat().st_mtime_ns == written
     shutil.copy(trained.folder(2) / "snapshot_iter_6.caffemodel", trained.folder(1))
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
@@ -58,7 +59,7 @@ def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, cap
     (trained.folder() / "snapshot_iter_6.caffemodel").unlink()
     capfd.readouterr()
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
 
 
 def test_a_training_done_anew_is_what_its_result_tells_of_though_the_weights_are_the_same(tool, trained, capfd):
@@ -68,13 +69,13 @@ def test_a_training_done_anew_is_what_its_result_tells_of_though_the_weights_are
     identity["training"][0]["commit"] = "another"
     write_json(run, identity)
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
-    assert "done already" not in capfd.readouterr().out
-    assert results.read(trained.folder() / "result.json")["training"] == identity["training"]
+    assert "already done" not in capfd.readouterr().out
+    assert read_json(trained.folder() / "result.json")["training"] == identity["training"]
     # A run of the first version tells nothing of its training, and neither does its result.
     del identity["training"]
     write_json(run, identity)
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
 
 
 def test_a_run_s_name_does_where_its_source_is_gone(tool, trained):
@@ -112,7 +113,7 @@ def test_a_file_named_like_a_card_is_not_taken_for_it(tool, tiny, capfd, tmp_pat
     init = [*tiny.options[:-2], "--init", named]
     for name in "train", "evaluate":
         assert tool(name, *init, *(["--iterations", 1] if name == "train" else [])) == 0
-    result = results.read(tiny.folder(init="places-file") / "result.json")
+    result = read_json(tiny.folder(init="places-file") / "result.json")
     assert (result["init"], result["card"]) == ("places-file", "")
     assert tool("make_tables", "--runs", tiny.runs, "--out", tmp_path / "results", "--table", "5") == 0
     rows = (tmp_path / "results" / "tiny" / "table5.md").read_text().splitlines()
@@ -130,7 +131,7 @@ def test_the_data_sets_note_goes_with_its_results(tool, tiny):
     (tiny.data / "dataset.yaml").write_text((tiny.data / "dataset.yaml").read_text() + "note: Shot in 2026\n")
     assert tool("train", *tiny.options, "--iterations", 1) == 0
     assert tool("evaluate", *tiny.options) == 0
-    assert results.read(tiny.folder() / "result.json")["note"] == "Shot in 2026"
+    assert read_json(tiny.folder() / "result.json")["note"] == "Shot in 2026"
 
 
 def test_any_net(tool, trained, capfd, tmp_path):
@@ -154,7 +155,7 @@ def test_tables(tool, trained, capfd, tmp_path):
     accuracies = [
         json.loads((trained.folder(fold) / "result.json").read_text())["accuracy"]["center"] for fold in (1, 2)
     ]
-    assert f"{results.score(*results.mean_std(accuracies))} (folds 1 2 only)" in text
+    assert f"{score(*results.mean_std(accuracies))} (folds 1 2 only)" in text
     assert "| PCNN (from the paper, not run)" in text
     assert "finetune from source" in (tmp_path / "results" / "tiny" / "runs.md").read_text()
     assert tool("make_tables", "--runs", tmp_path / "nothing") == 2
@@ -171,7 +172,7 @@ def test_labels_the_other_way_round_are_suspected(tool, trained, capfd, tmp_path
         (tmp_path / "list.txt").write_text(labels * 3)
         capfd.readouterr()
         assert tool(*command, "--list", tmp_path / "list.txt") == 0
-        assert ("worse than guessing: are classes or labels the other way round?" in capfd.readouterr().out) is wrong
+        assert ("worse than guessing: swapped" in capfd.readouterr().out) is wrong
 
 
 @pytest.mark.slow

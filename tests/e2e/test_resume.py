@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import caffe
-from caffe import cli, resume
+from caffe import cli
 from caffe.errors import CaffeError
 from caffe.formats import read_weights
+from caffe.solvers import resume
 from helpers.small_training import KINDS, LAST, experiment
 
 
@@ -302,7 +303,7 @@ def test_another_precision_is_said(stopped, capfd):
         (lambda s: s["nets"][0]["data"]["source"].update(list="x"), "train.txt is not the list of the interrupted run"),
         (lambda s: s["nets"][0]["data"]["source"].update(shuffle=None), "shuffle is not what it was"),
         (lambda s: s["nets"][0]["data"].update(transformer=None), "other transform_param"),
-        (lambda s: s["nets"][0]["data"]["source"].update(line=99), "damaged.*99 is no integer from 0 to"),
+        (lambda s: s["nets"][0]["data"]["source"].update(line=99), "damaged.*99 is not an integer"),
         (lambda s: s["nets"][0]["data"]["source"]["order"].append(0), "damaged.*no order of"),
         (lambda s: s["global"].update(pos=10**9), "damaged"),
         (lambda s: s["global"]["key"].pop(), "damaged.*624 words"),

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from PIL import Image
 
 from helpers.commands import refused
 from sentiment.data import dataset, image_files
-from sentiment.evaluation import results
+from sentiment.evaluation import predictions
+from sentiment.utils.files import read_json, write_json
 from sentiment.web import server
 
 pytest.importorskip("flask", reason="the page needs Flask, of the optional extra `serve`")
@@ -55,12 +57,12 @@ def sentence(response, status):
 
 def test_networks_predictions_and_gallery(client, tested):
     [model] = client.get("/api/models").json
-    accuracy = results.read(tested.folder() / "result.json")["accuracy"]["oversampled"]
+    accuracy = read_json(tested.folder() / "result.json")["accuracy"]["oversampled"]
     assert model == {
         "key": KEY, "title": "finetune from source, fold 1", "group": "tiny, five-agree", "accuracy": accuracy,
         "demo": False,
     }  # fmt: skip
-    rows = {row[0]: row for row in results.read_predictions(tested.folder() / "predictions.csv")}
+    rows = {row[0]: row for row in [astuple(one) for one in predictions.read(tested.folder() / "predictions.csv")]}
     gallery = client.get("/api/gallery", query_string={"model": KEY}).json
     shown = gallery["best"] + gallery["worst"]
     assert {row["name"] for row in shown} == set(rows)
@@ -245,8 +247,8 @@ def test_the_page_begins_with_the_best_network(chromium, tool, tiny, root):
     assert tool("evaluate", *tiny.options, "--fold", 2, 3) == 0
     for fold, accuracy in ((2, 0.4), (3, 0.6)):
         path = tiny.folder(fold) / "result.json"
-        result = results.read(path)
-        results.write(path, {**result, "accuracy": {"center": 0.5, "oversampled": accuracy}})
+        result = read_json(path)
+        write_json(path, {**result, "accuracy": {"center": 0.5, "oversampled": accuracy}})
     from waitress import create_server
 
     models = server.Models(tiny.runs, data=[dataset.load(tiny.data)])

@@ -3,9 +3,9 @@
     python tests/fuzz/fuzz_readers.py weights -max_total_time=60
     python tests/fuzz/fuzz_readers.py all -max_total_time=30
 
-The kinds are those of tests/unit/reader_targets.py; what follows goes to libFuzzer. Seeds are whole files, BVLC Caffe's
-where it wrote some. A crash, a hang of 10 s, 1 GiB of memory or any exception but one clear CaffeError ends it with the
-input in a file crash-…, which ``python tests/fuzz/fuzz_readers.py KIND crash-…`` runs again.
+The kinds are those of tests/helpers/reader_targets.py; what follows goes to libFuzzer. Seeds are complete files,
+BVLC Caffe's where it wrote some. A crash, a hang of 10 s, 1 GiB of memory or any exception but one clear CaffeError
+ends it with the input in a file crash-…, which ``python tests/fuzz/fuzz_readers.py KIND crash-…`` runs again.
 """
 
 import os

@@ -2,11 +2,15 @@
 
 from caffe.proto import caffe_pb2
 from sentiment import paper
-from sentiment.evaluation import results
+from sentiment.evaluation import predictions, results
+from sentiment.evaluation.predictions import Prediction
 from sentiment.training.runs import Run
 from sentiment.training.solvers import fold_seed
 
-CHOICES = {"base_lr": 0.001, "stepsize": 17, "batch_size": 256, "mean": [104.0, 117.0, 123.0], "channels_divisor": 1}
+CHOICES = {
+    "variant": "", "precision": "float32", "mean": [104.0, 117.0, 123.0], "mean_image": False, "channels_divisor": 1,
+    "batch_size": 256, "base_lr": 0.001, "stepsize": 17, "gamma": 0.1, "momentum": 0.9, "weight_decay": 0.0005,
+}  # fmt: skip
 
 ENVIRONMENT = {
     "engine": "pixels-to-sentiment 0.1.0", "project": "0.1.0", "commit": "0123456789" * 4, "device": "Some CPU, AVX2",
@@ -27,6 +31,11 @@ def result(fold, center, subset="five_agrees", arch="finetune", init="caffenet",
     }  # fmt: skip
 
 
+def read(values):
+    """The Result of what `result` gives."""
+    return results.Result.from_json(values, "made up")
+
+
 def run(root, fold, right=16, losses=None, **made):
     """Write a run whose net has the first ``right`` of 20 images right, the first 8 of which are positive.
 
@@ -38,13 +47,13 @@ def run(root, fold, right=16, losses=None, **made):
     place = Run(root, row["subset"], row["arch"], row["init"], fold)
     positive = [1] * 8 + [0] * 12
     sure = [label if index < right else 1 - label for index, label in enumerate(positive)]
-    answers = [
-        (f"fold{fold}_{index}.jpg", label, 0.9 if answer else 0.1, 0.8 if answer else 0.2)
+    tested = [
+        Prediction(f"fold{fold}_{index}.jpg", label, 0.9 if answer else 0.1, 0.8 if answer else 0.2)
         for index, (label, answer) in enumerate(zip(positive, sure))
     ]
     row["accuracy"]["oversampled"] = right / 20
-    results.write_predictions(place.predictions, answers)
-    results.write(place.result, row)
+    predictions.write(place.predictions, tested)
+    results.write(place.result, read(row))
     place.log.write_text(log(falling(60) if losses is None else losses))
     return place
 
@@ -80,15 +89,24 @@ def log(losses, first=0, every=1, old=False):
     return "".join(f"{line}\n" for line in lines)
 
 
-def layers(init, nested=True):
-    """What the layers.json of five folds says, of one layer."""
+def layers(init, nested=True, accuracies=None):
+    """What the layers.json of five folds says, of one layer, or of those with these mean accuracies."""
     folds = [str(fold) for fold in paper.FOLDS]
-    chosen = {"exponent": dict.fromkeys(folds, -5), "accuracy": dict.fromkeys(folds, 0.8)}
-    ways = ("paper", "nested") if nested else ("paper",)
-    found = {"fits": 60, "not_converged": 0, "flat_from": dict.fromkeys(folds, -5), **dict.fromkeys(ways, chosen)}
+
+    def found(accuracy):
+        chosen = {"exponent": dict.fromkeys(folds, -5), "accuracy": dict.fromkeys(folds, accuracy)}
+        return {
+            "fits": 60, "not_converged": 0, "flat_from": dict.fromkeys(folds, -5),
+            "accuracy": {fold: [accuracy] for fold in folds}, "inner": dict.fromkeys(folds),
+            **dict.fromkeys(("paper", "nested") if nested else ("paper",), chosen),
+        }  # fmt: skip
+
     return {
         "dataset": "deepsent", "demo": False, "subset": "five_agrees", "arch": "finetune", "init": init, "images": 20,
         "folds": list(paper.FOLDS), "exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": 5, "mean_way": "image",
-        "classifiers": {}, "weights": dict.fromkeys(folds, "w"),
-        "layers": {"norm2": {"features": 9, "svm": found, "softmax": found}},
+        "classifiers": {}, "engine": "", "versions": {}, "weights": dict.fromkeys(folds, "w"),
+        "layers": {
+            name: {"features": 9, "svm": found(accuracy), "softmax": found(accuracy)}
+            for name, accuracy in (accuracies or {"norm2": 0.8}).items()
+        },
     }  # fmt: skip

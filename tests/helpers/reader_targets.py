@@ -16,12 +16,14 @@ import numpy as np
 from google.protobuf import text_format
 
 import caffe
-from caffe import formats, hdf5, resume
-from caffe.blob import Blob
+from caffe import formats
+from caffe.data.lists import read_list
 from caffe.errors import CaffeError
+from caffe.formats import hdf5
 from caffe.layers import create_layer
-from caffe.layers.data import read_list
 from caffe.proto import caffe_pb2
+from caffe.runtime.blob import Blob
+from caffe.solvers import resume
 
 FILES = Path(__file__).resolve().parent.parent / "conformance" / "files"
 

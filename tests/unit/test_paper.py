@@ -3,6 +3,7 @@
 import pytest
 
 from sentiment import paper
+from sentiment.networks import architectures
 
 
 @pytest.mark.parametrize("subset", paper.SUBSETS)
@@ -31,7 +32,7 @@ def test_map_has_a_cell_every_stride_from_crop_to_input():
 def test_tables_name_what_there_is():
     assert list(paper.TABLE5) == list(paper.INITIALISATIONS)
     assert set(paper.TABLE6) <= set(paper.INITIALISATIONS)
-    assert set(paper.TABLE4) <= set(paper.NEW_LAYERS)
+    assert set(paper.TABLE4) <= set(architectures.ARCHITECTURES)
     assert paper.TABLE5["caffenet"] == paper.TABLE2["CaffeNet"]["five_agrees"]
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sentiment.networks import architectures
+from sentiment.networks.choices import CHOICES
 from sentiment.training import solvers
 
 
@@ -35,5 +35,5 @@ def test_what_changes_a_choice_exists(root, rows):
         for path in re.findall(r"tools/\w+\.py", text):
             assert (root / path).is_file(), text
     names = set(re.findall(r"(\w+)=[\d.]+", " ".join(text for text in said if text.startswith("SET="))))
-    assert names <= {*solvers.NAMES, *architectures.CHOICES}
-    assert set(architectures.CHOICES) <= names
+    assert names <= {*solvers.NAMES, *CHOICES}
+    assert set(CHOICES) <= names

@@ -1,10 +1,10 @@
-"""The layers, a family a file; importing this package registers them all.
+"""The layers, a module for each family; importing this package registers all of them.
 
 As in pycaffe, ``from caffe import layers as L`` also gives the functions of net specifications: ``L.Convolution(…)``.
 """
 
 from .. import net_spec as _net_spec
-from . import affine, array_data, conv, data, inner_product, loss, lrn, metric, neuron, pooling, python, structure  # noqa: F401
+from . import affine, array_data, conv, data, loss, lrn, metric, neuron, pooling, python, structure  # noqa: F401
 from .base import Layer, create_layer, layer_type_list
 from .python import PythonLayer
 

@@ -1,21 +1,54 @@
-"""Scale, Bias and BatchNorm (scale_layer.cpp, bias_layer.cpp, batch_norm_layer.cpp)."""
+"""InnerProduct, Scale, Bias and BatchNorm.
+
+Sources of the behaviour: inner_product_layer.cpp, scale_layer.cpp, bias_layer.cpp, batch_norm_layer.cpp.
+"""
 
 import math
 
 import torch
+import torch.nn.functional as F
 
 from ..proto import caffe_pb2
+from ..runtime.mode import products
 from .base import TEST, Layer, log_creation, register
 
 
+@register("InnerProduct")
+class InnerProduct(Layer):
+    """Everything from ``axis`` on, flattened to K numbers, times an N×K weight (K×N where ``transpose``), plus bias."""
+
+    exact_bottom = exact_top = 1
+
+    def setup(self, bottom, top):
+        p = self.param.inner_product_param
+        self.axis = self.axis_of(bottom[0], p.axis)
+        self.inputs = math.prod(bottom[0].shape[self.axis :])
+        if p.num_output < 1:
+            self.fail("num_output must be positive")
+        shape = (self.inputs, p.num_output) if p.transpose else (p.num_output, self.inputs)
+        self.add_blob(shape, p.weight_filler)
+        if p.bias_term:
+            self.add_blob((p.num_output,), p.bias_filler)
+
+    def reshape(self, bottom, top):
+        inputs = math.prod(bottom[0].shape[self.axis :])
+        if inputs != self.inputs:
+            self.fail(f"Input size incompatible with inner product parameters: {inputs} numbers, not {self.inputs}")
+        top[0].reshape(*bottom[0].shape[: self.axis], self.param.inner_product_param.num_output)
+
+    def compute(self, x, weight, bias=None):
+        x = x.reshape(*x.shape[: self.axis], self.inputs)
+        return products(F.linear, x, weight.t() if self.param.inner_product_param.transpose else weight, bias)
+
+
 class _Affine(Layer):
-    """A factor or summand, learned or taken from a second bottom, spread over the first bottom from ``axis`` on."""
+    """A factor or summand, learned or from a second bottom, broadcast to the first bottom from ``axis`` on."""
 
     min_bottom, max_bottom = 1, 2
     exact_top = 1
 
     def operand_shape(self, p, bottom):
-        """Shape of the learned operand: ``num_axes`` axes of the bottom from ``axis`` on (−1: all that follow)."""
+        """The shape of a learned operand: ``num_axes`` axes of the bottom from ``axis`` on, or all for −1."""
         axis = self.axis_of(bottom[0], p.axis)
         if p.num_axes < -1:
             self.fail("num_axes must be non-negative, or -1 to extend to the end of bottom[0]")
@@ -25,8 +58,8 @@ class _Affine(Layer):
         return bottom[0].shape[axis:end]
 
     def check_spread(self, p, bottom, operand):
-        """Where the operand starts in the bottom; its shape must equal the bottom's there."""
-        # a scalar goes with any bottom; bottom 0 may itself be a scalar then
+        """Set the axis at which the operand starts; its shape must equal the bottom's from there."""
+        # a scalar fits any bottom, even a scalar one
         self.start = 0 if operand.shape == () else self.axis_of(bottom[0], p.axis)
         end = self.start + len(operand.shape)
         if bottom[0].shape[self.start : end] != operand.shape:
@@ -86,13 +119,13 @@ class Scale(_Affine):
             factor.zero_diff()
         super().backward(top, propagate_down, bottom)
         if wanted and not propagate_down[0] and top[0] is not bottom[0] and factor.count != bottom[0].count:
-            bottom[0].set_diff(top[0].diff_tensor() * bottom[0].tensor())  # where Caffe keeps what it sums up
+            bottom[0].set_diff(top[0].diff_tensor() * bottom[0].tensor())  # where Caffe stores the products
 
     def _overwrites(self, shape):
-        """Whether Caffe writes the factor's diff where it should add: with nothing before the factor's axes.
+        """Whether Caffe overwrites the factor's diff where it should add: if there is nothing before the factor's axes.
 
-        All but the lone factor of several numbers, then. A batch of one image is enough, so ``iter_size`` > 1 loses
-        gradients there.
+        The exception is a single factor for several values. A batch of one image is enough, so with ``iter_size`` > 1
+        gradients are lost.
         """
         factors = self.blobs[0].count
         before, of_each = math.prod(shape[: self.start]), math.prod(shape[self.start + len(self.blobs[0].shape) :])

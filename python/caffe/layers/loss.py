@@ -1,4 +1,4 @@
-"""Softmax and the losses (softmax_layer.cpp, loss_layer.cpp and its family). Gradients are scaled by the top's diff."""
+"""Softmax and the losses, whose gradients are scaled by the top's diff (softmax_layer.cpp, *_loss_layer.cpp)."""
 
 import math
 from typing import Any
@@ -44,13 +44,13 @@ class Loss(Layer):
         top[0].reshape()
 
     def same_count(self, bottom):
-        """Both bottoms must hold equally many numbers per image."""
+        """Raise CaffeError unless both bottoms have the same number of values per image."""
         if math.prod(bottom[0].shape[1:]) != math.prod(bottom[1].shape[1:]):
             shapes = f"{bottom[0].shape_string()} against {bottom[1].shape_string()}"
             self.fail(f"Inputs must have the same dimension: {shapes}")
 
     def normalization(self, default):
-        """The mode of ``loss_param``; the older ``normalize`` counts only where ``normalization`` is absent."""
+        """The mode of ``loss_param``; the older ``normalize`` is used only if ``normalization`` is absent."""
         p = self.param.loss_param
         if p.HasField("normalization"):
             return p.normalization
@@ -60,7 +60,7 @@ class Loss(Layer):
 
     @staticmethod
     def normalizer(how, full, batch, valid):
-        """What the summed loss is divided by: a number, or a tensor where it depends on the labels; never below 1."""
+        """The divisor of the summed loss, at least 1: a number, or a tensor if it depends on the labels."""
         if how == _Modes.VALID and torch.is_tensor(valid):
             return valid.clamp(min=1)
         count = {_Modes.FULL: full, _Modes.VALID: valid, _Modes.BATCH_SIZE: batch, _Modes.NONE: 1}[how]
@@ -73,7 +73,7 @@ class SoftmaxWithLoss(Loss):
 
     exact_top = None
     min_top, max_top = 1, 2
-    prob: Any = None  # (outer, classes, inner) once computed
+    prob: Any = None  # (outer, classes, inner) after forward
 
     def setup(self, bottom, top):
         super().setup(bottom, top)
@@ -94,7 +94,7 @@ class SoftmaxWithLoss(Loss):
         prob = torch.softmax(bottom[0].tensor(), self.axis)
         self.prob = prob.reshape(self.outer, self.classes, self.inner)
         label, kept, valid = self._labels(bottom[1].tensor())
-        # the logarithm of the rounded probability, as Caffe's: near 1 that is another number than log-softmax gives
+        # the logarithm of the rounded probability, as in Caffe, which near 1 differs from log-softmax
         loss = self.prob.gather(1, label).clamp(min=_FLT_MIN).log()
         if kept is not None:
             loss = loss.masked_fill(~kept, 0)
@@ -115,7 +115,7 @@ class SoftmaxWithLoss(Loss):
             bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / self._divisor(valid)).reshape(bottom[0].shape))
 
     def _labels(self, label):
-        """Labels (outer, 1, inner), which of them count (None: all), and how many."""
+        """The labels (outer, 1, inner), which of them are not ignored (None: all), and the number of these."""
         label = label.reshape(self.outer, 1, self.inner).long()
         p = self.param.loss_param
         if not p.HasField("ignore_label"):
@@ -141,7 +141,7 @@ def check_label_count(layer, predictions, labels, axis):
 
 
 def check_labels(layer, label, classes):
-    """Raise CaffeError where a label is no class index (on the CPU; on a GPU looking would stall it)."""
+    """Raise CaffeError for a label that is not a class index; a GPU, which would have to wait, is not asked."""
     if label.device.type == "cpu" and label.numel():
         low, high = int(label.min()), int(label.max())
         if low < 0 or high >= classes:
@@ -166,9 +166,9 @@ class EuclideanLoss(Loss):
 
 @register("HingeLoss")
 class HingeLoss(Loss):
-    """One-against-all hinge: max(0, 1 − x) at the label, max(0, 1 + x) elsewhere, L1 or L2, over N.
+    """One-versus-all hinge loss: max(0, 1 − x) for the label, max(0, 1 + x) for others, L1 or L2, divided by N.
 
-    Forward leaves these margins in the bottom's diff, as in Caffe.
+    Forward writes these margins to the bottom's diff, as in Caffe.
     """
 
     def forward(self, bottom, top, record):
@@ -181,7 +181,7 @@ class HingeLoss(Loss):
         label = label.reshape(-1, 1)[:n].long()
         check_labels(self, label, x.shape[1])
         margin = 1 + x * torch.ones_like(x).scatter(1, label, -1)
-        margin = torch.where(margin > 0, margin, 0)  # of NaN too, as C++'s max(0, NaN) is 0
+        margin = torch.where(margin > 0, margin, 0)  # also for NaN, because max(0, NaN) is 0 in C++
         self.margin = margin.detach()
         if self.param.hinge_loss_param.norm == caffe_pb2.HingeLossParameter.L2:
             margin = margin.square()
@@ -190,9 +190,9 @@ class HingeLoss(Loss):
 
 @register("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(Loss):
-    """Cross-entropy of independent sigmoids against targets in [0, 1]."""
+    """Cross-entropy of independent sigmoids and targets in [0, 1]."""
 
-    sigmoid: Any = None  # once computed
+    sigmoid: Any = None  # set by forward
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
@@ -202,7 +202,7 @@ class SigmoidCrossEntropyLoss(Loss):
     def forward(self, bottom, top, record):
         x, target = bottom[0].tensor(), bottom[1].tensor().reshape(bottom[0].shape)
         positive = (x >= 0).to(x.dtype)
-        # Caffe's terms, which are NaN at infinity; its derivative is not
+        # Caffe's terms, which are NaN at infinity; their derivative is not
         loss = torch.log1p(torch.exp(x - 2 * x * positive)) - x * (target - positive)
         self.sigmoid, self.ignored, valid = torch.sigmoid(x), None, x.numel()
         if self.param.loss_param.HasField("ignore_label"):

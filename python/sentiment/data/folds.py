@@ -50,6 +50,12 @@ def make(labels, seed) -> list[Fold]:
     ------
     UserError
         Fewer than five images.
+
+    Examples
+    --------
+    >>> labels = [("a.jpg", 1), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 0), ("e.jpg", 1)]
+    >>> [fold.test for fold in make(labels, seed=1701)]
+    [[('e.jpg', 1)], [('d.jpg', 0)], [('b.jpg', 0)], [('a.jpg', 1)], [('c.jpg', 1)]]
     """
     size = len(labels) // len(FOLDS)
     if size == 0:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from sentiment.evaluation import inference
+from sentiment.evaluation.predictions import is_positive
 from sentiment.paper import CLASSES, NEGATIVE, POSITIVE
 from sentiment.utils.files import write_whole
 
@@ -119,7 +120,7 @@ def bordered(image, positive):
         P(positive) of the whole image; even odds are negative, as with argmax.
     """
     width = max(2, round(BORDER * min(image.shape[:2])))
-    colour = GREEN if positive > 0.5 else RED
+    colour = GREEN if is_positive(positive) else RED
     return cv2.copyMakeBorder(image, width, width, width, width, cv2.BORDER_CONSTANT, value=colour)
 
 
@@ -180,7 +181,7 @@ def difference_summary(mapped, patched):
         "maps": len(mapped),
         "places": mapped[0].size,
         **{str(q): float(value) for q, value in zip(PERCENTILES, np.percentile(difference, PERCENTILES), strict=True)},
-        "same": float(np.mean((mapped > 0.5) == (patched > 0.5))),
+        "same": float(np.mean(is_positive(mapped) == is_positive(patched))),
     }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from sentiment import engine, paper
 from sentiment.evaluation import inference, maps
-from sentiment.networks import surgery
+from sentiment.evaluation.predictions import is_positive
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
@@ -40,12 +41,12 @@ class Prediction:
     @property
     def word(self):
         """``positive`` or ``negative``; even odds are negative, as with argmax."""
-        return "positive" if self.positive > 0.5 else "negative"
+        return "positive" if is_positive(self.positive) else "negative"
 
     @property
     def agreeing(self):
         """How many crops alone say the same."""
-        return int(np.sum((self.crops > 0.5) == (self.positive > 0.5)))
+        return int(np.sum(is_positive(self.crops) == is_positive(self.positive)))
 
 
 class Predictor:
@@ -67,7 +68,7 @@ class Predictor:
         self.trained = trained
         self._caffe = engine.start(gpu)
         with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
-            self._net = surgery.load(self._caffe, trained.deploy, trained.weights)
+            self._net = transfer.load(self._caffe, trained.deploy, trained.weights)
         shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
         if np.prod(shape) != paper.CLASSES:
             raise UserError(
@@ -99,6 +100,6 @@ class Predictor:
     @functools.cached_property
     def _convolutional(self):
         deploy = self.trained.deploy
-        conversion = surgery.convert(surgery.read_definition(deploy), where=str(deploy))
+        conversion = surgery.convert(definitions.read(deploy), where=str(deploy))
         with stderr_to(os.devnull):
             return surgery.build(self._caffe, conversion, self._net)

@@ -11,7 +11,7 @@ from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
 
-USED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # of run.json
+NEEDED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # fields of a configuration
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Trained:
         """The accuracy of ten crops on the run's test images, or None where it is not tested."""
         if self.run is None or not self.run.result.is_file():
             return None
-        return results.read(self.run.result)["accuracy"]["oversampled"]
+        return results.read(self.run.result).accuracy["oversampled"]
 
     def summary(self):
         """What someone who chooses among nets needs, as a dict of plain values."""
@@ -65,25 +65,24 @@ def of_run(run, key="") -> Trained:
     UserError
         The run is not there, or not finished.
     """
-    identity = run.made_from(*USED) if run.identity.is_file() else None
-    weights = run.weights(identity["iterations"]) if identity else None
-    if identity is None or weights is None or not weights.is_file():
+    config = run.configuration(*NEEDED) if run.record.is_file() else None
+    if config is None or not (weights := run.weights(config.schedule.iterations)).is_file():
         raise UserError(
             f"{run.folder} holds no finished training; run tools/train.py with the same options, "
             "or name another by --runs, --init, --arch, --subset and --fold (those of `make demo`: --runs runs/demo)"
         )
-    demo = ", drawn demo data" if identity["demo"] else ""
+    demo = ", drawn demo data" if config.demo else ""
     words = f" ({run.variant})" if run.variant else ""
     return Trained(
         key=key or str(run.folder),
-        title=f"{names.net_title(run.arch, names.source(identity))}{words}, fold {run.fold}",
-        group=f"{identity['dataset']}, {names.SUBSET_TITLES[run.subset]}{demo}",
+        title=f"{names.net_title(run.arch, names.source_name(config.init, config.card))}{words}, fold {run.fold}",
+        group=f"{config.dataset}, {names.SUBSET_TITLES[run.subset]}{demo}",
         deploy=run.deploy,
         weights=weights,
-        means=tuple(identity["mean"]),
+        means=config.mean,
         run=run,
-        dataset=identity["dataset"],
-        demo=identity["demo"],
+        dataset=config.dataset,
+        demo=config.demo,
     )
 
 
@@ -118,14 +117,14 @@ def find(root) -> list[Trained]:
     """
     root, found = Path(root), []
     for path in sorted(root.rglob("run.json")):
-        folder, identity = path.parent, read_json(path)
-        if not identity.keys() >= set(USED):  # of an older form, as the tools say that are asked for this run
+        folder, values = path.parent, read_json(path)
+        if not values.keys() >= set(NEEDED):  # of an earlier version: the tools that are asked for this run say so
             continue
-        arch, init = identity["arch"], identity["init"]
-        of_name = folder.parent.name.removeprefix(f"{arch}-{init}").removeprefix("-")
-        run = Run(folder.parents[2], identity["subset"], arch, init, identity["fold"], of_name)
+        of_net = f"{values['arch']}-{values['init']}"
+        variant = folder.parent.name.removeprefix(of_net).removeprefix("-")
+        run = Run(folder.parents[2], values["subset"], values["arch"], values["init"], values["fold"], variant)
         # A copy under another name would be shown as the net it no longer is.
-        if run.folder == folder and run.weights(identity["iterations"]).is_file():
+        if run.folder == folder and run.weights(values["iterations"]).is_file():
             found.append(of_run(run, folder.relative_to(root).as_posix()))
     looks = Counter((one.title, one.group) for one in found)
     alike = [looks[one.title, one.group] > 1 for one in found]

@@ -290,7 +290,7 @@ class _Watch:
         """Note that a result is here, or never came."""
         run = self.jobs[number].run
         if run.result.is_file():
-            scores = results.read(run.result)["accuracy"]
+            scores = results.read(run.result).accuracy
             loss = loss_curves.latest(run.log)
             words = f"with loss {loss[1]:.3f}" if loss else "without a log"
             self.table.change(number, DONE, f"{words}, {scores['center']:.3f} centre crop")

@@ -124,7 +124,7 @@ def is_tested(plan):
     UserError
         The run's folder holds a run made from something else.
     """
-    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.fingerprint)):
+    if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.configuration)):
         return False
     results.read(plan.run.result)
     return True

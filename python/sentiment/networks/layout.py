@@ -1,12 +1,10 @@
 """Architectures as their definitions describe them: stages, blob sizes, parameters, learning rates."""
 
-import os
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment import engine
-from sentiment.networks import surgery
-from sentiment.utils.caffe_log import stderr_to
+from sentiment.networks import definitions
 from sentiment.utils.files import PROJECT
 
 PROTOTXT = PROJECT / "prototxt"
@@ -14,16 +12,17 @@ PROTOTXT = PROJECT / "prototxt"
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer that gives a blob of its own, and what is done to that blob in place.
+    """A layer with a blob of its own, and the layers that change that blob in place.
 
     Attributes
     ----------
     name, type : str
     shape : tuple of int
-        Of its blob, for one image: channels, height, width; or units alone.
+        Of its blob, for one image: (channels, height, width), or (units,).
     detail : str
-        Its window and what follows in place, in a few words.
+        Its window and the layers in place, in a few words.
     parameters : int
+        Weights and biases.
     rate : float or None
         The rate of its weights over the solver's; None without weights.
     """
@@ -42,60 +41,44 @@ def read(folder) -> list[Stage]:
     Parameters
     ----------
     folder : path
-        With ``deploy.prototxt``, which shapes are from, and ``train_val.prototxt``, which rates are from.
-
-    Returns
-    -------
-    list of Stage
+        With ``deploy.prototxt``, which gives the shapes, and ``train_val.prototxt``, which gives the rates.
     """
-    deploy = Path(folder) / "deploy.prototxt"
-    net = _net(deploy)
-    counts = _counts(net)
-    learning = {layer.name: layer for layer in surgery.read_definition(Path(folder) / "train_val.prototxt").layer}
+    deploy, train_val = (definitions.read(Path(folder) / f"{name}.prototxt") for name in ("deploy", "train_val"))
+    fields, shapes = definitions.fields(deploy, str(folder)), definitions.weight_shapes(deploy)
+    learning = {layer.name: layer for layer in train_val.layer}
     found, words = [], {}
-    for layer in surgery.read_definition(deploy).layer:
+    for layer in deploy.layer:
         top = layer.top[0]
-        if top in layer.bottom:  # in place: said of the stage that gave the blob
+        if top in layer.bottom:
             words[top].append(_words(layer))
             continue
         words[top] = [_words(layer)]
         found.append(layer)
-    return [
-        Stage(
-            name=layer.name,
-            type=layer.type,
-            shape=tuple(net.blobs[layer.top[0]].data.shape[1:]),
-            detail=", ".join(filter(None, words[layer.top[0]])),
-            parameters=counts.get(layer.name, 0),
-            rate=_rate(learning.get(layer.name)) if layer.name in counts else None,
-        )
-        for layer in found
-    ]
 
+    def stage(layer):
+        top, parameters = layer.top[0], sum(map(math.prod, shapes.get(layer.name, [])))
+        field = fields[top]
+        shape = (field.channels,) if field.vector else (field.channels, *field.size)
+        rate = _rate(learning.get(layer.name)) if parameters else None
+        return Stage(layer.name, layer.type, shape, ", ".join(filter(None, words[top])), parameters, rate)
 
-def _net(path):
-    caffe = engine.start()
-    with stderr_to(os.devnull):
-        return caffe.Net(str(path), caffe.TEST)
-
-
-def _counts(net):
-    return {name: sum(blob.count for blob in blobs) for name, blobs in net.params.items()}
+    return [stage(layer) for layer in found]
 
 
 def _rate(layer):
-    """The factor of a layer's first rate; 1 where its definition says nothing."""
+    """The factor of a layer's first rate; 1 where its definition does not give one."""
     return layer.param[0].lr_mult if layer is not None and len(layer.param) else 1.0
 
 
 def _words(layer):
     """What a layer does, in a few words."""
     if layer.type == "Convolution":
-        param = layer.convolution_param
-        words = ["×".join(str(param.kernel_size[-1 if axis else 0]) for axis in (0, 1))]
-        words += [f"stride {param.stride[0]}"] if len(param.stride) and param.stride[0] > 1 else []
-        words += [f"pad {param.pad[0]}"] if len(param.pad) and param.pad[0] else []
-        words += [f"{param.group} groups"] if param.group > 1 else []
+        (height, width), (stride, _), (pad, _) = definitions.window(layer)
+        groups = layer.convolution_param.group
+        words = [f"{height}×{width}"]
+        words += [f"stride {stride}"] if stride > 1 else []
+        words += [f"pad {pad}"] if pad else []
+        words += [f"{groups} groups"] if groups > 1 else []
         return ", ".join(words)
     if layer.type == "Pooling":
         param = layer.pooling_param

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment.networks.receptive_field import pools_globally, window
+from sentiment.networks.definitions import pools_globally, window
 from sentiment.utils.errors import UserError
 
 OPSET, IR_VERSION = 17, 8  # of 2022: readers of today know them
@@ -18,21 +18,8 @@ TOLERANCE = 1e-4  # of a blob's largest value
 BATCH = "N"
 
 
-class Unlike(Exception):
-    """Why a layer has no counterpart."""
-
-
-def definition(net):
-    """A net's definition as it runs: of the current generation, of the phase TEST, without weights."""
-    from caffe.proto import caffe_pb2
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.caffemodel"
-        net.save(str(path))
-        proto = caffe_pb2.NetParameter.FromString(path.read_bytes())
-    for layer in proto.layer:
-        layer.ClearField("blobs")
-    return proto
+class _Unsupported(Exception):
+    """Why a layer has no counterpart in ONNX."""
 
 
 def export(net, where, metadata=None):
@@ -57,22 +44,21 @@ def export(net, where, metadata=None):
     Raises
     ------
     UserError
-        A layer that has no counterpart here.
+        A layer has no counterpart here.
     """
     from onnx import TensorProto, checker, helper
 
-    graph = _Graph(net)
-    proto = definition(net)
+    graph, proto = _Graph(net), _definition(net)
     for layer in proto.layer:
         if layer.type == "Input":
             continue
         try:
-            if layer.type not in _LAYERS:
-                raise Unlike(f"is of none of the types that can be exported ({', '.join(_LAYERS)})")
-            graph.add(layer, _LAYERS[layer.type])
-        except Unlike as reason:
+            graph.add(layer)
+        except _Unsupported as reason:
             raise UserError(f"{where}: layer {layer.name} ({layer.type}) {reason}") from None
-    graph.name_outputs()
+    for blob in net.outputs:
+        graph.nodes.append(helper.make_node("Identity", [graph.tensors[blob]], [blob], name=f"{blob}_output"))
+        graph.tensors[blob] = blob
 
     def described(blob):
         shape = net.blobs[blob].data.shape
@@ -91,9 +77,9 @@ def export(net, where, metadata=None):
 
 
 def largest_difference(net, model, tensors, images=2) -> float:
-    """How far any blob is from Caffe's when onnxruntime runs the model, for random images.
+    """How far any blob is from Caffe's when onnxruntime runs the model on random images.
 
-    All blobs are looked at, since probabilities hide much.
+    All blobs are compared, since probabilities hide much.
 
     Parameters
     ----------
@@ -115,37 +101,29 @@ def largest_difference(net, model, tensors, images=2) -> float:
     import onnxruntime
     from onnx import ModelProto, helper
 
-    rng = np.random.default_rng(0)
-    fed = {}
+    rng, fed = np.random.default_rng(0), {}
     for name in net.inputs:
         shape = (images, *net.blobs[name].data.shape[1:])
         net.blobs[name].reshape(*shape)
         fed[name] = rng.uniform(-120, 150, shape).astype(np.float32)  # pixels minus mean
     net.reshape()
-    for name, values in fed.items():
-        net.blobs[name].data[...] = values
-    net.forward()
+    net.forward(**fed)
 
-    open_model = ModelProto()
-    open_model.CopyFrom(model)
-    blobs = {blob: tensor for blob, tensor in tensors.items() if blob not in net.inputs}
-    inner = sorted(set(blobs.values()) - set(net.inputs))
-    open_model.graph.output.extend(helper.make_empty_tensor_value_info(tensor) for tensor in inner)
-    session = onnxruntime.InferenceSession(open_model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [*net.outputs, *inner]
+    every = ModelProto()  # the model with every blob as an output
+    every.CopyFrom(model)
+    names = sorted({*tensors.values()} - {*net.inputs})
+    every.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in net.outputs)
+    session = onnxruntime.InferenceSession(every.SerializeToString(), providers=["CPUExecutionProvider"])
     found = {**fed, **dict(zip(names, session.run(names, fed), strict=True))}
 
-    def difference(blob, tensor):
+    def difference(blob):
         expected = net.blobs[blob].data
         largest = max(float(np.abs(expected).max()), np.finfo(np.float32).tiny)
-        return float(np.nan_to_num(np.abs(found[tensor] - expected).max() / largest, nan=np.inf))
+        return float(np.nan_to_num(np.abs(found[tensors[blob]] - expected).max() / largest, nan=np.inf))
 
-    pairs = [*blobs.items(), *((name, name) for name in net.outputs)]
-    largest, where = max((difference(blob, tensor), blob) for blob, tensor in pairs)
+    largest, blob = max((difference(blob), blob) for blob in tensors if blob not in net.inputs)
     if largest > TOLERANCE:
-        raise UserError(
-            f"the exported net answers otherwise than Caffe's: {where} by {largest:.2g} of its largest value"
-        )
+        raise UserError(f"the exported net differs from Caffe's: blob {blob} by {largest:.2g} of its largest value")
     return largest
 
 
@@ -159,16 +137,31 @@ def state_dict(net):
         Fully connected weights are outputs × inputs.
     """
     state = {}
-    for layer in definition(net).layer:
-        blobs = _blobs(net, layer)
+    for layer in _definition(net).layer:
+        kinds, blobs = ("weight", "bias"), _blobs(net, layer)
         if layer.type == "BatchNorm":
-            blobs = dict(zip(("running_mean", "running_var"), _statistics(blobs)))
-        else:
-            if layer.type == "InnerProduct" and layer.inner_product_param.transpose:
-                blobs[0] = blobs[0].T
-            blobs = dict(zip(("weight", "bias"), blobs))
-        state.update({f"{layer.name}.{kind}": np.ascontiguousarray(blob) for kind, blob in blobs.items()})
+            kinds, blobs = ("running_mean", "running_var"), _statistics(blobs)
+        elif layer.type == "InnerProduct" and layer.inner_product_param.transpose:
+            blobs[0] = blobs[0].T
+        state.update({f"{layer.name}.{kind}": np.ascontiguousarray(blob) for kind, blob in zip(kinds, blobs)})
     return state
+
+
+def _definition(net):
+    """A net's definition as it runs: in the current format, of the phase TEST, without weights."""
+    from caffe.proto import caffe_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.caffemodel"
+        net.save(str(path))
+        proto = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    for layer in proto.layer:
+        layer.ClearField("blobs")
+    return proto
+
+
+def _blobs(net, layer):
+    return [blob.data.copy() for blob in net.params[layer.name]] if layer.name in net.params else []
 
 
 class _Graph:
@@ -181,13 +174,14 @@ class _Graph:
         self._used = {*net.inputs, *net.outputs}
         self._layer = ""
 
-    def add(self, layer, make):
-        """Put a layer's operators behind those of its bottoms."""
+    def add(self, layer):
+        """Add a layer's operators behind those of its bottoms."""
+        if layer.type not in _LAYERS:
+            raise _Unsupported(f"is of none of the types that can be exported ({', '.join(_LAYERS)})")
         self._layer = layer.name
         shapes = [self.net.blobs[blob].data.shape for blob in layer.bottom]
-        tensors = make(self, layer, [self.tensors[blob] for blob in layer.bottom], shapes)
-        tensors = tensors if isinstance(tensors, list) else [tensors]
-        self.tensors.update(zip(layer.top, tensors, strict=True))
+        tensors = _LAYERS[layer.type](self, layer, [self.tensors[blob] for blob in layer.bottom], shapes)
+        self.tensors.update(zip(layer.top, tensors if isinstance(tensors, list) else [tensors], strict=True))
 
     def node(self, operator, *inputs, **attributes):
         """Add an operator; returns its output."""
@@ -205,12 +199,9 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def name_outputs(self):
-        """Give the net's outputs their blobs' names."""
-        from onnx import helper
-
-        for blob in self.net.outputs:
-            self.nodes.append(helper.make_node("Identity", [self.tensors[blob]], [blob], name=f"{blob}_output"))
+    def weights(self, layer):
+        """Add a layer's weights and bias, where it has one; returns their names."""
+        return [self.constant(kind, blob) for kind, blob in zip(("weight", "bias"), _blobs(self.net, layer))]
 
     def _name(self, wanted):
         name, number = wanted, 1
@@ -220,22 +211,16 @@ class _Graph:
         return name
 
 
-def _blobs(net, layer):
-    return [blob.data.copy() for blob in net.params[layer.name]] if layer.name in net.params else []
-
-
 def _convolution(graph, layer, bottoms, shapes):
     param = layer.convolution_param
     if len(shapes[0]) != 4 or param.axis != 1:
-        raise Unlike("does not go over images")
-    weights = _blobs(graph.net, layer)
+        raise _Unsupported("does not go over images")
     _, stride, pad = window(layer)
-    constants = [graph.constant(kind, blob) for kind, blob in zip(("weight", "bias"), weights)]
     dilation = list(param.dilation) or [1]
     return graph.node(
         "Conv",
         bottoms[0],
-        *constants,
+        *graph.weights(layer),
         group=param.group,
         strides=stride,
         pads=[*pad, *pad],
@@ -247,7 +232,7 @@ def _pooling(graph, layer, bottoms, shapes):
     kinds = {0: "Max", 1: "Average"}  # MAX, AVE
     kind = kinds.get(layer.pooling_param.pool)
     if kind is None:
-        raise Unlike("draws at random")
+        raise _Unsupported("draws at random")
     if pools_globally(layer):
         return graph.node(f"Global{kind}Pool", bottoms[0])
     (kernel, stride, pad), data = window(layer), bottoms[0]
@@ -260,24 +245,23 @@ def _pooling(graph, layer, bottoms, shapes):
     # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
     lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
     if any(lacks >= side for lacks, side in zip(lacking, kernel)):
-        raise Unlike("has a last window that looks at nothing")
+        raise _Unsupported("has a last window that looks at nothing")
     return graph.node(f"{kind}Pool", data, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
 
 
 def _lrn(graph, layer, bottoms, shapes):
     param = layer.lrn_param
     if param.norm_region:
-        raise Unlike("normalises within channels; only across channels has a counterpart")
+        raise _Unsupported("normalises within channels; only across channels has a counterpart")
     return graph.node("LRN", bottoms[0], size=param.local_size, alpha=param.alpha, beta=param.beta, bias=param.k)
 
 
 def _inner_product(graph, layer, bottoms, shapes):
     param = layer.inner_product_param
     if param.axis != 1:
-        raise Unlike(f"has axis {param.axis}; only whole images (axis 1) can be exported")
+        raise _Unsupported(f"has axis {param.axis}; only whole images (axis 1) can be exported")
     flat = graph.node("Flatten", bottoms[0], axis=1) if len(shapes[0]) > 2 else bottoms[0]
-    constants = [graph.constant(kind, blob) for kind, blob in zip(("weight", "bias"), _blobs(graph.net, layer))]
-    return graph.node("Gemm", flat, *constants, transB=0 if param.transpose else 1)
+    return graph.node("Gemm", flat, *graph.weights(layer), transB=0 if param.transpose else 1)
 
 
 def _relu(graph, layer, bottoms, shapes):
@@ -301,17 +285,17 @@ def _concat(graph, layer, bottoms, shapes):
 def _flatten(graph, layer, bottoms, shapes):
     param = layer.flatten_param
     if param.axis != 1 or param.end_axis not in (-1, len(shapes[0]) - 1):
-        raise Unlike("flattens other than all axes of an image")
+        raise _Unsupported("flattens other than all axes of an image")
     return graph.node("Flatten", bottoms[0], axis=1)
 
 
 def _scale(graph, layer, bottoms, shapes):
     if len(bottoms) != 1:
-        raise Unlike("multiplies two blobs; only learned factors can be exported")
+        raise _Unsupported("multiplies two blobs; only learned factors can be exported")
     blobs = _blobs(graph.net, layer)
     axis = layer.scale_param.axis % len(shapes[0])
     if axis == 0:
-        raise Unlike("has a factor for each image")
+        raise _Unsupported("has a factor for each image")
     trailing = [1] * (len(shapes[0]) - axis - blobs[0].ndim)
     tensor = bottoms[0]
     for operator, kind, blob in zip(("Mul", "Add"), ("weight", "bias"), blobs):
@@ -329,7 +313,7 @@ def _statistics(blobs):
 def _batch_norm(graph, layer, bottoms, shapes):
     param = layer.batch_norm_param
     if param.HasField("use_global_stats") and not param.use_global_stats:
-        raise Unlike("takes the mean of each batch")
+        raise _Unsupported("takes the mean of each batch")
     mean, variance = _statistics(_blobs(graph.net, layer))
     values = {"ones": np.ones_like(mean), "zeros": np.zeros_like(mean), "running_mean": mean, "running_var": variance}
     constants = [graph.constant(kind, value) for kind, value in values.items()]

@@ -1,15 +1,13 @@
-"""Taking a source model's layers over into a new net, by name (§3.2)."""
+"""Weights from a file into a net that was just built, by the layers' names (§3.2)."""
 
-import functools
 import math
 import shlex
+from pathlib import Path
 
-from sentiment.networks import inspection
-from sentiment.networks.architectures import LastLayer
 from sentiment.utils.errors import UserError, sentence_of
 
 OTHER_SHAPE = "Cannot copy param"
-"""What Caffe says of a layer of the right name that does not fit (net.cpp); a damaged file fits nothing."""
+"""How Caffe's message begins where a layer's name fits and its shape does not (net.cpp)."""
 
 
 def take_over(net, source, filled) -> tuple[list[str], list[str]]:
@@ -26,7 +24,7 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     Returns
     -------
     taken, new : list of str
-        The layers copied, and those left to their fillers.
+        The layers copied, and those that keep what their fillers gave.
 
     Raises
     ------
@@ -34,7 +32,7 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
         The file or a layer's shape does not fit, or a layer would stay all zeros: the source has none of its
         name, and the definition does not fill it.
     """
-    # Caffe does not say what it copied, so each layer's first weight is marked before and looked at after.
+    # Caffe does not report which layers it copied, so each one's first weight is marked before and checked after.
     before = {name: float(blobs[0].data.flat[0]) for name, blobs in net.params.items()}
     for name in before:
         net.params[name][0].data.flat[0] = math.nan
@@ -43,44 +41,44 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     except RuntimeError as error:
         if (sentence := sentence_of(error)) is None:
             raise
-        advice = (
-            f"; `make models FILE={shlex.quote(str(source))}` tells which ARCH it fits"
-            if OTHER_SHAPE in sentence
-            else ""
-        )
-        raise UserError(f"{sentence.rstrip('.')}{advice}") from error
+        sentence = sentence.rstrip(".")
+        if OTHER_SHAPE in sentence:
+            sentence += f"; `make models FILE={shlex.quote(str(source))}` shows which ARCH it fits"
+        raise UserError(sentence) from error
     new = [name for name in before if math.isnan(net.params[name][0].data.flat[0])]
     for name in new:
         net.params[name][0].data.flat[0] = before[name]
     if empty := [name for name in new if name not in filled]:
         raise UserError(
-            f"{source} has no layer named {' or '.join(empty)}, and this architecture starts none of that name anew; "
-            "choose a source that has it, another ARCH, or INIT=scratch"
+            f"{source} has no layer named {' or '.join(empty)}, and this architecture does not start that from random "
+            "weights; choose a source that has it, another ARCH, or INIT=scratch"
         )
     return [name for name in before if name not in new], new
 
 
-@functools.cache
-def last_layer(source) -> LastLayer:
-    """A source model's own last layer, as its file has it: the last one with a matrix of weights, of any generation.
+def load(caffe, model, weights):
+    """A net for testing with every parameter from a weights file.
 
     Parameters
     ----------
-    source : Path
-        A .caffemodel.
+    caffe : module
+    model, weights : path
+        A deploy definition and a .caffemodel.
 
     Returns
     -------
-    nets.LastLayer
+    caffe.Net
 
     Raises
     ------
     UserError
-        The file is none, or its last layer is not fully connected with a bias.
+        A file is missing, or the weights lack a layer of the definition.
     """
-    last = inspection.read(source).last
-    if last is None:
-        raise UserError(f"{source} does not tell which of its layers is the last; a .caffemodel that is no HDF5 does")
-    if len(last.shapes) != 2:
-        raise UserError(f"{source}: its last layer {last.name} is not fully connected with a bias; it cannot be kept")
-    return LastLayer(last.name, last.outputs)
+    for path in (model, weights):
+        if not Path(path).is_file():
+            raise UserError(f"no file {path}")
+    net = caffe.Net(str(model), caffe.TEST)
+    _, missing = take_over(net, str(weights), filled=set(net.params))
+    if missing:
+        raise UserError(f"{weights} has no layer named {missing[0]}, which {model} needs; they do not belong together")
+    return net

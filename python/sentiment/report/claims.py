@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sentiment import paper
-from sentiment.evaluation.results import mean_std, score
-from sentiment.names import SUBSET_TITLES, net_title
+from sentiment.evaluation.results import mean_std
+from sentiment.names import SUBSET_TITLES, net_title, score
 from sentiment.report import departures
 from sentiment.report.paper_tables import FIVE, published_scores
-from sentiment.report.tables import NOTHING, Score, Table, escaped
+from sentiment.report.tables import NOTHING, Cell, Score, Table
 
 FOLD = 1  # whose training losses are compared
 SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
@@ -74,16 +74,15 @@ class Found(Evidence):
         net, title = self.study.net(arch, init, subset), f"{net_title(arch, init)} {SUBSET_TITLES[subset]}"
         if net is None:
             return self._lacks(title, _LACKING)
-        if not net.whole:
+        if net.missing_folds:
             return self._lacks(f"{title} folds {' '.join(map(str, net.missing_folds))}", _LACKING)
         return net.score(way, self.study.sample)
 
     def layer(self, name, classifier):
-        layers = (self.study.paper_layers or {"layers": {}})["layers"]
-        entry = layers.get(paper.NEW_LAYERS["finetune"] if name == "fc8" else name, {})
-        chosen = entry.get(classifier, {}).get("paper")
-        if chosen and len(chosen["accuracy"]) == len(paper.FOLDS):
-            return mean_std(chosen["accuracy"].values())[0]
+        analysis = self.study.paper_layers
+        entry = analysis and analysis.layers.get(paper.NEW_LAYER if name == "fc8" else name)
+        if entry and len(analysis.folds) == len(paper.FOLDS):
+            return mean_std(getattr(entry, classifier).paper.accuracy.values())[0]
         return self._lacks("the layer analysis of CaffeNet, five folds", math.nan)
 
     def curve(self, init):
@@ -98,12 +97,12 @@ class Found(Evidence):
         whole = self.study.net("finetune", "caffenet")
         for net in self.study.nets:
             if whole and (net.subset, net.arch) == (FIVE, "fc6-2") and _rate(net) == _rate(whole):
-                return net.curve(net.rows[0]["fold"]) or super().fast_fc6_2()
+                return net.curve(net.folds[0]) or super().fast_fc6_2()
         return super().fast_fc6_2()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Cell):
     """A cell of the table: ``held``, ``not held``, or ``not tested here`` and what that needs."""
 
     word: str
@@ -117,9 +116,6 @@ class Verdict:
 
     def text(self):
         return f"{self.word}: needs {self.needs}" if self.needs else self.word
-
-    def latex(self):
-        return escaped(self.text())
 
     def values(self):
         return self.word, self.needs or None
@@ -145,6 +141,22 @@ class Claim:
         return Verdict(HELD if held else NOT_HELD), numbers
 
 
+CLAIMS: list[Claim] = []
+"""In the order of the report."""
+
+
+def _claim(title, where):
+    """Add the function below as the test of a claim; its docstring says what the claim means here."""
+
+    def add(test):
+        first, *rest = test.__doc__.strip().rstrip(".").split()
+        first = first if first[1:].lower() != first[1:] else first.lower()  # but for names: SVM, CaffeNet
+        CLAIMS.append(Claim(title, where, " ".join((first, *rest)), test))
+        return test
+
+    return add
+
+
 def table(study):
     """Every claim with its verdict here and on the paper's own numbers."""
     rows = []
@@ -163,12 +175,16 @@ def table(study):
     return Table("claims", "The paper's claims, tried on these runs", notes, header, rows, study.demo)
 
 
+@_claim("conv5 and pool5 fall below conv4", "Table 3")
 def _late_layers(evidence):
+    """SVM, C chosen the paper's way: the mean on conv5 and the mean on pool5 are both below that on conv4."""
     conv4, conv5, pool5 = (evidence.layer(name, "svm") for name in ("conv4", "conv5", "pool5"))
     return max(conv5, pool5) < conv4, f"conv4 {score(conv4)}, conv5 {score(conv5)}, pool5 {score(pool5)}"
 
 
+@_claim("Fully connected layers are above convolutional ones", "Table 3")
 def _connected_above(evidence):
+    """For SVM and Softmax alike, the worst of fc6, fc7, fc8 is above the best of conv1 to pool5."""
     held, numbers = True, []
     for classifier, title in ("svm", "SVM"), ("softmax", "Softmax"):
         connected = min((evidence.layer(name, classifier), name) for name in CONNECTED)
@@ -179,17 +195,25 @@ def _connected_above(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("fc7-2 is slightly worse than the whole net", "Table 4")
 def _slightly_worse(evidence):
+    """Lower than CaffeNet, by no more than CaffeNet's standard deviation over folds."""
     whole, cut = evidence.accuracy("finetune", "caffenet"), evidence.accuracy("fc7-2", "caffenet")
     return 0 < whole.mean - cut.mean <= whole.std, f"{whole.text()} → {cut.text()}"
 
 
+@_claim("fc6-2 is much worse than the whole net", "Table 4")
 def _much_worse(evidence):
+    """Lower than CaffeNet by more than twice CaffeNet's standard deviation over folds."""
     whole, cut = evidence.accuracy("finetune", "caffenet"), evidence.accuracy("fc6-2", "caffenet")
     return whole.mean - cut.mean > 2 * whole.std, f"{whole.text()} → {cut.text()}"
 
 
+@_claim("fc6-2 does not converge at the base rate of the others, 0.001", "§4.3")
 def _does_not_converge(evidence):
+    """Trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of
+    guessing, ln 2 = .693, by more than its noise, or is NaN.
+    """
     curve = evidence.fast_fc6_2()
     if curve is None:
         return False, NOTHING
@@ -197,7 +221,9 @@ def _does_not_converge(evidence):
     return not curve.converges, f"{rate}final loss {score(curve.final)}, noise {score(curve.noise)}"
 
 
+@_claim("Sources trained on sentiment are above those trained on objects and places", "Table 5")
 def _sentiment_above(evidence):
+    """The mean over DeepSentiBank and the six MVSO nets is above CaffeNet's and above PlacesCNN's."""
     means = {init: evidence.accuracy("finetune", init).mean for init in paper.INITIALISATIONS}
     sentiment = statistics.fmean(means[init] for init in SENTIMENT)
     others = {init: means[init] for init in ("caffenet", "places")}
@@ -205,7 +231,9 @@ def _sentiment_above(evidence):
     return sentiment > max(others.values()), f"sentiment {score(sentiment)}, {', '.join(numbers)}"
 
 
+@_claim("MVSO [ZH] is the worst of the MVSO sources", "Table 5")
 def _chinese_worst(evidence):
+    """Below each of the other five."""
     means = {init: evidence.accuracy("finetune", init).mean for init in MVSO}
     others = [mean for init, mean in means.items() if init != "mvso_zh"]
     return means["mvso_zh"] < min(others), f"ZH {score(means['mvso_zh'])}, lowest other {score(min(others))}"
@@ -220,7 +248,11 @@ def _speed(evidence):
     return noise, {init: math.inf if steps.get(init) is None else steps[init] for init in curves}
 
 
+@_claim("DeepSentiBank's training is noisier and slower", "Figure 6")
 def _deepsentibank_slow(evidence):
+    """Training loss of fold 1: its noise and its iterations to convergence are both above the median of the nine
+    initialisations.
+    """
     noise, steps = _speed(evidence)
     middle = statistics.median(noise.values()), statistics.median(steps.values())
     own = noise["deepsentibank"], steps["deepsentibank"]
@@ -228,7 +260,11 @@ def _deepsentibank_slow(evidence):
     return own[0] > middle[0] and own[1] > middle[1], numbers
 
 
+@_claim("MVSO's trainings are faster and smoother", "Figure 6")
 def _mvso_fast(evidence):
+    """Training loss of fold 1: the medians over the six MVSO nets of noise and of iterations to convergence are both
+    below those over the other three.
+    """
     noise, steps = _speed(evidence)
     held, numbers = True, []
     for what, values, form in ("noise", noise, score), ("converged at", steps, "{:g}".format):
@@ -239,7 +275,9 @@ def _mvso_fast(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("A layer added (fc9) stays below fine-tuning", "Table 6")
 def _added_below(evidence):
+    """For CaffeNet and for MVSO [EN], fc9 is below the net whose last layer was replaced."""
     held, numbers = True, []
     for init in paper.TABLE6:
         tuned, added = evidence.accuracy("finetune", init), evidence.accuracy("fc9", init)
@@ -248,7 +286,9 @@ def _added_below(evidence):
     return held, "; ".join(numbers)
 
 
+@_claim("Ten crops help", "Table 2")
 def _crops_help(evidence):
+    """CaffeNet with oversampling is above CaffeNet without, on each of the three subsets."""
     held, numbers = True, []
     for subset in paper.SUBSETS:
         one, ten = (evidence.accuracy("finetune", "caffenet", subset, way).mean for way in ("center", "oversampled"))
@@ -257,76 +297,9 @@ def _crops_help(evidence):
     return held, "; ".join(numbers)
 
 
-CLAIMS = (
-    Claim(
-        "conv5 and pool5 fall below conv4",
-        "Table 3",
-        "SVM, C chosen the paper's way: the mean on conv5 and the mean on pool5 are both below that on conv4",
-        _late_layers,
-    ),
-    Claim(
-        "Fully connected layers are above convolutional ones",
-        "Table 3",
-        "for SVM and Softmax alike, the worst of fc6, fc7, fc8 is above the best of conv1 to pool5",
-        _connected_above,
-    ),
-    Claim(
-        "fc7-2 is slightly worse than the whole net",
-        "Table 4",
-        "lower than CaffeNet, by no more than CaffeNet's standard deviation over folds",
-        _slightly_worse,
-    ),
-    Claim(
-        "fc6-2 is much worse than the whole net",
-        "Table 4",
-        "lower than CaffeNet by more than twice CaffeNet's standard deviation over folds",
-        _much_worse,
-    ),
-    Claim(
-        "fc6-2 does not converge at the base rate of the others, 0.001",
-        "§4.3",
-        "trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of "
-        "guessing, ln 2 = .693, by more than its noise, or is no number",
-        _does_not_converge,
-    ),
-    Claim(
-        "Sources trained on sentiment are above those trained on objects and places",
-        "Table 5",
-        "the mean over DeepSentiBank and the six MVSO nets is above CaffeNet's and above PlacesCNN's",
-        _sentiment_above,
-    ),
-    Claim("MVSO [ZH] is the worst of the MVSO sources", "Table 5", "below each of the other five", _chinese_worst),
-    Claim(
-        "DeepSentiBank's training is noisier and slower",
-        "Figure 6",
-        f"training loss of fold {FOLD}: its noise and its iterations to convergence are both above the median of the "
-        "nine initialisations",
-        _deepsentibank_slow,
-    ),
-    Claim(
-        "MVSO's trainings are faster and smoother",
-        "Figure 6",
-        f"training loss of fold {FOLD}: the medians over the six MVSO nets of noise and of iterations to convergence "
-        "are both below those over the other three",
-        _mvso_fast,
-    ),
-    Claim(
-        "A layer added (fc9) stays below fine-tuning",
-        "Table 6",
-        "for CaffeNet and for MVSO [EN], fc9 is below the net whose last layer was replaced",
-        _added_below,
-    ),
-    Claim(
-        "Ten crops help",
-        "Table 2",
-        "CaffeNet with oversampling is above CaffeNet without, on each of the three subsets",
-        _crops_help,
-    ),
-)
-
-
 def _rate(net):
-    return net.choices.get("base_lr")
+    """The base rate a net was trained at."""
+    return net.settings["base_lr"]
 
 
 def _listed(names):

@@ -5,46 +5,23 @@ Everything is counted over the test images of all folds together, for each was t
 
 import itertools
 import math
-from pathlib import Path
 
 from sentiment import paper
-from sentiment.evaluation import results
-from sentiment.names import SUBSET_TITLES
+from sentiment.evaluation import predictions
+from sentiment.evaluation.predictions import Prediction
+from sentiment.names import SUBSET_TITLES, WAY_TITLES, score
 from sentiment.report import departures
-from sentiment.report.tables import Number, Table
-
-WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
+from sentiment.report.tables import NOTHING, Number, Table
 
 
-def right(label, positive) -> bool:
-    """Whether P(positive) is on the label's side; even odds are negative."""
-    return (positive > 0.5) == (label == paper.POSITIVE)
-
-
-def predictions(net) -> dict[tuple[int, str], tuple[int, float, float]]:
-    """A net's answers, pooled over its folds: those of its lowest seed that has most of them.
-
-    Returns
-    -------
-    dict of (int, str) to (int, float, float)
-        Fold and image -> label, P(positive) of the centre crop, of ten crops.
-    """
+def pooled(net) -> dict[tuple[int, str], Prediction]:
+    """A net's predictions by fold and image: those of its lowest seed that has most folds."""
     seed = max(net.seeds, key=lambda seed: (len(net.of_seed(seed)), -seed))
     return {
-        (row["fold"], image): (label, center, crops)
-        for row in net.of_seed(seed)
-        for image, label, center, crops in results.read_predictions(Path(row["path"]).parent / "predictions.csv")
+        (result.config.fold, one.image): one
+        for result in net.of_seed(seed)
+        for one in predictions.read(result.folder / "predictions.csv")
     }
-
-
-def confusion(answers, way):
-    """Counts by (label, answer), both 0 or 1."""
-    counts = dict.fromkeys(itertools.product((paper.NEGATIVE, paper.POSITIVE), repeat=2), 0)
-    column = 1 + results.WAYS.index(way)
-    for answer in answers.values():
-        label = answer[0]
-        counts[label, label if right(label, answer[column]) else 1 - label] += 1
-    return counts
 
 
 def mcnemar(only_first, only_second) -> float:
@@ -59,13 +36,22 @@ def mcnemar(only_first, only_second) -> float:
     -------
     float
         How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+
+    Examples
+    --------
+    >>> mcnemar(1, 7)  # 2 · (1 + 8) / 2⁸
+    0.0703125
     """
     n, k = only_first + only_second, min(only_first, only_second)
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
 def holm(p_values) -> list[float]:
-    """p-values adjusted for how many tests there are (Holm's step-down), in the same order."""
+    """p-values adjusted for how many tests there are (Holm's step-down), in the same order.
+
+    >>> holm([0.5, 0.125, 0.25])
+    [0.5, 0.375, 0.5]
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -77,15 +63,14 @@ def classes_table(study) -> Table:
     """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
     rows = []
     for net in study.nets:
-        answers = predictions(net)
+        tested = pooled(net).values()
         for way, title in WAY_TITLES.items():
-            counts = confusion(answers, way)
             cells = []
             for label in (paper.NEGATIVE, paper.POSITIVE):
-                correct, wrong = counts[label, label], counts[label, 1 - label]
-                cells += [correct, wrong, _rate(correct, correct + wrong)]
-            correct = counts[0, 0] + counts[1, 1]
-            rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells, _rate(correct, len(answers))])
+                right = [one.is_right(way) for one in tested if one.label == label]
+                cells += [sum(right), len(right) - sum(right), _rate(right)]
+            overall = _rate([one.is_right(way) for one in tested])
+            rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells, overall])
     header = [
         "net",
         "subset",
@@ -107,15 +92,11 @@ def mcnemar_tables(study) -> list[Table]:
     found = []
     for subset in paper.SUBSETS:
         nets = [net for net in study.nets if net.subset == subset]
-        answers = {net.title: predictions(net) for net in nets}
-        for (one, of_one), (other, of_other) in itertools.combinations(answers.items(), 2):
-            same = [key for key in of_one if key in of_other and of_one[key][0] == of_other[key][0]]
+        tested = {net.title: pooled(net) for net in nets}
+        for (one, of_one), (other, of_other) in itertools.combinations(tested.items(), 2):
+            same = [key for key in of_one if key in of_other and of_one[key].label == of_other[key].label]
             for way, title in WAY_TITLES.items():
-                column = 1 + results.WAYS.index(way)
-                pairs = [
-                    (right(of_one[key][0], of_one[key][column]), right(of_other[key][0], of_other[key][column]))
-                    for key in same
-                ]
+                pairs = [(of_one[key].is_right(way), of_other[key].is_right(way)) for key in same]
                 if pairs:
                     counts = [pairs.count(both) for both in itertools.product((True, False), (True, False))]
                     p = mcnemar(counts[1], counts[2])
@@ -151,8 +132,12 @@ def _seeds_note(study):
     return ["Of several seeds, the lowest that has most folds."] if several else []
 
 
-def _rate(part, whole):
-    return Number(part / whole, results.score(part / whole)) if whole else "–"
+def _rate(right):
+    """The fraction that is right, as a cell."""
+    if not right:
+        return NOTHING
+    rate = sum(right) / len(right)
+    return Number(rate, score(rate))
 
 
 def _p(value):

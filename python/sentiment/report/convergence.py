@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sentiment import paper
-from sentiment.evaluation.results import score
+from sentiment.names import score
 from sentiment.report import claims, departures
 from sentiment.report.tables import NOTHING, Number, Table
 from sentiment.training.loss_curves import LAST_PART, PART_OF_WAY

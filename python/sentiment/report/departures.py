@@ -1,49 +1,44 @@
 """Where trainings depart from those a table is expected to be of, so that its reader is told.
 
-Usual are the paper's schedule for so many images, and this project's answers to what the paper leaves open
-(docs/protocol.md); of SqueezeNet, which is not the paper's, this project's schedule.
+The default is the paper's schedule for so many images, and this project's answers to what the paper leaves open
+(docs/protocol.md); for SqueezeNet, which is not the paper's, this project's schedule.
 """
 
 from dataclasses import asdict
 
 from sentiment import engine, paper
-from sentiment.names import SUBSET_TITLES, plain, source
-from sentiment.networks import architectures
+from sentiment.names import SUBSET_TITLES, plain, source_name
+from sentiment.networks.choices import Choices
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
+_NOT_RECORDED = "not recorded"  # by the first version
 
 
-def of(row) -> dict:
-    """What a result's training departs in: name of the schedule's value or choice -> its value.
+def of(result) -> dict:
+    """What a result's training departs in: name of the setting -> its value.
 
-    Parameters
-    ----------
-    row : dict
-        A result.json. What it does not record counts as usual.
+    What the result does not record counts as the default.
     """
-    train_images = row.get("train_images", (len(paper.FOLDS) - 1) * row["test_images"])
-    usual = {**asdict(solvers.schedule(row["arch"], train_images)), **asdict(architectures.Choices())}
-    usual["precision"] = engine.PRECISIONS[0]
-    values = {**row["choices"], "iterations": row["iterations"]}
-    found = {name: values[name] for name, expected in usual.items() if name in values and values[name] != expected}
-    tested = row["evaluation"].get("precision", usual["precision"])
-    if tested != values.get("precision", usual["precision"]):
-        found["precision of testing"] = tested
+    config = result.config
+    train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
+    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(Choices())}
+    defaults["precision"] = engine.PRECISIONS[0]
+    values = {name: value for name, value in config.settings().items() if value is not None}
+    found = {name: values[name] for name, default in defaults.items() if name in values and values[name] != default}
+    if result.evaluation.precision != values.get("precision", defaults["precision"]):
+        found["precision of testing"] = result.evaluation.precision
     means = values.get("mean", paper.IMAGENET_MEANS_BGR)
-    if (
-        source(row) not in _OWN_MEANS
-        and max(abs(a - b) for a, b in zip(means, paper.IMAGENET_MEANS_BGR, strict=True)) > 1
-    ):
+    off = max(abs(mean - default) for mean, default in zip(means, paper.IMAGENET_MEANS_BGR, strict=True))
+    if off > 1 and source_name(config.init, config.card) not in _OWN_MEANS:
         found["mean"] = means
-    if values.get("channels_divisor", 1) != 1 and not row["demo"]:  # of which every title says so
+    if values.get("channels_divisor", 1) != 1 and not config.demo:  # the demo's titles say so
         found["channels_divisor"] = values["channels_divisor"]
     return found
 
 
 def about(study, nets=None) -> list[str]:
-    """What a table is of, as its first notes: data set, runs, the data set's own note, trainings that depart, and what
-    they were computed with where that is not the same.
+    """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
 
     Parameters
     ----------
@@ -52,79 +47,70 @@ def about(study, nets=None) -> list[str]:
         Those in the table; all by default.
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
-    rows = [(net.title, row) for net in (study.nets if nets is None else nets) for row in net.rows]
-    return [f"{first} {study.note}".strip(), *note(rows), *computed_with(rows)]
+    titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]
+    return [f"{first} {study.note}".strip(), *note(titled), *computed_with(titled)]
 
 
-def note(rows) -> list[str]:
-    """A table's note on the trainings that depart; none where none does.
+def note(titled) -> list[str]:
+    """A table's note on the trainings that depart from the default; none where none does.
 
     Parameters
     ----------
-    rows : sequence of (str, dict)
-        The nets' titles, and a result.json each.
+    titled : sequence of (str, Result)
+        The nets' titles, and a result each.
     """
-    said = [", ".join(f"{name} {plain(value)}" for name, value in of(row).items()) for _, row in rows]
-    parts = [f"{whose}: {what}" for what, whose in _whose(rows, said).items() if what]
+    said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
+    parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
 
 
-def computed_with(rows) -> list[str]:
-    """A table's notes on engines, devices and versions of torch, each where there is more than one.
-
-    Parameters
-    ----------
-    rows : sequence of (str, dict)
-        The nets' titles, and a result.json each.
-    """
+def computed_with(titled) -> list[str]:
+    """A table's notes on engines, devices and versions of torch, each where there is more than one."""
     notes = []
     for way in WAYS:
         for title in MIXED:
-            said = [said_of(row, way, FACTS[title]) for _, row in rows]
+            said = [said_of(result, way, FACTS[title]) for _, result in titled]
             if len(set(said)) > 1 or any(_THEN in one for one in said):
-                parts = [f"{what} ({whose})" for what, whose in _whose(rows, said).items()]
+                parts = [f"{what} ({whose})" for what, whose in _whose(titled, said).items()]
                 notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
     return notes
 
 
-WAYS = {"trained": "training", "tested": "evaluation"}
-"""What was done -> the key of result.json that says what it was computed with."""
-
-_UNKNOWN = "not recorded"  # by the first version
+WAYS = ("trained", "tested")
 _THEN = ", then "  # where a training resumed
 
 
 def _engine(environment):
-    commit, _, dirty = environment.get("commit", "").partition("-")
-    return f"{environment['engine']} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
+    commit, _, dirty = environment.commit.partition("-")
+    return f"{environment.engine} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
 
 
 FACTS = {  # title -> how an environment says it
     "engine": _engine,
-    "device": lambda one: one.get("device", _UNKNOWN) + (f", CUDA {one['cuda']}" if one.get("cuda") else ""),
-    "threads": lambda one: plain(one.get("threads")),
-    "precision": lambda one: one["precision"],
-    "torch": lambda one: one["versions"].get("torch", "none"),
-    "versions": lambda one: ", ".join(f"{name} {of}" for name, of in one["versions"].items()),
+    "device": lambda one: (one.device or _NOT_RECORDED) + (f", CUDA {one.cuda}" if one.cuda else ""),
+    "threads": lambda one: plain(one.threads),
+    "precision": lambda one: one.precision,
+    "torch": lambda one: one.versions.get("torch", "none"),
+    "versions": lambda one: ", ".join(f"{name} {of}" for name, of in one.versions.items()),
 }
 MIXED = ("engine", "device", "torch")
-"""What a table's nets should have in common; other precisions are other choices, which `of` tells."""
+"""What a table's nets should have in common; other precisions are other choices, which `of` reports."""
 
 
-def said_of(row, way, fact) -> str:
+def said_of(result, way, fact) -> str:
     """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
-    found = row[WAYS[way]]
-    environments = [found] if isinstance(found, dict) else found
-    return _THEN.join(dict.fromkeys(map(fact, environments))) or _UNKNOWN
+    stretches = [stretch.environment for stretch in result.training]
+    environments = stretches if way == "trained" else [result.evaluation]
+    return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED
 
 
-def _whose(rows, said) -> dict[str, str]:
-    """What is said of each row -> whose rows those are: nets with the folds, or ``all nets``."""
+def _whose(titled, said) -> dict[str, str]:
+    """What is said of each result -> whose results those are: nets with the folds, or ``all nets``."""
     folds, whose = {}, {}
-    for (title, row), what in zip(rows, said, strict=True):
-        net = title, row["subset"]
-        folds.setdefault(net, set()).add(row["fold"])
-        whose.setdefault(what, {}).setdefault(net, set()).add(row["fold"])
+    for (title, result), what in zip(titled, said, strict=True):
+        net = title, result.config.subset
+        folds.setdefault(net, set()).add(result.config.fold)
+        whose.setdefault(what, {}).setdefault(net, set()).add(result.config.fold)
     named = {}
     for what, concerned in whose.items():
         names = [

@@ -1,6 +1,7 @@
 """report.html: every table and figure of a study in one file that needs no network."""
 
 import base64
+from collections import Counter
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from sentiment import paper
 from sentiment.names import SUBSET_TITLES, net_title, plain
 from sentiment.report import catalogue, claims, departures
 from sentiment.report.tables import DEMO, Difference, Table
+from sentiment.training.configuration import CHECKSUMS
 from sentiment.utils.errors import say
 from sentiment.utils.files import read_json, read_text, write_if_changed
 
@@ -126,7 +128,6 @@ def page(folder, study, tables):
     )
 
 
-HASHES = ("weights", "source", "mean_file", "train_list", "test_list")
 _FULL_SIZE = "Shown at full size and with the real CaffeNet's last layer; the demo's nets have fewer channels."
 _NOT_REPRODUCED = (
     "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
@@ -144,7 +145,8 @@ def _glance(study, tables):
     rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
     cells = [cell for row in rows for cell in row]
     within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
-    nets, runs, departing = len(study.nets), len(study.rows), sum(bool(departures.of(row)) for row in study.rows)
+    nets, runs = len(study.nets), len(study.results)
+    departing = sum(bool(departures.of(result)) for result in study.results)
     beside = f"{sum(within)} of {len(within)}"
     held = f"{words.count(claims.HELD)} of {tested}"
     items = [
@@ -211,13 +213,13 @@ def _folded(table):
 def _how(study):
     """Choices in force, what trainings and tests were computed with, seeds, hashes."""
     facts = {
-        f"{way}: {title}": _counted(study.rows, lambda row, say=say, way=way: departures.said_of(row, way, say))
+        f"{way}: {title}": _counted([departures.said_of(result, way, fact) for result in study.results])
         for way in departures.WAYS
-        for title, say in departures.FACTS.items()
+        for title, fact in departures.FACTS.items()
     }
     of_seeds = {}
-    for row in sorted(study.rows, key=lambda row: (row["seed"], row["fold"])):
-        of_seeds.setdefault(row["seed"], {})[row["fold"]] = row["fold_seed"]
+    for config in sorted((result.config for result in study.results), key=lambda config: (config.seed, config.fold)):
+        of_seeds.setdefault(config.seed, {})[config.fold] = config.fold_seed
     facts["seeds"] = "; ".join(
         f"{seed} ({', '.join(f'fold {fold}: {own}' for fold, own in folds.items())})"
         for seed, folds in of_seeds.items()
@@ -230,12 +232,12 @@ def _how(study):
 def choices_table(study):
     """What the paper leaves open, or a user changed, and what each net took."""
     rows = []
-    for key in dict.fromkeys(key for net in study.nets for key in net.choices):
+    for key in dict.fromkeys(key for net in study.nets for key in net.settings):
         by_value = {}
-        for row_net in study.nets:
-            for row in row_net.rows:
-                value = plain(row["choices"].get(key))
-                by_value.setdefault(value, {})[f"{row_net.title} {SUBSET_TITLES[row_net.subset]}"] = None
+        for net in study.nets:
+            for result in net.results:
+                value = plain(result.config.settings()[key])
+                by_value.setdefault(value, {})[f"{net.title} {SUBSET_TITLES[net.subset]}"] = None
         most = max(by_value, key=lambda value: len(by_value[value]))
         for value, nets in by_value.items():
             whose = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
@@ -248,22 +250,19 @@ def hashes_table(study):
     """SHA-256 of the weights, the source, its mean image and the lists of every training."""
     rows = []
     for net in study.nets:
-        for row in net.rows:
-            hashes = [row["hashes"].get(key) or "–" for key in HASHES]
-            seeds = str(row["seed"]), str(row["fold_seed"])
-            rows.append([net.title, SUBSET_TITLES[net.subset], row["fold"], *seeds, *hashes])
+        for result in net.results:
+            config = result.config
+            hashes = [one or "–" for one in (result.weights, *(getattr(config, name) for name in CHECKSUMS))]
+            seeds = str(config.seed), str(config.fold_seed)
+            rows.append([net.title, SUBSET_TITLES[net.subset], config.fold, *seeds, *hashes])
     titles = ["weights", "source", "mean image", "training list", "test list"]
     header = ["net", "subset", "fold", "seed", "the fold's own", *titles]
     return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
 
 
-def _counted(rows, of):
+def _counted(values):
     """Distinct values; how many runs each has, where there are several."""
-    counts = {}
-    for row in rows:
-        counts[of(row)] = counts.get(of(row), 0) + 1
-    return (
-        next(iter(counts))
-        if len(counts) == 1
-        else "; ".join(f"{value} ({n} run{'s' * (n != 1)})" for value, n in counts.items())
-    )
+    counts = Counter(values)
+    if len(counts) == 1:
+        return values[0]
+    return "; ".join(f"{value} ({n} run{'s' * (n != 1)})" for value, n in counts.items())

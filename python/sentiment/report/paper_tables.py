@@ -6,15 +6,14 @@ or not, has none; and where all would be left out there is no table.
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from sentiment import paper
 from sentiment.evaluation import results
-from sentiment.names import SUBSET_TITLES, net_title
-from sentiment.networks import architectures, surgery
+from sentiment.evaluation.predictions import WAYS
+from sentiment.names import SUBSET_TITLES, WAY_TITLES, net_title, score
+from sentiment.networks import architectures, definitions, surgery
 from sentiment.paper import TABLE1
 from sentiment.report import departures, layer_table
-from sentiment.report.comparisons import WAY_TITLES
 from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
 from sentiment.utils.files import PROJECT
 
@@ -28,9 +27,9 @@ def table1(study):
     if not study.shows("finetune", "caffenet"):
         return []
     net = study.net("finetune", "caffenet")
-    own = Path(net.rows[0]["path"]).with_name("deploy.prototxt") if net else None
+    own = net.results[0].folder / "deploy.prototxt" if net else None
     path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
-    conversion = surgery.convert(surgery.read_definition(path), where=str(path))
+    conversion = surgery.convert(definitions.read(path), where=str(path))
     return [replace(fcn_table(conversion), demo=study.demo)]
 
 
@@ -40,7 +39,7 @@ def table2(study):
     The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
     there is nothing else.
     """
-    tuned = [net for net in study.usual if net.arch in ("finetune", "squeezenet")]
+    tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].table == "table2"]
     shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
@@ -54,14 +53,14 @@ def table2(study):
             *(published(paper.TABLE2["PCNN"][subset]["center"]) for subset in subsets),
         ]
     ]
-    for way in results.WAYS:
+    for way in WAYS:
         suffix = "" if way == "center" else " with oversampling"
         of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in subsets}
         lines.append([f"CaffeNet{suffix}, paper", *map(published, of_paper.values())])
         for arch, init in names:
             name = net_title(arch, init) + suffix
             found = {subset: study.score(arch, init, subset, way) for subset in subsets}
-            lines.append([f"{name}, here", *(score or NOTHING for score in found.values())])
+            lines.append([f"{name}, here", *(cell or NOTHING for cell in found.values())])
             if (arch, init) == ("finetune", "caffenet") and not study.demo:
                 lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in subsets)])
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
@@ -77,14 +76,13 @@ def table3(study):
     """
     found = []
     for summary in study.layers:
-        name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
+        name = "-".join(filter(None, (summary.arch, summary.init, summary.variant)))
         own = summary is study.paper_layers
-        for selection in ("paper", "nested"):
-            if selection in next(iter(summary["layers"].values()))["svm"]:
-                table = layer_table.table(summary, selection, study.sample)
-                file = table.file if own else f"{table.file}-{summary['subset']}-{name}"
-                notes = [*table.notes, *_trained(study, summary)]
-                found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
+        for selection in summary.selections:
+            table = layer_table.table(summary, selection, study.sample)
+            file = table.file if own else f"{table.file}-{summary.subset}-{name}"
+            notes = [*table.notes, *_trained(study, summary)]
+            found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
     tables = [table for _, table in sorted(found, key=lambda item: item[0])]
     own = any(table.file == "table3" for table in tables) or not study.shows("finetune", "caffenet")
     return tables if own else [_table3_not_run(study), *tables]
@@ -93,59 +91,43 @@ def table3(study):
 def table4(study):
     """Table 4: the ablated nets, and how many parameters fewer they have than the whole one."""
     archs = [arch for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
-    divisor = next((net.choices["channels_divisor"] for arch in archs if (net := study.net(arch, "caffenet"))), 1)
-    whole = architectures.parameters("finetune", divisor)
+    divisor = next((net.settings["channels_divisor"] for arch in archs if (net := study.net(arch, "caffenet"))), 1)
     rows = []
     for arch in archs:
         counted = architectures.parameters(arch, divisor)
-        least = paper.TABLE4_FEWER_PARAMETERS.get(arch)
-        rows.append(
-            [
-                net_title(arch, "caffenet"),
-                *_beside(study, arch, "caffenet"),
-                counted,
-                whole - counted if least else NOTHING,
-                Number(least, f"> {least // 10**6} M") if least else NOTHING,
-            ]
-        )
-    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
+        fewer: list = [NOTHING, NOTHING]
+        if least := paper.TABLE4_FEWER_PARAMETERS.get(arch):
+            whole = architectures.parameters("finetune", divisor)
+            fewer = [whole - counted, Number(least, f"> {least // 10**6} M")]
+        rows.append([net_title(arch, "caffenet"), *_beside(study, arch, "caffenet"), counted, *fewer])
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
-    notes = [
-        *_notes(study, [(arch, "caffenet", FIVE) for arch in archs]),
-        f"Parameters: of nets {size}.",
-    ]
-    title = f"Table 4: layers removed; {TITLE}, five-agree"
-    return [Table("table4", title, notes, header, rows, study.demo)] if rows else []
+    notes = [*_notes(study, [(arch, "caffenet", FIVE) for arch in archs]), f"Parameters: of nets {size}."]
+    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
+    return _made(study, "table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows)
 
 
 def table5(study):
     """Table 5: the nine initialisations, and whatever else was fine-tuned."""
-    others = [
-        net.init
-        for net in study.usual
-        if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
-    ]
-    own = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
-    inits = list(dict.fromkeys([*own, *others]))
+    tuned = [net.init for net in study.default_nets if (net.subset, net.arch) == (FIVE, "finetune")]
+    inits = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
+    inits += dict.fromkeys(init for init in tuned if init not in paper.INITIALISATIONS)
     rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
-    header = ["initialisation", *_both_ways(study)]
     notes = _notes(study, [("finetune", init, FIVE) for init in inits])
-    return [Table("table5", f"Table 5: {TITLE}, five-agree", notes, header, rows, study.demo)] if rows else []
+    header = ["initialisation", *_both_ways(study)]
+    return _made(study, "table5", f"Table 5: {TITLE}, five-agree", notes, header, rows)
 
 
 def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
-    names = [(arch, init) for arch in ("fc9", "fc9-frozen") for init in paper.TABLE6 if study.shows(arch, init)]
-    names += [(net.arch, net.init) for net in study.usual if net.subset == FIVE and net.arch in ("fc9", "fc9-frozen")]
+    archs = architectures.ON_LAST_LAYER
+    names = [(arch, init) for arch in archs for init in paper.TABLE6 if study.shows(arch, init)]
+    names += [(net.arch, net.init) for net in study.default_nets if net.subset == FIVE and net.arch in archs]
     names = list(dict.fromkeys(names))
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
-    notes = [
-        *_notes(study, [(*name, FIVE) for name in names]),
-        "fc9-frozen: only the added layer learns. The paper proposes it and did not run it.",
-    ]
+    notes = _notes(study, [(*name, FIVE) for name in names])
+    notes.append("fc9-frozen: only the added layer learns. The paper proposes it and did not run it.")
     header = ["net", *_both_ways(study)]
-    title = f"Table 6: a layer added; {TITLE}, five-agree"
-    return [Table("table6", title, notes, header, rows, study.demo)] if rows else []
+    return _made(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows)
 
 
 def all_runs(study):
@@ -155,7 +137,7 @@ def all_runs(study):
         for net in study.nets
     ]
     header = ["net", "subset", *_both_ways(study)]
-    return [Table("runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows, study.demo)] if rows else []
+    return _made(study, "runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows)
 
 
 def seeds(study):
@@ -166,11 +148,11 @@ def seeds(study):
         if len(whole) < 2:
             continue
         for way, title in WAY_TITLES.items():
-            means = [results.mean_std([row["accuracy"][way] for row in of_seed])[0] for of_seed in whole]
+            means = [results.mean_std([result.accuracy[way] for result in of_seed])[0] for of_seed in whole]
             of_paper = published_scores(net.arch, net.init, net.subset).get(way)
             below = sum(mean < of_paper[0] for mean in means) if of_paper else NOTHING
             middle = Score(*results.mean_std(means, study.sample), runs=len(means))
-            lowest, highest = (Number(value, results.score(value)) for value in (min(means), max(means)))
+            lowest, highest = (Number(value, score(value)) for value in (min(means), max(means)))
             cells = [len(means), middle, lowest, highest, published(of_paper), below]
             rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells])
     numbers = ["seeds", "mean ± std over seeds", "lowest", "highest", "paper", "seeds below"]
@@ -180,7 +162,12 @@ def seeds(study):
         "Each seed counts by its mean over the five folds; seeds that lack a fold are left out. The paper's ± is over "
         "folds, of one training each. Seeds below: those whose mean is below the paper's.",
     ]
-    return [Table("seeds", "Distribution over seeds", notes, header, rows, study.demo)] if rows else []
+    return _made(study, "seeds", "Distribution over seeds", notes, header, rows)
+
+
+def _made(study, file, title, notes, header, rows):
+    """The table, in a list; no table without rows."""
+    return [Table(file, title, notes, header, rows, study.demo)] if rows else []
 
 
 def published_scores(arch, init, subset):
@@ -201,10 +188,10 @@ def _beside(study, arch, init, subset=FIVE, net=None):
     net = net or study.net(arch, init, subset)
     of_paper = {} if net and net.variant else published_scores(arch, init, subset)
     cells = []
-    for way in results.WAYS:
-        score = net and net.score(way, study.sample)
-        cells += [score or NOTHING, published(of_paper.get(way))]
-        cells += [] if study.demo else [_difference(score, of_paper.get(way))]
+    for way in WAYS:
+        here = net and net.score(way, study.sample)
+        cells += [here or NOTHING, published(of_paper.get(way))]
+        cells += [] if study.demo else [_difference(here, of_paper.get(way))]
     return cells
 
 
@@ -214,8 +201,8 @@ def _both_ways(study):
     return [(title, column) for title in WAY_TITLES.values() for column in columns]
 
 
-def _difference(score, mean_std):
-    return difference(score and score.mean, mean_std)
+def _difference(here, mean_std):
+    return difference(here and here.mean, mean_std)
 
 
 def _notes(study, shown, beside=True):
@@ -241,9 +228,10 @@ def _notes(study, shown, beside=True):
 
 def _trained(study, summary):
     """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
-    analysed = set(summary["weights"].values())
-    nets = [replace(net, rows=[row for row in net.rows if row["hashes"]["weights"] in analysed]) for net in study.nets]
-    return departures.about(study, [net for net in nets if net.rows])[1:]
+    analysed = set(summary.weights.values())
+    of_nets = ([result for result in net.results if result.weights in analysed] for net in study.nets)
+    nets = [replace(net, results=found) for net, found in zip(study.nets, of_nets, strict=True) if found]
+    return departures.about(study, nets)[1:]
 
 
 def _table3_not_run(study):

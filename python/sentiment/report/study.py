@@ -7,102 +7,96 @@ from functools import cached_property
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_summary
 from sentiment.evaluation import results
-from sentiment.names import net_title, source
+from sentiment.names import net_title, source_name
+from sentiment.networks import architectures
 from sentiment.report.tables import Score
 from sentiment.training import loss_curves
 from sentiment.utils.errors import UserError
 
-_FOLLOWS = {"stepsize"}  # a choice that follows from a training list's length, so folds of one net may differ in it
+_FOLLOWS = {"stepsize"}  # a setting that follows from a training list's length, so folds of one net may differ in it
 
 
 @dataclass(frozen=True)
 class Net:
-    """One trained net: the rows of its folds, and of its seeds where there are several.
+    """One trained network: the results of its folds, and of its seeds where there are several.
 
     Attributes
     ----------
     subset, arch, init : str
-        ``init`` is that of `names.source`.
-    choices : dict
-        As its result.json files say.
-    rows : list of dict
-        As `results.collect` gives them.
+        ``init`` as `names.source_name` gives it.
+    settings : dict
+        What the paper leaves open, as its results record it.
+    results : list of Result
     title : str
-        Names what it was trained otherwise with, where another net has the same name.
+        Names the settings that differ, where another net has the same name.
     """
 
     subset: str
     arch: str
     init: str
-    choices: dict
-    rows: list
+    settings: dict
+    results: list
     title: str
 
     @property
     def variant(self):
-        """What its training is called that departs from the paper on purpose; empty for the paper's own."""
-        return self.choices.get("variant", "")
+        """The name of a training that departs from the paper on purpose; empty for the paper's own."""
+        return self.settings["variant"] or ""
 
     @property
     def seeds(self):
         """The seeds, ascending."""
-        return sorted({row["seed"] for row in self.rows})
+        return sorted({result.config.seed for result in self.results})
 
     @property
-    def whole(self):
-        """Whether some seed has all folds."""
-        return not self.missing_folds
+    def folds(self):
+        """The folds that some seed has, ascending."""
+        return sorted({result.config.fold for result in self.results})
 
     @property
     def missing_folds(self):
         """Folds that no seed has."""
-        there = {row["fold"] for row in self.rows}
-        return [fold for fold in paper.FOLDS if fold not in there]
-
-    @property
-    def _partial_seeds(self):
-        """Of each seed that lacks folds which others have, as an interrupted repeat does, those it has."""
-        of_seeds = {seed: sorted(row["fold"] for row in self.of_seed(seed)) for seed in self.seeds}
-        most = max(map(len, of_seeds.values()))
-        return [f"of seed {seed} fold{_folds(folds)}" for seed, folds in of_seeds.items() if len(folds) < most]
+        return [fold for fold in paper.FOLDS if fold not in self.folds]
 
     def of_seed(self, seed):
-        """One seed's rows, by fold."""
-        return [row for row in self.rows if row["seed"] == seed]
+        """One seed's results, by fold."""
+        return [result for result in self.results if result.config.seed == seed]
 
     def curve(self, fold):
         """The training loss of a fold, of the lowest seed that has a log; None where none has."""
-        rows = sorted((row for row in self.rows if row["fold"] == fold), key=lambda row: row["seed"])
-        logs = (Path(row["path"]).with_name("train.log") for row in rows)
+        of_fold = sorted((one.config.seed, one.folder) for one in self.results if one.config.fold == fold)
+        logs = (folder / "train.log" for _, folder in of_fold)
         return next((loss_curves.read(log) for log in logs if log.is_file()), None)
 
     @cached_property
     def diverged(self):
-        """Folds a training of which ended with a loss that is no number, ascending."""
+        """Folds of which a training ended with a loss that is not finite, ascending."""
         found = set()
-        for row in self.rows:
-            with contextlib.suppress(UserError):  # a log that is not there or shows no loss
-                if not math.isfinite(loss_curves.read(Path(row["path"]).with_name("train.log")).losses[-1]):
-                    found.add(row["fold"])
+        for result in self.results:
+            with contextlib.suppress(UserError):  # a log that is missing or shows no loss
+                if not math.isfinite(loss_curves.read(result.folder / "train.log").losses[-1]):
+                    found.add(result.config.fold)
         return sorted(found)
 
     def score(self, way, sample=False):
-        """Mean and deviation over folds (and seeds) as a cell that says which folds or seeds it is of.
+        """Mean and deviation over folds (and seeds) as a cell that names missing folds and seeds.
 
         A training that diverged counts with the accuracy its net has, and is named.
         """
-        values = [row["accuracy"][way] for row in self.rows]
+        values = [result.accuracy[way] for result in self.results]
         mean, std = results.mean_std(values, sample)
         notes = []
         if self.missing_folds:
-            there = sorted({row["fold"] for row in self.rows})
-            notes.append(f"fold{_folds(there)} only")
+            notes.append(f"{folds_text(self.folds)} only")
         if self.diverged:
-            notes.append(f"fold{_folds(self.diverged)} diverged")
+            notes.append(f"{folds_text(self.diverged)} diverged")
         if len(self.seeds) > 1:
-            notes.append(", ".join((f"{len(self.seeds)} seeds", *self._partial_seeds)))
+            of_seeds = {seed: [result.config.fold for result in self.of_seed(seed)] for seed in self.seeds}
+            most = max(map(len, of_seeds.values()))  # an interrupted repeat has fewer
+            partial = [f"of seed {seed} {folds_text(of)}" for seed, of in of_seeds.items() if len(of) < most]
+            notes.append(", ".join((f"{len(self.seeds)} seeds", *partial)))
         return Score(mean, std if len(values) > 1 else None, len(values), ", ".join(notes))
 
 
@@ -115,8 +109,7 @@ class Study:
     dataset : str
     demo : bool
     nets : list of Net
-    layers : list of dict
-        Summaries of the layer analysis, as `layer_analysis.collect` gives them.
+    layers : list of layer_summary.Summary
     sample : bool
         Sample standard deviations instead of the population's.
     root : path
@@ -135,34 +128,36 @@ class Study:
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
-        rows, layers = ([one for one in all_of if _fits(one, only)] for all_of in (self.rows, self.layers))
-        return replace(self, nets=nets(rows), layers=layers, only=only)
+        chosen = [result for result in self.results if _fits(result.config, _source(result), only)]
+        layers = [summary for summary in self.layers if _fits(summary, summary.source, only)]
+        return replace(self, nets=nets(chosen), layers=layers, only=only)
 
     def shows(self, arch, init, subset="five_agrees"):
         """Whether a net is among these or would be, had it been run: it was not left out by ``only``."""
-        left = _fits({"arch": arch, "init": init, "subset": subset}, self.only)
-        return left or self.net(arch, init, subset) is not None
+        asked = {"arch": arch, "init": init, "subset": subset}
+        allowed = all(asked[key] in values for key, values in self.only.items())
+        return allowed or self.net(arch, init, subset) is not None
 
     @property
-    def rows(self):
-        """All result.json rows."""
-        return [row for net in self.nets for row in net.rows]
+    def results(self):
+        """The results of all nets."""
+        return [result for net in self.nets for result in net.results]
 
     @property
     def note(self):
-        """What the data set's description says to whoever reads a table, as the runs last recorded it."""
-        said = next((row["note"] for row in reversed(self.rows) if row.get("note")), "")
-        return said if said.endswith((".", "!", "?")) or not said else f"{said}."
+        """What the data set's description says to readers of a table, as the runs last recorded it."""
+        note = next((result.note for result in reversed(self.results) if result.note), "")
+        return note if note.endswith((".", "!", "?")) or not note else f"{note}."
 
     @property
-    def usual(self):
+    def default_nets(self):
         """The nets that are no variants, which the paper's tables are of."""
         return [net for net in self.nets if not net.variant]
 
     def net(self, arch, init, subset="five_agrees"):
         """The net a paper's table means, or None; of several with other choices the one with most folds and seeds."""
-        named = [net for net in self.usual if (net.subset, net.arch, net.init) == (subset, arch, init)]
-        return max(named, key=lambda net: len(net.rows), default=None)
+        named = [net for net in self.default_nets if (net.subset, net.arch, net.init) == (subset, arch, init)]
+        return max(named, key=lambda net: len(net.results), default=None)
 
     @property
     def paper_layers(self):
@@ -170,10 +165,9 @@ class Study:
         named = [
             one
             for one in self.layers
-            if (one["subset"], one["arch"], source(one)) == ("five_agrees", "finetune", "caffenet")
-            and not one.get("variant")
+            if (one.subset, one.arch, one.source) == ("five_agrees", "finetune", "caffenet") and not one.variant
         ]
-        return min(named, key=lambda one: one["init"] != "caffenet", default=None)
+        return min(named, key=lambda one: one.init != "caffenet", default=None)
 
     def score(self, arch, init, subset, way):
         """The net's score as a cell, or None."""
@@ -191,10 +185,6 @@ def read(root, sample=False, **wanted) -> list[Study]:
     **wanted
         Only results with these values, as ``dataset="demo"``; a value may be a list of values.
 
-    Returns
-    -------
-    list of Study
-
     Raises
     ------
     UserError
@@ -202,75 +192,76 @@ def read(root, sample=False, **wanted) -> list[Study]:
     """
     wanted = {key: value if isinstance(value, list) else [value] for key, value in wanted.items()}
     only = {key: values for key, values in wanted.items() if key != "dataset"}
-    rows = [row for row in results.collect(root) if _fits(row, wanted)]
-    if not rows:
+    found = [result for result in results.collect(root) if _fits(result.config, _source(result), wanted)]
+    if not found:
         raise UserError(
             f"no result.json under {root}{' that fits the options' if wanted else ''}; "
             "run tools/train.py and tools/evaluate.py first"
         )
-    summaries = [summary for summary in layer_analysis.collect(root) if _fits(summary, wanted)]
+    summaries = [summary for summary in layer_summary.collect(root) if _fits(summary, summary.source, wanted)]
     studies = []
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        own = [row for row in rows if row["dataset"] == dataset]
-        layers = [summary for summary in summaries if summary["dataset"] == dataset]
-        studies.append(Study(dataset, any(row["demo"] for row in own), nets(own), layers, sample, root, only))
+    for dataset in dict.fromkeys(result.config.dataset for result in found):
+        own = [result for result in found if result.config.dataset == dataset]
+        layers = [summary for summary in summaries if summary.dataset == dataset]
+        demo = any(result.config.demo for result in own)
+        studies.append(Study(dataset, demo, nets(own), layers, sample, root, only))
     return studies
 
 
-def _fits(row, wanted):
-    """Whether a record has the wanted values; its init by its folder's name or by what `names.source` finds it is."""
-    of_row = {**{key: {row[key]} for key in wanted}, "init": {row["init"], source(row)}}
-    return all(not of_row[key].isdisjoint(values) for key, values in wanted.items())
-
-
-def nets(rows):
-    """Rows by net, in the paper's order of subsets and initialisations."""
-    groups = {}
-    for row in rows:
-        choices = {key: value for key, value in row["choices"].items() if key not in _FOLLOWS}
-        variants = groups.setdefault((row["subset"], row["arch"], source(row)), [])
-        group = next((group for known, group in variants if known == choices), None)
-        if group is None:
-            variants.append((choices, group := []))
-        group.append(row)
+def nets(found) -> list[Net]:
+    """Results by net, in the paper's order of subsets and initialisations."""
+    named = {}  # (subset, arch, init) -> [(settings, results)], an entry a variant
+    for result in found:
+        config = result.config
+        settings = {key: value for key, value in config.settings().items() if key not in (*_FOLLOWS, "iterations")}
+        variants = named.setdefault((config.subset, config.arch, _source(result)), [])
+        own = next((of_variant for known, of_variant in variants if known == settings), None)
+        if own is None:
+            variants.append((settings, own := []))
+        own.append(result)
     nets = []
-    for (subset, arch, init), variants in sorted(groups.items(), key=lambda item: _place(*item[0])):
-        for choices, group in variants:
-            _check_once(group)
-            alike = [other for other, _ in variants if other.get("variant") == choices.get("variant")]
-            apart = [choices["variant"]] if choices.get("variant") else []
-            apart += [f"{key} {choices.get(key)}" for key in _differing(alike)]
+    for (subset, arch, init), variants in sorted(named.items(), key=lambda item: _place(*item[0])):
+        for settings, of_variant in variants:
+            _check_once(of_variant)
+            alike = [other for other, _ in variants if other["variant"] == settings["variant"]]
+            differing = [key for key in settings if any(other[key] != settings[key] for other in alike)]
+            apart = [settings["variant"]] if settings["variant"] else []
+            apart += [f"{key} {settings[key]}" for key in differing]
             title = net_title(arch, init) + (f" ({', '.join(apart)})" if apart else "")
-            nets.append(Net(subset, arch, init, choices, group, title))
+            nets.append(Net(subset, arch, init, settings, of_variant, title))
     return nets
 
 
-def _folds(numbers):
-    """Folds after the word ``fold``: `` 1``, ``s 1 2``."""
-    return f"{'s' * (len(numbers) > 1)} {' '.join(map(str, numbers))}"
+def folds_text(folds):
+    """Folds in a sentence: ``fold 1``, ``folds 1 2``."""
+    return f"fold{'s' * (len(folds) > 1)} {' '.join(map(str, folds))}"
+
+
+def _fits(record, source, wanted):
+    """Whether a configuration or a layer summary has the wanted values; an init may also be the source's name."""
+    found = {key: {record.init, source} if key == "init" else {getattr(record, key)} for key in wanted}
+    return all(not found[key].isdisjoint(values) for key, values in wanted.items())
+
+
+def _source(result):
+    return source_name(result.config.init, result.config.card)
 
 
 def _place(subset, arch, init):
     """Where a net stands among others: the paper's before a user's."""
-    orders = (paper.SUBSETS, paper.NEW_LAYERS, paper.INITIALISATIONS)
+    orders = (paper.SUBSETS, architectures.ARCHITECTURES, paper.INITIALISATIONS)
     names = (subset, arch, init)
     return [(list(order).index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
 
 
-def _differing(variants):
-    """Keys in which some of the variants differ."""
-    keys = dict.fromkeys(key for choices in variants for key in choices)
-    return [key for key in keys if any(choices.get(key) != variants[0].get(key) for choices in variants)]
-
-
-def _check_once(rows):
+def _check_once(found):
     """Refuse the same fold and seed twice: a mean over copies is no mean over folds."""
     seen = {}
-    for row in rows:
-        key = row["fold"], row["seed"]
+    for result in found:
+        key = result.config.fold, result.config.seed
         if key in seen:
             raise UserError(
-                f"{Path(row['path'])} and {Path(seen[key])} are of the same net, fold and seed; remove one "
-                "of them, or name the folder of one by RUNS= or --runs"
+                f"{result.folder} and {seen[key]} hold the same net, fold and seed; remove one of them, or name the "
+                "folder of one by RUNS= or --runs"
             )
-        seen[key] = row["path"]
+        seen[key] = result.folder

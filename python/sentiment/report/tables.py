@@ -1,7 +1,6 @@
 """A table as data, and the forms it is written in: Markdown, CSV, LaTeX, HTML.
 
-A cell is a string, a whole number, or one of `Score`, `Difference` and `Number`, which know how they are printed and
-which plain values a program that reads the CSV should get.
+A cell is a string, an int or a `Cell`.
 """
 
 import csv
@@ -12,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.evaluation import results
+from sentiment.names import score
 from sentiment.utils.files import write_if_changed
 
 NOTHING = "–"
@@ -26,8 +25,31 @@ $ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ 
 _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SYMBOLS)))
 
 
+class Cell:
+    """A cell that is more than text: how it is printed, and the plain values a program gets from the CSV."""
+
+    parts: tuple[str, ...] = ("",)  # what the values are called behind the column's name
+
+    @property
+    def kind(self) -> str:
+        """The class of the report's style sheet."""
+        return "number"
+
+    def text(self) -> str:
+        """As Markdown and HTML print it."""
+        raise NotImplementedError
+
+    def latex(self) -> str:
+        """As LaTeX prints it."""
+        return escaped(self.text())
+
+    def values(self) -> tuple:
+        """A value a part, None where there is none."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Score:
+class Score(Cell):
     """A mean with its standard deviation.
 
     Attributes
@@ -35,7 +57,7 @@ class Score:
     mean : float
     std : float or None
     runs : int or None
-        Of how many accuracies.
+        How many accuracies it is the mean of.
     note : str
         What a reader has to know of this one, as ``fold 3 only``.
     """
@@ -46,13 +68,11 @@ class Score:
     note: str = ""
 
     parts = ("", "std", "runs")
-    kind = "number"
 
     def text(self):
-        return results.score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
+        return score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
 
     def latex(self):
-        """As the paper prints it."""
         deviation = "" if self.std is None else f" \\pm {self.std:.3f}"
         return f"${self.mean:.3f}{deviation}$" + (f" ({escaped(self.note)})" if self.note else "")
 
@@ -61,7 +81,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Cell):
     """A mean minus the paper's, and whether it is within the paper's standard deviation.
 
     Attributes
@@ -82,38 +102,32 @@ class Difference:
         return None if self.allowed is None else round(abs(self.value), 9) <= self.allowed
 
     @property
-    def _word(self):
+    def _verdict(self):
         return {None: "", True: " within", False: " beyond"}[self.within]
 
     @property
     def kind(self):
-        return {None: "number", True: "number within", False: "number beyond"}[self.within]
+        return f"number{self._verdict}"
 
     def text(self):
-        return signed(self.value) + self._word
+        return f"{round(self.value, 3) + 0.0:+.3f}".replace("0.", ".", 1) + self._verdict
 
     def latex(self):
-        return f"${round(self.value, 3) + 0.0:+.3f}${self._word}"
+        return f"${round(self.value, 3) + 0.0:+.3f}${self._verdict}"
 
     def values(self):
         return self.value, None if self.within is None else int(self.within)
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Cell):
     """Any other number: its value, and how it is printed."""
 
     value: float
     shown: str
 
-    parts = ("",)
-    kind = "number"
-
     def text(self):
         return self.shown
-
-    def latex(self):
-        return escaped(self.shown)
 
     def values(self):
         return (self.value,)
@@ -289,11 +303,6 @@ def published(mean_std):
 def difference(mean, mean_std):
     """A mean minus the paper's (mean, std) as a cell, or nothing where either is None."""
     return NOTHING if mean is None or not mean_std else Difference(mean - mean_std[0], mean_std[1])
-
-
-def signed(value):
-    """Three decimals with their sign, without the leading zero."""
-    return f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1)
 
 
 def escaped(text):

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.data.means import mean_image
-from sentiment.networks import inspection
+from sentiment.networks import weights_files
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import download
 from sentiment.sources.download import DIGITS, Link, Wanted
@@ -138,7 +138,7 @@ def read(name, models=MODELS, _above=()) -> Card:
         name=name,
         title=card["title"],
         about=card["about"],
-        file=_wanted(card, path, name, _read_caffenet if name in INITIALISATIONS else inspection.read),
+        file=_wanted(card, path, name, _read_caffenet if name in INITIALISATIONS else weights_files.read),
         mean=_mean(card["mean"], path, (*_above, name)),
         last_layer=card.get("last_layer", {}),
         licence=card.get("licence", ""),
@@ -170,8 +170,8 @@ def _link(entry, where):
 
 def _read_caffenet(path):
     """Read weights of the CaffeNet template, of which all of the paper's nine networks are."""
-    model = inspection.read(path)
-    if problem := inspection.misfit(model, "finetune", model.divisor):
+    model = weights_files.read(path)
+    if problem := weights_files.misfit(model, "finetune", model.divisor):
         raise UserError(f"{path} is not a CaffeNet: {problem}")
 
 

@@ -1,75 +1,72 @@
-"""One fold's training before it runs: inputs checked, schedule settled, definitions ready to write."""
+"""One fold's training before it runs: inputs checked, schedule known, definitions ready to be written."""
 
 import functools
 import math
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 
-from sentiment import engine, paper
+from sentiment import paper
 from sentiment.data import folds
-from sentiment.data.means import channel_means, mean_image
-from sentiment.networks import architectures, inspection
-from sentiment.networks.transfer import last_layer
+from sentiment.data.means import mean_image
+from sentiment.networks import architectures, weights_files
+from sentiment.networks.choices import CHOICES, Choices
 from sentiment.training import snapshots, solvers
-from sentiment.training.runs import Run, variant
+from sentiment.training.configuration import Configuration
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import sha256, write_if_changed
+from sentiment.utils.files import write_if_changed
 
-# Seconds an image and iteration at full width on two CPU cores; for estimates only.
-SECONDS_PER_IMAGE = {
-    "finetune": 0.033,
-    "fc7-2": 0.030,
-    "fc6-2": 0.027,
-    "fc9": 0.034,
-    "fc9-frozen": 0.015,
-    "squeezenet": 0.060,
-}
 FORWARD = 3  # an image's training over its forward pass
 SECONDS_SETTING_UP = 2
 
 # A source of 240 MB is read once for all folds.
-digest = functools.cache(sha256)
-inspected = functools.cache(inspection.read)
+inspected = functools.cache(weights_files.read)
 
 
 def settings(pairs, options) -> dict[str, bool | int | float]:
-    """What options and ``--set NAME=VALUE ...`` say: values of the schedule and of `nets.Choices` by name.
+    """Values of the schedule and of `Choices` by name, from the command line.
 
     Parameters
     ----------
     pairs : sequence of str
+        ``NAME=VALUE``, as given to ``--set``.
     options : dict
-        Those of the command line by name; None counts as not given.
+        Options of the command line by name; None counts as not given.
 
     Raises
     ------
     UserError
-        An unknown name, a value that is no number, or one given twice.
+        An unknown name, a value that is not a number, or a name given twice.
     """
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if name not in (*solvers.NAMES, *architectures.CHOICES):
-            known = ", ".join((*solvers.NAMES, *architectures.CHOICES))
+        if name not in (*solvers.NAMES, *CHOICES):
+            known = ", ".join((*solvers.NAMES, *CHOICES))
             raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
         if name in found:
             raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
-        yes_or_no = isinstance(getattr(architectures.Choices, name, None), bool)
-        try:
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError
-            plain = int(number) if number.is_integer() else number
-            found[name] = {0.0: False, 1.0: True}[number] if yes_or_no else plain
-        except (ValueError, KeyError):
-            wanted = "0 (no) or 1 (yes)" if yes_or_no else "a number"
-            raise UserError(f"SET: {pair!r} needs {wanted} after the =") from None
+        found[name] = _value(pair, value, isinstance(getattr(Choices, name, None), bool))
     return found
 
 
+def _value(pair, text, is_bool):
+    """The value behind the = of a pair: 0 or 1 for a bool, else a finite number."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if is_bool and number not in (0, 1):
+        raise UserError(f"SET: {pair!r} needs 0 (no) or 1 (yes) after the =")
+    if not math.isfinite(number):
+        raise UserError(f"SET: {pair!r} needs a number after the =")
+    if is_bool:
+        return bool(number)
+    return int(number) if number.is_integer() else number
+
+
 class Plan:
-    """What one training is made from and what it will do.
+    """What one run will be made from and do.
 
     Parameters
     ----------
@@ -80,29 +77,31 @@ class Plan:
     splits, runs : Path
         Folder of all fold lists, folder of all runs.
     seed : int
-        Of all folds; `solvers.fold_seed` makes this one's own of it.
+        The seed of all folds; `solvers.fold_seed` derives this one's own.
     given : dict, optional
-        Values of the schedule and of `nets.Choices` from the command line; None counts as not given.
-    word : str
-        The user's own for a run with other options than the usual ones.
+        Values of the schedule and of `Choices` from the command line; None counts as not given.
+    variant : str
+        The user's own name for a run with other choices than the default.
 
     Attributes
     ----------
     run : runs.Run
     fold_seed : int
     schedule : solvers.Schedule
-    choices : nets.Choices
+    choices : Choices
     title : str
 
     Raises
     ------
     UserError
-        A fold list that is missing or wrong, an image it names that is not there, a value nothing trains with.
+        A fold list or an image that it names is missing or wrong, or a value cannot be trained with.
     """
 
-    def __init__(self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, word=""):
-        self.data, self.source, self.seed, self.word = data, source, seed, word
-        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant(word, seed))
+    def __init__(
+        self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, variant=""
+    ):
+        self.data, self.source, self.seed, self.variant = data, source, seed, variant
+        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant_name(variant, seed))
         self.title, self.fold_seed = self.run.title, solvers.fold_seed(seed, fold)
         self.lists = folds.read(splits, data.name, subset, fold)
         self.paths = [folds.list_path(splits, data.name, subset, fold, part).resolve() for part in folds.PARTS]
@@ -111,44 +110,19 @@ class Plan:
                 raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
         of_data = {name: data.setting(name, subset) for name in solvers.NAMES}
         self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, given)
-        self.choices = architectures.Choices(
-            **{name: value for name, value in (given or {}).items() if name in architectures.CHOICES}
-        )
-        # The data set's divisor suits its own source models, which are CaffeNets.
-        self.divisor = 1 if arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+        self.choices = Choices(**{name: value for name, value in (given or {}).items() if name in CHOICES})
+        self.divisor = architectures.ARCHITECTURES[arch].divisor(data.setting("channels_divisor", subset, 1))
 
     @functools.cached_property
     def last(self):
         """The source's last layer, where the architecture keeps it."""
         keeps = self.run.arch in architectures.ON_LAST_LAYER and self.source.path is not None
-        return last_layer(self.source.path) if keeps else None
+        return weights_files.last_layer(self.source.path) if keeps else None
 
     @functools.cached_property
-    def fingerprint(self):
-        """What the run is made from, as its run.json says."""
-        return {
-            "dataset": self.data.name,
-            "demo": self.data.demo,
-            "subset": self.run.subset,
-            "arch": self.run.arch,
-            "init": self.run.init,
-            "fold": self.run.fold,
-            "seed": self.seed,
-            "fold_seed": self.fold_seed,
-            "variant": self.word,
-            "precision": engine.precision(),
-            **asdict(self.schedule),
-            **asdict(self.choices),
-            "channels_divisor": self.divisor,
-            "mean": channel_means(self.source.mean).tolist(),
-            "mean_image": isinstance(self.source.mean, Path),
-            "card": self.source.known_as,
-            "source": self.source.path and digest(self.source.path),
-            "mean_file": digest(self.source.mean) if isinstance(self.source.mean, Path) else None,
-            "train_images": len(self.lists.train),
-            "train_list": sha256(self.paths[0]),
-            "test_list": sha256(self.paths[1]),
-        }
+    def configuration(self):
+        """The run's `Configuration`; reads the source and the fold lists for their checksums."""
+        return Configuration.of(self)
 
     def check_source(self):
         """Refuse a source or a mean that does not fit this architecture, before anything is made.
@@ -162,34 +136,35 @@ class Plan:
             *_, height, width = mean_image(self.source.mean).shape
             if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
                 raise UserError(
-                    f"MEAN: {self.source.mean} is of {width}×{height} pixels, and pictures are of {paper.IMAGE_SIZE}×"
-                    f"{paper.IMAGE_SIZE}; give another, or channel means b,g,r"
+                    f"MEAN: {self.source.mean} has {width}×{height} pixels, and images have {paper.IMAGE_SIZE}×"
+                    f"{paper.IMAGE_SIZE}; give another mean image, or channel means b,g,r"
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         model = inspected(path) if path is not None else None
-        if model and (problem := inspection.misfit(model, arch, self.divisor)):
+        if model and (problem := weights_files.misfit(model, arch, self.divisor)):
             own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
-            advice = f"`make models FILE={shlex.quote(str(path))}` tells which ARCH it fits"
-            if own != self.divisor and arch != "squeezenet" and not inspection.misfit(model, arch, own):
+            advice = f"`make models FILE={shlex.quote(str(path))}` shows which ARCH it fits"
+            fitting = architectures.ARCHITECTURES[arch].divisor(own)
+            if fitting != self.divisor and not weights_files.misfit(model, arch, fitting):
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
     def done(self):
-        """Whether the last iteration's weights are there and whole.
+        """Whether the last iteration's weights are there and complete.
 
         Raises
         ------
         UserError
-            The folder holds a run made from something else.
+            The folder holds a run of another configuration.
         """
-        return self.run.is_of(self.fingerprint) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
+        return self.run.is_of(self.configuration) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
 
     @property
     def seconds_an_image(self):
         """About how many seconds an image takes in an iteration, on two CPU cores."""
-        # Fewer channels are fewer sums by nearly the divisor's square, while reading the image takes what it takes.
-        return SECONDS_PER_IMAGE[self.run.arch] / self.divisor**1.4
+        # Arithmetic falls with nearly the divisor's square, reading an image does not.
+        return architectures.ARCHITECTURES[self.run.arch].seconds_per_image / self.divisor**1.4
 
     def estimate(self):
         """About how many seconds of training and its tests are to go, on two CPU cores."""
@@ -216,17 +191,15 @@ class Plan:
         )
 
     def write(self, environment, gpu=False):
-        """Make the run's folder: what it is made from, what it is trained with from now on, and its three definitions.
-
-        Paths in the solver are relative to the folder, where Caffe runs, so that the folder can be moved.
+        """Write the run's record and its definitions; the solver's paths are relative, so that the folder can be moved.
 
         Parameters
         ----------
         environment : engine.Environment
         gpu : bool
         """
-        self.run.claim(self.fingerprint)
-        self.run.sit(snapshots.newest(self.run) or 0, asdict(environment))
+        self.run.claim(self.configuration)
+        self.run.record_environment(snapshots.newest(self.run) or 0, environment)
         names = self.run.train_val.name, self.run.snapshot_prefix.name
         solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.fold_seed, gpu)
         write_if_changed(self.run.train_val, str(self.train_val()))

@@ -5,31 +5,28 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from sentiment.training.configuration import Configuration, Stretch
 from sentiment.training.solvers import DEFAULT_SEED
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import read_json, write_json
 
 TRAINING = "training"
-"""Key of run.json and result.json: what a training was computed with, a list of environments each from an iteration on.
-
-"""
-RECORDED = {TRAINING, "card"}
-"""Keys of run.json that tell of a run and are no part of its identity."""
+"""Key of run.json: the stretches of its training, which are no part of what the run is made from."""
 
 
-def variant(word="", seed=DEFAULT_SEED) -> str:
-    """The variant of a run that differs from the usual one by what a user's word says, or by its seed, or both.
+def variant_name(variant="", seed=DEFAULT_SEED) -> str:
+    """The part of a run's folder name that a variant, a seed other than the default, or both give it.
 
     Raises
     ------
     UserError
-        A word unfit for a folder's name, or one that says what the seed does.
+        A variant that cannot be part of a folder's name, or that looks like another seed's.
     """
-    if not re.fullmatch(r"[\w.-]*", word):
-        raise UserError(f"VARIANT: {word!r} names a folder; use letters, digits, dots and dashes")
-    if re.fullmatch(r"(.*-)?seed\d+", word):
-        raise UserError(f"VARIANT: {word!r} ends as the folders of another seed do; give SEED=N or --seed N for that")
-    return "-".join(filter(None, (word, f"seed{seed}" if seed != DEFAULT_SEED else "")))
+    if not re.fullmatch(r"[\w.-]*", variant):
+        raise UserError(f"VARIANT: {variant!r} names a folder; use letters, digits, dots and dashes")
+    if re.fullmatch(r"(.*-)?seed\d+", variant):
+        raise UserError(f"VARIANT: {variant!r} ends like the folders of another seed; give SEED=N or --seed N for that")
+    return "-".join(filter(None, (variant, f"seed{seed}" if seed != DEFAULT_SEED else "")))
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Run:
     fold : int
         1 to 5.
     variant : str
-        Tells a run with other options than the usual ones apart, as ``lr0.001`` and ``seed1702`` do.
+        As `variant_name` gives it: ``lr0.001``, ``seed1702``.
     """
 
     root: Path
@@ -63,32 +60,33 @@ class Run:
 
     @property
     def title(self):
-        """What it is, for people."""
+        """What messages call it."""
         variant = f" ({self.variant})" if self.variant else ""
         return f"{self.subset} fold {self.fold}, {self.arch} from {self.init}{variant}"
 
     def command(self, tool, data):
-        """How a tool is called for it, with the folder of its data set."""
-        identity = self.made_from("seed", "variant")
+        """The command that calls a tool for this run, given the folder of its data set."""
+        configuration = self.configuration()
         given = {"data": data, "runs": self.root, "subset": self.subset, "arch": self.arch, "init": self.init}
-        given |= {"fold": self.fold, "variant": identity["variant"]}
-        given |= {} if identity["seed"] == DEFAULT_SEED else {"seed": identity["seed"]}
+        given |= {"fold": self.fold, "variant": configuration.variant}
+        if configuration.seed != DEFAULT_SEED:
+            given["seed"] = configuration.seed
         words = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
         return shlex.join([python(), f"tools/{tool}.py", *words])
 
     @property
     def train_val(self):
-        """The net it was trained with."""
+        """The definition it is trained with."""
         return self.folder / "train_val.prototxt"
 
     @property
     def deploy(self):
-        """The net it is tested with."""
+        """The definition it is tested with."""
         return self.folder / "deploy.prototxt"
 
     @property
     def solver(self):
-        """The solver it was trained with."""
+        """The solver it is trained with."""
         return self.folder / "solver.prototxt"
 
     @property
@@ -103,12 +101,12 @@ class Run:
 
     @property
     def result(self):
-        """Accuracies and how they came about."""
+        """The result, once it is tested."""
         return self.folder / "result.json"
 
     @property
-    def identity(self):
-        """What the run was made from."""
+    def record(self):
+        """The configuration, and the stretches of its training."""
         return self.folder / "run.json"
 
     @property
@@ -125,108 +123,106 @@ class Run:
         return Path(f"{self.snapshot_prefix}_iter_{iteration}.solverstate")
 
     def snapshots(self):
-        """Iterations with both weights and state on disk, newest first: what training can go on from."""
+        """Iterations with both weights and state on disk, newest first: where training can resume."""
         states = self.folder.glob(f"{self.snapshot_prefix.name}_iter_*.solverstate")
         iterations = (re.fullmatch(r".*_iter_(\d+)", path.stem) for path in states)
-        whole = (int(match[1]) for match in iterations if match)
-        return sorted((iteration for iteration in whole if self.weights(iteration).is_file()), reverse=True)
+        complete = (int(match[1]) for match in iterations if match)
+        return sorted((iteration for iteration in complete if self.weights(iteration).is_file()), reverse=True)
 
-    def made_from(self, *needed):
-        """What run.json says the run is made from, a dict.
+    def configuration(self, *needed) -> Configuration:
+        """What the run is made from, as run.json records it.
 
         Parameters
         ----------
         *needed : str
-            Keys the caller is about to use.
+            Fields the caller is about to use.
 
         Raises
         ------
         UserError
-            The folder holds no training, or one of an older form of this project that kept less.
+            The folder holds no training, or one of an earlier version of this project that recorded less.
         """
-        if not self.identity.is_file():
+        if not self.record.is_file():
             raise UserError(f"{self.folder} holds no training; run tools/train.py with the same options first")
-        identity = read_json(self.identity)
-        if lacking := [key for key in ("iterations", *needed) if key not in identity]:
-            raise self._older(lacking)
-        if identity.get("init", self.init) != self.init:  # the folder of init a-b is also that of a's variant b
-            others = {name: identity.get(name) for name in ("init", "variant", "seed")}
-            raise UserError(
-                f"{self.folder} holds a training from {others.pop('init')}, not {self.init}; name it by --init "
-                f"{identity['init']}" + "".join(f" --{name} {value}" for name, value in others.items() if value)
-            )
-        return identity
+        values = read_json(self.record)
+        if missing := [name for name in ("iterations", *needed) if name not in values]:
+            raise self._earlier_version(missing)
+        found = Configuration.from_json(values, self.record)
+        if found.init not in (None, self.init):  # the folder of init a-b is also that of a's variant b
+            others = {"init": found.init, "variant": found.variant, "seed": found.seed}
+            options = " ".join(f"--{name} {value}" for name, value in others.items() if value)
+            raise UserError(f"{self.folder} holds a training from {found.init}, not {self.init}; name it by {options}")
+        return found
 
-    def _older(self, lacking):
+    def training(self) -> list[Stretch] | None:
+        """The stretches of its training in their order; None where run.json does not record them."""
+        values = read_json(self.record)
+        if TRAINING not in values:
+            return None
+        return [Stretch.from_json(one, self.record) for one in values[TRAINING]]
+
+    def _earlier_version(self, missing):
         return UserError(
-            f"{self.identity} is of an older form of this project and does not say {', '.join(lacking)}; "
+            f"{self.record} is of an earlier version of this project and does not record {', '.join(missing)}; "
             "remove that folder and run tools/train.py with the same options again, or give another RUNS=<folder>"
         )
 
-    def is_of(self, fingerprint) -> bool:
-        """Whether the folder holds this run: it was made from that, be it trained or only begun.
-
-        Parameters
-        ----------
-        fingerprint : dict
-            JSON values by input: digests of the lists, source, net and solver, the seed.
+    def is_of(self, configuration) -> bool:
+        """Whether the folder holds a run of this configuration, complete or not.
 
         Raises
         ------
         UserError
-            It holds a training that was made from something else: names what differs.
+            It holds a training of another configuration: names the fields that differ.
         """
-        if not self.identity.is_file():
+        if not self.record.is_file():
             return False
-        before = {key: value for key, value in read_json(self.identity).items() if key not in RECORDED}
-        keys = dict.fromkeys(key for key in (*before, *fingerprint) if key not in RECORDED)
-        changed = [key for key in keys if before.get(key) != fingerprint.get(key)]
+        before, now = read_json(self.record), configuration.to_json()
+        changed = [name for name, value in now.items() if name != "card" and before.get(name) != value]
         if changed and self._is_trained():
             if not before.keys() & changed:
-                raise self._older(changed)
-            lists = set(changed) <= {"train_list", "test_list"}
+                raise self._earlier_version(changed)
+            restore = (
+                "restore its fold lists (shuffled ones by `make splits SEED=N` with their DATA and seed), "
+                if set(changed) <= {"train_list", "test_list"}
+                else ""
+            )
             raise UserError(
-                f"{self.folder} holds a run with another {', '.join(changed)}; "
-                + (
-                    "bring its fold lists back (shuffled ones by `make splits SEED=N` with their DATA and seed), "
-                    if lists
-                    else ""
-                )
-                + "remove that folder to start anew, or give VARIANT=<word> or another RUNS=<folder>"
+                f"{self.folder} holds a run with another {', '.join(changed)}; {restore}"
+                "remove that folder to start again, or give VARIANT=<name> or another RUNS=<folder>"
             )
         return not changed
 
-    def claim(self, fingerprint):
-        """Bind the folder to what this run is made from; what was begun there from something else goes.
+    def claim(self, configuration):
+        """Bind the folder to a configuration; what was begun there from another one and not trained is removed.
 
         Raises
         ------
         UserError
             As `is_of`.
         """
-        if self.is_of(fingerprint):
+        if self.is_of(configuration):
             return
-        if self.identity.is_file():
+        if self.record.is_file():
             self.log.unlink(missing_ok=True)
-        write_json(self.identity, fingerprint)
+        write_json(self.record, configuration.to_json())
 
-    def sit(self, iteration, environment):
-        """Record what the training computes with from an iteration on, for one who holds the folder (`locks.held`).
+    def record_environment(self, iteration, environment):
+        """Record what the training computes with from an iteration on; the caller holds the folder (`locks.held`).
 
         Parameters
         ----------
         iteration : int
-            Where it starts or resumes; what came after that before counts no more.
-        environment : dict
-            As JSON has an `engine.Environment`.
+            Where it starts or resumes; stretches recorded from there on do not count any more.
+        environment : engine.Environment
         """
-        identity = read_json(self.identity)
-        kept = [one for one in identity.get(TRAINING, []) if one["from_iteration"] < iteration]
-        if not kept or kept[-1] != {"from_iteration": kept[-1]["from_iteration"], **environment}:
-            kept.append({"from_iteration": iteration, **environment})
-        if kept != identity.get(TRAINING):
-            write_json(self.identity, {**identity, TRAINING: kept})
+        before = self.training()
+        kept = [stretch for stretch in before or [] if stretch.from_iteration < iteration]
+        if not kept or kept[-1].environment != environment:
+            kept.append(Stretch(iteration, environment))
+        if kept != before:
+            write_json(self.record, {**read_json(self.record), TRAINING: [stretch.to_json() for stretch in kept]})
 
     def _is_trained(self):
-        """Whether anything is there that would be lost."""
+        """Whether the folder holds anything that took time to make."""
         return self.result.is_file() or any(self.folder.glob(f"{self.snapshot_prefix.name}_iter_*"))

@@ -5,12 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sentiment import paper
+from sentiment.networks.architectures import ARCHITECTURES
 from sentiment.utils.errors import UserError
 
-# SqueezeNet's values are not the paper's: found to converge at a batch that two cores train in minutes.
-ARCHITECTURE_VALUES = {"squeezenet": {"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80}}
-RATE_FACTORS = {"fc6-2": paper.BASE_LR_FC6_2 / paper.BASE_LR}
-"""An architecture's base rate over the usual one, be that the paper's or a data set's."""
 DEFAULT_SEED = 1701
 SEEDS = 1 << 32  # how many the generator tells apart
 SEED_STEP = 100_000_000
@@ -41,6 +38,9 @@ def fold_seed(seed, fold) -> int:
     """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
 
     With one seed for all, the folds of a net would share one draw of its new layer.
+
+    >>> fold_seed(1701, 1), fold_seed(1701, 2)
+    (1701, 100001701)
     """
     return (seed + SEED_STEP * (fold - 1)) % SEEDS
 
@@ -54,7 +54,7 @@ def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     Parameters
     ----------
     arch : str
-        One of ``nets.ARCHITECTURES``.
+        One of ``ARCHITECTURES``.
     train_images : int
         Lines of the training list.
     data_set, given : dict, optional
@@ -65,10 +65,11 @@ def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     UserError
         A value nothing can be trained with.
     """
+    architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # results may come from another version
     values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
-    values |= ARCHITECTURE_VALUES.get(arch, {}) | _values(data_set)
+    values |= architecture.schedule | _values(data_set)
     # Rounded, for 0.0001 is meant where the product is 0.00010000000000000002.
-    values["base_lr"] = float(f"{values['base_lr'] * RATE_FACTORS.get(arch, 1):.6g}")
+    values["base_lr"] = float(f"{values['base_lr'] * architecture.rate_factor:.6g}")
     values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
     values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
@@ -96,6 +97,11 @@ def covering_batches(test_images, largest) -> tuple[int, int]:
 
     A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny
     batches would divide the list, the last batch wraps around to the list's start.
+
+    >>> covering_batches(176, largest=64)  # 4 · 44 = 176
+    (44, 4)
+    >>> covering_batches(179, largest=64)  # a prime number: the third batch begins again with 13 images
+    (64, 3)
     """
     divisors = [size for size in range(1, min(largest, test_images) + 1) if test_images % size == 0]
     if divisors[-1] * 8 >= min(largest, test_images):

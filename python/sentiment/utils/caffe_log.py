@@ -1,26 +1,25 @@
-"""Caffe's log, which is whatever the engine writes to standard error: glog knows no other way in pycaffe."""
+"""Caffe's log, which is what the engine writes to standard error: in pycaffe, glog writes nowhere else."""
 
 import contextlib
 import io
+import logging
 import os
 import sys
+import threading
 
-from sentiment.utils import verbose
 from sentiment.utils.errors import UserError
 
+log = logging.getLogger(__name__)
 
-def _end_line(file):
-    """End the last line of a file (a descriptor) that was cut off in it, by a full disk or a kill."""
-    size = os.fstat(file).st_size
-    if size and os.pread(file, 1, size - 1) != b"\n":
-        os.write(file, b"\n")
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @contextlib.contextmanager
 def stderr_to(path):
-    """Append what this process writes to file descriptor 2 to a file, and nothing of it to the terminal.
+    """Append what this process writes to file descriptor 2 to a file instead; with -v also show it as it grows.
 
-    On the descriptor, because a real Caffe writes from C++; ``sys.stderr`` follows where it was another stream.
+    The descriptor is redirected because a BVLC Caffe writes from C++; ``sys.stderr`` follows in case it is another
+    stream.
 
     Parameters
     ----------
@@ -29,71 +28,79 @@ def stderr_to(path):
     Yields
     ------
     text stream
-        The standard error from before, for what the user should see.
+        The previous standard error, for messages to the user.
 
     Raises
     ------
     UserError
-        The file cannot be written, now or, where the disk fills up, while the block runs.
+        The file cannot be written, now or, when the disk fills up, while the block runs.
     """
-    if verbose.enabled() and path == os.devnull:
+    verbose = log.isEnabledFor(logging.INFO)
+    if verbose and path == os.devnull:
         yield sys.stderr
         return
+    path = os.path.abspath(path)
     try:
-        log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        _end_line(log)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":  # a full disk or a kill cut the last line short
+            os.write(file, b"\n")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     sys.stderr.flush()
-    before = os.dup(2)
-    os.dup2(log, 2)
-    os.close(log)
-    terminal = _Unbuffered(before)
+    terminal, ended = Stream(os.dup(2)), threading.Event()
+    os.dup2(file, 2)
+    os.close(file)
+    reader = threading.Thread(target=_follow, args=(path, size, terminal, ended), daemon=True)
     try:
-        with (
-            contextlib.redirect_stderr(_Unbuffered(2, os.path.abspath(path))),
-            verbose.following(path, terminal),
-        ):
+        if verbose:
+            reader.start()
+        with contextlib.redirect_stderr(Stream(2, path)):
             yield terminal
     finally:
-        os.dup2(before, 2)
-        os.close(before)
+        os.dup2(terminal.fileno(), 2)
+        ended.set()
+        if verbose:
+            reader.join()
+        terminal.close()
 
 
-class _Unbuffered(io.TextIOBase):
-    """Text for a file descriptor at once, so that what a full disk or a closed terminal refuses is not tried again.
+def _follow(path, start, terminal, ended):
+    """Copy what is appended to a log from byte ``start`` on to the terminal until ``ended`` is set, and what is left.
 
-    That is a `UserError` where there is a path to name; without one nobody is there to read.
+    Reading the file, not writing to both, keeps the log independent of -v.
+    """
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        lines.seek(start)
+        last = False
+        while not last:
+            last = ended.wait(SECONDS_BETWEEN_LOOKS)
+            terminal.write(lines.read())
+
+
+class Stream(io.TextIOWrapper):
+    """Unbuffered text for a file descriptor, so that what a full disk or a closed terminal refuses is not tried again.
+
+    A refusal is a `UserError` if there is a path to name, and ignored otherwise: nobody is there to read.
     """
 
-    encoding = "utf-8"
-
     def __init__(self, descriptor, path=None):
-        self.descriptor, self.path = descriptor, path
-
-    def writable(self):
-        return True
-
-    def fileno(self):
-        return self.descriptor
-
-    def isatty(self):
-        return os.isatty(self.descriptor)
+        raw = open(descriptor, "wb", buffering=0, closefd=descriptor != 2)  # noqa: SIM115 - closed with this stream
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+        self.path = path
 
     def write(self, text):
-        data = text.encode(errors="backslashreplace")
         try:
-            while data:
-                data = data[os.write(self.descriptor, data) :]
+            return super().write(text)
         except OSError as error:
             if self.path:
                 raise UserError(f"cannot write {self.path}: {error.strerror}") from error
-        return len(text)
+            return len(text)
 
 
 def ignored_layers(path, start=0):
-    """Layers of a source model that Caffe reported it has no place for, in a log from byte ``start`` on."""
+    """Layers of a source model that Caffe reported as having no place in the net, in a log from byte ``start`` on."""
     marker = "Ignoring source layer "
-    with open(path, encoding="utf-8", errors="replace") as log:
-        log.seek(start)
-        return [line.split(marker, 1)[1].strip() for line in log if marker in line]
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        lines.seek(start)
+        return [line.split(marker, 1)[1].strip() for line in lines if marker in line]

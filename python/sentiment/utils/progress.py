@@ -1,6 +1,7 @@
-"""How far a long step is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long steps: a bar on a terminal, elsewhere a line now and then."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -8,10 +9,10 @@ import time
 
 from tqdm import tqdm
 
-from sentiment.utils import verbose
+log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30
-SECONDS_UNTOLD = 2  # what is done sooner needs no word
+SECONDS_UNTOLD = 2  # a shorter step is not announced
 
 
 class Progress:
@@ -22,9 +23,9 @@ class Progress:
     what : str
         Begins the bar or line.
     total : int or None
-        All there is to count, if known.
+        How many there are, if known.
     done : int
-        What was counted before this call.
+        How many were done before.
     unit : str
     stream : text stream, optional
         Where to show it; standard error by default.
@@ -35,7 +36,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
         self.bar = None
-        if self.stream.isatty() and not verbose.enabled():  # lines between would tear a bar apart
+        if self.stream.isatty() and not log.isEnabledFor(logging.INFO):  # lines in between would tear a bar apart
             columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
             self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
 
@@ -47,47 +48,48 @@ class Progress:
             self.bar.close()
 
     def advance(self, count, note=""):
-        """Count further, with a few words on how it goes (``loss 0.693``)."""
+        """Count further; ``note`` says how it goes (``loss 0.693``)."""
         self.done += count
+        now = time.monotonic()
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(count)
-            return
-        now = time.monotonic()
-        if now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
+        elif now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.said = now
             left = (now - self.started) / (self.done - self.before) * ((self.total or self.done) - self.done)
-            parts = [
-                f"{self.what}: {self.done}{f'/{self.total}' if self.total else ''} {self.unit}",
-                note,
-                f"{duration(left)} left" if left else "",
-            ]
-            print(", ".join(part for part in parts if part), file=self.stream, flush=True)
+            of = f"/{self.total}" if self.total else ""
+            parts = f"{self.what}: {self.done}{of} {self.unit}", note, left and f"{duration(left)} left"
+            print(", ".join(filter(None, parts)), file=self.stream, flush=True)
 
 
 @contextlib.contextmanager
 def patience(what, stream=None):
-    """Say what is going on when a block that nothing can be counted of takes more than a moment.
+    """Say what is being done when a block, of which nothing can be counted, takes more than a moment.
 
     Parameters
     ----------
     what : str
-        As ``reading weights.caffemodel``.
+        For example ``reading weights.caffemodel``.
     stream : text stream, optional
         Standard error by default.
     """
-    line = {"sep": "", "end": "", "file": stream or sys.stderr, "flush": True}  # at once: another thread may write too
-    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …\n",), line)
+    stream = stream or sys.stderr
+    waiting = threading.Timer(SECONDS_UNTOLD, lambda: print(f"{what} …\n", end="", file=stream, flush=True))
     waiting.daemon = True
     waiting.start()
     try:
         yield
     finally:
         waiting.cancel()
+        waiting.join()
 
 
 def duration(seconds) -> str:
-    """A time in words a person uses: ``40 s``, ``25 min``, ``2 h 5 min``."""
+    """A time in words.
+
+    >>> duration(40), duration(1500), duration(7500)
+    ('40 s', '25 min', '2 h 5 min')
+    """
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

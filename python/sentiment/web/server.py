@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.data import image_files
-from sentiment.evaluation import results, trained
+from sentiment.evaluation import predictions, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError, sentence_of
 
@@ -101,23 +101,22 @@ class Models:
         problem = self._no_gallery(model)
         if problem:
             return {"problem": problem}
-        rows = [
-            {"name": name, "label": label, "positive": positive}
-            for name, label, _, positive in results.read_predictions(model.run.predictions)
-        ]
-        right = [row for row in rows if (row["positive"] > 0.5) == (row["label"] == paper.POSITIVE)]
-        wrong = [row for row in rows if row not in right]
+        tested = predictions.read(model.run.predictions)
+        surest = sorted(tested, key=lambda one: -abs(one.oversampled - 0.5))
+        right = [one for one in surest if one.is_right("oversampled")]
+        wrong = [one for one in surest if not one.is_right("oversampled")]
         best, worst = (
-            sorted(kind, key=lambda row: -abs(row["positive"] - 0.5))[:IN_GALLERY] for kind in (right, wrong)
+            [{"name": one.image, "label": one.label, "positive": one.oversampled} for one in kind[:IN_GALLERY]]
+            for kind in (right, wrong)
         )
-        return {"best": best, "worst": worst, "right": len(right), "tested": len(rows)}
+        return {"best": best, "worst": worst, "right": len(right), "tested": len(tested)}
 
     def image(self, model, name):
         """The path of a test image of a run; `Absent` for any other."""
         if not self._no_gallery(model):
             folder = self._images[model.dataset].resolve()
             path = (folder / name).resolve()
-            tested = {row[0] for row in results.read_predictions(model.run.predictions)}
+            tested = {one.image for one in predictions.read(model.run.predictions)}
             if name in tested and path.is_relative_to(folder) and path.is_file():
                 return path
         raise Absent(f"{name!r} is no test image of this network")

@@ -9,9 +9,11 @@ import pytest
 from google.protobuf import text_format
 
 import caffe
-from caffe import CaffeError, cli, formats, glog, known_forks, names
+from caffe import CaffeError, cli, formats, names
+from caffe.formats import known_forks
 from caffe.layers.base import create_layer
 from caffe.proto import caffe_pb2
+from caffe.runtime import glog
 
 GBK = "数据".encode("gbk")
 LATIN = "Zoë".encode("latin-1")

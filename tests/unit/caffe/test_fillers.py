@@ -5,9 +5,9 @@ import pytest
 from google.protobuf import text_format
 
 from caffe.errors import CaffeError
-from caffe.fillers import fill
 from caffe.proto import caffe_pb2
-from caffe.rng import Stream, bernoulli, gaussian, uniform
+from caffe.random.fillers import fill
+from caffe.random.rng import Stream, bernoulli, gaussian, uniform
 
 f32 = np.float32
 

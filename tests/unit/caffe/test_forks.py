@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import caffe
-from caffe.blob import from_array
-from caffe.layers.data import _Task
 from caffe.proto import caffe_pb2
-from caffe.rng import global_stream
+from caffe.random.rng import global_stream
+from caffe.runtime.background import Task
+from caffe.runtime.blob import from_array
 from helpers.layer_checks import FORCED, build, input_layer, values
 
 SHAPE = (4, 3, 64, 64)
@@ -180,7 +180,7 @@ def test_a_fork_waits_for_what_runs_in_the_background():
             time.sleep(0.3)
         return os.getpid()
 
-    task = _Task(work)
+    task = Task(work)
     begun.wait()
 
     def ask():

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from caffe import cli, gflags, glog
+from caffe import cli
 from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
+from caffe.runtime import gflags, glog
 
 
 def given(*words, program="caffe"):

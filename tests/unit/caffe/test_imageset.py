@@ -11,8 +11,8 @@ import pytest
 
 import caffe
 from caffe import cli, formats
+from caffe.data.imageset import compute_image_mean, convert_cifar, convert_imageset, convert_mnist
 from caffe.errors import CaffeError
-from caffe.imageset import compute_image_mean, convert_cifar, convert_imageset, convert_mnist
 from caffe.proto import caffe_pb2
 
 
@@ -49,7 +49,7 @@ def test_the_commands(folder, capfd):
     assert cli.main(["convert_imageset", "./", "train.txt", "db"]) == 2
     assert cli.main(["convert_imageset", "-resize_width", "9", "./", "train.txt", "other"]) == 2
     said = capfd.readouterr().err.splitlines()
-    assert "there already" in said[1] and "both -resize_height and -resize_width" in said[-1]
+    assert "error: db " in said[1] and "both -resize_height and -resize_width" in said[-1]
 
 
 def test_grey_encoded_and_mixed(folder):
@@ -163,7 +163,7 @@ def test_the_logs_of_both_tools(kinds, capfd):
 
 
 def test_files_are_counted_by_the_thousand(kinds, capfd, monkeypatch):
-    monkeypatch.setattr("caffe.imageset._EACH", 2)
+    monkeypatch.setattr("caffe.data.imageset._EACH", 2)
     converted()
     assert [m for _, _, m in said_of(capfd) if "Proc" in m] == [f"Processed {n} files." for n in (2, 4, 5)]
 
@@ -184,7 +184,7 @@ def test_sizes_of_nothing_are_none(kinds):
 
 
 def test_a_database_that_outgrows_its_first_size(folder, monkeypatch):
-    monkeypatch.setattr("caffe.imageset._FIRST_BYTES", 2**16)
+    monkeypatch.setattr("caffe.data.imageset._FIRST_BYTES", 2**16)
     assert convert_imageset("", "train.txt", "db", 64, 64) == 24
     assert len(records("db")) == 24
 
@@ -252,7 +252,7 @@ def test_mnist_and_cifar_become_their_databases(tmp_path, monkeypatch, capfd):
     ("images", "labels", "said"),
     [
         (b"", b"", "images"),
-        (b"\x1f\x8b" + bytes(99), b"", "images.*unpacked"),
+        (b"\x1f\x8b" + bytes(99), b"", "images.*MNIST"),
         (struct.pack(">4I", 2051, 2, 2, 2) + bytes(7), b"", "images.*cut short"),
         (struct.pack(">4I", 2051, 2, 2, 2) + bytes(8), struct.pack(">2I", 2049, 3) + bytes(3), "2 images.*3 labels"),
     ],

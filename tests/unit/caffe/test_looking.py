@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import caffe
-from caffe.blob import Blob, from_array
 from caffe.proto import caffe_pb2
+from caffe.runtime.blob import Blob, from_array
 from helpers.layer_checks import FORCED, build, input_layer, layer, values
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import caffe
 from caffe.errors import CaffeError
-from caffe.policies import learning_rate
 from caffe.proto import caffe_pb2
+from caffe.solvers.policies import learning_rate
 from helpers.layer_checks import FLOOR, close, examples, values
 
 
@@ -316,7 +316,7 @@ def test_what_users_add_to_a_gradient_is_used():
 
 @pytest.mark.parametrize("average", [1, 3])
 def test_the_displayed_loss_is_the_mean_of_the_last(average, monkeypatch, capsys):
-    monkeypatch.setattr("caffe.glog._minimum", 0)
+    monkeypatch.setattr("caffe.runtime.glog._minimum", 0)
     solver, plain = pair(f"lr_policy: 'fixed' base_lr: 0.01 average_loss: {average} iter_size: 2 display: 1")
     capsys.readouterr()
     solver.step(5)

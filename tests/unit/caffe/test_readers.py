@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from caffe.data.images import decode
+from caffe.data.lists import read_list
 from caffe.errors import CaffeError
-from caffe.hdf5 import read_tables
-from caffe.images import decode
-from caffe.layers.data import read_list
+from caffe.formats.hdf5 import read_tables
 from helpers.layer_checks import examples
 from helpers.reader_targets import TARGETS, refused, seeds
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffe import rng, ziggurat
 from caffe.errors import CaffeError
-from caffe.rng import (
+from caffe.random import rng, ziggurat
+from caffe.random.rng import (
     CRand,
     Stream,
     bernoulli,

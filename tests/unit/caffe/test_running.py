@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from sentiment.utils import caffe_log, progress, verbose
+from sentiment.cli.command import set_verbose
+from sentiment.utils import caffe_log, progress
 from sentiment.utils.errors import UserError
 from sentiment.utils.signals import postponed
 
@@ -88,13 +89,13 @@ def test_durations(seconds, words):
 
 def test_a_bar_gives_way_to_lines_where_more_is_said():
     master, slave = pty.openpty()
-    verbose.enable()
+    set_verbose(True)
     try:
         with open(slave, "w") as terminal, progress.Progress("fold 1", 10, stream=terminal) as bar:
             bar.advance(10)
             shown = os.read(master, 4096).decode()
     finally:
-        verbose.disable()
+        set_verbose(False)
         os.close(master)
     assert shown == "fold 1: 10/10 it\r\n"
 

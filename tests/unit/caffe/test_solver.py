@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from caffe.solver import NONE, SNAPSHOT, STOP
+from caffe.solvers.solver import NONE, SNAPSHOT, STOP
 
 NET = """
 name: 'testnet'

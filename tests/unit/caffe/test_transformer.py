@@ -4,11 +4,11 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffe.data.transformer import DataTransformer
 from caffe.errors import CaffeError
 from caffe.formats import write_blob
 from caffe.proto import caffe_pb2
-from caffe.rng import Stream
-from caffe.transformer import DataTransformer
+from caffe.random.rng import Stream
 from helpers.layer_checks import examples
 
 f32 = np.float32

@@ -7,8 +7,8 @@ from google.protobuf import text_format
 
 from caffe import CaffeError
 from caffe.formats import read_net, read_weights
+from caffe.formats.upgrade import V0_TYPES, V1_TYPES, upgrade_net, upgrade_solver
 from caffe.proto import caffe_pb2
-from caffe.upgrade import V0_TYPES, V1_TYPES, upgrade_net, upgrade_solver
 
 
 def net(text):

@@ -95,7 +95,7 @@ def test_our_own_faults_keep_their_traceback(error):
 
 def test_interrupt_is_130(capsys):
     assert run(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "train: interrupted; what is done is kept, the same command does the rest\n"
+    assert capsys.readouterr().err == "train: interrupted; finished work is kept, the same command does the rest\n"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -103,7 +103,7 @@ def test_other_signals_end_it_with_their_status(number, status, capsys):
     before = signal.getsignal(number)
     assert run(lambda argv: os.kill(os.getpid(), number) or time.sleep(60)) == status
     said = capsys.readouterr().err
-    assert said == f"train: interrupted by {number.name}; what is done is kept, the same command does the rest\n"
+    assert said == f"train: interrupted by {number.name}; finished work is kept, the same command does the rest\n"
     assert signal.getsignal(number) is before
 
 

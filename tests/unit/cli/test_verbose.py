@@ -1,20 +1,21 @@
 """What -v adds, and that nothing of it stays without."""
 
+import logging
 import os
 import sys
 
 import pytest
 
 from sentiment.cli import arguments
-from sentiment.cli.command import run
-from sentiment.utils import caffe_log, files, verbose
+from sentiment.cli.command import run, set_verbose
+from sentiment.utils import caffe_log, files
 from sentiment.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def as_usual_again():
     yield
-    verbose.disable()
+    set_verbose(False)
 
 
 def command(*act):
@@ -30,16 +31,16 @@ def command(*act):
     return main
 
 
-def test_files_versions_and_arguments_are_said_with_v_only(tmp_path, capsys):
+def test_files_versions_and_arguments_are_said_with_v_only(tmp_path, capfd):
     path = tmp_path / "it.txt"
     main = command(lambda: files.write_whole(path, "what"))
     assert run(main, ["-v"]) == 0
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert said.out == ""
     assert f"wrote {path} (4 bytes)" in said.err
     assert "torch " in said.err
     assert run(main, []) == 0
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
 def test_v_leaves_nothing_among_the_arguments():
@@ -48,16 +49,16 @@ def test_v_leaves_nothing_among_the_arguments():
     assert vars(main.seen[0]) == {}
 
 
-def test_an_error_keeps_its_sentence_last_and_gets_its_traceback(capsys):
+def test_an_error_keeps_its_sentence_last_and_gets_its_traceback(capfd):
     def fail():
         raise UserError("no such fold")
 
     assert run(command(fail), ["-v"]) == 2
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "Traceback" in said
     assert said.endswith(": error: no such fold\n")
     assert run(command(fail), []) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_log_is_shown_as_it_grows_and_is_the_same_as_without(tmp_path, capfd):
@@ -68,7 +69,7 @@ def test_a_log_is_shown_as_it_grows_and_is_the_same_as_without(tmp_path, capfd):
         with caffe_log.stderr_to(log) as terminal:
             os.write(2, b"from C++\n")
             print("from Python", file=sys.stderr)
-            verbose.log.info("from a tool")
+            logging.getLogger("sentiment.tool").info("from a tool")
             print("progress", file=terminal)
 
     run(command(train), ["-v"])
@@ -103,6 +104,6 @@ def test_a_subcommand_takes_v_on_either_side():
     parser = arguments.Parser()
     parser.add_subparsers(dest="what").add_parser("data", help="some")
     for words in (["-v", "data"], ["data", "-v"]):
-        verbose.disable()
+        set_verbose(False)
         parser.parse_args(words)
-        assert verbose.enabled()
+        assert logging.getLogger("sentiment").level == logging.INFO

@@ -10,7 +10,7 @@ from sentiment.data.means import channel_means
 from sentiment.demo import stand_ins
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
-from sentiment.networks.transfer import last_layer
+from sentiment.networks.weights_files import last_layer
 
 
 def test_there_is_one_for_each_initialisation_after_its_parent():

@@ -8,8 +8,8 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.proto import caffe_pb2
-from sentiment import paper
 from sentiment.networks import architectures
+from sentiment.networks.choices import Choices
 from sentiment.utils.errors import UserError
 
 MEANS = (104.0, 117.0, 123.0)
@@ -73,7 +73,7 @@ def test_nets_are_those_bvlc_caffe_trained(shared, arch, reference):
 @pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
 def test_only_the_new_layer_is_filled_and_learns_ten_times_as_fast(arch):
     net = train_val(arch)
-    new = paper.NEW_LAYERS[arch]
+    new = architectures.ARCHITECTURES[arch].new_layer
     assert architectures.filled_layers(net) == {new}
     learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
     assert learning.pop(new) == [(10, 1), (20, 0)]
@@ -100,7 +100,7 @@ def test_fc9_needs_a_source_with_a_last_layer_of_its_own():
 
 
 def test_what_the_paper_leaves_open_can_be_chosen():
-    chosen = architectures.Choices(
+    chosen = Choices(
         random_crops=False, mirror=False, shuffle=False, bias_lr_mult=1, bias_decay_mult=1, new_bias_lr_mult=10,
         fc9_kept_lr_mult=3, fc9_relu=True, fc9_dropout=True,
     )  # fmt: skip

@@ -144,7 +144,7 @@ def test_another_answer_is_noticed(tmp_path):
     with pytest.raises(UserError, match="conv3"):
         onnx_export.largest_difference(net, model, tensors)
     net.params["conv3"][0].data[0] = np.nan
-    with pytest.raises(UserError, match="otherwise than Caffe"):
+    with pytest.raises(UserError, match="differs from Caffe"):
         onnx_export.largest_difference(net, model, tensors)
 
 

@@ -9,7 +9,7 @@ import caffe
 from caffe.proto import caffe_pb2
 from sentiment import paper
 from sentiment.evaluation import maps
-from sentiment.networks import architectures, receptive_field, surgery
+from sentiment.networks import architectures, definitions, surgery, transfer
 from sentiment.report import paper_tables
 from sentiment.utils.errors import UserError
 
@@ -163,9 +163,9 @@ def reversed_pair(folder):
 @pytest.mark.parametrize("size", [(227, 227), (300, 451), (333, 260)])
 def test_sizes_are_those_the_engine_finds(tmp_path, arch, size):
     conversion, fcn, _ = pair(tmp_path, definition(arch), size)
-    blobs = {"data": receptive_field.Field(3, size)}
+    blobs = {"data": definitions.Field(3, size)}
     for layer in conversion.net.layer[1:]:
-        field = receptive_field.above(layer, [blobs[bottom] for bottom in layer.bottom])
+        field = definitions.above(layer, [blobs[bottom] for bottom in layer.bottom])
         blobs.update(dict.fromkeys(layer.top, field))
     for name, field in blobs.items():
         assert fcn.blobs[name].data.shape[1:] == (field.channels, *field.size), name
@@ -231,7 +231,7 @@ def test_arithmetic_of_a_map(tmp_path):
     for definition in net, surgery.convert(net).net:
         path = tmp_path / "net.prototxt"
         path.write_text(str(definition))
-        sums.append(surgery.multiply_adds(caffe.Net(str(path), caffe.TEST)))
+        sums.append(definitions.multiply_adds(caffe.Net(str(path), caffe.TEST)))
     assert sums[0] == 724_406_816 - 4096 * (1000 - 2)  # CaffeNet's, with two classes
     assert sums[1] / sums[0] == pytest.approx(8.7, abs=0.05)
 
@@ -265,10 +265,10 @@ def added(text):
 
 
 REFUSED = {
-    "first generation": (v1, "first generation"),
+    "first generation": (v1, "old format"),
     "nothing to convert": (no_connected, "nothing to convert"),
-    "no input": (without("data"), "no deploy net"),
-    "two inputs": (second_input, "no deploy net"),
+    "no input": (without("data"), "not a deploy net"),
+    "two inputs": (second_input, "not a deploy net"),
     "missing bottom": (without("conv3"), "no layer before relu3 gives its bottom conv3"),
     "axis": (merged(-2, "inner_product_param { axis: 2 }"), "fc8_twitter .*axis 2"),
     "transposed": (merged(-2, "inner_product_param { transpose: true }"), "fc8_twitter .*transposed"),
@@ -281,8 +281,8 @@ REFUSED = {
         added('layer { name: "sum" type: "Eltwise" bottom: "pool5" bottom: "conv5" top: "sum" }'), "different sizes",
     ),
     "a window on a vector": (
-        added('layer { name: "p" type: "Pooling" bottom: "prob" top: "p" pooling_param { kernel_size: 2 } }'),
-        "one cell by then",
+        added('layer { name: "p" type: "Pooling" bottom: "prob" top: "p" pooling_param { kernel_size: 1 stride: 2 } }'),
+        "single cell",
     ),
     "within channels": (
         added('layer { name: "n" type: "LRN" bottom: "pool5" top: "n" lrn_param { norm_region: 1 } }'),
@@ -313,25 +313,25 @@ def test_weights_of_another_net(tmp_path):
     built(tmp_path, definition("fc6-2")).save(str(tmp_path / "other.caffemodel"))
     (tmp_path / "finetune.prototxt").write_text(str(definition("fc7-2")))
     with pytest.raises(UserError, match=r"other\.caffemodel has no layer named fc6, which .*finetune\.prototxt"):
-        surgery.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "other.caffemodel")
+        transfer.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "other.caffemodel")
     with pytest.raises(UserError, match=r"no file .*nowhere"):
-        surgery.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "nowhere")
+        transfer.load(caffe, tmp_path / "finetune.prototxt", tmp_path / "nowhere")
 
 
 def test_a_file_that_is_no_definition(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text("layer { nmae: 1 }")
-    with pytest.raises(UserError, match=r"net\.prototxt is no net definition: 1:"):
-        surgery.read_definition(path)
+    with pytest.raises(UserError, match=r"net\.prototxt is not a net definition: 1:"):
+        definitions.read(path)
 
 
 def test_comments_of_a_definition_may_be_in_any_encoding(tmp_path):
     path = tmp_path / "deploy.prototxt"
     path.write_bytes("# 数据\nname: 'it' # ë\n".encode("gbk", "replace"))
-    assert surgery.read_definition(path).name == "it"
+    assert definitions.read(path).name == "it"
     path.write_bytes("name: '数据'".encode("gbk"))
-    with pytest.raises(UserError, match=r"deploy\.prototxt is no net definition"):
-        surgery.read_definition(path)
+    with pytest.raises(UserError, match=r"deploy\.prototxt is not a net definition"):
+        definitions.read(path)
     path.write_bytes(b"\0\1\2")
     with pytest.raises(UserError, match=r"deploy\.prototxt is not a text file"):
-        surgery.read_definition(path)
+        definitions.read(path)

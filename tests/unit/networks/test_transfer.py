@@ -4,7 +4,7 @@ import pytest
 
 from caffe.proto import caffe_pb2
 from sentiment.networks.architectures import LastLayer
-from sentiment.networks.transfer import last_layer
+from sentiment.networks.weights_files import last_layer
 from sentiment.utils.errors import UserError
 
 
@@ -49,11 +49,11 @@ def test_name_and_width_come_from_the_file(tmp_path, generation, legacy):
 def test_what_has_no_last_layer_is_a_sentence(tmp_path):
     path = tmp_path / "empty.caffemodel"
     path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"empty\.caffemodel is no \.caffemodel: it is empty"):
+    with pytest.raises(UserError, match=r"empty\.caffemodel is not a \.caffemodel: it is empty"):
         last_layer(path)
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(b"\x89HDF\r\n")
-    with pytest.raises(UserError, match=r"cut\.caffemodel is no \.caffemodel: it is damaged"):
+    with pytest.raises(UserError, match=r"cut\.caffemodel is not a \.caffemodel: it is incomplete"):
         last_layer(path)
     net = caffe_pb2.NetParameter()
     blob = net.layer.add(name="conv10").blobs.add(data=[1.0, 2.0])

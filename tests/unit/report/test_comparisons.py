@@ -1,9 +1,11 @@
 """Confusion, accuracy by class and McNemar's test are counted over the same images."""
 
+from dataclasses import replace
+
 import pytest
 
 from helpers import made_up
-from sentiment.evaluation.results import read_predictions, write_predictions
+from sentiment.evaluation import predictions
 from sentiment.report import comparisons, study
 
 
@@ -22,17 +24,10 @@ def test_holm_is_monotone_and_no_smaller_than_its_argument():
     assert comparisons.holm([]) == []
 
 
-def test_even_odds_are_negative():
-    assert comparisons.right(0, 0.5) and not comparisons.right(1, 0.5)
-    assert comparisons.right(1, 0.5000001)
-
-
-def test_confusion_adds_up_over_folds(tmp_path):
+def test_counts_by_class_add_up_over_folds(tmp_path):
     made_up.run(tmp_path, 1, right=16)  # of 8 positive and 12 negative images, four negative ones wrong
     made_up.run(tmp_path, 2, right=5)  # three positive and all negative ones wrong
     [found] = study.read(tmp_path)
-    counts = comparisons.confusion(comparisons.predictions(found.nets[0]), "center")
-    assert counts == {(0, 0): 8, (0, 1): 16, (1, 1): 13, (1, 0): 3}
     row = comparisons.classes_table(found).rows[0]
     assert row[3:5] == [8, 16] and row[6:8] == [13, 3]
     assert [row[index].text() for index in (5, 8, 9)] == [".333", ".812", ".525"]
@@ -56,10 +51,10 @@ def test_mcnemar_is_over_the_images_both_nets_were_tested_on(tmp_path):
 def test_images_that_are_not_the_same_are_not_compared(tmp_path):
     made_up.run(tmp_path, 1)
     other = made_up.run(tmp_path, 1, init="mvso_en")
-    rows = read_predictions(other.predictions)
-    write_predictions(other.predictions, [(f"other {image}", *answers) for image, *answers in rows])
+    first, *rest = predictions.read(other.predictions)
+    predictions.write(other.predictions, [replace(one, image=f"other {one.image}") for one in (first, *rest)])
     assert mcnemar_rows(tmp_path) == []
-    write_predictions(other.predictions, [(rows[0][0], 1 - rows[0][1], *rows[0][2:]), *rows[1:]])
+    predictions.write(other.predictions, [replace(first, label=1 - first.label), *rest])
     assert mcnemar_rows(tmp_path)[0][4] == 19
 
 
@@ -73,7 +68,7 @@ def test_one_seed_stands_for_several(tmp_path):
     made_up.run(tmp_path / "a", 1, right=18, seed=7)
     made_up.run(tmp_path / "b", 1, right=4, seed=8)
     [found] = study.read(tmp_path)
-    assert len(comparisons.predictions(found.nets[0])) == 20
+    assert len(comparisons.pooled(found.nets[0])) == 20
     assert comparisons.classes_table(found).rows[0][-1].text() == ".900"
     made_up.run(tmp_path / "b", 2, right=4, seed=8)
     [found] = study.read(tmp_path)

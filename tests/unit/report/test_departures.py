@@ -15,24 +15,24 @@ def row(fold=1, trained=None, tested=None, **choices):
 
 
 def notes(*rows):
-    return departures.note([("CaffeNet", one) for one in rows])
+    return departures.note([("CaffeNet", made_up.read(one)) for one in rows])
 
 
 def computed(*rows):
-    return departures.computed_with([("CaffeNet", one) for one in rows])
+    return departures.computed_with([("CaffeNet", made_up.read(one)) for one in rows])
 
 
 @pytest.mark.parametrize("iterations", [165, 179, 181, 195])
 def test_only_the_usual_count_of_iterations_is_usual(iterations):
-    assert departures.of(row()) == {}
-    assert departures.of(row() | {"iterations": iterations}) == {"iterations": iterations}
-    assert departures.of(row(stepsize=16)) == {"stepsize": 16}
+    assert departures.of(made_up.read(row())) == {}
+    assert departures.of(made_up.read(row() | {"iterations": iterations})) == {"iterations": iterations}
+    assert departures.of(made_up.read(row(stepsize=16))) == {"stepsize": 16}
 
 
 def test_the_schedule_of_a_list_without_twins_is_the_usual_one_for_its_length():
     shorter = {"train_images": 690}  # 6 epochs are 16.2 iterations
-    assert departures.of(row(stepsize=16) | shorter) == {}
-    assert departures.of(row(stepsize=17) | shorter) == {"stepsize": 17}
+    assert departures.of(made_up.read(row(stepsize=16) | shorter)) == {}
+    assert departures.of(made_up.read(row(stepsize=17) | shorter)) == {"stepsize": 17}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])

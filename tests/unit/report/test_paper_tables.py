@@ -1,23 +1,26 @@
 """The paper's tables say what result.json files say, beside the paper's numbers, and nothing of what was not run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from helpers import made_up
 from sentiment import paper
+from sentiment.analysis import layer_summary
 from sentiment.evaluation import results
 from sentiment.report import catalogue, paper_tables, study
 from sentiment.report.tables import NOTHING
 from sentiment.utils import errors
+from sentiment.utils.files import write_json
 
 ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
 FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, ACCURACIES, strict=True)]
 
 
 def of(rows, sample=False):
-    rows = [{**row, "path": f"{number}/result.json"} for number, row in enumerate(rows)]
-    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(rows), [], sample)
+    found = [replace(made_up.read(row), folder=Path(str(number))) for number, row in enumerate(rows)]
+    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(found), [], sample)
 
 
 def texts(cell):
@@ -130,15 +133,16 @@ def test_a_seed_that_lacks_folds_is_named():
 def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
     for fold in paper.FOLDS:
         place = made_up.run(tmp_path, fold, init="copy")
-        results.write(place.result, {**results.read(place.result), "card": "caffenet"})
+        found = results.read(place.result)
+        results.write(place.result, replace(found, config=replace(found.config, card="caffenet")))
     for init in ("copy", "caffenet"):
         [found] = study.read(tmp_path, init=init)
         for table in (paper_tables.table4, paper_tables.table5, paper_tables.all_runs):
             shown = lines(table(found))
             assert {name for name, cells in shown.items() if ".800±.000" in cells} == {"CaffeNet"}
     [whole] = study.read(tmp_path)
-    assert len(whole.of({"init": ["copy"]}).rows) == len(whole.of({"init": ["caffenet"]}).rows) == 5
-    assert not whole.of({"init": ["places"]}).rows
+    assert len(whole.of({"init": ["copy"]}).results) == len(whole.of({"init": ["caffenet"]}).results) == 5
+    assert not whole.of({"init": ["places"]}).results
 
 
 @pytest.mark.parametrize("init", ["CaffeNet", "placescnn", "Places", "DeepSentiBank"])
@@ -248,13 +252,14 @@ def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path,
         assert any(note.startswith("Not trained as usual: ") for note in table.notes)
 
 
-def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others():
+def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others(tmp_path):
     usual = [{**row, "hashes": {"weights": f"w{row['fold']}"}} for row in FIVE]
     short = [{**row, "iterations": 5, "hashes": {"weights": "other"}} for row in trained(*((row, {}) for row in FIVE))]
     rows = trained(*((row, {}) for row in usual)) + [{**row, "seed": 2} for row in short]
-    layers = made_up.layers("caffenet") | {"weights": {str(fold): f"w{fold}" for fold in paper.FOLDS}}
-    for weights, said in ((layers["weights"], 0), ({"1": "other"}, 1)):
-        found = replace(of(rows), layers=[{**layers, "weights": weights}])
+    write_json(tmp_path / "layers.json", made_up.layers("caffenet"))
+    [layers] = layer_summary.collect(tmp_path)
+    for weights, said in (({fold: f"w{fold}" for fold in paper.FOLDS}, 0), ({1: "other"}, 1)):
+        found = replace(of(rows), layers=[replace(layers, weights=weights)])
         notes = paper_tables.table3(found)[0].notes
         assert sum("iterations 5" in note for note in notes) == said
 

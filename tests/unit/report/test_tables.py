@@ -119,8 +119,8 @@ def test_writing_again_leaves_files_alone(tmp_path):
 
 
 def test_a_source_is_called_by_its_content():
-    assert names.source({"init": "places"}) == "places"  # of the first version
-    assert names.source({"init": "places", "card": "places"}) == "places"
-    assert names.source({"init": "mine", "card": "places"}) == "places"
-    assert names.source({"init": "mine", "card": ""}) == "mine"
-    assert "PlacesCNN" not in names.net_title("finetune", names.source({"init": "places", "card": ""}))
+    assert names.source_name("places", None) == "places"  # of the first version
+    assert names.source_name("places", "places") == "places"
+    assert names.source_name("mine", "places") == "places"
+    assert names.source_name("mine", "") == "mine"
+    assert "PlacesCNN" not in names.net_title("finetune", names.source_name("places", ""))

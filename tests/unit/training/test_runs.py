@@ -4,10 +4,18 @@ import shlex
 
 import pytest
 
+from helpers import made_up
+from sentiment.engine import Environment
 from sentiment.training import runs
+from sentiment.training.configuration import Configuration
 from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
+
+
+def configuration(**changes):
+    values = {**made_up.result(1, 0.8), **made_up.CHOICES, **made_up.result(1, 0.8)["hashes"], **changes}
+    return Configuration.from_json(values, "made up")
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
         run.log,
         run.predictions,
         run.result,
-        run.identity,
+        run.record,
         run.weights(180),
     ]
     assert {file.parent for file in files} == {run.folder}
@@ -32,31 +40,31 @@ def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
 
 
 def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
-    assert runs.variant() == runs.variant("", 1701) == ""
-    variant = runs.variant("lr0.001", 7)
+    assert runs.variant_name() == runs.variant_name("", 1701) == ""
+    variant = runs.variant_name("lr0.001", 7)
     assert Run(tmp_path, "five_agrees", "fc6-2", "caffenet", 1, variant).folder == (
         tmp_path / "five_agrees" / "fc6-2-caffenet-lr0.001-seed7" / "fold1"
     )
     with pytest.raises(UserError, match="VARIANT: 'a/b' names a folder"):
-        runs.variant("a/b")
+        runs.variant_name("a/b")
 
 
 @pytest.mark.parametrize("word", ["seed7", "plain-seed1701"])
 def test_a_variant_says_nothing_that_a_seed_says(word):
     with pytest.raises(UserError, match=f"VARIANT: '{word}'.*SEED="):
-        runs.variant(word)
-    assert runs.variant("seedless") == "seedless"
+        runs.variant_name(word)
+    assert runs.variant_name("seedless") == "seedless"
 
 
 def test_how_a_tool_is_called_for_a_run(tmp_path):
     for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
-        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant(word, seed))
-        run.claim({"seed": seed, "variant": word, "iterations": 1})
+        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(word, seed))
+        run.claim(configuration(init="my net", seed=seed, variant=word))
         python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
         given = dict(zip(words[::2], words[1::2], strict=True))
         assert (python.rpartition("/")[2], tool) == ("python", "tools/evaluate.py")
         assert given.pop("--data") == "my photographs"
-        named = runs.variant(given.pop("--variant", ""), int(given.pop("--seed", 1701)))
+        named = runs.variant_name(given.pop("--variant", ""), int(given.pop("--seed", 1701)))
         assert Run(tmp_path, given["--subset"], given["--arch"], given["--init"], int(given["--fold"]), named) == run
 
 
@@ -81,19 +89,19 @@ def test_no_folder_has_no_snapshots(run):
 
 
 def test_a_run_belongs_to_what_it_was_made_from(run):
-    made_from, other = {"seed": 1, "net": "a"}, {"seed": 2, "net": "a", "solver": "b"}
+    made_from, other = configuration(seed=1), configuration(seed=2, stepsize=3)
     assert not run.is_of(made_from)
     run.claim(made_from)
-    run.claim(dict(reversed(made_from.items())))
+    run.claim(configuration(seed=1, card="another"))
     assert run.is_of(made_from)
     run.weights(30).touch()
     for call in run.is_of, run.claim:
-        with pytest.raises(UserError, match=r"fold3 holds a run with another seed, solver; .* VARIANT=<word> or "):
+        with pytest.raises(UserError, match=r"fold3 holds a run with another seed, stepsize; .* VARIANT=<name> or "):
             call(other)
 
 
 def test_what_was_only_begun_is_in_nobodys_way(run):
-    made_from, other = {"seed": 1}, {"seed": 2}
+    made_from, other = configuration(seed=1), configuration(seed=2)
     run.claim(made_from)
     run.log.write_text("a net that could not be built\n")
     run.claim(made_from)
@@ -104,21 +112,19 @@ def test_what_was_only_begun_is_in_nobodys_way(run):
 
 
 def test_other_fold_lists_are_told_how_to_come_back(run):
-    run.claim({"test_list": "a", "seed": 1})
+    run.claim(configuration(test_list="a"))
     run.result.touch()
-    with pytest.raises(
-        UserError, match=r"another test_list; bring its fold lists back \(shuffled ones by `make splits"
-    ):
-        run.is_of({"test_list": "b", "seed": 1})
+    with pytest.raises(UserError, match=r"another test_list; restore its fold lists \(shuffled ones by `make splits"):
+        run.is_of(configuration(test_list="b"))
 
 
 def test_only_what_still_counts_of_a_training_is_recorded(run):
-    run.claim({"seed": 1})
+    run.claim(configuration(seed=1))
     for iteration, device in ((0, "a"), (30, "a"), (60, "b"), (60, "c"), (90, "a"), (90, "a")):
-        run.sit(iteration, {"device": device})
-    recorded = read_json(run.identity)
+        run.record_environment(iteration, Environment(device=device))
+    recorded = read_json(run.record)
     assert recorded["seed"] == 1
     assert [(one["from_iteration"], one["device"]) for one in recorded["training"]] == [(0, "a"), (60, "c"), (90, "a")]
-    assert run.is_of({"seed": 1})
-    run.sit(30, {"device": "a"})  # the later snapshots were gone
-    assert [one["from_iteration"] for one in read_json(run.identity)["training"]] == [0]
+    assert run.is_of(configuration(seed=1))
+    run.record_environment(30, Environment(device="a"))  # the later snapshots were gone
+    assert [one["from_iteration"] for one in read_json(run.record)["training"]] == [0]

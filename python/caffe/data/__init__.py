@@ -1,0 +1,1 @@
+"""Images on their way to a net: files, lists, databases, transformations."""

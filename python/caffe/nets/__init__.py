@@ -1,0 +1,1 @@
+"""Nets: from a definition to layers and blobs, forward and backward."""

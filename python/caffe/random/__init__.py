@@ -1,0 +1,1 @@
+"""Caffe's random numbers: streams, distributions and fillers."""

@@ -1,0 +1,1 @@
+"""Solvers: definitions, learning-rate policies, update rules, snapshots and resuming."""

@@ -1,0 +1,202 @@
+"""What a net's definition says: the size of every blob, what its cells see of the image, the shapes of the weights."""
+
+import math
+from dataclasses import dataclass, replace
+
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_text
+
+WINDOWED = ("Convolution", "Pooling")
+
+
+def read(path):
+    """Read a definition (.prototxt) as it stands.
+
+    Returns
+    -------
+    caffe.proto.caffe_pb2.NetParameter
+
+    Raises
+    ------
+    UserError
+        The file is missing or is not a net definition.
+    """
+    from google.protobuf import text_format
+
+    from caffe.proto import caffe_pb2
+
+    text = read_text(path, errors="surrogateescape")  # comments may be in any encoding
+    if "\0" in text:
+        raise UserError(f"{path} is not a text file, so it is not a net definition")
+    try:
+        return text_format.Parse(text, caffe_pb2.NetParameter())
+    except text_format.ParseError as error:
+        raise UserError(f"{path} is not a net definition: {error}") from error
+
+
+@dataclass(frozen=True)
+class Field:
+    """A blob as a grid of cells over the image.
+
+    Attributes
+    ----------
+    channels : int
+    size : (height, width)
+        In cells; less than one where a window does not fit.
+    step : (vertical, horizontal)
+        Pixels from one cell to the next.
+    reach : (height, width)
+        Receptive field in pixels: what can influence a cell.
+    vector : bool
+        One cell whatever the input's size: the output of a fully connected layer or a global pooling.
+    """
+
+    channels: int
+    size: tuple[int, int]
+    step: tuple[int, int] = (1, 1)
+    reach: tuple[int, int] = (1, 1)
+    vector: bool = False
+
+
+def fields(net, where="the net") -> dict[str, Field]:
+    """The Field of every blob of a deploy definition, the input first.
+
+    Parameters
+    ----------
+    net : NetParameter
+        With one input, a blob of images; of the layer types that `above` knows.
+    where : str
+        Names the net in messages.
+
+    Raises
+    ------
+    UserError
+        There is not one input of images, a layer's bottom is missing, or a window is larger than its bottom.
+    """
+    found = dict([_input(net, where)])
+    for layer in net.layer:
+        if missing := [bottom for bottom in layer.bottom if bottom not in found]:
+            raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
+        if layer.bottom:
+            top = above(layer, [found[bottom] for bottom in layer.bottom])
+            if min(top.size) < 1:
+                raise UserError(f"{where}: the window of layer {layer.name} is larger than its bottom")
+            found.update(dict.fromkeys(layer.top, top))
+    return found
+
+
+def _input(net, where):
+    """Name and Field of a definition's input, in any of the three ways to write it."""
+    given = {top: list(layer.input_param.shape) for layer in net.layer if layer.type == "Input" for top in layer.top}
+    shapes = {name: tuple(shape[0].dim) for name, shape in given.items() if shape}
+    for index, name in enumerate(net.input):
+        old = net.input_dim[4 * index : 4 * index + 4]
+        shapes[name] = tuple(net.input_shape[index].dim) if index < len(net.input_shape) else tuple(old)
+    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
+        raise UserError(
+            f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
+        )
+    [(name, (_, channels, height, width))] = shapes.items()
+    return name, Field(channels, (height, width))
+
+
+def above(layer, bottoms) -> Field:
+    """The Field of a layer's top.
+
+    Parameters
+    ----------
+    layer : LayerParameter
+        A convolution, pooling or fully connected layer, a Concat, or one that treats each cell alike.
+    bottoms : list of Field
+    """
+    first = bottoms[0]
+    channels = _outputs(layer) or first.channels
+    if layer.type == "InnerProduct" or pools_globally(layer):
+        return replace(first, channels=channels, size=(1, 1), reach=_seen(first, first.size), vector=True)
+    if layer.type in WINDOWED:
+        kernel, stride, pad = window(layer)
+        # Caffe 1.0 has no round_mode and always rounds a pooling's size up, as CEIL (0) does.
+        ceil = layer.type == "Pooling" and getattr(layer.pooling_param, "round_mode", 0) == 0
+        return replace(
+            first,
+            channels=channels,
+            size=tuple(_cells(*side, ceil) for side in zip(first.size, kernel, stride, pad, strict=True)),
+            step=tuple(j * s for j, s in zip(first.step, stride, strict=True)),
+            reach=_seen(first, kernel),
+        )
+    if layer.type == "Concat":
+        channels = sum(bottom.channels for bottom in bottoms)
+    reach = tuple(map(max, zip(*(bottom.reach for bottom in bottoms), strict=True)))
+    return replace(first, channels=channels, reach=reach, vector=any(bottom.vector for bottom in bottoms))
+
+
+def pools_globally(layer):
+    """Whether a layer pools all of its bottom into one cell."""
+    return layer.type == "Pooling" and layer.pooling_param.global_pooling
+
+
+def window(layer):
+    """Kernel (with dilation, the extent), stride and pad of a convolution or pooling, each (vertical, horizontal)."""
+    kernel, stride, pad = _sides(layer, "kernel", 1), _sides(layer, "stride", 1), _sides(layer, "pad", 0)
+    if layer.type == "Convolution" and len(layer.convolution_param.dilation):
+        dilations = layer.convolution_param.dilation
+        dilation = dilations[0], dilations[-1]
+        kernel = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    return kernel, stride, pad
+
+
+def _sides(layer, name, default):
+    """Kernel, stride or pad as (vertical, horizontal), in any of the ways to write it."""
+    convolves = layer.type == "Convolution"
+    param = layer.convolution_param if convolves else layer.pooling_param
+    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
+        return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
+    value = getattr(param, "kernel_size" if name == "kernel" else name)
+    values = (list(value) if convolves else [value]) or [default]
+    return values[0], values[-1]
+
+
+def _outputs(layer):
+    """The number of outputs that a layer's definition gives, or None where it is that of its bottom."""
+    if layer.type == "InnerProduct":
+        return layer.inner_product_param.num_output
+    return layer.convolution_param.num_output if layer.type == "Convolution" else None
+
+
+def _seen(field, kernel):
+    """The reach of a window over some cells."""
+    return tuple(r + (k - 1) * j for r, k, j in zip(field.reach, kernel, field.step, strict=True))
+
+
+def _cells(size, kernel, stride, pad, ceil):
+    """The number of windows. Pooling rounds up, then leaves out a last one that would begin in the padding."""
+    room = size + 2 * pad - kernel
+    if room < 0:
+        return 0
+    cells = (-(-room // stride) if ceil else room // stride) + 1
+    return cells - 1 if ceil and pad and (cells - 1) * stride >= size + pad else cells
+
+
+def weight_shapes(net) -> dict[str, list[tuple]]:
+    """The shapes of weights and biases by a deploy definition's convolutions and fully connected layers, in order."""
+    blobs, shapes = fields(net), {}
+    for layer in net.layer:
+        if layer.type == "Convolution":
+            param = layer.convolution_param
+            inputs = (blobs[layer.bottom[0]].channels // param.group, *_sides(layer, "kernel", 1))
+        elif layer.type == "InnerProduct":
+            param = layer.inner_product_param
+            inputs = (blobs[layer.bottom[0]].channels * math.prod(blobs[layer.bottom[0]].size),)
+        else:
+            continue
+        shapes[layer.name] = [(param.num_output, *inputs)] + ([(param.num_output,)] if param.bias_term else [])
+    return shapes
+
+
+def multiply_adds(net) -> int:
+    """Multiplications in a caffe.Net's convolutions and fully connected layers, for one image of its input size."""
+    return sum(
+        blobs[0].data.size * math.prod(net.blobs[net.top_names[name][0]].data.shape[2:])
+        for name, blobs in net.params.items()
+        if blobs[0].data.ndim > 1
+    )

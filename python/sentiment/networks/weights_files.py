@@ -1,0 +1,285 @@
+"""Files of weights: their generation, their layers, and which of the architectures can start from them."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentiment.networks import architectures, definitions
+from sentiment.utils.errors import UserError
+
+GENERATIONS = {
+    "V0": "of 2013: layers inside layers, types in small letters",
+    "V1": "of 2014: `layers` with numbered types",
+    "current": "`layer` with types by name",
+    "HDF5": "groups data/<layer>, without types or order",
+}
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_LARGEST = (1 << 31) - 1  # bytes of a protobuf message
+_MISTAKEN = {  # what is mistaken for weights -> how it begins
+    "a Git LFS pointer; `git lfs pull` gets the file itself": (b"version https://git-lfs",),
+    "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel": (b"PK\x03\x04",),
+    "a compressed archive; unpack it": (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"),
+    "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+    "a JPEG or PNG image": (b"\xff\xd8\xff", b"\x89PNG"),
+    "a web page, so the link led elsewhere; open it in a browser": (b"<",),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a file.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        As the file writes it; empty in HDF5.
+    shapes : tuple of tuple of int
+        Of its blobs, as the file has them.
+    """
+
+    name: str
+    type: str
+    shapes: tuple = ()
+
+    @property
+    def outputs(self):
+        """The number of outputs of a convolution or fully connected layer."""
+        weights, *bias = map(_plain, self.shapes)
+        return math.prod(bias[0]) if bias else weights[0]
+
+    @property
+    def parameters(self):
+        """The number of its weights and biases."""
+        return sum(map(math.prod, self.shapes))
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights.
+
+    Attributes
+    ----------
+    path : Path
+    generation : str
+        A key of ``GENERATIONS``.
+    name : str
+        The net's own; empty where the file has none.
+    layers : tuple of Layer
+    """
+
+    path: Path
+    generation: str
+    name: str
+    layers: tuple
+
+    @property
+    def learned(self):
+        """The layers with weights."""
+        return [layer for layer in self.layers if layer.shapes]
+
+    @property
+    def last(self):
+        """The last layer with a matrix of weights; None in HDF5, which keeps no order, and where there is none."""
+        matrices = [layer for layer in self.learned if len(layer.shapes[0]) > 1]
+        return matrices[-1] if matrices and self.generation != "HDF5" else None
+
+    @property
+    def divisor(self):
+        """The number of CaffeNet's channels over its own, by conv1."""
+        first = next((layer for layer in self.learned if layer.name == "conv1"), None)
+        outputs = first.outputs if first else 96
+        return 96 // outputs if outputs and 96 % outputs == 0 else 1
+
+
+def read(path) -> WeightsFile:
+    """Read a file's layers, of any generation.
+
+    Raises
+    ------
+    UserError
+        It is not a file of weights: says what it seems to be.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is {'a folder' if path.is_dir() else 'not a regular file'}; give a file of weights")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if head.startswith(_HDF5):
+        found = _read_hdf5(path)
+    elif size > _LARGEST:
+        raise UserError(f"{path} is not a .caffemodel: it has {size:,} bytes, more than the {_LARGEST:,} possible")
+    else:
+        found = _read_protobuf(path, head)
+    if not found.learned:
+        raise UserError(f"{path} is a net without weights: none of its {len(found.layers)} layers has any")
+    return found
+
+
+def last_layer(source) -> architectures.LastLayer:
+    """A source model's own last layer, as its file has it.
+
+    Parameters
+    ----------
+    source : path
+        A .caffemodel of any generation.
+
+    Raises
+    ------
+    UserError
+        The file is not a .caffemodel, or its last layer is not fully connected with a bias.
+    """
+    found = read(source)
+    if problem := _not_kept(found.last):
+        raise UserError(f"{source}: {problem}; it cannot be kept")
+    return architectures.LastLayer(found.last.name, found.last.outputs)
+
+
+def _not_kept(last):
+    """Why a file's last layer cannot be kept below a new one; empty where it can."""
+    if last is None:
+        return "the file does not say which layer is the last (HDF5 keeps no order)"
+    return "" if len(last.shapes) == 2 else f"its last layer {last.name} is not fully connected with a bias"
+
+
+def fits(found) -> dict[str, str]:
+    """For each architecture, why it cannot start from a `WeightsFile`; empty where it can."""
+    return {
+        name: misfit(found, name, architecture.divisor(found.divisor))
+        for name, architecture in architectures.ARCHITECTURES.items()
+    }
+
+
+def misfit(found, arch, divisor) -> str:
+    """Why an architecture cannot start from a file; empty where it can.
+
+    Parameters
+    ----------
+    found : WeightsFile
+    arch : str
+    divisor : int
+        By how much its channels are fewer than the paper's.
+    """
+    architecture, last = architectures.ARCHITECTURES[arch], None
+    if architecture.keeps_last:
+        if problem := _not_kept(found.last):
+            return problem
+        last = architectures.LastLayer(found.last.name, found.last.outputs)
+    try:
+        expected = definitions.weight_shapes(architectures.deploy(arch, divisor, last))
+    except UserError as error:
+        return str(error)
+    del expected[architecture.new_layer]
+    there = {layer.name: layer.shapes for layer in found.learned}
+    for name, shapes in expected.items():
+        if name not in there:
+            return f"there is no layer {name}"
+        if list(map(_plain, there[name])) != list(map(_plain, shapes)):
+            return f"{name} is {shapes_text(there[name])}, not {shapes_text(shapes)}"
+    return ""
+
+
+def shapes_text(shapes) -> str:
+    """Shapes for people: ``96×3×11×11 and 96``."""
+    return " and ".join("×".join(map(str, _plain(shape))) for shape in shapes)
+
+
+def _plain(shape):
+    """A shape without the leading ones that older generations fill four axes with."""
+    shape = tuple(shape)
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _read_protobuf(path, head):
+    from google.protobuf.message import DecodeError
+
+    from caffe.proto import caffe_pb2
+
+    try:
+        net = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    except DecodeError:
+        net = caffe_pb2.NetParameter()
+    if net.layer:
+        generation, layers = "current", [_layer(path, layer, layer.type) for layer in net.layer]
+    elif any(layer.HasField("layer") for layer in net.layers):
+        generation, layers = "V0", [_layer(path, outer.layer, outer.layer.type) for outer in net.layers]
+    elif net.layers:
+        names = caffe_pb2.V1LayerParameter.LayerType.Name
+        generation, layers = "V1", [_layer(path, layer, names(layer.type)) for layer in net.layers]
+    else:
+        raise UserError(f"{path} is not a .caffemodel: it is {_content(path, head)}")
+    return WeightsFile(path, generation, _printable(net.name), tuple(layers))
+
+
+def _layer(path, layer, type_):
+    name, shapes = _printable(layer.name), []
+    for blob in layer.blobs:
+        legacy = blob.num, blob.channels, blob.height, blob.width
+        shape, there = blob.shape.dim if blob.HasField("shape") else legacy, len(blob.data) or len(blob.double_data)
+        if min(shape, default=1) < 0 or math.prod(shape) != there:
+            raise UserError(
+                f"{path} is not a complete .caffemodel: layer {name} has {there:,} numbers for a shape of "
+                + "×".join(map(str, shape))
+            )
+        shapes.append(tuple(shape))
+    return Layer(name, _printable(type_), tuple(shapes))
+
+
+def _printable(name):
+    """A name from a file (bytes where it is not UTF-8), fit for a terminal."""
+    text = name if isinstance(name, str) else bytes(name).decode(errors="replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _content(path, head):
+    """What a file is that is not a net, from its first bytes or as another of Caffe's messages."""
+    from google.protobuf.message import DecodeError
+
+    from caffe.proto import caffe_pb2
+
+    if not head:
+        return "empty"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for content, beginnings in _MISTAKEN.items():
+        if start.startswith(beginnings):
+            return content
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it"
+    is_text = b"\0" not in head and "\ufffd" not in head.decode(errors="replace").rstrip("\ufffd")
+    if is_text:
+        return "a text, as definitions (.prototxt) are" if b"layer" in head else "a text"
+    others = (
+        (caffe_pb2.SolverState, "history", "a solver state"),
+        (caffe_pb2.BlobProto, "data", "a mean image, for MEAN="),
+    )
+    for message, field, content in others:
+        try:
+            if len(getattr(message.FromString(path.read_bytes()), field)):
+                return content
+        except DecodeError:
+            pass
+    return "incomplete, damaged or of another program; copy or download it again"
+
+
+def _read_hdf5(path):
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            if not isinstance(file.get("data"), h5py.Group):
+                content = "a solver state" if "history" in file else "HDF5 without a group data"
+                raise UserError(f"{path} is not a file of weights: it is {content}")
+            layers = tuple(
+                Layer(_printable(name), "", tuple(tuple(group[index].shape) for index in sorted(group, key=int)))
+                for name, group in file["data"].items()
+            )
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is not a complete HDF5 file of Caffe weights ({error})") from error
+    return WeightsFile(path, "HDF5", "", layers)

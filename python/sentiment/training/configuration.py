@@ -1,0 +1,164 @@
+"""A run's configuration: the record of what one training is made from.
+
+run.json holds it while a run is trained, result.json once it is tested. A new field is added here alone: its name and
+type in `Configuration`, and its value in `Configuration.of`.
+"""
+
+import functools
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sentiment import engine
+from sentiment.data.means import channel_means
+from sentiment.engine import Environment
+from sentiment.networks.choices import Choices
+from sentiment.training.solvers import Schedule
+from sentiment.utils import records
+from sentiment.utils.files import sha256
+
+IDENTITY = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card")
+"""Fields that name a run and its images, at the top level of a result.json."""
+CHECKSUMS = ("source", "mean_file", "train_list", "test_list")
+"""Fields that are SHA-256 checksums of the inputs; every other field is a choice (`Configuration.settings`)."""
+
+
+_checksum = functools.cache(sha256)  # a source of 240 MB is read once for all folds
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a run is made from; a field is None where a file of an earlier version does not record it.
+
+    Attributes
+    ----------
+    dataset : str
+    demo : bool
+        Drawn images.
+    subset, arch, init : str
+    fold : int
+    seed, fold_seed : int
+        The seed given by the user, and `solvers.fold_seed` of it.
+    variant : str
+        The user's own name for a run with other choices than the default.
+    precision : str
+        One of `engine.PRECISIONS`.
+    mean : (3,) tuple of float
+        Channel means, BGR, 0 to 255.
+    mean_image : bool
+        Training subtracts a mean image, whose channel means ``mean`` are.
+    channels_divisor : int
+        The network has 1/divisor of the paper's channels.
+    choices : Choices
+    schedule : Schedule
+    card : str
+        Model card whose file the source is by its checksum; empty where it is another file's. Not part of what two
+        runs are compared by.
+    source, mean_file : str or None
+        Checksums; None without such a file.
+    train_images : int
+    train_list, test_list : str
+        Checksums of the fold lists.
+    """
+
+    dataset: str
+    demo: bool
+    subset: str
+    arch: str
+    init: str
+    fold: int
+    seed: int
+    fold_seed: int | None
+    variant: str | None
+    precision: str | None
+    mean: tuple | None
+    mean_image: bool | None
+    channels_divisor: int | None
+    choices: Choices
+    schedule: Schedule
+    card: str | None
+    source: str | None
+    mean_file: str | None
+    train_images: int | None
+    train_list: str | None
+    test_list: str | None
+
+    @classmethod
+    def of(cls, plan):
+        """The configuration of a `plans.Plan`."""
+        source, run = plan.source, plan.run
+        mean_file = source.mean if isinstance(source.mean, Path) else None
+        return cls(
+            dataset=plan.data.name,
+            demo=plan.data.demo,
+            subset=run.subset,
+            arch=run.arch,
+            init=run.init,
+            fold=run.fold,
+            seed=plan.seed,
+            fold_seed=plan.fold_seed,
+            variant=plan.variant,
+            precision=engine.precision(),
+            mean=tuple(channel_means(source.mean).tolist()),
+            mean_image=mean_file is not None,
+            channels_divisor=plan.divisor,
+            choices=plan.choices,
+            schedule=plan.schedule,
+            card=source.known_as,
+            source=_checksum(source.path) if source.path else None,
+            mean_file=_checksum(mean_file) if mean_file else None,
+            train_images=len(plan.lists.train),
+            train_list=sha256(plan.paths[0]),
+            test_list=sha256(plan.paths[1]),
+        )
+
+    @classmethod
+    def from_json(cls, values, where):
+        """Read what `to_json` gave, of this or an earlier version."""
+        parts = {name: records.read(of, values, where) for name, of in _PARTS.items()}
+        return records.read(cls, {**values, **parts}, where)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name, those of the schedule and the choices beside the others."""
+        found: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            found |= value if name in _PARTS else {name: list(value) if isinstance(value, tuple) else value}
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """What the paper leaves open or a user can change, by name: all fields that are not identity or checksum."""
+        return {name: value for name, value in self.to_json().items() if name not in (*IDENTITY, *CHECKSUMS)}
+
+
+_PARTS = {"schedule": Schedule, "choices": Choices}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a training that one environment computed.
+
+    Attributes
+    ----------
+    from_iteration : int
+    environment : engine.Environment
+    """
+
+    from_iteration: int
+    environment: Environment
+
+    @classmethod
+    def from_json(cls, values, where):
+        """Read what `to_json` gave."""
+        return cls(values["from_iteration"], records.read(Environment, values, where))
+
+    def to_json(self) -> dict[str, Any]:
+        """The iteration beside the environment's fields."""
+        return {"from_iteration": self.from_iteration, **asdict(self.environment)}
+
+
+FIELDS = tuple(
+    name
+    for field in fields(Configuration)
+    for name in ([part.name for part in fields(_PARTS[field.name])] if field.name in _PARTS else [field.name])
+)
+"""Every field's name in JSON."""

@@ -1,0 +1,128 @@
+"""The training loop of every network that is trained here: the paper's runs, the demo's source model and stand-ins."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sentiment import engine
+from sentiment.networks import architectures
+from sentiment.networks.transfer import take_over
+from sentiment.training import snapshots
+from sentiment.utils.caffe_log import ignored_layers, stderr_to
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_text
+from sentiment.utils.progress import Progress, patience
+from sentiment.utils.signals import Interrupted, postponed
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `train` trains.
+
+    Attributes
+    ----------
+    folder : Path
+        Where Caffe runs. It holds ``solver.prototxt``, which names the net, the iterations and how many lie between
+        two snapshots; its snapshot_prefix is ``snapshot``. The log, ``train.log``, and the snapshots are written there.
+    title : str
+        Names the training in messages.
+    advice : str
+        What the user can do when the loss is NaN: the end of that error's sentence.
+    source : Path, optional
+        Weights to start from; without them, the net's fillers.
+    keep_diverged : bool
+        Train to the end although the loss is NaN, as Caffe does.
+    """
+
+    folder: Path
+    title: str
+    advice: str
+    source: Path | None = None
+    keep_diverged: bool = False
+
+
+def train(caffe, training) -> Path:
+    """Train until the last iteration, from the newest snapshot where there is one.
+
+    Returns
+    -------
+    Path
+        The weights of the last iteration. No other snapshot is left.
+
+    Raises
+    ------
+    UserError
+        The source's weights do not fit, or the loss or the weights are not finite; the last good snapshot is kept.
+    Interrupted
+        A signal came; there is a snapshot of the iteration that was finished, which the next call resumes from.
+    """
+    from google.protobuf import text_format
+
+    folder, title = training.folder.resolve(), training.title
+    definition = text_format.Parse(read_text(folder / "solver.prototxt"), caffe.proto.caffe_pb2.SolverParameter())
+    total, every = definition.max_iter, definition.snapshot
+    weights = snapshots.weights(folder, total)
+    if snapshots.is_whole(weights):
+        snapshots.keep_only(training, total, state=False)
+        return weights
+    resumed = snapshots.newest(training)
+    with engine.working_in(folder), stderr_to(folder / "train.log") as terminal:
+        log_start = (folder / "train.log").stat().st_size
+        with patience(f"{title}: setting up", terminal):
+            solver = caffe.get_solver("solver.prototxt")
+        print(title)
+        if resumed is not None:
+            solver.restore(f"snapshot_iter_{resumed}.solverstate")
+            print(f"  resumes from iteration {resumed}")
+        elif training.source is not None:
+            net = text_format.Parse(read_text(definition.net), caffe.proto.caffe_pb2.NetParameter())
+            taken, new = take_over(solver.net, str(training.source.resolve()), architectures.filled_layers(net))
+            print(f"  taken over: {' '.join(taken)}\n  new: {' '.join(new)}")
+            if ignored := ignored_layers("train.log", log_start):
+                print(f"  left behind: {' '.join(ignored)}")
+        sys.stdout.flush()
+        with (
+            Progress(title, total, solver.iter, stream=terminal) as bar,
+            postponed("stopping: finishing this iteration, then a snapshot", terminal) as stopped,
+        ):
+            loss = math.nan
+            while solver.iter < total and not stopped:
+                solver.step(1)
+                loss = float(solver.net.blobs["loss"].data)
+                snapshot = solver.iter % every == 0
+                finite = _is_finite(solver.net, loss, snapshot or solver.iter == total)
+                if not (finite or training.keep_diverged):
+                    raise _diverged(training, solver.iter, loss, definition.base_lr)
+                bar.advance(1, f"loss {loss:.3f}")
+                if snapshot:
+                    snapshots.keep_only(training, solver.iter)
+            if solver.iter % every:
+                solver.snapshot()
+    snapshots.keep_only(training, solver.iter, state=solver.iter < total)
+    if solver.iter < total:
+        sentence = f"stopped at iteration {solver.iter} of {total}; the same command resumes from there"
+        raise Interrupted(stopped[0], sentence)
+    if not math.isfinite(loss):
+        print(f"{title}: diverged, the loss is {loss}; kept as a result", file=sys.stderr)
+    return weights
+
+
+def _is_finite(net, loss, weights):
+    """Whether the loss is finite, and with ``weights`` the net's too: a loss is computed before the update."""
+    blobs = [blob.data for of_layer in net.params.values() for blob in of_layer] if weights else []
+    return math.isfinite(loss) and all(np.isfinite(values).all() for values in blobs)
+
+
+def _diverged(training, iteration, loss, base_lr):
+    """The `UserError` of a training whose loss or weights are not finite; their snapshot is deleted."""
+    snapshots.discard(training, iteration)
+    good = snapshots.newest(training)
+    kept = f"the snapshot of iteration {good} is kept" if good is not None else "there is no snapshot yet"
+    what = "some weights are not finite" if math.isfinite(loss) else f"the loss is {loss:g}"
+    return UserError(  # the log counts iterations from 0
+        f"{training.title}: {what} at iteration {iteration - 1}, with a base_lr of {base_lr:g} ({kept}); "
+        f"{training.advice}"
+    )
