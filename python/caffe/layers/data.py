@@ -249,7 +249,9 @@ class Data(ImageLayer):
         p, t = self.param.data_param, self.param.transform_param
         if t.force_color and t.force_gray:
             self.fail("cannot set both force_color and force_gray")
-        self._color = True if t.force_color else False if t.force_gray else None
+        self._color = None
+        if t.force_color or t.force_gray:
+            self._color = t.force_color
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
                 warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
