@@ -304,7 +304,7 @@ def test_another_precision_is_said(stopped, capfd):
         (lambda s: s["nets"][0]["data"]["source"].update(shuffle=None), "shuffle is not what it was"),
         (lambda s: s["nets"][0]["data"].update(transformer=None), "other transform_param"),
         (lambda s: s["nets"][0]["data"]["source"].update(line=99), "damaged.*99 is not an integer"),
-        (lambda s: s["nets"][0]["data"]["source"]["order"].append(0), "damaged.*no order of"),
+        (lambda s: s["nets"][0]["data"]["source"]["order"].append(0), "damaged.*permutation"),
         (lambda s: s["global"].update(pos=10**9), "damaged"),
         (lambda s: s["global"]["key"].pop(), "damaged.*624 words"),
         (lambda s: s.update(format=2), "damaged.*format 2"),
