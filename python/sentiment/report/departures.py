@@ -51,7 +51,7 @@ def about(study, nets=None) -> list[str]:
 
 
 def note(titled: list[tuple[str, Result]]) -> list[str]:
-    """A table's note on the trainings that depart from the default, given by net title and result; none where none does."""
+    """A table's note on the trainings that depart from the default, each a net's title and a result, if any does."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
     parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
