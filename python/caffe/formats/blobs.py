@@ -1,7 +1,7 @@
 """Weights, solver states and means as protobuf messages whose numbers are bytes, and blobs as bytes to be written.
 
 The classes of caffe_pb2 would turn a model's 60 million floats into as many Python objects. The classes here parse the
-same bytes, but have only the fields that are read, and packed numbers are byte strings, which numpy uses without a copy.
+same bytes, but have only the fields that are read, and packed numbers are byte strings, which numpy uses directly.
 At most two copies of a file are in memory at a time.
 """
 
