@@ -22,17 +22,9 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")
 
 
 def default(name):
-    """Path of a folder that a command is not given: in the repository, wherever the command is called from.
+    """Path of a folder that a command is not given (``runs``): in the repository, wherever the command is called from.
 
-    Parameters
-    ----------
-    name : str
-        For example ``data/deepsent`` or ``runs``.
-
-    Returns
-    -------
-    Path
-        Relative to the current folder if it is below it.
+    It is relative if it is below the current folder.
     """
     path = PROJECT / name
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -60,16 +52,8 @@ def sweep(folder):
 def replacing(path):
     """Give a temporary path in the same folder that becomes ``path`` when the block ends without an error.
 
-    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Yields
-    ------
-    Path
-        Has the suffix of ``path``, for writers that choose their format by it.
+    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed. Both
+    paths have the same suffix, for writers that choose their format by it.
 
     Raises
     ------
@@ -135,13 +119,7 @@ def touch(paths):
 
 
 def read_text(path, errors="strict") -> str:
-    """The text of a UTF-8 file, without a byte order mark.
-
-    Parameters
-    ----------
-    path : str or Path
-    errors : str
-        What happens to bytes that are not UTF-8, as for `open`.
+    """The text of a UTF-8 file without a byte order mark; ``errors``, as for `open`, is for bytes that are not UTF-8.
 
     Raises
     ------
