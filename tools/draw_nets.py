@@ -14,8 +14,7 @@ from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.figures import diagrams, plots
 from sentiment.networks.layout import PROTOTXT
-from sentiment.utils.files import default, write_if_changed
-from sentiment.utils.progress import patience
+from sentiment.utils.files import default
 
 
 def main(argv=None):
@@ -23,16 +22,15 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--figure", nargs="+", choices=[*diagrams.FIGURES, "all"], default=["all"], help="figures (default: all)")
-    option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
+    option("--prototxt", type=Path, default=PROTOTXT, help="folder of network definitions (default: prototxt/)")
     option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)
 
     for number, draw in diagrams.FIGURES.items():
         if {number, "all"} & set(args.figure):
             path = args.out / f"figure{number}.png"
-            with patience(f"drawing {path}"):
-                written = write_if_changed(path, plots.png(draw(args.prototxt)))
-            print(f"{path}{'' if written else ' (unchanged)'}")
+            changed = plots.save(path, draw, args.prototxt)
+            print(f"{path}{'' if changed else ' (unchanged)'}")
     return 0
 
 

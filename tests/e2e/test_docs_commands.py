@@ -80,8 +80,8 @@ INSTEAD = {  # command -> what is run: placeholders filled in, and around it wha
 
 NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
 REFUSED = {  # command -> the sentence of its exit status 2, for want of a network
-    "make data": r"the DeepSent images cannot be had \(the proxy does not let it through\)",
-    "make data splits": r"train.txt is missing and no link gives it \(the proxy does not let it through\)",
+    "make data": r"the DeepSent images cannot be downloaded \(the proxy refuses the connection\)",
+    "make data splits": r"train.txt is missing and no link gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",
@@ -111,7 +111,7 @@ MADE = {  # page -> what it says is there then
     "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
     "docs/howto/own-model.md": ["runs/five_agrees/finetune-my_network/fold5/result.json"],
     "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
-    "docs/howto/report.md": [f"{RUN}/result.json", "results/deepsent/runs.md"],
+    "docs/howto/report.md": ["results/demo/report.html"],
     "docs/howto/troubleshooting.md": ["data/deepsent/twitter_three_agrees.txt"],
     "docs/protocol.md": ["runs/five_agrees/finetune-caffenet-plain/fold1", "plain/results/deepsent/table5.md"],
     "docs/results.md": ["runs/five_agrees/source-caffenet_conv/layers.json"],

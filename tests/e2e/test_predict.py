@@ -77,7 +77,7 @@ def test_what_cannot_be_predicted_is_a_sentence(tool, tested, capfd, tmp_path):
     image = tested.data / "images" / "picture 3.jpg"
     assert "fold2 holds no finished training" in refused(tool, capfd, *predict(tested, image, "--fold", 2))
     (tmp_path / "a.txt").write_text("a text")
-    assert "a.txt is no JPEG, PNG or WebP" in refused(tool, capfd, *predict(tested, tmp_path / "a.txt"))
+    assert "a.txt is not a JPEG, PNG or WebP" in refused(tool, capfd, *predict(tested, tmp_path / "a.txt"))
     assert "nowhere.jpg" in refused(tool, capfd, *predict(tested, tmp_path / "nowhere.jpg"))
     cv2.imwrite(str(tmp_path / image.name), np.zeros((9, 9, 3), np.uint8))
     assert "another --out" in refused(tool, capfd, *predict(tested, image, tmp_path / image.name, "--map"))

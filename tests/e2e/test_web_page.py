@@ -83,8 +83,8 @@ def test_refusals_are_sentences(client, tested):
     whole = (tested.data / "images" / "picture 3.jpg").read_bytes()
     assert "no trained network 'x'" in sentence(post(client, whole, key="x"), 404)
     assert "only JPEG" in sentence(post(client, whole, "text/plain"), 415)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b""), 400)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b""), 400)
     assert "20 MB" in sentence(post(client, bytes(image_files.MAX_BYTES + 1)), 413)
     assert sentence(client.get("/api/other"), 404)
     for name in ("../dataset.yaml", "picture 99.jpg", "/etc/passwd", ""):

@@ -89,15 +89,24 @@ def log(losses, first=0, every=1, old=False):
     return "".join(f"{line}\n" for line in lines)
 
 
-def layers(init, nested=True):
-    """What the layers.json of five folds says, of one layer."""
+def layers(init, nested=True, accuracies=None):
+    """What the layers.json of five folds says, of one layer, or of those with these mean accuracies."""
     folds = [str(fold) for fold in paper.FOLDS]
-    chosen = {"exponent": dict.fromkeys(folds, -5), "accuracy": dict.fromkeys(folds, 0.8)}
-    ways = ("paper", "nested") if nested else ("paper",)
-    found = {"fits": 60, "not_converged": 0, "flat_from": dict.fromkeys(folds, -5), **dict.fromkeys(ways, chosen)}
+
+    def found(accuracy):
+        chosen = {"exponent": dict.fromkeys(folds, -5), "accuracy": dict.fromkeys(folds, accuracy)}
+        return {
+            "fits": 60, "not_converged": 0, "flat_from": dict.fromkeys(folds, -5),
+            "accuracy": {fold: [accuracy] for fold in folds}, "inner": dict.fromkeys(folds),
+            **dict.fromkeys(("paper", "nested") if nested else ("paper",), chosen),
+        }  # fmt: skip
+
     return {
         "dataset": "deepsent", "demo": False, "subset": "five_agrees", "arch": "finetune", "init": init, "images": 20,
         "folds": list(paper.FOLDS), "exponents": list(paper.C_GRID_EXPONENTS), "inner_folds": 5, "mean_way": "image",
-        "classifiers": {}, "weights": dict.fromkeys(folds, "w"),
-        "layers": {"norm2": {"features": 9, "svm": found, "softmax": found}},
+        "classifiers": {}, "engine": "", "versions": {}, "weights": dict.fromkeys(folds, "w"),
+        "layers": {
+            name: {"features": 9, "svm": found(accuracy), "softmax": found(accuracy)}
+            for name, accuracy in (accuracies or {"norm2": 0.8}).items()
+        },
     }  # fmt: skip

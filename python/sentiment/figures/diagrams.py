@@ -1,7 +1,4 @@
-"""Figures 2, 4 and 5: the networks as their definitions describe them, layer under layer.
-
-Each function draws a `matplotlib.figure.Figure` for `plots.png`, on one axes in inches.
-"""
+"""Figures 2, 4 and 5: the networks as their definitions describe them, a row a layer from input to output."""
 
 import itertools
 from pathlib import Path
@@ -10,8 +7,11 @@ from sentiment.figures import plots
 from sentiment.networks import layout
 from sentiment.networks.layout import PROTOTXT
 
-_STEP, _BOX = 0.42, 0.3  # inches: from one row to the next, a box's height
+# Inches.
+_STEP, _BOX = 0.42, 0.3  # from one row to the next; height of a box
 _HEAD, _FOOT = 1.15, 0.6
+_LEFT, _COLUMN = 0.35, 3.25  # left margin; from one net to the next
+
 _NEW = "new"
 _COLOURS = {  # kind -> face, edge
     "Input": ("#ffffff", "#555555"),
@@ -28,55 +28,60 @@ _KEY = {
     "Pooling": "pooling, normalisation",
     _NEW: "new layer",
 }
+_COLUMNS = {  # of Figure 2: where the text begins, or ends
+    "layer": (0.45, "left"),
+    "operation": (2.25, "left"),
+    "blob": (5.0, "left"),
+    "parameters": (7.35, "right"),
+    "rate": (8.75, "right"),
+}
 
 
 def figure2(prototxt=PROTOTXT):
     """The fine-tuned CaffeNet with operations, blob sizes, parameters and rates."""
     stages = layout.read(Path(prototxt) / "finetune")
-    total = sum(stage.parameters for stage in stages)
-    canvas = _Canvas(9.2, [stage.name for stage in stages])
-    canvas.title("Fine-tuned CaffeNet", "Every layer but the last is taken over from the source network and learns on.")
-    columns = {"layer": 0.35, "operation": 2.25, "blob": 5.0, "parameters": 7.35, "rate": 8.75}
-    for name, x in columns.items():
-        right = name in ("parameters", "rate")
-        canvas.write(
-            x + (0.1 if name == "layer" else 0), canvas.head, name, ha="right" if right else "left", color="0.35"
-        )
+    page = _Page(9.2, [stage.name for stage in stages])
+    page.title("Fine-tuned CaffeNet", "Every layer but the last starts from the weights of the source network.")
+
+    def write(column, y, text, **style):
+        x, side = _COLUMNS[column]
+        page.write(x, y, text, ha=side, **style)
+
+    for column in _COLUMNS:
+        write(column, page.head, column, color="0.35")
     for stage in stages:
-        y = canvas.y[stage.name]
-        canvas.box(columns["layer"], y, 1.6, stage)
-        canvas.write(columns["operation"], y, stage.detail)
-        canvas.write(columns["blob"], y, _shape(stage.shape))
+        y = page.y[stage.name]
+        page.layer(_LEFT, y, 1.6, stage)
+        write("operation", y, stage.detail)
+        write("blob", y, _shape(stage.shape))
         if stage.parameters:
-            canvas.write(columns["parameters"], y, f"{stage.parameters:,}", ha="right")
-            canvas.write(
-                columns["rate"], y, _rate(stage.rate), ha="right", weight="bold" if _is_new(stage) else "normal"
-            )
-    canvas.arrows(columns["layer"] + 0.8, [stage.name for stage in stages])
-    canvas.foot(
-        f"{total:,} parameters. Blob: channels × height × width of one image. Rate: over the solver's base rate."
+            write("parameters", y, f"{stage.parameters:,}")
+            write("rate", y, f"×{stage.rate:g}", weight="bold" if _is_new(stage) else "normal")
+    page.arrows(_LEFT + 0.8, [stage.name for stage in stages])
+    page.write(
+        _LEFT,
+        _FOOT - 0.25,
+        f"{_parameters(stages):,} parameters. Blob: channels × height × width of one image. "
+        "Rate: times the solver's base rate.",
+        color="0.25",
+        size=9,
     )
-    return canvas.figure
+    return page.figure
 
 
 def figure4(prototxt=PROTOTXT):
-    """The whole net beside the two with layers removed."""
-    nets = {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"}
-    return _beside(
-        {title: layout.read(Path(prototxt) / folder) for title, folder in nets.items()},
-        "Layers removed",
-        "The last layer that is left gets two outputs and starts anew.",
-        removed=True,
-    )
+    """The fine-tuned net beside the two with layers removed."""
+    nets = _read(prototxt, {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"})
+    subtitle = "The last remaining layer gets two outputs and is trained from scratch."
+    return _beside(nets, "Layers removed", subtitle, removed=True)
 
 
 def figure5(prototxt=PROTOTXT):
-    """The fine-tuned net beside the one with a layer added, learning and frozen."""
-    folders = {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"}
-    nets = {title: layout.read(Path(prototxt) / folder) for title, folder in folders.items()}
+    """The fine-tuned net beside the two with a layer added; in one of them the other layers are frozen."""
+    nets = _read(prototxt, {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"})
     classes = next(stage.shape[0] for stage in nets["fc9"] if stage.name == "fc8")
     subtitle = (
-        f"fc9 keeps the source's own last layer, here of {classes} classes; in fc9-frozen only the new layer learns."
+        f"fc9 keeps the last layer of the source, here {classes} classes; in fc9-frozen only the new layer is trained."
     )
     return _beside(nets, "A layer added", subtitle)
 
@@ -84,99 +89,91 @@ def figure5(prototxt=PROTOTXT):
 FIGURES = {"2": figure2, "4": figure4, "5": figure5}
 
 
+def _read(prototxt, folders):
+    """Title -> stages of nets, from title -> folder."""
+    return {title: layout.read(Path(prototxt) / folder) for title, folder in folders.items()}
+
+
 def _beside(nets, title, subtitle, removed=False):
-    """Nets in columns, the same layer in the same row; layers that the first has and another lacks as outlines."""
-    whole = max(nets.values(), key=len)
-    rows = [_row(stage) for stage in whole]
-    width = 0.35 + 3.25 * len(nets)
-    canvas = _Canvas(width, rows)
-    canvas.title(title, subtitle)
+    """Nets in columns, the same layer in the same row; with ``removed``, outlines of layers only the first net has."""
+    page = _Page(_LEFT + _COLUMN * len(nets), [_row(stage) for stage in max(nets.values(), key=len)])
+    page.title(title, subtitle)
     first = next(iter(nets.values()))
-    counts = {name: sum(stage.parameters for stage in stages) for name, stages in nets.items()}
     for number, (name, stages) in enumerate(nets.items()):
-        x = 0.35 + 3.25 * number
-        canvas.write(x + 0.1, canvas.head, name, weight="bold", size=11)
+        x = _LEFT + _COLUMN * number
+        page.write(x + 0.1, page.head, name, weight="bold", size=11)
         for stage in stages:
-            canvas.box(x, canvas.y[_row(stage)], 2.2, stage, _shape(stage.shape))
+            y = page.y[_row(stage)]
+            page.layer(x, y, 2.2, stage, _shape(stage.shape))
             if stage.parameters:
-                words = "frozen" if stage.rate == 0 else f"rate {_rate(stage.rate)}" if _is_new(stage) else ""
-                canvas.write(x + 2.27, canvas.y[_row(stage)], words, size=8.5, color="0.25")
-        missing = [_row(stage) for stage in first if _row(stage) not in map(_row, stages)] if removed else []
+                rate = f"rate ×{stage.rate:g}" if _is_new(stage) else ""
+                page.write(x + 2.27, y, "frozen" if stage.rate == 0 else rate, size=8.5, color="0.25")
+        rows = [_row(stage) for stage in stages]
+        missing = [_row(stage) for stage in first if removed and _row(stage) not in rows]
         for row in missing:
-            canvas.ghost(x, canvas.y[row], 2.2, f"{row} removed")
-        canvas.arrows(x + 1.1, [_row(stage) for stage in stages], through=missing)
-        total = f"{counts[name]:,} parameters"
-        fewer = sum(stage.parameters for stage in first) - counts[name]
-        words = f"\n{abs(fewer):,} {'fewer' if fewer > 0 else 'more'}" if fewer else ""
-        canvas.write(x, _FOOT - 0.1, total + words, va="top", linespacing=1.5)
-    return canvas.figure
+            page.box(x, page.y[row], 2.2, facecolor="white", edgecolor="0.6", ls=(0, (4, 3)))
+            page.write(x + 1.1, page.y[row], f"{row} removed", ha="center", color="0.45", style="italic", size=9)
+        page.arrows(x + 1.1, rows, missing)
+        total = f"{_parameters(stages):,} parameters"
+        if fewer := _parameters(first) - _parameters(stages):
+            total += f"\n{abs(fewer):,} {'fewer' if fewer > 0 else 'more'}"
+        page.write(x, _FOOT - 0.1, total, va="top", linespacing=1.5)
+    return page.figure
 
 
-class _Canvas:
-    """A page in inches with a row a layer, from top to bottom."""
+class _Page:
+    """A page in inches with a row a layer, from top to bottom: ``y`` has their centres."""
 
     def __init__(self, width, rows):
-        height = _HEAD + 0.35 + _STEP * len(rows) + _FOOT
-        self.figure = plots.blank(width, height)
-        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
-        self.axes.set_axis_off()
-        self.width, self.height = width, height
-        self.head = height - _HEAD - 0.1
+        self.height = _HEAD + 0.35 + _STEP * len(rows) + _FOOT
+        self.axes = plots.page(width, self.height)
+        self.figure = self.axes.figure
+        self.head = self.height - _HEAD - 0.1
         self.y = {row: self.head - 0.35 - _STEP * number for number, row in enumerate(rows)}
 
-    def write(self, x, y, words, **style):
-        self.axes.text(x, y, words, **{"size": 9.5, "va": "center_baseline", **style})
+    def write(self, x, y, text, **style):
+        self.axes.text(x, y, text, **{"size": 9.5, "va": "center_baseline", **style})
 
     def title(self, title, subtitle):
-        self.write(0.35, self.height - 0.3, title, size=14, weight="bold")
-        self.write(0.35, self.height - 0.62, subtitle, color="0.25")
-        x = 0.35
-        for kind, words in _KEY.items():
+        """Title, subtitle and the key of the colours."""
+        self.write(_LEFT, self.height - 0.3, title, size=14, weight="bold")
+        self.write(_LEFT, self.height - 0.62, subtitle, color="0.25")
+        x, y = _LEFT, self.height - 0.88
+        for kind, text in _KEY.items():
             face, edge = _COLOURS[kind]
-            self._rectangle(x, self.height - 0.88, 0.16, 0.12, facecolor=face, edgecolor=edge)
-            self.write(x + 0.23, self.height - 0.88, words, size=8.5, color="0.25")
-            x += 0.45 + 0.085 * len(words)
+            self.box(x, y, 0.16, 0.12, facecolor=face, edgecolor=edge)
+            self.write(x + 0.23, y, text, size=8.5, color="0.25")
+            x += 0.45 + 0.085 * len(text)
 
-    def foot(self, words):
-        self.write(0.35, _FOOT - 0.25, words, color="0.25", size=9)
-
-    def box(self, x, y, width, stage, words=""):
-        """A layer: its name on the left, a few words on the right; new ones in a colour of their own."""
+    def layer(self, x, y, width, stage, text=""):
+        """The box of a layer: its name on the left, a text on the right."""
         face, edge = _COLOURS[_NEW if _is_new(stage) else stage.type]
         face = "white" if stage.rate == 0 else face
-        self._rectangle(x, y, width, _BOX, facecolor=face, edgecolor=edge, lw=1.8 if _is_new(stage) else 1.0)
+        self.box(x, y, width, facecolor=face, edgecolor=edge, lw=1.8 if _is_new(stage) else 1.0)
         self.write(x + 0.1, y, stage.name, weight="bold")
-        self.write(x + width - 0.1, y, words, ha="right", size=8.5)
+        self.write(x + width - 0.1, y, text, ha="right", size=8.5)
 
-    def ghost(self, x, y, width, words):
-        """The place of a layer that is not there."""
-        self._rectangle(x, y, width, _BOX, facecolor="white", edgecolor="0.6", ls=(0, (4, 3)))
-        self.write(x + width / 2, y, words, ha="center", color="0.45", style="italic", size=9)
+    def box(self, x, y, width, height=_BOX, **style):
+        from matplotlib.patches import FancyBboxPatch
 
-    def arrows(self, x, rows, through=()):
-        """From each row to the next of them; past the rows ``through``, beside their boxes."""
+        shape = "round,pad=0,rounding_size=0.05"
+        self.axes.add_patch(FancyBboxPatch((x, y - height / 2), width, height, boxstyle=shape, **{"lw": 1.0, **style}))
+
+    def arrows(self, x, rows, missing=()):
+        """An arrow from each row to the next; past missing ones a dotted line first, which their boxes cover."""
         for above, below in itertools.pairwise(rows):
-            passes = [row for row in through if self.y[below] < self.y[row] < self.y[above]]
             start, end = self.y[above] - _BOX / 2, self.y[below] + _BOX / 2
-            if passes:
-                # Drawn under the outlines, which are filled.
+            if any(self.y[below] < self.y[row] < self.y[above] for row in missing):
                 self.axes.plot([x, x], [start, end], color="0.6", lw=1, ls=(0, (1, 2)), zorder=0)
+                start = end + _STEP - _BOX
             self.axes.annotate(
-                "", (x, end), (x, end + _STEP - _BOX if passes else start),
+                "", (x, end), (x, start),
                 arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1, "shrinkA": 0, "shrinkB": 0},
             )  # fmt: skip
 
-    def _rectangle(self, x, y, width, height, **style):
-        from matplotlib.patches import FancyBboxPatch
-
-        style = {"lw": 1.0, **style}
-        self.axes.add_patch(
-            FancyBboxPatch((x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.05", **style)
-        )
-
 
 def _row(stage):
-    """The row a layer belongs in: a new one in that of the layer whose place it takes."""
+    """The row of a layer: a new one is in that of the layer whose place it takes."""
     return stage.name.removesuffix("_twitter")
 
 
@@ -184,9 +181,9 @@ def _is_new(stage):
     return stage.name.endswith("_twitter")
 
 
+def _parameters(stages):
+    return sum(stage.parameters for stage in stages)
+
+
 def _shape(shape):
     return "×".join(map(str, shape))
-
-
-def _rate(rate):
-    return f"×{rate:g}"

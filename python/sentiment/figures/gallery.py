@@ -4,41 +4,63 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentiment import paper
+from sentiment import names, paper
+from sentiment.data import image_files
 from sentiment.evaluation.predictions import is_positive
 from sentiment.figures import plots
 
-_ROW = 1.75  # inches a row of pictures is high
-_GAP = 0.12  # inches between pictures
-_MARGIN = 0.3
-_LEFT = 0.75  # for the rows' names
+# Inches.
+_ROW = 1.75  # height of an image
+_GAP = 0.12  # between images
+_LEFT, _RIGHT = 0.75, 0.3  # margins; the names of the rows are in the left one
 _HEAD, _CAPTIONS, _FOOT = 0.62, 0.46, 0.62
-_NARROWEST, _WIDEST = 0.6, 1.9  # width of a picture over its height, where a sheet would suffer from the true one
+_NARROWEST, _WIDEST = 0.6, 1.9  # width over height; images beyond are stretched to it
 
-_GREEN, _RED = "#1a8f1a", "#c62020"  # of words; pure green is too pale to read
+_GREEN, _RED = "#1a8f1a", "#c62020"  # of text; pure green is too pale to read
+
+_PREDICTIONS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image on the sheet.
+    """An image on the sheet."""
 
-    Attributes
+    image: np.ndarray  # (H, W, 3) uint8, RGB
+    map: np.ndarray  # its overlay in its border, likewise
+    positive: float  # P(positive) of the image
+    label: int  # of the annotators
+    fold: int  # whose net it is mapped by
+
+
+def figure7(shown):
+    """The sheet of some mapped test images of a net.
+
+    Parameters
     ----------
-    image, map : (H, W, 3) uint8 ndarray
-        RGB: the image, and its overlay in its border.
-    positive : float
-        P(positive) of the whole image.
-    label : int
-        What the annotators said.
-    fold : int
-        Whose net it was mapped by.
-    """
+    shown : dict of str to fold_maps.FoldMaps
+        Image -> the fold that tests it, from left to right.
 
-    image: np.ndarray
-    map: np.ndarray
-    positive: float
-    label: int
-    fold: int
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    exhibits = []
+    for image, fold in shown.items():
+        label, positive = fold.predicted[image]
+        pixels, overlay = map(image_files.load, (fold.data.images / image, fold.files(image)[1]))
+        exhibits.append(Exhibit(pixels, overlay, positive, label, fold.run.fold))
+    first = next(iter(shown.values()))
+    demo = "Demo data, drawn images. " if first.data.demo else ""
+    variant = f" ({first.run.variant})" if first.run.variant else ""
+    places, size = ("×".join(map(str, numbers)) for numbers in (first.conversion.map, first.conversion.input))
+    return sheet(
+        exhibits,
+        f"{demo}Sentiment maps: {names.net_title(first.run.arch, first.source)}{variant}",
+        f"Border and caption: the global prediction ({_PREDICTIONS[first.prediction]}) and its probability. "
+        f"Map: {places} places of an input of {size} pixels.\n"
+        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image is mapped by the net of "
+        "the fold that tests it.",
+    )
 
 
 def sheet(exhibits, title, notes):
@@ -50,64 +72,46 @@ def sheet(exhibits, title, notes):
         From left to right.
     title : str
     notes : str
-        Said below the maps: what the numbers are, and where they are from. Lines of up to about 110 characters.
+        Text below the maps, in lines of up to about 110 characters.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For `plots.png`.
     """
     aspects = [np.clip(e.image.shape[1] / e.image.shape[0], _NARROWEST, _WIDEST) for e in exhibits]
     widths = [_ROW * aspect for aspect in aspects]
-    lines = notes.count("\n") + 1
-    foot = _FOOT + 0.15 * lines
-    width = max(_LEFT + sum(widths) + _GAP * (len(widths) - 1) + _MARGIN, 8.2)
-    height = _HEAD + 2 * _ROW + _GAP + _CAPTIONS + foot
-    figure = plots.blank(width, height)
+    foot = _FOOT + 0.15 * (notes.count("\n") + 1)
+    maps = foot + _CAPTIONS
+    images = maps + _ROW + _GAP
+    width = max(_LEFT + sum(widths) + _GAP * (len(widths) - 1) + _RIGHT, 8.2)
+    height = images + _ROW + _HEAD
+    axes = plots.page(width, height)
 
-    def place(x, y, w, h):
-        axes = figure.add_axes((x / width, y / height, w / width, h / height))
-        axes.set_axis_off()
-        return axes
+    def show(pixels, x, y, wide, high):
+        axes.imshow(pixels, extent=(x, x + wide, y, y + high), aspect="auto", interpolation="antialiased")
 
-    def write(x, y, words, **style):
-        figure.text(x / width, y / height, words, **style)
-
-    write(_LEFT, height - 0.2, title, size=12, weight="bold", va="top")
-    below = foot + _CAPTIONS
-    for name, bottom in ("image", below + _ROW + _GAP), ("map", below):
-        write(_LEFT - 0.15, bottom + _ROW / 2, name, size=11, ha="right", va="center")
+    axes.text(_LEFT, height - 0.2, title, size=12, weight="bold", va="top")
+    for name, y in ("image", images), ("map", maps):
+        axes.text(_LEFT - 0.15, y + _ROW / 2, name, size=11, ha="right", va="center")
     x = _LEFT
     for exhibit, wide in zip(exhibits, widths, strict=True):
-        for pixels, bottom in (exhibit.image, below + _ROW + _GAP), (exhibit.map, below):
-            # Stretched by a few percent at most, but for the panoramas above.
-            place(x, bottom, wide, _ROW).imshow(pixels, aspect="auto", interpolation="antialiased")
+        show(exhibit.image, x, images, wide, _ROW)
+        show(exhibit.map, x, maps, wide, _ROW)
         positive = is_positive(exhibit.positive)
-        word, colour = ("positive", _GREEN) if positive else ("negative", _RED)
+        name, colour = ("positive", _GREEN) if positive else ("negative", _RED)
         probability = exhibit.positive if positive else 1 - exhibit.positive
-        right = positive == (exhibit.label == paper.POSITIVE)
-        middle = x + wide / 2
-        write(
-            middle,
-            below - 0.07,
-            f"{word} {probability:.2f}",
-            size=10,
-            color=colour,
-            weight="bold",
-            ha="center",
-            va="top",
+        caption = {"ha": "center", "va": "top"}
+        axes.text(
+            x + wide / 2, maps - 0.07, f"{name} {probability:.2f}", size=10, color=colour, weight="bold", **caption
         )
-        label = "as labelled" if right else f"labelled {'positive' if exhibit.label == paper.POSITIVE else 'negative'}"
-        write(middle, below - 0.25, f"{label}, fold {exhibit.fold}", size=8, color="0.25", ha="center", va="top")
+        label = "positive" if exhibit.label == paper.POSITIVE else "negative"
+        label = "as labelled" if label == name else f"labelled {label}"
+        axes.text(x + wide / 2, maps - 0.25, f"{label}, fold {exhibit.fold}", size=8, color="0.25", **caption)
         x += wide + _GAP
-    _key(place(_LEFT, foot - 0.2, 1.6, 0.13), write, foot)
-    write(_LEFT, foot - 0.36, notes, size=8, color="0.25", va="top", linespacing=1.35)
-    return figure
-
-
-def _key(axes, write, foot):
-    """The colours between P(positive) 0 and 1, as overlays show them on mid-grey."""
-    positive = np.linspace(0, 1, 64)
-    colours = np.stack([1 - positive, positive, np.zeros_like(positive)], axis=-1)[np.newaxis]
-    axes.imshow((colours + 0.5) / 2, aspect="auto")
-    write(_LEFT + 1.7, foot - 0.135, "P(positive) of a place, from 0 (red) to 1 (green)", size=8, va="center")
+    # The colours of P(positive) from 0 to 1, as overlays show them on grey.
+    key = np.linspace(0, 1, 64)
+    colours = np.stack([1 - key, key, np.zeros_like(key)], axis=-1)[np.newaxis]
+    show((colours + 0.5) / 2, _LEFT, foot - 0.2, 1.6, 0.13)
+    axes.text(_LEFT + 1.7, foot - 0.135, "P(positive) of each place, from 0 (red) to 1 (green)", size=8, va="center")
+    axes.text(_LEFT, foot - 0.36, notes, size=8, color="0.25", va="top", linespacing=1.35)
+    return axes.figure

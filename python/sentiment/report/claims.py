@@ -79,11 +79,10 @@ class Found(Evidence):
         return net.score(way, self.study.sample)
 
     def layer(self, name, classifier):
-        layers = (self.study.paper_layers or {"layers": {}})["layers"]
-        entry = layers.get(paper.NEW_LAYER if name == "fc8" else name, {})
-        chosen = entry.get(classifier, {}).get("paper")
-        if chosen and len(chosen["accuracy"]) == len(paper.FOLDS):
-            return mean_std(chosen["accuracy"].values())[0]
+        analysis = self.study.paper_layers
+        entry = analysis and analysis.layers.get(paper.NEW_LAYER if name == "fc8" else name)
+        if entry and len(analysis.folds) == len(paper.FOLDS):
+            return mean_std(getattr(entry, classifier).paper.accuracy.values())[0]
         return self._lacks("the layer analysis of CaffeNet, five folds", math.nan)
 
     def curve(self, init):

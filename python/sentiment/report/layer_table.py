@@ -7,24 +7,24 @@ from sentiment.report.study import folds_text
 from sentiment.report.tables import Score, Table
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
-CHOSEN = {  # selection -> how C was chosen: a few words for the title, a sentence for the notes
+CHOSEN = {  # selection -> how C was chosen: for the title, for the notes
     "paper": (
         "on the test images (the paper's way)",
-        "C = 2^N is the one of the best mean accuracy on the test images, per layer and classifier: the paper's way, "
+        "C = 2^N is the one with the best mean accuracy on the test images, per layer and classifier: the paper's way, "
         "which is optimistic.",
     ),
     "nested": (
         "inside the training images (nested)",
-        "C = 2^N is chosen per fold by {inner_folds}-fold cross-validation inside the training images; the test images "
-        "have no part in it.",
+        "C = 2^N is chosen per fold by {inner_folds}-fold cross-validation on the training images; the test images "
+        "are not used.",
     ),
 }
 _FINE_TUNED = "(The fold's net was fine-tuned on all of these, so they look easier than new images.)"
 _EARLIER = (
-    "Softmax is an earlier version's, whose intercept was not penalised; tools/analyze_layers.py fits it anew, the "
-    "authors' way."
+    "Softmax was fitted by an earlier version, without a penalty on the intercept; tools/analyze_layers.py fits it "
+    "again, the authors' way."
 )
-_MEANS = {"image": "the mean image resized to the crop", "channels": "the channels' means"}
+_MEANS = {"image": "the mean image resized to the crop", "channels": "the means of the channels"}
 
 
 def table(summary, selection, sample=False) -> Table:
@@ -32,10 +32,9 @@ def table(summary, selection, sample=False) -> Table:
 
     Parameters
     ----------
-    summary : dict
-        What a layers.json holds, see `layer_analysis.Analysis.summary`.
+    summary : layer_summary.Summary
     selection : str
-        How C was chosen, one of ``layer_analysis.SELECTIONS``; named in the table.
+        How C was chosen, one of ``layer_summary.SELECTIONS``; named in the table.
     sample : bool
         Sample standard deviation instead of the population's.
 
@@ -47,33 +46,33 @@ def table(summary, selection, sample=False) -> Table:
     header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
     rows = [
         [layer, *(cell for name in CLASSIFIERS for cell in _cells(summary, layer, name, selection, sample))]
-        for layer in summary["layers"]
+        for layer in summary.layers
     ]
     title = f"Table 3: linear classifiers on layers, mean ± std over folds, C chosen {CHOSEN[selection][0]}"
     file = "table3" if selection == "paper" else f"table3-{selection}"
-    return Table(file, title, _notes(summary, selection, sample), header, rows, summary["demo"])
+    return Table(file, title, _notes(summary, selection, sample), header, rows, summary.demo)
 
 
 def _published(summary):
-    """The paper's rows, empty for a net of another build: its layers of the same names are not the same."""
-    return paper.TABLE3 if "norm2" in summary["layers"] else {}
+    """The paper's rows; empty for a net of another build, whose layers of the same names are other layers."""
+    return paper.TABLE3 if "norm2" in summary.layers else {}
 
 
 def _beside(summary):
-    """Columns beside ours: none for a net of another build; of drawn pictures a difference would mean nothing."""
+    """Columns beside ours: none for a net of another build, no difference for drawn images."""
     columns = ["paper", "difference"] if _published(summary) else []
-    return columns[:1] if summary["demo"] else columns
+    return columns[:1] if summary.demo else columns
 
 
 def _cells(summary, layer, classifier, selection, sample):
     """Score and exponents of one layer and classifier; the paper's score and the difference where it has any."""
-    chosen, published = summary["layers"][layer][classifier][selection], _published(summary)
-    mean, std = results.mean_std(chosen["accuracy"].values(), sample)
+    chosen = getattr(getattr(summary.layers[layer], classifier), selection)
+    mean, std = results.mean_std(chosen.accuracy.values(), sample)
     cells = [
-        Score(mean, std if len(chosen["accuracy"]) > 1 else None),
-        " ".join(map(str, sorted(set(chosen["exponent"].values())))),
+        Score(mean, std if len(chosen.accuracy) > 1 else None),
+        " ".join(map(str, sorted(set(chosen.exponent.values())))),
     ]
-    of_paper = published.get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(classifier)
+    of_paper = _published(summary).get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(classifier)
     beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
     return cells + [beside[column] for column in _beside(summary)]
 
@@ -81,56 +80,55 @@ def _cells(summary, layer, classifier, selection, sample):
 def _notes(summary, selection, sample):
     """What the numbers are of."""
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
-    net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary['subset']]}, {summary['images']} images."
-    if summary["folds"] != list(paper.FOLDS):
-        net += f" {folds_text(summary['folds']).capitalize()} only."
+    net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary.subset]}, {summary.images} images."
+    if summary.folds != list(paper.FOLDS):
+        net += f" {folds_text(summary.folds).capitalize()} only."
     if _published(summary):
         net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset"
-        net += "." if summary["demo"] else "; differences are within its standard deviation, or beyond it."
-    chosen = CHOSEN[selection][1].format(**summary)
-    if selection == "nested" and summary["arch"] != "source":
+        net += "." if summary.demo else "; a difference is within its standard deviation, or beyond it."
+    chosen = CHOSEN[selection][1].format(inner_folds=summary.inner_folds)
+    if selection == "nested" and summary.arch != "source":
         chosen = f"{chosen} {_FINE_TUNED}"
     return [
-        f"Data set: {summary['dataset']}. {deviation}",
-        f"{net} Subtracted: {_MEANS[summary['mean_way']]}."
-        + (f" Features computed in {summary['precision']}." if "precision" in summary else ""),
+        f"Data set: {summary.dataset}. {deviation}",
+        f"{net} Subtracted: {_MEANS[summary.mean_way]}."
+        + (f" Features computed in {summary.precision}." if summary.precision else ""),
         chosen,
         _convergence(summary),
-        *([] if "classifiers" in summary else [_EARLIER]),
+        *([] if summary.classifiers is not None else [_EARLIER]),
     ]
 
 
 def _net_title(summary):
     """What the layers are of."""
-    if summary["arch"] == "source":
-        of = names.source_name(summary["init"], summary.get("card"))
+    if summary.arch == "source":
+        of = summary.source
         return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
-    variant = f" ({summary['variant']})" if summary.get("variant") else ""
-    source = names.source_name(summary["init"], summary.get("card"))
-    return f"{names.net_title(summary['arch'], source)}{variant}, each fold's own"
+    variant = f" ({summary.variant})" if summary.variant else ""
+    return f"{names.net_title(summary.arch, summary.source)}{variant}, each fold's own"
 
 
 def _convergence(summary):
     """A sentence or two on the solvers."""
-    said = []
+    sentences = []
     for name, title in CLASSIFIERS.items():
-        failed = {layer: entry[name]["not_converged"] for layer, entry in summary["layers"].items()}
-        fits = sum(entry[name]["fits"] for entry in summary["layers"].values())
+        failed = {layer: getattr(entry, name).not_converged for layer, entry in summary.layers.items()}
+        fits = sum(getattr(entry, name).fits for entry in summary.layers.values())
         where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
-        said.append(
+        sentences.append(
             f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
             if where
             else f"{title}: all {fits} fits converged."
         )
     flat = {}  # exponent -> layers whose SVM is the same from there on, in every fold
-    for layer, entry in summary["layers"].items():
-        if None not in (exponents := entry["svm"]["flat_from"].values()):
+    for layer, entry in summary.layers.items():
+        if None not in (exponents := entry.svm.flat_from.values()):
             flat.setdefault(max(exponents), []).append(layer)
     if flat:
-        every = len(summary["layers"])
+        every = len(summary.layers)
         least = "; ".join(
             f"{exponent} ({'every layer' if len(layers) == every else ', '.join(layers)})"
             for exponent, layers in sorted(flat.items())
         )
-        said.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
-    return " ".join(said)
+        sentences.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
+    return " ".join(sentences)

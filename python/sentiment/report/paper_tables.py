@@ -76,14 +76,13 @@ def table3(study):
     """
     found = []
     for summary in study.layers:
-        name = "-".join(filter(None, (summary["arch"], summary["init"], summary.get("variant"))))
+        name = "-".join(filter(None, (summary.arch, summary.init, summary.variant)))
         own = summary is study.paper_layers
-        for selection in ("paper", "nested"):
-            if selection in next(iter(summary["layers"].values()))["svm"]:
-                table = layer_table.table(summary, selection, study.sample)
-                file = table.file if own else f"{table.file}-{summary['subset']}-{name}"
-                notes = [*table.notes, *_trained(study, summary)]
-                found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
+        for selection in summary.selections:
+            table = layer_table.table(summary, selection, study.sample)
+            file = table.file if own else f"{table.file}-{summary.subset}-{name}"
+            notes = [*table.notes, *_trained(study, summary)]
+            found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
     tables = [table for _, table in sorted(found, key=lambda item: item[0])]
     own = any(table.file == "table3" for table in tables) or not study.shows("finetune", "caffenet")
     return tables if own else [_table3_not_run(study), *tables]
@@ -93,59 +92,42 @@ def table4(study):
     """Table 4: the ablated nets, and how many parameters fewer they have than the whole one."""
     archs = [arch for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
     divisor = next((net.settings["channels_divisor"] for arch in archs if (net := study.net(arch, "caffenet"))), 1)
-    whole = architectures.parameters("finetune", divisor)
     rows = []
     for arch in archs:
         counted = architectures.parameters(arch, divisor)
-        least = paper.TABLE4_FEWER_PARAMETERS.get(arch)
-        rows.append(
-            [
-                net_title(arch, "caffenet"),
-                *_beside(study, arch, "caffenet"),
-                counted,
-                whole - counted if least else NOTHING,
-                Number(least, f"> {least // 10**6} M") if least else NOTHING,
-            ]
-        )
-    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
+        fewer: list = [NOTHING, NOTHING]
+        if least := paper.TABLE4_FEWER_PARAMETERS.get(arch):
+            whole = architectures.parameters("finetune", divisor)
+            fewer = [whole - counted, Number(least, f"> {least // 10**6} M")]
+        rows.append([net_title(arch, "caffenet"), *_beside(study, arch, "caffenet"), counted, *fewer])
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
-    notes = [
-        *_notes(study, [(arch, "caffenet", FIVE) for arch in archs]),
-        f"Parameters: of nets {size}.",
-    ]
-    title = f"Table 4: layers removed; {TITLE}, five-agree"
-    return [Table("table4", title, notes, header, rows, study.demo)] if rows else []
+    notes = [*_notes(study, [(arch, "caffenet", FIVE) for arch in archs]), f"Parameters: of nets {size}."]
+    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
+    return _made(study, "table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows)
 
 
 def table5(study):
     """Table 5: the nine initialisations, and whatever else was fine-tuned."""
-    others = [
-        net.init
-        for net in study.default_nets
-        if (net.subset, net.arch) == (FIVE, "finetune") and net.init not in paper.INITIALISATIONS
-    ]
-    own = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
-    inits = list(dict.fromkeys([*own, *others]))
+    tuned = [net.init for net in study.default_nets if (net.subset, net.arch) == (FIVE, "finetune")]
+    inits = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
+    inits += dict.fromkeys(init for init in tuned if init not in paper.INITIALISATIONS)
     rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
-    header = ["initialisation", *_both_ways(study)]
     notes = _notes(study, [("finetune", init, FIVE) for init in inits])
-    return [Table("table5", f"Table 5: {TITLE}, five-agree", notes, header, rows, study.demo)] if rows else []
+    header = ["initialisation", *_both_ways(study)]
+    return _made(study, "table5", f"Table 5: {TITLE}, five-agree", notes, header, rows)
 
 
 def table6(study):
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
-    names = [(arch, init) for arch in architectures.ON_LAST_LAYER for init in paper.TABLE6 if study.shows(arch, init)]
-    tuned = [net for net in study.default_nets if net.subset == FIVE and net.arch in architectures.ON_LAST_LAYER]
-    names += [(net.arch, net.init) for net in tuned]
+    archs = architectures.ON_LAST_LAYER
+    names = [(arch, init) for arch in archs for init in paper.TABLE6 if study.shows(arch, init)]
+    names += [(net.arch, net.init) for net in study.default_nets if net.subset == FIVE and net.arch in archs]
     names = list(dict.fromkeys(names))
     rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
-    notes = [
-        *_notes(study, [(*name, FIVE) for name in names]),
-        "fc9-frozen: only the added layer learns. The paper proposes it and did not run it.",
-    ]
+    notes = _notes(study, [(*name, FIVE) for name in names])
+    notes.append("fc9-frozen: only the added layer learns. The paper proposes it and did not run it.")
     header = ["net", *_both_ways(study)]
-    title = f"Table 6: a layer added; {TITLE}, five-agree"
-    return [Table("table6", title, notes, header, rows, study.demo)] if rows else []
+    return _made(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows)
 
 
 def all_runs(study):
@@ -155,7 +137,7 @@ def all_runs(study):
         for net in study.nets
     ]
     header = ["net", "subset", *_both_ways(study)]
-    return [Table("runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows, study.demo)] if rows else []
+    return _made(study, "runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows)
 
 
 def seeds(study):
@@ -180,7 +162,12 @@ def seeds(study):
         "Each seed counts by its mean over the five folds; seeds that lack a fold are left out. The paper's ± is over "
         "folds, of one training each. Seeds below: those whose mean is below the paper's.",
     ]
-    return [Table("seeds", "Distribution over seeds", notes, header, rows, study.demo)] if rows else []
+    return _made(study, "seeds", "Distribution over seeds", notes, header, rows)
+
+
+def _made(study, file, title, notes, header, rows):
+    """The table, in a list; no table without rows."""
+    return [Table(file, title, notes, header, rows, study.demo)] if rows else []
 
 
 def published_scores(arch, init, subset):
@@ -241,7 +228,7 @@ def _notes(study, shown, beside=True):
 
 def _trained(study, summary):
     """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
-    analysed = set(summary["weights"].values())
+    analysed = set(summary.weights.values())
     of_nets = ([result for result in net.results if result.weights in analysed] for net in study.nets)
     nets = [replace(net, results=found) for net, found in zip(study.nets, of_nets, strict=True) if found]
     return departures.about(study, nets)[1:]

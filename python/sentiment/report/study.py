@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.analysis import layer_analysis
+from sentiment.analysis import layer_summary
 from sentiment.evaluation import results
 from sentiment.names import net_title, source_name
 from sentiment.networks import architectures
@@ -109,8 +109,7 @@ class Study:
     dataset : str
     demo : bool
     nets : list of Net
-    layers : list of dict
-        Summaries of the layer analysis, as `layer_analysis.collect` gives them.
+    layers : list of layer_summary.Summary
     sample : bool
         Sample standard deviations instead of the population's.
     root : path
@@ -129,8 +128,8 @@ class Study:
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
-        chosen = [result for result in self.results if _fits(result.config, only)]
-        layers = [summary for summary in self.layers if _summary_fits(summary, only)]
+        chosen = [result for result in self.results if _fits(result.config, _source(result), only)]
+        layers = [summary for summary in self.layers if _fits(summary, summary.source, only)]
         return replace(self, nets=nets(chosen), layers=layers, only=only)
 
     def shows(self, arch, init, subset="five_agrees"):
@@ -166,10 +165,9 @@ class Study:
         named = [
             one
             for one in self.layers
-            if (one["subset"], one["arch"], _summary_source(one)) == ("five_agrees", "finetune", "caffenet")
-            and not one.get("variant")
+            if (one.subset, one.arch, one.source) == ("five_agrees", "finetune", "caffenet") and not one.variant
         ]
-        return min(named, key=lambda one: one["init"] != "caffenet", default=None)
+        return min(named, key=lambda one: one.init != "caffenet", default=None)
 
     def score(self, arch, init, subset, way):
         """The net's score as a cell, or None."""
@@ -194,17 +192,17 @@ def read(root, sample=False, **wanted) -> list[Study]:
     """
     wanted = {key: value if isinstance(value, list) else [value] for key, value in wanted.items()}
     only = {key: values for key, values in wanted.items() if key != "dataset"}
-    found = [result for result in results.collect(root) if _fits(result.config, wanted)]
+    found = [result for result in results.collect(root) if _fits(result.config, _source(result), wanted)]
     if not found:
         raise UserError(
             f"no result.json under {root}{' that fits the options' if wanted else ''}; "
             "run tools/train.py and tools/evaluate.py first"
         )
-    summaries = [summary for summary in layer_analysis.collect(root) if _summary_fits(summary, wanted)]
+    summaries = [summary for summary in layer_summary.collect(root) if _fits(summary, summary.source, wanted)]
     studies = []
     for dataset in dict.fromkeys(result.config.dataset for result in found):
         own = [result for result in found if result.config.dataset == dataset]
-        layers = [summary for summary in summaries if summary["dataset"] == dataset]
+        layers = [summary for summary in summaries if summary.dataset == dataset]
         demo = any(result.config.demo for result in own)
         studies.append(Study(dataset, demo, nets(own), layers, sample, root, only))
     return studies
@@ -216,7 +214,7 @@ def nets(found) -> list[Net]:
     for result in found:
         config = result.config
         settings = {key: value for key, value in config.settings().items() if key not in (*_FOLLOWS, "iterations")}
-        variants = named.setdefault((config.subset, config.arch, source_name(config.init, config.card)), [])
+        variants = named.setdefault((config.subset, config.arch, _source(result)), [])
         own = next((of_variant for known, of_variant in variants if known == settings), None)
         if own is None:
             variants.append((settings, own := []))
@@ -239,21 +237,21 @@ def folds_text(folds):
     return f"fold{'s' * (len(folds) > 1)} {' '.join(map(str, folds))}"
 
 
-def _fits(config, wanted):
-    """Whether a configuration has the wanted values; its init by its folder's name or by its source's."""
-    return all(
-        not set(values).isdisjoint(
-            {config.init, source_name(config.init, config.card)} if key == "init" else {getattr(config, key)}
-        )
-        for key, values in wanted.items()
-    )
+def _fits(record, source, wanted):
+    """Whether a configuration or a layer summary has the wanted values; an init may also be the source's name."""
+    found = {key: {record.init, source} if key == "init" else {getattr(record, key)} for key in wanted}
+    return all(not found[key].isdisjoint(values) for key, values in wanted.items())
+
+
+def _source(result):
+    return source_name(result.config.init, result.config.card)
 
 
 def _place(subset, arch, init):
     """Where a net stands among others: the paper's before a user's."""
-    orders = (paper.SUBSETS, architectures.ARCHITECTURES, paper.INITIALISATIONS)
+    orders = (paper.SUBSETS, tuple(architectures.ARCHITECTURES), tuple(paper.INITIALISATIONS))
     names = (subset, arch, init)
-    return [(list(order).index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
+    return [(order.index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
 
 
 def _check_once(found):
@@ -267,13 +265,3 @@ def _check_once(found):
                 "folder of one by RUNS= or --runs"
             )
         seen[key] = result.folder
-
-
-def _summary_fits(summary, wanted):
-    """`_fits` for a summary of the layer analysis."""
-    names = {summary["init"], _summary_source(summary)}
-    return all(not set(values).isdisjoint(names if key == "init" else {summary[key]}) for key, values in wanted.items())
-
-
-def _summary_source(summary):
-    return source_name(summary["init"], summary.get("card"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 
 from sentiment import paper
-from sentiment.analysis import features, kernel_classifiers, layer_analysis
+from sentiment.analysis import features, kernel_classifiers, layer_analysis, layer_summary
 from sentiment.data.folds import Fold
 from sentiment.report import layer_table, paper_tables, study
 from sentiment.training.runs import Run
@@ -48,7 +49,7 @@ def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells)
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
         path = Run(root, "five_agrees", "finetune", "caffenet", fold).folder / features.FILE
-        features.write(path, about, pairs, {fold: lists}, widths, matrices)
+        features.write(path, about, dict(pairs), {fold: lists}, widths, matrices)
 
 
 def analysis(root, nested=True, folds=paper.FOLDS):
@@ -83,16 +84,16 @@ def test_the_paper_s_selection_takes_the_best_mean_on_the_test_images(analysed):
     _, summary = analysed
     for name in LAYERS:
         for classifier in layer_analysis.CLASSIFIERS:
-            entry = summary["layers"][name][classifier]
-            table = np.array([entry["accuracy"][str(fold)] for fold in paper.FOLDS])
+            entry = getattr(summary.layers[name], classifier)
+            table = np.array([entry.accuracy[fold] for fold in paper.FOLDS])
             assert table.shape == (5, 12)
             best = table.mean(0).max()
-            assert np.mean(list(entry["paper"]["accuracy"].values())) == pytest.approx(best)
-            (exponent,) = set(entry["paper"]["exponent"].values())  # one C for all folds
+            assert np.mean(list(entry.paper.accuracy.values())) == pytest.approx(best)
+            (exponent,) = set(entry.paper.exponent.values())  # one C for all folds
             column = paper.C_GRID_EXPONENTS.index(exponent)
             assert table.mean(0)[column] == pytest.approx(best)
             assert (table.mean(0)[:column] < best - 1e-9).all()  # the smallest of equals
-            assert np.mean(list(entry["nested"]["accuracy"].values())) <= best + 1e-12
+            assert np.mean(list(entry.nested.accuracy.values())) <= best + 1e-12
 
 
 def test_the_nested_selection_never_sees_the_test_images(analysed, tmp_path):
@@ -103,12 +104,12 @@ def test_the_nested_selection_never_sees_the_test_images(analysed, tmp_path):
     make_run(tmp_path, labels=labels)
     work = analysis(tmp_path, folds=(1,))
     work.run()
-    for name, entry in work.summary()["layers"].items():
+    for name, entry in work.summary().layers.items():
         for classifier in layer_analysis.CLASSIFIERS:
-            before, after = summary["layers"][name][classifier], entry[classifier]
-            assert after["inner"]["1"] == before["inner"]["1"]
-            assert after["nested"]["exponent"]["1"] == before["nested"]["exponent"]["1"]
-            assert after["accuracy"]["1"] == pytest.approx([1 - value for value in before["accuracy"]["1"]])
+            before, after = getattr(summary.layers[name], classifier), getattr(entry, classifier)
+            assert after.inner[1] == before.inner[1]
+            assert after.nested.exponent[1] == before.nested.exponent[1]
+            assert after.accuracy[1] == pytest.approx([1 - value for value in before.accuracy[1]])
 
 
 def test_a_finished_analysis_does_nothing(analysed):
@@ -116,10 +117,9 @@ def test_a_finished_analysis_does_nothing(analysed):
     again = analysis(root)
     assert again.todo == []
     before = again.path.stat().st_mtime_ns
-    assert again.write() == summary == json.loads(again.path.read_text())
+    assert again.write() == summary == layer_summary.read(again.path)
     assert again.path.stat().st_mtime_ns == before
-    assert layer_analysis.collect(root) == [summary]
-    assert layer_analysis.collect(root, arch="source") == []
+    assert layer_summary.collect(root) == [summary]
 
 
 def test_the_paper_s_selection_keeps_what_a_nested_one_found(analysed):
@@ -151,11 +151,12 @@ def test_first_the_paper_s_selection_alone_then_the_nested_one(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
     first = analysis(tmp_path, nested=False)
     first.run()
-    assert "nested" not in first.write()["layers"]["conv1"]["svm"]
+    assert first.write().selections == ["paper"]
+    assert "nested" not in json.loads(first.path.read_text())["layers"]["conv1"]["svm"]
     second = analysis(tmp_path)
     assert len(second.todo) == 5
     second.run()
-    assert "nested" in second.write()["layers"]["conv1"]["svm"]
+    assert second.write().selections == ["paper", "nested"]
 
 
 def test_other_features_are_analysed_anew(tmp_path):
@@ -177,9 +178,10 @@ def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path
         part = json.loads(path.read_text())
         del part["made_from"]["classifiers"]
         path.write_text(json.dumps(part))
-    work.path.write_text(json.dumps({key: value for key, value in summary.items() if key != "classifiers"}))
+    layer_summary.write(work.path, replace(summary, classifiers=None))
+    assert "classifiers" not in json.loads(work.path.read_text())
     assert not layer_analysis.is_current(work.path)
-    [old] = layer_analysis.collect(tmp_path)
+    [old] = layer_summary.collect(tmp_path)
     assert "earlier version" in layer_table.table(old, "paper").markdown()
     assert len(analysis(tmp_path, nested=False).todo) == 5
 
@@ -207,7 +209,7 @@ def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
     assert "Net: finetune from caffenet (another network" in layer_table.table(summary, "paper").markdown()
     files = [table.file for table in paper_tables.table3(study.Study("drawn", False, [], [summary]))]
     assert files == ["table3", "table3-five_agrees-finetune-caffenet"]
-    of_card = study.Study("drawn", False, [], [{**summary, "card": "caffenet", "init": "copy"}])
+    of_card = study.Study("drawn", False, [], [replace(summary, card="caffenet", init="copy")])
     [table] = paper_tables.table3(of_card)
     assert table.file == "table3" and "Net: CaffeNet, each" in table.markdown()
 
@@ -227,7 +229,7 @@ def test_too_few_images_of_a_class(tmp_path):
     labels = np.ones(COUNT, int)
     labels[[20, 30, 45]] = 0
     make_run(tmp_path, labels=labels)
-    with pytest.raises(UserError, match=r"grams\.npz: fold 1 has 3 training images of one class .*--selection paper"):
+    with pytest.raises(UserError, match=r"grams\.npz: fold 1 has 3 training images.*--selection paper"):
         analysis(tmp_path)
     assert analysis(tmp_path, nested=False).todo
 
@@ -239,11 +241,11 @@ def test_table(analysed):
     assert "optimistic" in table.markdown() and "population" in table.markdown()
     rows = {row[0]: row[1:] for row in table.rows}
     assert list(rows) == list(LAYERS)
-    chosen = summary["layers"]["conv1"]["svm"]["paper"]
-    mean, std = np.mean(list(chosen["accuracy"].values())), np.std(list(chosen["accuracy"].values()))
+    chosen = summary.layers["conv1"].svm.paper
+    mean, std = np.mean(list(chosen.accuracy.values())), np.std(list(chosen.accuracy.values()))
     score, exponents, published, difference = rows["conv1"][:4]
     assert (score.mean, score.std) == pytest.approx((mean, std))
-    assert exponents == str(chosen["exponent"]["1"])
+    assert exponents == str(chosen.exponent[1])
     assert published.text() == ".667±.049"
     assert difference.value == pytest.approx(mean - 0.667)
     assert [rows["fc8_twitter"][column].text() for column in (2, 6)] == [".820±.055", ".821±.046"]
@@ -255,14 +257,14 @@ def test_table(analysed):
 
 def test_a_demo_says_so_in_the_first_line(analysed):
     _, summary = analysed
-    assert "DEMO DATA" in layer_table.table({**summary, "demo": True}, "paper").markdown().splitlines()[0]
+    assert "DEMO DATA" in layer_table.table(replace(summary, demo=True), "paper").markdown().splitlines()[0]
     assert "DEMO" not in layer_table.table(summary, "paper").markdown()
 
 
 def test_a_net_of_another_build_has_no_numbers_of_the_paper(analysed):
     _, summary = analysed
-    layers = {name: entry for name, entry in summary["layers"].items() if name != "norm2"}
-    assert ".667" not in layer_table.table({**summary, "layers": layers}, "paper").markdown()
+    layers = {name: entry for name, entry in summary.layers.items() if name != "norm2"}
+    assert ".667" not in layer_table.table(replace(summary, layers=layers), "paper").markdown()
 
 
 def test_convergence_is_reported(tmp_path, monkeypatch, analysed):
@@ -286,8 +288,10 @@ def test_margins_hard_everywhere(tmp_path):
 
 
 def test_a_damaged_summary_is_named(tmp_path):
-    path = tmp_path / "five_agrees" / "finetune-caffenet" / layer_analysis.FILE
+    path = tmp_path / "five_agrees" / "finetune-caffenet" / layer_summary.FILE
     path.parent.mkdir(parents=True)
-    path.write_text("[]")
-    with pytest.raises(UserError, match=r"layers\.json"):
-        layer_analysis.collect(tmp_path)
+    for text in "[]", "{}", '{"layers": {}}':
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"layers\.json"):
+            layer_summary.collect(tmp_path)
+        assert not layer_analysis.is_current(path)

@@ -53,8 +53,8 @@ def test_pictures_keep_their_shape_but_panoramas():
 
 def test_captions_say_the_prediction_whether_it_is_as_labelled_and_the_fold():
     exhibits = [exhibit(), exhibit(positive=0.25, label=1, fold=3), exhibit(positive=0.1, label=0), exhibit(label=0)]
-    figure = gallery.sheet(exhibits, "a title", "some notes")
-    words = [text.get_text() for text in figure.texts]
+    [axes] = gallery.sheet(exhibits, "a title", "some notes").axes
+    words = [text.get_text() for text in axes.texts]
     assert "a title" in words and "some notes" in words
     captions = [word for word in words if word.startswith(("positive", "negative", "as labelled", "labelled"))]
     assert captions == [

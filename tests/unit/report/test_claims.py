@@ -20,15 +20,6 @@ def needs(root, title):
     return next(row[3].needs for row in claims.table(found).rows if row[0] == title)
 
 
-def layers(root, accuracies):
-    """A layer analysis with these mean accuracies."""
-    folds = [str(fold) for fold in paper.FOLDS]
-    chosen = {layer: {"accuracy": dict.fromkeys(folds, value), "exponent": {}} for layer, value in accuracies.items()}
-    entries = {layer: {name: {"paper": value} for name in ("svm", "softmax")} for layer, value in chosen.items()}
-    about = {"dataset": "deepsent", "demo": False, "subset": "five_agrees", "arch": "finetune", "init": "caffenet"}
-    write_json(root / "five_agrees" / "finetune-caffenet" / "layers.json", {**about, "layers": entries})
-
-
 def test_the_paper_s_own_numbers_bear_out_each_claim_it_has_numbers_for():
     open_claims = []
     for claim in claims.CLAIMS:
@@ -117,10 +108,10 @@ def test_the_added_layer(tmp_path):
 def test_layers(tmp_path, changed):
     made_up.run(tmp_path, 1)
     accuracies = {("fc8_twitter" if name == "fc8" else name): found["svm"][0] for name, found in paper.TABLE3.items()}
-    layers(tmp_path, {**accuracies, **changed})
+    path = tmp_path / "five_agrees" / "finetune-caffenet" / "layers.json"
+    write_json(path, made_up.layers("caffenet", accuracies={**accuracies, **changed}))
     found = verdicts(tmp_path)
     assert found["conv5 and pool5 fall below conv4"] == ("not held" if "conv5" in changed else "held")
     assert found["Fully connected layers are above convolutional ones"] == ("not held" if changed else "held")
-    path = tmp_path / "five_agrees" / "finetune-caffenet" / "layers.json"
     write_json(path, {**read_json(path), "card": ""})  # of another network
     assert verdicts(tmp_path)["conv5 and pool5 fall below conv4"] == claims.NOT_TESTED

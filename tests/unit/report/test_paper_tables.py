@@ -7,10 +7,12 @@ import pytest
 
 from helpers import made_up
 from sentiment import paper
+from sentiment.analysis import layer_summary
 from sentiment.evaluation import results
 from sentiment.report import catalogue, paper_tables, study
 from sentiment.report.tables import NOTHING
 from sentiment.utils import errors
+from sentiment.utils.files import write_json
 
 ACCURACIES = (0.8, 0.82, 0.84, 0.78, 0.86)  # mean .82, population std .0283, sample std .0316
 FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, ACCURACIES, strict=True)]
@@ -250,13 +252,14 @@ def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path,
         assert any(note.startswith("Not trained as usual: ") for note in table.notes)
 
 
-def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others():
+def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others(tmp_path):
     usual = [{**row, "hashes": {"weights": f"w{row['fold']}"}} for row in FIVE]
     short = [{**row, "iterations": 5, "hashes": {"weights": "other"}} for row in trained(*((row, {}) for row in FIVE))]
     rows = trained(*((row, {}) for row in usual)) + [{**row, "seed": 2} for row in short]
-    layers = made_up.layers("caffenet") | {"weights": {str(fold): f"w{fold}" for fold in paper.FOLDS}}
-    for weights, said in ((layers["weights"], 0), ({"1": "other"}, 1)):
-        found = replace(of(rows), layers=[{**layers, "weights": weights}])
+    write_json(tmp_path / "layers.json", made_up.layers("caffenet"))
+    [layers] = layer_summary.collect(tmp_path)
+    for weights, said in (({fold: f"w{fold}" for fold in paper.FOLDS}, 0), ({1: "other"}, 1)):
+        found = replace(of(rows), layers=[replace(layers, weights=weights)])
         notes = paper_tables.table3(found)[0].notes
         assert sum("iterations 5" in note for note in notes) == said
 
