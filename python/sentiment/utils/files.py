@@ -65,7 +65,11 @@ def replacing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        settle(part, path)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        size = part.stat().st_size
+        os.replace(part, path)
+        log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
         # Network errors have no errno, and an error about another file is about what the block reads.
         if error.errno is None or (error.filename is not None and Path(error.filename) not in {part, *path.parents}):
@@ -74,18 +78,6 @@ def replacing(path):
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-
-
-def settle(complete, path):
-    """Let a complete file in the same folder become ``path``; a `UserError` if it cannot."""
-    try:
-        with open(complete, "rb") as file:
-            os.fsync(file.fileno())
-            size = os.fstat(file.fileno()).st_size
-        os.replace(complete, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    log.info("wrote %s (%s bytes)", path, f"{size:,}")
 
 
 def write_whole(path, content):
