@@ -13,13 +13,7 @@ log = logging.getLogger("sentiment")
 
 
 def set_verbose(verbose):
-    """Show what the modules log on stderr, or nothing below a warning.
-
-    Parameters
-    ----------
-    verbose : bool
-        Whether -v was given.
-    """
+    """Show what the modules log on stderr, as with -v, or nothing below a warning."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
