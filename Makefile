@@ -1,7 +1,7 @@
 # The paper's experiments by name. `make` alone lists targets and variables.
 
 PYTHON     ?= python3
-DUPLICATES ?= $(TWINS)# its earlier name
+DUPLICATES ?= $(TWINS)# TWINS is its earlier name
 
 VENV  := .venv
 ifeq ($(PY),)
