@@ -62,7 +62,7 @@ def sample(places, more):
     kinds: dict[tuple, list] = {}
     for experiment in paper_parts.experiments(PARTS):
         # beyond the paper's 75: fc6-2 at the full rate, of which it gives no number, and what it proposes
-        if not experiment.full_rate and experiment.arch != "fc9-frozen":
+        if not experiment.full_rate and not architectures.ARCHITECTURES[experiment.arch].frozen:
             kinds.setdefault((experiment.subset, experiment.arch), []).append(experiment)
     sys.path.insert(0, str(PROJECT / "tools"))
     train, evaluate = (importlib.import_module(tool).main for tool in ("train", "evaluate"))

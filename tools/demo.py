@@ -22,7 +22,7 @@ import yaml
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, positive, seed
-from sentiment.data import folds
+from sentiment.data import lists
 from sentiment.demo import drawn, training
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
@@ -102,7 +102,7 @@ def claim(path, recipe):
 
 def list_of(pictures):
     """Lines of `name label`."""
-    return folds.list_text([(picture.name, picture.label) for picture in pictures])
+    return lists.text([(picture.name, picture.label) for picture in pictures])
 
 
 def draw(folder, pictures):

@@ -17,8 +17,8 @@ import yaml
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option
-from sentiment.data import dataset, folds
-from sentiment.demo import stand_ins, training
+from sentiment.data import dataset, lists
+from sentiment.demo import drawn, stand_ins, training
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.sources import cards
 from sentiment.utils import files, locks
@@ -83,7 +83,7 @@ def make(name, data, args):
     stand_in, card, models = STAND_INS[name], cards.read(name), args.data / "models"
     mean = models / cards.read(name if stand_in.own_mean else "caffenet").mean.path.name
     source = args.data / "source"
-    pairs = stand_ins.pictures(stand_in, dataset_pairs(source))
+    pairs = stand_ins.pictures(stand_in, lists.read(source / "train.txt", len(drawn.CONCEPTS)))
     if name == "caffenet":  # tools/demo.py trains with these means
         files.write_whole(mean, stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
     elif stand_in.own_mean:
@@ -101,12 +101,6 @@ def make(name, data, args):
     files.write_whole(models / f"{name}.yaml", yaml.safe_dump(text, sort_keys=False))
 
 
-def dataset_pairs(source):
-    """(image, label) of the source task; a label is a concept's place."""
-    lines = files.read_text(source / "train.txt").splitlines()
-    return [(image, int(label)) for image, _, label in (line.rpartition(" ") for line in lines)]
-
-
 def train(caffe, name, pairs, mean, data, args):
     """Train a stand-in from its parent; returns its model."""
     stand_in, models, folder = STAND_INS[name], args.data / "models", args.data / "source" / name
@@ -114,7 +108,7 @@ def train(caffe, name, pairs, mean, data, args):
     listed, images = folder / "train.txt", args.data / "source" / "images"
     batch, divisor = data.setting("batch_size", None), data.setting("channels_divisor", None)
     net = training.template(listed, images, mean, len(stand_in.concepts), batch, divisor)
-    files.write_if_changed(listed, folds.list_text(pairs))
+    files.write_if_changed(listed, lists.text(pairs))
     iterations = stand_ins.ITERATIONS
     weights = training.train(
         caffe, folder, f"training the stand-in {name}", net, args.gpu, parent,

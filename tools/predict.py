@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, runs_options
+from sentiment.data import image_files
 from sentiment.evaluation import maps, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.sources import cards
@@ -48,7 +49,7 @@ def main(argv=None):
     each = command.OneByOne()
     for path, out in images:
         with each, patience(f"looking at {path}"):
-            pixels = images.read(path)
+            pixels = image_files.read(path)
             prediction = predictor.predict(pixels)
             print(f"{path}: {sentence(prediction)}", flush=True)
             if args.map:

@@ -6,7 +6,7 @@ import pytest
 
 import caffe
 from sentiment import paper
-from sentiment.data import folds
+from sentiment.data import lists
 from sentiment.data.means import channel_means
 from sentiment.demo import drawn
 from sentiment.demo.stand_ins import STAND_INS
@@ -24,7 +24,7 @@ def demo(tiny, monkeypatch):
     rng = np.random.default_rng(0)
     for name, _ in pairs:
         cv2.imwrite(str(source / "images" / name), rng.integers(0, 255, (256, 256, 3), np.uint8))
-    (source / "train.txt").write_text(folds.list_text(pairs))
+    (source / "train.txt").write_text(lists.text(pairs))
     (tiny.data / "models").mkdir()
     model = caffe.proto.caffe_pb2.NetParameter.FromString(tiny.source.read_bytes())
     (tiny.data / "models" / "drawn_concepts.caffemodel").write_bytes(model.SerializeToString())

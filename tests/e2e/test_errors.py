@@ -392,7 +392,7 @@ def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capf
     )
     mean.write_text("104 117 123")
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
-    assert sentence.startswith(f"{mean} is no mean image of three channels in binaryproto form; `make models FILE=")
+    assert sentence.startswith(f"{mean} is not a mean image of three channels in binaryproto form; `make models FILE=")
     assert not tiny.runs.exists()
 
 

@@ -82,8 +82,8 @@ def test_refusals_are_sentences(client, tested):
     whole = (tested.data / "images" / "picture 3.jpg").read_bytes()
     assert "no trained network 'x'" in sentence(post(client, whole, key="x"), 404)
     assert "only JPEG" in sentence(post(client, whole, "text/plain"), 415)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b""), 400)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b""), 400)
     assert "more than 20 MB" in sentence(post(client, bytes(image_files.MAX_BYTES + 1)), 413)
     assert sentence(client.get("/api/other"), 404)
     for name in ("../dataset.yaml", "picture 99.jpg", "/etc/passwd", ""):
@@ -236,7 +236,7 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
     upload(page, bytes(20_000_001))
     assert "more than 20 MB" in page.inner_text("[role=alert]")
     upload(page, b"nothing")
-    page.wait_for_selector("text=The picture is no JPEG, PNG or WebP picture.")
+    page.wait_for_selector("text=The image is not a JPEG, PNG or WebP image.")
     assert page.is_hidden("#result")
     assert all(url.startswith((address, "blob:", "data:")) for url in asked)
 

@@ -22,8 +22,10 @@ class Progress:
     ----------
     what : str
         Begins the bar or line.
-    total, done : int
-        How many there are, and how many were done before.
+    total : int or None
+        How many there are, if known.
+    done : int
+        How many were done before.
     unit : str
     stream : text stream, optional
         Where to show it; standard error by default.
@@ -52,10 +54,11 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(count)
-        elif now - self.said >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+        elif now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.said = now
-            left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
-            parts = f"{self.what}: {self.done}/{self.total} {self.unit}", note, left and f"{duration(left)} left"
+            left = self.total and (now - self.started) / (self.done - self.before) * (self.total - self.done)
+            counted = f"{self.what}: {self.done}{f'/{self.total}' if self.total else ''} {self.unit}"
+            parts = counted, note, left and f"{duration(left)} left"
             print(", ".join(filter(None, parts)), file=self.stream, flush=True)
 
 

@@ -167,6 +167,6 @@ def test_data_layers_read_the_fold_in_both_phases():
     assert not with_file.layer[0].transform_param.mean_value
 
 
-def test_deploy_says_nothing_about_learning():
+def test_deploy_definitions_have_no_rates_and_fillers():
     for arch in architectures.ARCHITECTURES:
         assert not re.search("filler|lr_mult|loss", str(architectures.deploy(arch, last=SOURCES)))
