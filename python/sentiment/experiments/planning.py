@@ -48,7 +48,7 @@ class Repeat:
 
     @property
     def untested(self):
-        """The plans that are still to be trained or tested; `UserError` if a folder holds a run made from something else.
+        """The plans that are still to be trained or tested; `UserError` if a folder holds another run.
 
         A result is enough: a 240 MB file of weights is not read to see whether it is complete.
         """
