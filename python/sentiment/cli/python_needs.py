@@ -15,7 +15,6 @@ PACKAGES = {  # module -> the package that brings it
     "matplotlib": "matplotlib",
     "yaml": "PyYAML",
     "tqdm": "tqdm",
-    "pooch": "pooch",
     "requests": "requests",
     "google.protobuf": "protobuf",
 }

@@ -84,7 +84,7 @@ def load(folder) -> Dataset:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"DATA: {folder} is not a folder; `make data` fetches the DeepSent images, `make demo` draws some"
+            f"DATA: {folder} is not a folder; run `make data` for the DeepSent images, or `make demo` for drawn ones"
         )
     images = _images_folder(folder)
     description = _description(folder / "dataset.yaml")

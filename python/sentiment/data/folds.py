@@ -13,7 +13,7 @@ from sentiment.data import lists
 from sentiment.data.dataset import facts
 from sentiment.paper import FOLDS, POSITIVE
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, sha256, write_if_changed
+from sentiment.utils.files import PROJECT, write_if_changed
 
 SPLITS = PROJECT / "splits"
 PUBLISHED_FACTS = SPLITS / "published_folds.tsv"
@@ -94,7 +94,7 @@ def read(root, dataset, subset, fold) -> Fold:
     paths = [list_path(root, dataset, subset, fold, part) for part in PARTS]
     for path in paths:
         if not path.is_file():
-            raise UserError(f"no fold list {path}; `make splits` writes it")
+            raise UserError(f"no fold list {path}; run `make splits`")
     return Fold(*map(lists.read, paths))
 
 
@@ -112,29 +112,6 @@ def existing(root, dataset, subset, labels) -> list[Fold] | None:
 def published_facts():
     """What is known of the published lists, by their paths in the authors' folder: `lines`, `positives`, `sha256`."""
     return facts(PUBLISHED_FACTS, "list")
-
-
-def read_published(path, name) -> list[tuple[str, int]]:
-    """Read one of the published lists after checking its SHA-256.
-
-    Parameters
-    ----------
-    path : Path
-    name : str
-        Its path in the authors' folder, see `relative_path`.
-
-    Raises
-    ------
-    UserError
-        It cannot be read, or is another list.
-    """
-    found, expected = sha256(path), published_facts()[name]["sha256"]
-    if found != expected:
-        raise UserError(
-            f"{path} is not the list the authors published: SHA-256 {found} instead of {expected}, so names, labels, "
-            "their order or line ends differ"
-        )
-    return lists.read(path)
 
 
 def positives(pairs):

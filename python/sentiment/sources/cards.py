@@ -42,8 +42,6 @@ from sentiment.utils.yaml_files import ANYTHING, LIST, TEXT, checked, read_mappi
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
 WEIGHTS = (".caffemodel", ".h5", ".binaryproto")

@@ -27,12 +27,10 @@ _ELSEWHERE = (
     "github.com/johnwsh/twitterDataset has it) and give it with --archive FILE or `make data ARCHIVE=FILE`, or its "
     "unpacked folder as DATA"
 )
-
-
 _AUTHORS = "the folder ground_truth of github.com/imatge-upc/sentiment-2017-imavis"
 _FOLDS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
-FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{_FOLDS}/master/ground_truth")
-DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
+_FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{_FOLDS}/master/ground_truth")
+_DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
 
 
 def fetch(out, archive=None):
@@ -92,28 +90,29 @@ def published_fold(subset, number, folder=None, written=None) -> folds.Fold:
     UserError
         A list cannot be read or downloaded, or is not the published one.
     """
-    pairs = []
-    for part in folds.PARTS:
-        name = folds.relative_path(subset, number, part)
-        expected = folds.published_facts()[name]["sha256"]
-        if folder:
-            path = folder / name
-            if not path.is_file():
-                raise UserError(f"PUBLISHED: no file {path}; expected {_AUTHORS}")
-        elif written and (written / name).is_file() and files.sha256(written / name) == expected:
-            path = written / name
-        else:
-            (path,) = download.obtain(
-                download.Wanted(
-                    path=DOWNLOADED_FOLDS / name,
-                    key=name,
-                    links=tuple(download.Link(f"{link}/{name}") for link in FOLD_LINKS),
-                    digests={"sha256": expected},
-                    where=f"{_AUTHORS}; or PUBLISHED=<that folder>",
-                )
-            )
-        pairs.append(folds.read_published(path, name))
-    return folds.Fold(*pairs)
+    names = [folds.relative_path(subset, number, part) for part in folds.PARTS]
+    return folds.Fold(*[lists.read(_published_list(name, folder, written)) for name in names])
+
+
+def _published_list(name, folder, written):
+    """The path of one of the authors' lists, checked."""
+    expected = folds.published_facts()[name]["sha256"]
+    if folder:
+        path = folder / name
+        if not path.is_file() or files.sha256(path) != expected:
+            problem = "is not the list the authors published" if path.is_file() else "does not exist"
+            raise UserError(f"PUBLISHED: {path} {problem} (SHA-256 {expected}); give {_AUTHORS}")
+        return path
+    if written and (written / name).is_file() and files.sha256(written / name) == expected:
+        return written / name
+    wanted = download.Wanted(
+        path=_DOWNLOADED_FOLDS / name,
+        key=name,
+        links=tuple(download.Link(f"{link}/{name}") for link in _FOLD_LINKS),
+        digests={"sha256": expected},
+        where=f"{_AUTHORS}; or PUBLISHED=<that folder>",
+    )
+    return download.obtain(wanted)[0]
 
 
 def _missing(out, known):

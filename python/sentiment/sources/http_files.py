@@ -17,8 +17,6 @@ from sentiment.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 TIMEOUT = 60  # seconds without an answer, or without its next bytes
 ATTEMPTS = 3  # at a link whose server is overloaded or whose connection breaks off
 PAUSE = 1  # seconds between them

@@ -56,9 +56,9 @@ class Progress:
             self.bar.update(count)
         elif now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.said = now
-            left = self.total and (now - self.started) / (self.done - self.before) * (self.total - self.done)
-            counted = f"{self.what}: {self.done}{f'/{self.total}' if self.total else ''} {self.unit}"
-            parts = counted, note, left and f"{duration(left)} left"
+            left = (now - self.started) / (self.done - self.before) * ((self.total or self.done) - self.done)
+            of = f"/{self.total}" if self.total else ""
+            parts = f"{self.what}: {self.done}{of} {self.unit}", note, left and f"{duration(left)} left"
             print(", ".join(filter(None, parts)), file=self.stream, flush=True)
 
 

@@ -95,7 +95,7 @@ def test_real_deepsent(shared):
 
 
 def test_folders_that_are_no_data_are_sentences(tmp_path):
-    with pytest.raises(UserError, match="DATA: .*absent is not a folder; `make data` fetches"):
+    with pytest.raises(UserError, match="DATA: .*absent is not a folder; run `make data`"):
         dataset.load(tmp_path / "absent")
     with pytest.raises(UserError, match="has no folder images or .*; give the folder"):
         dataset.load(tmp_path)
