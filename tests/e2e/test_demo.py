@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_it_makes_a_data_set_and_a_source_model_once(tool, tmp_path, capsys):
 
 
 def test_a_stopped_training_resumes_to_the_same_weights(tool, tmp_path, monkeypatch):
-    demo = tmp_path / "demo"
+    monkeypatch.chdir(tmp_path)
+    demo = Path("demo")
     options = ["--out", demo, "--pictures", 64, "--iterations", 4]
     weights = demo / "models" / training.SOURCE
     assert tool("demo", *options) == 0
