@@ -1,4 +1,4 @@
-"""tools/demo.py: data and source model out of nothing; in full, the task they pose."""
+"""tools/demo.py: data and source model from nothing, and (slow) that they are a real task."""
 
 import os
 import signal
