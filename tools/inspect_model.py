@@ -40,7 +40,7 @@ def lines(found):
     yield f"  format      {found.generation} ({weights_files.GENERATIONS[found.generation]})"
     yield f"  size        {found.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
     yield f"  SHA-256     {sha256(found.path)}"
-    yield f"  known as    {', '.join(known) or 'no card of models/ has this content'}"
+    yield f"  known as    {', '.join(known) or 'no model card of models/ has this content'}"
     if found.name:
         yield f"  net         {found.name}"
     yield f"  layers      {len(found.layers)}, {len(found.learned)} of them with weights"

@@ -77,8 +77,10 @@ def _usage(tool):
     if tool in _COMMANDS:
         _, text, arguments = _COMMANDS[tool]
         return f"{text}\nusage: {tool} [FLAGS] {arguments}"
-    lines = [f"  {name:<20}{text}{': ' * bool(words)}{words}" for name, (_, text, words) in _COMMANDS.items()]
-    return "\n".join(["command line brew", "usage: caffe <command> <args>", "", "commands:", *lines])
+    lines = ["command line brew", "usage: caffe <command> <args>", "", "commands:"]
+    for name, (_, text, arguments) in _COMMANDS.items():
+        lines.append(f"  {name:<20}{text}: {arguments}" if arguments else f"  {name:<20}{text}")
+    return "\n".join(lines)
 
 
 def _required(value, message):

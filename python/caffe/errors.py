@@ -32,7 +32,7 @@ class AbsentError(CaffeError, ImportError):
     """A module of pycaffe that this engine does not have; an ImportError too, as scripts that can do without expect."""
 
 
-def by(shape):
+def shape_text(shape):
     """A shape as text, for example ``3 x 227 x 227``."""
     return " x ".join(map(str, shape))
 

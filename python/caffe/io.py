@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from .data.images import decode
-from .errors import CaffeError, by
+from .errors import CaffeError, shape_text
 from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
@@ -219,7 +219,7 @@ class Transformer:
             if (mean.ndim, len(expected)) != (3, 3) or len(mean) not in (1, expected[0]):
                 raise ValueError(
                     "Mean shape incompatible with input shape. "
-                    f"The mean is {by(mean.shape)}, the input {by(expected)}: "
+                    f"The mean is {shape_text(mean.shape)}, the input {shape_text(expected)}: "
                     "set one value per channel, or an image with as many channels."
                 )
             mean = _resize_mean(mean, expected[1:])

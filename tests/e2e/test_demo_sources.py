@@ -1,5 +1,8 @@
 """tools/demo_sources.py: nine stand-ins that the tools take as they take the real files."""
 
+import os
+import signal
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
 from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
+from sentiment.utils.progress import Progress
 
 
 @pytest.fixture
@@ -71,6 +75,26 @@ def test_one_of_them_brings_what_it_is_made_from(tool, demo, monkeypatch):
     assert tool("demo_sources", "--data", demo.data, "--init", "mvso_zh") == 0
     made = {path.stem for path in (demo.data / "models").glob("*.json")}
     assert made == {"caffenet", "deepsentibank", "mvso_zh"}
+
+
+def test_a_stopped_one_of_other_definitions_starts_again(tool, demo, monkeypatch, capfd):
+    monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 3)
+    advance = Progress.advance
+
+    def advance_and_interrupt(self, count, note=""):
+        advance(self, count, note)
+        if self.done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "advance", advance_and_interrupt)
+        assert tool("demo_sources", "--data", demo.data, "--init", "caffenet") == 143
+    assert list((demo.data / "source" / "caffenet").glob("snapshot_iter_1.*"))
+    monkeypatch.setattr("sentiment.demo.stand_ins.BASE_LR", 0.0001)
+    capfd.readouterr()
+    assert tool("demo_sources", "--data", demo.data, "--init", "caffenet") == 0
+    assert "resumes" not in capfd.readouterr().out
+    assert not list((demo.data / "source" / "caffenet").glob("snapshot*"))
 
 
 def test_without_a_source_model_it_says_what_makes_one(tool, tiny, capfd):

@@ -111,7 +111,7 @@ MADE = {  # page -> what it says is there then
     "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
     "docs/howto/own-model.md": ["runs/five_agrees/finetune-my_network/fold5/result.json"],
     "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
-    "docs/howto/report.md": [f"{RUN}/result.json", "results/deepsent/runs.md"],
+    "docs/howto/report.md": ["results/demo/report.html"],
     "docs/howto/troubleshooting.md": ["data/deepsent/twitter_three_agrees.txt"],
     "docs/protocol.md": ["runs/five_agrees/finetune-caffenet-plain/fold1", "plain/results/deepsent/table5.md"],
     "docs/results.md": ["runs/five_agrees/source-caffenet_conv/layers.json"],

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -312,29 +313,28 @@ def make(*words, **environment):
     }
     of_make = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     usual = {name: value for name, value in os.environ.items() if name not in ours | of_make}
-    return subprocess.run(["make", *words], cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
+    command = ["make", "-o", ".venv/.set-up", *words]  # -o: no set-up in the middle of the tests
+    return subprocess.run(command, cwd=PROJECT, env={**usual, **environment}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("help", "TWINS=maybe"), "TWINS is yes or no, not maybe"),
         (("fold", "EXECUTOR=ray"), "EXECUTOR is for "),
         (("fold-all", "FOLD=2"), "FOLD is for fold"),
-        (("fold", "fold-all", "FOLD=2"), "FOLD is for fold"),
         (("table2", "FOLD=2"), "FOLD is for fold"),
         (("paper", "SUBSET=all"), "SUBSET is for fold fold-all"),
         (("fold-all", "SEEDS=5"), "SEEDS is for "),
-        (("paper", "CPUS_PER_RUN=4"), "CPUS_PER_RUN is for EXECUTOR=ray"),
         (("fold", "ARCHIVE=x.zip"), "ARCHIVE is for data"),
         (("paper", "PORT=80"), "PORT is for serve"),
         (("report", "INIT=places"), "INIT is for "),
         (("serve", "ARCH=fc9"), "ARCH is for "),
         (("splits", "ITERS=5"), "ITERS is for "),
         (("models", "SEED=7"), "SEED is for "),
+        (("report", "DUPLICATES=no"), "DUPLICATES is for "),
         (("report", "TWINS=no"), "TWINS is for "),
         (("report", "VARIANT=quick"), "VARIANT is for fold fold-all"),
-        (("table2", "VARIANT=quick"), "VARIANT is for fold and fold-all"),
+        (("table2", "VARIANT=quick"), "VARIANT is for fold fold-all"),
     ],
 )
 def test_make_refuses_what_it_would_have_to_ignore(words, sentence):
@@ -354,7 +354,21 @@ def test_make_says_what_it_takes_from_the_environment():
 def test_a_seed_of_training_leaves_the_fold_lists_alone():
     split, *_ = make("-n", "fold", "SEED=7", "DATA=mine").stdout.splitlines()
     assert "split_folds" in split and "7" not in split
-    assert "--seed 7" in make("-n", "splits", "SEED=7", "DATA=mine").stdout
+    assert "--seed '7'" in make("-n", "splits", "SEED=7", "DATA=mine").stdout
+
+
+@pytest.mark.parametrize("given", ["DUPLICATES=no", "TWINS=no"])
+def test_runs_without_duplicates_have_lists_and_folders_of_their_own(given):
+    split, train, evaluate = make("-n", "fold", given).stdout.splitlines()
+    assert "--no-duplicates" in split
+    for command in train, evaluate:
+        assert "--splits splits/no-duplicates" in command and "--variant 'no-duplicates'" in command
+    assert "duplicates" not in make("-n", "fold").stdout + make("-n", "fold", "DUPLICATES=yes").stdout
+
+
+def test_a_value_is_refused_by_the_tool_that_takes_it():
+    process = make("splits", "DUPLICATES=maybe", f"PY={sys.executable}")
+    assert process.returncode == 2 and "split_folds: error: " in process.stderr and "maybe" in process.stderr
 
 
 def test_a_demo_goes_where_it_is_told():

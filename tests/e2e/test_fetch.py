@@ -274,7 +274,7 @@ def test_a_full_disk_is_no_reason_to_try_the_next_link(tool, tmp_path, capsys):
         (tmp_path / "net.yaml").write_text(CARD.format("net") + f"links: [{server}/net, {server}/other]\n")
         with largest_file(100_000):
             assert tool("fetch", "models", "net", "--models", tmp_path) == 2
-    assert "cannot write net.caffemodel: File too large; no file may be so large here" in capsys.readouterr().err
+    assert "cannot write net.caffemodel: File too large; " in capsys.readouterr().err
     assert page.asked == [None]
     assert not (tmp_path / "net.caffemodel").exists()
 

@@ -84,4 +84,4 @@ def test_what_cannot_be_predicted_is_a_sentence(tool, tested, capfd, tmp_path):
     model = tmp_path / "deploy.prototxt"
     model.write_text((tested.folder() / "deploy.prototxt").read_text().replace("fc8_twitter", "fc8").replace(
         "num_output: 2\n", "num_output: 5\n"))  # fmt: skip
-    assert "answers 5 numbers" in refused(tool, capfd, "predict", image, "--model", model, "--weights", tested.source)
+    assert "5 outputs" in refused(tool, capfd, "predict", image, "--model", model, "--weights", tested.source)

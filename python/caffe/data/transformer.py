@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import CaffeError, by
+from ..errors import CaffeError, shape_text
 from ..formats import read_blob
 from ..proto import caffe_pb2
 from ..random.rng import Stream
@@ -64,8 +64,8 @@ class DataTransformer:
         output = self.output_shape(shape)
         if tuple(batch) != output:
             raise CaffeError(
-                f"an image of {by(output)} in a batch of {by(batch)}: all images of a batch need the same size and "
-                "channels (set crop_size, or new_height and new_width)"
+                f"an image of {shape_text(output)} in a batch of {shape_text(batch)}: all images of a batch need the "
+                "same size and channels (set crop_size, or new_height and new_width)"
             )
         mirror = bool(self.param.mirror) and self.stream.word() % 2 == 1
         top = left = 0
@@ -125,8 +125,9 @@ class DataTransformer:
     def _require_mean_fits(self, shape):
         if self._mean is not None and self._mean.shape != tuple(shape):
             raise CaffeError(
-                f"the mean file {self.param.mean_file} is {by(self._mean.shape)} but an image is {by(shape)}: "
-                "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
+                f"the mean file {self.param.mean_file} is {shape_text(self._mean.shape)} but an image is "
+                f"{shape_text(shape)}: the mean must have the images' size before cropping; channel means (mean_value) "
+                "fit any size"
             )
         count = len(self._mean_values)
         if count not in (0, 1, shape[0]):

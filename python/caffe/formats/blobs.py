@@ -15,6 +15,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from ..proto import caffe_pb2, variant
 from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS
 
+MAX_BLOBS = 50_000  # in a layer or a solver's history
 MAX_AXES = 32  # Caffe's kMaxBlobAxes
 MAX_COUNT = 2**31 - 1  # "blob size exceeds INT_MAX"
 
@@ -104,6 +105,13 @@ def check_types(message):
     for number in [unknown[i].field_number for i in range(len(unknown))]:
         if number in message.DESCRIPTOR.fields_by_number:
             raise Damaged(f"field {number} of a {message.DESCRIPTOR.name} has another type than expected")
+
+
+def read_blobs(blobs):
+    """The BlobProtos of a layer or of a solver's history, as a list of `Array`; Damaged as for `read_blob`."""
+    if len(blobs) > MAX_BLOBS:
+        raise Damaged(f"it has more than {MAX_BLOBS} blobs")
+    return [read_blob(blob) for blob in blobs]
 
 
 def read_blob(blob):

@@ -14,6 +14,7 @@ from .blobs import Array, Damaged
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
 from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS, V0_TYPES, V1_TYPES, note_upgrades
 
+MAX_LAYERS = 50_000  # a ResNet-152 has about 500
 _USE_HDF5 = "; set snapshot_format: HDF5"
 
 
@@ -61,6 +62,8 @@ def _weights(net):
         raise Damaged("it has no layers")
     if net.layer and net.layers:
         raise Damaged("it has both 'layer' and old 'layers' entries")
+    if len(net.layer) + len(net.layers) > MAX_LAYERS:
+        raise Damaged(f"it has more than {MAX_LAYERS} layers")
     old = {"input"} if net.input else set()
     layers = [_layer(layer, names.of_bytes(layer.type)) for layer in net.layer]
     if any(layer.type == b"BatchNorm" and len(layer.param) == 3 for layer in net.layer):
@@ -89,7 +92,7 @@ def _layer(layer, type_):
     blobs.check_types(layer)
     name = names.of_bytes(layer.name)
     try:
-        return LayerWeights(name, type_, [blobs.read_blob(blob) for blob in layer.blobs])
+        return LayerWeights(name, type_, blobs.read_blobs(layer.blobs))
     except Damaged as error:
         raise Damaged(f"in layer '{name}', {error}") from error
 
@@ -120,13 +123,8 @@ def _state(state):
     blobs.check_types(state)
     if not state.HasField("iter"):
         raise Damaged("it has no iteration")
-    history = [blobs.read_blob(blob) for blob in state.history]
-    return SolverState(
-        state.iter,
-        names.of_bytes(state.learned_net),
-        state.current_step,
-        [array.data.reshape(array.shape) for array in history],
-    )
+    history = [array.data.reshape(array.shape) for array in blobs.read_blobs(state.history)]
+    return SolverState(state.iter, names.of_bytes(state.learned_net), state.current_step, history)
 
 
 def write_state(path, iteration, learned_net, current_step, history):

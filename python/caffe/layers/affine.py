@@ -134,9 +134,9 @@ class Scale(_Affine):
 
 @register("BatchNorm")
 class BatchNorm(Layer):
-    """(x − mean) / √(variance + eps) per channel: of the batch at TRAIN, of the running sums at TEST.
+    """(x − mean) / √(variance + eps) per channel, with the batch's statistics in TRAIN, accumulated ones in TEST.
 
-    Blobs: running sum of means, of variances (times m / (m − 1)), and the sums' common scale factor. No affine part.
+    The blobs are decaying sums of the means, of the variances times m / (m − 1), and of the weights of these.
     """
 
     exact_bottom = exact_top = 1
@@ -156,12 +156,12 @@ class BatchNorm(Layer):
     def reshape(self, bottom, top):
         channels = bottom[0].shape[1] if len(bottom[0].shape) > 1 else 1
         if channels != self.channels:
-            self.fail(f"The bottom has {channels} channels, its statistics {self.channels}")
+            self.fail(f"The bottom has {channels} channels, but there are statistics for {self.channels}")
         top[0].reshape(*bottom[0].shape)
 
     def compute(self, x, *sums):
         shape = x.shape
-        mean_sum, variance_sum, factor = (s.detach() for s in sums)  # statistics get no diff, force_backward or not
+        mean_sum, variance_sum, factor = (s.detach() for s in sums)  # statistics never have a diff
         x = x.reshape(shape[0], self.channels, -1)
         if self.use_global:
             factor = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
@@ -174,7 +174,7 @@ class BatchNorm(Layer):
         return y.reshape(shape)
 
     def backward(self, top, propagate_down, bottom):
-        """The bottom's diff, asked for or not."""
+        """Compute the bottom's diff in any case, as Caffe does."""
         super().backward(top, [True], bottom)
 
     def _accumulate(self, mean, variance, m):

@@ -18,7 +18,7 @@ from ..data.records import datum_image, key_text, open_database, parse_datum
 from ..data.transformer import DataTransformer
 from ..errors import at
 from ..proto import caffe_pb2
-from ..random.rng import Stream, global_stream, index_below, permutation, shuffled
+from ..random.rng import Stream, copied, global_stream, index_below, permutation, shuffled
 from ..runtime import mode
 from ..runtime.background import Task
 from ..runtime.glog import log, warn
@@ -74,7 +74,7 @@ class ImageLayer(Layer):
         self.transformer.init_rand(global_stream())
         global_stream().word()
         self._ahead = None
-        self._seen = self._stand()
+        self._batch_start = self._current()
 
     def reshape(self, bottom, top):
         pass
@@ -84,9 +84,9 @@ class ImageLayer(Layer):
         try:
             if self._ahead is None or self._ahead.is_alive():
                 _log_waiting()
-            data, labels, self._seen = self._load() if self._ahead is None else self._ahead.result()
+            data, labels, self._batch_start = self._load() if self._ahead is None else self._ahead.result()
         except BaseException:
-            self._go_to(*self._seen)
+            self._go_to(*self._batch_start)
             raise
         self._ahead = Task(self._load)
         for blob, values in zip(top, (data, labels)):
@@ -95,7 +95,7 @@ class ImageLayer(Layer):
 
     def state(self):
         """The position of the next batch, for JSON; a batch that is only prepared is not counted."""
-        position, stream = self._seen
+        position, stream = self._batch_start
         return {"source": self.pack(position), "transformer": None if stream is None else stream.state()}
 
     def set_state(self, state):
@@ -104,23 +104,23 @@ class ImageLayer(Layer):
         if (stream is None) != (self.transformer.stream is None):
             self.fail("Cannot resume: the layer was saved with other transform_param")
         self._go_to(self.unpack(state["source"]), stream)
-        self._seen = self._stand()
+        self._batch_start = self._current()
 
-    def _stand(self):
-        stream = self.transformer.stream
-        return self.position(), None if stream is None else stream.copy()
+    def _current(self):
+        """The position in the source, and a copy of the transformer's stream."""
+        return self.position(), copied(self.transformer.stream)
 
     def _go_to(self, position, stream):
         if self._ahead is not None:
             self._ahead.join()
             self._ahead = None
         self.seek(position)
-        self.transformer.stream = None if stream is None else stream.copy()
+        self.transformer.stream = copied(stream)
 
     def _load(self):
         data, labels = self._load_on_device() if mode.is_gpu() else self._load_on_host()
         labels = torch.tensor(labels, dtype=torch.float32, device="cpu")
-        return data, mode.to_device(labels), self._stand()
+        return data, mode.to_device(labels), self._current()
 
     def _load_on_host(self):
         data, labels = None, []
@@ -202,12 +202,12 @@ class ImageData(ImageLayer):
 
     def position(self):
         """The index of the next line in the order, the order, and the stream that shuffles it."""
-        return self._line, self._order, None if self._stream is None else self._stream.copy()
+        return self._line, self._order, copied(self._stream)
 
     def seek(self, position):
         """Return to a ``position()``."""
         self._line, self._order, stream = position
-        self._stream = None if stream is None else stream.copy()
+        self._stream = copied(stream)
 
     def pack(self, position):
         """A position with the digest of its list; the order is left out if it is that of the list."""
@@ -249,7 +249,9 @@ class Data(ImageLayer):
         p, t = self.param.data_param, self.param.transform_param
         if t.force_color and t.force_gray:
             self.fail("cannot set both force_color and force_gray")
-        self._color = True if t.force_color else False if t.force_gray else None
+        self._color = None
+        if t.force_color or t.force_gray:
+            self._color = t.force_color
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
                 warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")

@@ -67,8 +67,43 @@ class Loss(Layer):
         return max(count, 1)
 
 
+def check_labels(layer, label, classes):
+    """Raise CaffeError for a label that is not a class index; a GPU, which would have to wait, is not asked."""
+    if label.device.type == "cpu" and label.numel():
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high >= classes:
+            layer.fail(f"Label {low if low < 0 else high} is outside the {classes} classes 0 … {classes - 1}")
+
+
+class LabelledClasses(Layer):
+    """Base class of layers with scores of classes along an axis of the first bottom, and labels in the second."""
+
+    def set_class_axis(self, bottom, index, noun):
+        """Set the axis of the classes and the counts before and after it; CaffeError unless each place has a label."""
+        shape = bottom[0].shape
+        self.axis = self.axis_of(bottom[0], index)
+        self.classes = shape[self.axis]
+        self.outer, self.inner = math.prod(shape[: self.axis]), math.prod(shape[self.axis + 1 :])
+        predictions, labels = self.outer * self.inner, bottom[1].count
+        if predictions != labels:
+            self.fail(
+                f"Number of labels must match number of predictions; e.g., if {noun} axis == 1 and prediction shape is "
+                "(N, C, H, W), label count (number of labels) must be N*H*W, with integer values in {0, 1, ..., C-1}: "
+                f"{predictions} predictions, {labels} labels"
+            )
+
+    def class_labels(self, label, param):
+        """The labels (outer, 1, inner), 0 where ignored, and which of them are not ignored (None: all)."""
+        label, kept = label.reshape(self.outer, 1, self.inner).long(), None
+        if param.HasField("ignore_label"):
+            kept = label != param.ignore_label
+            label = label.masked_fill(~kept, 0)
+        check_labels(self, label, self.classes)
+        return label, kept
+
+
 @register("SoftmaxWithLoss")
-class SoftmaxWithLoss(Loss):
+class SoftmaxWithLoss(LabelledClasses, Loss):
     """Multinomial logistic loss of the softmax along ``axis``; a second top holds the probabilities."""
 
     exact_top = None
@@ -81,24 +116,19 @@ class SoftmaxWithLoss(Loss):
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)
-        self.axis = self.axis_of(bottom[0], self.param.softmax_param.axis)
-        shape = bottom[0].shape
-        self.outer = math.prod(shape[: self.axis])
-        self.inner = math.prod(shape[self.axis + 1 :])
-        self.classes = shape[self.axis]
-        check_label_count(self, self.outer * self.inner, bottom[1].count, "softmax")
+        self.set_class_axis(bottom, self.param.softmax_param.axis, "softmax")
         if len(top) == 2:
-            top[1].reshape(*shape)
+            top[1].reshape(*bottom[0].shape)
 
     def forward(self, bottom, top, record):
         prob = torch.softmax(bottom[0].tensor(), self.axis)
         self.prob = prob.reshape(self.outer, self.classes, self.inner)
-        label, kept, valid = self._labels(bottom[1].tensor())
+        label, kept = self.class_labels(bottom[1].tensor(), self.param.loss_param)
         # the logarithm of the rounded probability, as in Caffe, which near 1 differs from log-softmax
         loss = self.prob.gather(1, label).clamp(min=_FLT_MIN).log()
         if kept is not None:
             loss = loss.masked_fill(~kept, 0)
-        top[0].set_tensor(-loss.sum() / self._divisor(valid))
+        top[0].set_tensor(-loss.sum() / self._divisor(kept))
         if len(top) == 2:
             top[1].set_tensor(prob.clone())
 
@@ -108,44 +138,16 @@ class SoftmaxWithLoss(Loss):
         if propagate_down[0]:
             if self.prob is None:
                 self.forward(bottom, top, True)
-            label, kept, valid = self._labels(bottom[1].tensor())
+            label, kept = self.class_labels(bottom[1].tensor(), self.param.loss_param)
             grad = self.prob.scatter_add(1, label, self.prob.new_full((1, 1, 1), -1).expand_as(label))
             if kept is not None:
                 grad.masked_fill_(~kept, 0)
-            bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / self._divisor(valid)).reshape(bottom[0].shape))
+            bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / self._divisor(kept)).reshape(bottom[0].shape))
 
-    def _labels(self, label):
-        """The labels (outer, 1, inner), which of them are not ignored (None: all), and the number of these."""
-        label = label.reshape(self.outer, 1, self.inner).long()
-        p = self.param.loss_param
-        if not p.HasField("ignore_label"):
-            check_labels(self, label, self.classes)
-            return label, None, label.numel()
-        kept = label != p.ignore_label
-        label = label.masked_fill(~kept, 0)
-        check_labels(self, label, self.classes)
-        return label, kept, kept.sum()
-
-    def _divisor(self, valid):
-        return self.normalizer(self.normalization(_Modes.VALID), self.outer * self.inner, self.outer, valid)
-
-
-def check_label_count(layer, predictions, labels, axis):
-    """Raise CaffeError unless there is one label per prediction."""
-    if predictions != labels:
-        layer.fail(
-            f"Number of labels must match number of predictions; e.g., if {axis} axis == 1 and prediction shape is "
-            "(N, C, H, W), label count (number of labels) must be N*H*W, with integer values in {0, 1, ..., C-1}: "
-            f"{predictions} predictions, {labels} labels"
-        )
-
-
-def check_labels(layer, label, classes):
-    """Raise CaffeError for a label that is not a class index; a GPU, which would have to wait, is not asked."""
-    if label.device.type == "cpu" and label.numel():
-        low, high = int(label.min()), int(label.max())
-        if low < 0 or high >= classes:
-            layer.fail(f"Label {low if low < 0 else high} is outside the {classes} classes 0 … {classes - 1}")
+    def _divisor(self, kept):
+        count = self.outer * self.inner
+        valid = count if kept is None else kept.sum()
+        return self.normalizer(self.normalization(_Modes.VALID), count, self.outer, valid)
 
 
 @register("EuclideanLoss")

@@ -5,11 +5,11 @@ import math
 import torch
 
 from .base import Layer, below, register
-from .loss import check_label_count, check_labels
+from .loss import LabelledClasses
 
 
 @register("Accuracy")
-class Accuracy(Layer):
+class Accuracy(LabelledClasses):
     """The fraction of predictions with fewer than ``top_k`` other classes that score at least as high as the true one.
 
     So a tie counts as an error for top-1. A second top holds the accuracy of each class, 0 if it does not occur.
@@ -21,14 +21,9 @@ class Accuracy(Layer):
 
     def reshape(self, bottom, top):
         p = self.param.accuracy_param
-        shape = bottom[0].shape
-        self.axis = self.axis_of(bottom[0], p.axis)
-        self.classes = shape[self.axis]
-        self.outer = math.prod(shape[: self.axis])
-        self.inner = math.prod(shape[self.axis + 1 :])
+        self.set_class_axis(bottom, p.axis, "label")
         if p.top_k > self.classes:
             self.fail("top_k must be less than or equal to the number of classes")
-        check_label_count(self, self.outer * self.inner, bottom[1].count, "label")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(self.classes)
@@ -36,12 +31,9 @@ class Accuracy(Layer):
     def compute(self, x, label):
         p = self.param.accuracy_param
         x = x.reshape(self.outer, self.classes, self.inner)
-        label = label.reshape(self.outer, 1, self.inner).long()
-        kept = torch.ones_like(label, dtype=torch.bool)
-        if p.HasField("ignore_label"):
-            kept = label != p.ignore_label
-            label = label.masked_fill(~kept, 0)
-        check_labels(self, label, self.classes)
+        label, kept = self.class_labels(label, p)
+        if kept is None:
+            kept = torch.ones_like(label, dtype=torch.bool)
         others = (x >= x.gather(1, label)).sum(1, keepdim=True) - 1
         right = ((others < p.top_k) & kept).to(x.dtype).reshape(-1)
         kept = kept.to(x.dtype).reshape(-1)

@@ -113,11 +113,14 @@ class Stream:
         stream.set_state(state)
         return stream
 
-    def copy(self):
-        """Another stream in the same state."""
-        stream = Stream(0)
-        stream.rewind(self.mark())
-        return stream
+
+def copied(stream):
+    """Another stream in the same state; None for None."""
+    if stream is None:
+        return None
+    copy = Stream(0)
+    copy.rewind(stream.mark())
+    return copy
 
 
 def index_below(value, end):

@@ -218,7 +218,9 @@ class _Parser:
 
 
 def _find(name):
-    return _FLAGS.get(name) or _FLAGS.get(name.replace("-", "_")) or (_FLAGS["help"] if name == "h" else None)
+    if name == "h":
+        name = "help"
+    return _FLAGS.get(name.replace("-", "_"))
 
 
 def _kind(flag):

@@ -170,15 +170,8 @@ class Solver:
         smoothed = number(self._smoothed)
         speed = f" ({number(iterations / (seconds or 1))} iter/s, {number(seconds)}s/{self.param.display} iters)"
         log("solver.cpp:239", f"Iteration {self.iter}{'' if OLD_STYLE else speed}, loss = {smoothed}")
-        index = 0
-        for name in self.net.outputs:
-            weight = self.net.blob_loss_weights[name]
-            for value in self.net.blobs[name].tensor().reshape(-1).tolist():
-                log(
-                    "solver.cpp:258",
-                    f"    Train net output #{index}: {name} = {number(value)}{_weighted(weight, value)}",
-                )
-                index += 1
+        outputs = {name: self.net.blobs[name].tensor().reshape(-1) for name in self.net.outputs}
+        _log_outputs("solver.cpp:258", "Train", self.net, outputs)
 
     def _test_all(self):
         for index in range(len(self.test_nets)):
@@ -209,15 +202,7 @@ class Solver:
                     scores[name] = scores[name] + values if name in scores else values.clone()
         if self.param.test_compute_loss:
             log("solver.cpp:401", f"Test loss: {number(loss / batches)}")
-        position = 0
-        for name, total in scores.items():
-            weight = net.blob_loss_weights[name]
-            for mean in (total / batches).tolist():
-                log(
-                    "solver.cpp:414",
-                    f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
-                )
-                position += 1
+        _log_outputs("solver.cpp:414", "Test", net, {name: total / batches for name, total in scores.items()})
 
     def share_weights(self, net):
         """Share the parameters of the training net with ``net``."""
@@ -316,9 +301,15 @@ def _product(a, b):
         return float(np.float32(a) * np.float32(b))
 
 
-def _weighted(weight, value):
-    """How a value of weight ``weight`` contributes to the loss, for the log; in float32 as in Caffe."""
-    return f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
+def _log_outputs(place, kind, net, outputs):
+    """Log the values of a net's outputs, by name, and their shares in the loss, in float32 as in Caffe."""
+    index = 0
+    for name, values in outputs.items():
+        weight = net.blob_loss_weights[name]
+        for value in values.tolist():
+            share = f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
+            log(place, f"    {kind} net output #{index}: {name} = {number(value)}{share}")
+            index += 1
 
 
 class SGDSolver(Solver):

@@ -1,4 +1,4 @@
-"""report.html: every table and figure of a study in one file that needs no network."""
+"""report.html: every table and figure of a study in one file that can be read offline."""
 
 import base64
 from collections import Counter
@@ -18,28 +18,28 @@ from sentiment.utils.files import read_json, read_text, write_if_changed
 PAGE = Path(__file__).with_name("page.html")
 TITLE = "From Pixels to Sentiment, rerun"
 
-FIGURES = {  # number -> caption, and what a reader who cannot see it should know
+FIGURES = {  # number -> caption, alternative text
     "2": (
         "The fine-tuned network: CaffeNet with a new last layer of two outputs. Drawn from its definition.",
         "Diagram of the fine-tuned CaffeNet, layer by layer, with blob sizes, parameters and learning rates.",
     ),
     "4": (
-        "Layers removed: the whole net beside fc7-2 and fc6-2. Drawn from their definitions.",
+        "Layers removed: the complete net beside fc7-2 and fc6-2. Drawn from their definitions.",
         "Diagram of three networks side by side; fc7-2 lacks fc8, fc6-2 lacks fc7 and fc8.",
     ),
     "5": (
-        "A layer added: the source's own last layer is kept, and one of two outputs put on top. Drawn from the "
-        "definitions.",
+        "A layer added: the source's own last layer is kept, and a layer of two outputs is added on top. Drawn from "
+        "the definitions.",
         "Diagram of the fine-tuned network beside fc9 and its frozen variant.",
     ),
     "6": (
         "Training losses of the initialisations on one fold, from Caffe's logs.",
-        "Line plots of training loss over iterations; the table of convergence has their numbers.",
+        "Line plots of training loss over iterations; the convergence table has their numbers.",
     ),
     "7": (
-        "Images above their sentiment maps; green is positive, red negative, the border the prediction for the whole "
-        "image.",
-        "A sheet of images, each above its map of local sentiment.",
+        "Images above their sentiment maps. Green is positive, red is negative; the border has the colour of the "
+        "prediction for the complete image.",
+        "A grid of images, each above its map of local sentiment.",
     ),
 }
 
@@ -60,8 +60,9 @@ SECTIONS = (
 
 
 def write(folder, study, tables):
-    """Write report.html into a folder, with the figures that lie there; returns its path. Of some nets only, its name
-    says which.
+    """Write report.html into a folder, with the figures found there; returns its path.
+
+    The name of a report of some nets only says which nets.
 
     Parameters
     ----------
@@ -76,15 +77,15 @@ def write(folder, study, tables):
 
 
 def renew(folder, study, filters):
-    """Write the reports of some nets only that lie there anew; what is of nets that are gone is removed, which is said.
+    """Update the reports of some nets only in a folder; remove those whose nets are gone, and say so.
 
     Parameters
     ----------
     folder : path
     study : study.Study
-        Of all nets.
+        All nets.
     filters : iterable of dict
-        As ``study.only`` of those reports.
+        ``study.only`` of each of those reports.
     """
     for only in filters:
         part = study.of(only)
@@ -93,7 +94,7 @@ def renew(folder, study, filters):
             write(folder, part, {name: catalogue.make(name, part) for name in catalogue.TABLES})
         elif path.is_file():
             path.unlink()
-            say(f"removed {path}: the runs that an earlier call made it of are not there any more")
+            say(f"removed {path}: the runs it was made from are gone")
 
 
 def _path(folder, study):
@@ -113,9 +114,9 @@ def page(folder, study, tables):
         sections.append((anchor, title, body))
     sections.append(("how", "How it was run", _how(study)))
     sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
-    demo = f"{DEMO}. Small nets on drawn pictures show that everything runs."
-    of = "".join(f", only {key} {' '.join(values)}" for key, values in study.only.items())
-    lead = f"Data set {study.dataset}{of}: every table and figure beside the paper's numbers."
+    demo = f"{DEMO}. Small nets on drawn images show that everything runs."
+    only = "".join(f", only {key} {' '.join(values)}" for key, values in study.only.items())
+    lead = f"Data set {study.dataset}{only}: every table and figure, with the paper's numbers for comparison."
     opening = [f'<p class="demo">{escape(demo)}</p>'] if study.demo else []
     opening += [f'<p class="lead">{escape(lead)}</p>', _glance(study, tables)]
     return Template(read_text(PAGE)).substitute(
@@ -128,16 +129,16 @@ def page(folder, study, tables):
     )
 
 
-_FULL_SIZE = "Shown at full size and with the real CaffeNet's last layer; the demo's nets have fewer channels."
+_FULL_SIZE = "Shown at full size and with the last layer of the real CaffeNet; the demo's nets have fewer channels."
 _NOT_REPRODUCED = (
-    "<p>Figures 1 and 3 of the paper are illustrations without results and are not drawn. PCNN's row in Table 2 is "
-    "quoted from the paper, not run. The authors' seeds and the Caffe they trained with are unknown, so single "
-    "predictions cannot be expected to agree; means over folds can be compared.</p>\n"
+    "<p>Figures 1 and 3 of the paper are illustrations without results and are not reproduced. The row of PCNN in "
+    "Table 2 is quoted from the paper, not run. The authors' seeds and their version of Caffe are unknown, so "
+    "predictions for single images are not expected to agree; means over folds can be compared.</p>\n"
 )
 
 
 def _glance(study, tables):
-    """The report in four numbers; in two on demo data, of which nothing is compared with the paper."""
+    """The report in a few numbers; on demo data without those that compare with the paper."""
     words = [row[3].word for table in tables["claims"] for row in table.rows]
     tested = len(words) - words.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
@@ -149,28 +150,26 @@ def _glance(study, tables):
     departing = sum(bool(departures.of(result)) for result in study.results)
     beside = f"{sum(within)} of {len(within)}"
     held = f"{words.count(claims.HELD)} of {tested}"
-    items = [
-        *([] if study.demo or not tested else [(held, "claims of the paper that could be tested here held")]),
-        *([(beside, "means in Tables 2 to 6 within the paper's standard deviation of its own")] if within else []),
-        (str(nets), "nets, each an architecture, an initialisation and a subset" if nets != 1 else "net"),
-        (str(runs), "trainings: a fold and a seed of a net" if runs != 1 else "training"),
-        *(
-            [(str(departing), "of the trainings not as usual, as the tables name")]
-            if departing and not study.demo
-            else []
-        ),
-    ]
+    items = []
+    if tested and not study.demo:
+        items.append((held, "claims of the paper that could be tested here held"))
+    if within:
+        items.append((beside, "means in Tables 2 to 6 are within the paper's standard deviation"))
+    items.append((str(nets), "net" if nets == 1 else "nets: combinations of architecture, initialisation and subset"))
+    items.append((str(runs), "training" if runs == 1 else "trainings: one per net, fold and seed"))
+    if departing and not study.demo:
+        items.append((str(departing), "trainings with other settings than the default; the tables name them"))
     return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
 
 
 def _figure(folder, number, demo):
-    """A figure's file within the page, or a word on how to make it."""
+    """A figure embedded in the page, or how to make it."""
     caption, alternative = FIGURES[number]
     path = Path(folder) / f"figure{number}.png"
     title = f"Figure {number}. {caption}" + (f" {_FULL_SIZE}" if demo and number in "245" else "")
     if not path.is_file():
         target = "demo-paper" if demo else f"figure{number}"
-        return f'<p class="note">{escape(title)} Not made yet: make {target} draws it.</p>\n'
+        return f'<p class="note">{escape(title)} Not made yet; run <code>make {target}</code>.</p>\n'
     data = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<figure>\n<div class="scroll" tabindex="0" role="region" aria-label="Figure {number}">'
@@ -180,38 +179,38 @@ def _figure(folder, number, demo):
 
 
 def _maps(path):
-    """What was measured of the maps, in the words of a note each."""
+    """Notes on what was measured of the maps."""
     measured = read_json(path) if path.is_file() else {}
     notes = []
     if cost := measured.get("cost"):
         seconds, sums = (cost[unit]["map"] / cost[unit]["prediction"] for unit in ("seconds", "multiply_adds"))
         notes.append(
-            f"A map cost {seconds:.1f} times one prediction in time, one image each, and {sums:.1f} times in "
-            f"arithmetic; the paper says about {paper.MAP_COST}."
+            f"A map costs {seconds:.1f} times the time of a prediction for one image, and {sums:.1f} times its "
+            f"multiply-adds; the paper says about {paper.MAP_COST}."
         )
     if patches := measured.get("patches"):
         notes.append(
-            f"{patches['maps']} maps against the classifier's word on each of their {patches['places']} patches: the "
-            f"difference in P(positive) has a median of {patches['50']:.4f}, 90 % are below {patches['90']:.4f}, the "
-            f"largest is {patches['100']:.4f}; padding inside the net makes it."
+            f"{patches['maps']} maps compared with the classifier on each of their {patches['places']} patches: the "
+            f"difference in P(positive) has a median of {patches['50']:.4f}; 90 % are below {patches['90']:.4f} and "
+            f"the largest is {patches['100']:.4f}. It is caused by padding inside the net."
         )
     return "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes)
 
 
 def _mcnemar(table):
-    """The nets against the paper's main one; all pairs folded away."""
+    """The pairs with the paper's main net; all pairs in a folded table."""
     main = net_title("finetune", "caffenet")
     rows = [row for row in table.rows if main in row[:2]]
     return (replace(table, title=f"{table.title}: against {main}", rows=rows).html() if rows else "") + _folded(table)
 
 
 def _folded(table):
-    """A long table behind a line to click on."""
+    """A long table that opens with a click."""
     return f"<details>\n<summary>{escape(table.title)}: {len(table.rows)} rows</summary>\n{table.html()}</details>\n"
 
 
 def _how(study):
-    """Choices in force, what trainings and tests were computed with, seeds, hashes."""
+    """What trainings and tests were computed with, seeds, choices and checksums."""
     facts = {
         f"{way}: {title}": _counted([departures.said_of(result, way, fact) for result in study.results])
         for way in departures.WAYS
@@ -224,13 +223,13 @@ def _how(study):
         f"{seed} ({', '.join(f'fold {fold}: {own}' for fold, own in folds.items())})"
         for seed, folds in of_seeds.items()
     )
-    made_with = Table("made-with", "Engine, device, versions, seeds", [], ["what", "in the runs"], [], study.demo)
+    made_with = Table("made-with", "Engine, device, versions, seeds", [], ["item", "value in the runs"], [], study.demo)
     made_with.rows.extend(map(list, facts.items()))
     return made_with.html() + choices_table(study).html() + f'<div id="hashes">{_folded(hashes_table(study))}</div>\n'
 
 
 def choices_table(study):
-    """What the paper leaves open, or a user changed, and what each net took."""
+    """The choices that the paper leaves open or a user changed, and their values for each net."""
     rows = []
     for key in dict.fromkeys(key for net in study.nets for key in net.settings):
         by_value = {}
@@ -242,7 +241,7 @@ def choices_table(study):
         for value, nets in by_value.items():
             whose = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
             rows.append([key, value, whose])
-    notes = ["Every choice is explained in docs/protocol.md, with its source and the option that changes it."]
+    notes = ["docs/protocol.md explains every choice, with its source and the option that changes it."]
     return Table("choices", "Choices in force", notes, ["choice", "value", "nets"], rows, study.demo)
 
 
@@ -256,12 +255,12 @@ def hashes_table(study):
             seeds = str(config.seed), str(config.fold_seed)
             rows.append([net.title, SUBSET_TITLES[net.subset], config.fold, *seeds, *hashes])
     titles = ["weights", "source", "mean image", "training list", "test list"]
-    header = ["net", "subset", "fold", "seed", "the fold's own", *titles]
+    header = ["net", "subset", "fold", "seed", "fold's seed", *titles]
     return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
 
 
 def _counted(values):
-    """Distinct values; how many runs each has, where there are several."""
+    """Distinct values, with the number of runs of each if there are several."""
     counts = Counter(values)
     if len(counts) == 1:
         return values[0]

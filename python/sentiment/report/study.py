@@ -249,9 +249,9 @@ def _source(result):
 
 def _place(subset, arch, init):
     """Where a net stands among others: the paper's before a user's."""
-    orders = (paper.SUBSETS, architectures.ARCHITECTURES, paper.INITIALISATIONS)
+    orders = (paper.SUBSETS, tuple(architectures.ARCHITECTURES), tuple(paper.INITIALISATIONS))
     names = (subset, arch, init)
-    return [(list(order).index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
+    return [(order.index(name) if name in order else len(order), name) for order, name in zip(orders, names)]
 
 
 def _check_once(found):

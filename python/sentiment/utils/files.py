@@ -119,21 +119,6 @@ def write_if_changed(path, content) -> bool:
     return True
 
 
-def is_newer(outputs, inputs) -> bool:
-    """Whether all outputs exist and none is older than an input."""
-    if not all(Path(path).is_file() for path in outputs):
-        return False
-    oldest = min(Path(path).stat().st_mtime_ns for path in outputs)
-    return all(Path(path).stat().st_mtime_ns <= oldest for path in inputs)
-
-
-def touch(paths):
-    """Set the modification time of files to now, so that they count as just made though their content was right."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(path)
-
-
 def read_text(path, errors="strict") -> str:
     """The text of a UTF-8 file, without a byte order mark.
 

@@ -67,7 +67,7 @@ def test_arguments_reach_main():
         (PermissionError(errno.EACCES, "Permission denied", "/out"), "/out: Permission denied"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/a.csv"),
-            "/out/a.csv: No space left on device; the disk is full: make room, then the same command goes on",
+            "/out/a.csv: No space left on device; the disk is full: free some space, then the same command resumes",
         ),
         (OSError(errno.EIO, "Input/output error"), "writing the output: Input/output error"),
     ],
@@ -135,7 +135,7 @@ def test_a_full_standard_output_is_a_sentence(tmp_path):
     with open("/dev/full", "w") as full:
         ended = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 2
-    assert ": error: writing the output: No space left on device; the disk is full: make room" in ended.stderr
+    assert ": error: writing the output: No space left on device; the disk is full" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
