@@ -127,7 +127,7 @@ def _some(names):
 
 def _check_own(out, known):
     """Refuse a folder that holds anything else than these images."""
-    present = {path.name for path in out.iterdir()} - {locks.NAME, ".DS_Store"}
+    present = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     images = {path.name for path in (out / "images").iterdir()} if "images" in present else set()
     labels = [out / f"twitter_{subset}.txt" for subset in paper.SUBSETS]
     listed = {name for path in labels if path.is_file() for name, _ in lists.read(path)}
@@ -154,7 +154,7 @@ def _add(out, missing, archive):
         images.mkdir(exist_ok=True)
         for name in missing:
             os.replace(Path(part) / name, images / name)
-    download.forget(out.parent, links)
+    download.forget(out, links)
 
 
 def _unpack(link, missing, folder, out, is_users):
@@ -164,7 +164,7 @@ def _unpack(link, missing, folder, out, is_users):
         name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
         for name, row in missing.items()
     }
-    with download.opened(link, out.parent) as archive:
+    with download.opened(link, out) as archive:
         absent, differing = archives.extract(archive, wanted)
         if len(absent) == len(missing):
             raise ValueError("none of them is in it")
