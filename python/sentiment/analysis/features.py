@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from typing import Any
 import numpy as np
 
 from sentiment.data.means import channel_means, mean_image
+from sentiment.engine import PRECISIONS
 from sentiment.evaluation import inference
+from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
 from sentiment.utils.progress import Progress
 
 FILE = "grams.npz"
+Mean = Path | tuple[float, ...]
+"""A mean image (.binaryproto), or three channel means; BGR, 0 to 255."""
 MEAN_WAYS = ("image", "channels")
 """What is subtracted: the mean image resized to the crop, as the authors did, or the means of its channels."""
 
@@ -32,22 +37,16 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
-def file_of(run):
-    """The path of a run's Gram matrices; the folds of a source as it is share one file."""
+def file_of(run: Run) -> Path:
+    """The path of a run's Gram matrices; the folds of a source that is not fine-tuned share one file."""
     return (run.folder.parent if run.arch == "source" else run.folder) / FILE
 
 
-def layers_of(net, end=None) -> dict[str, int]:
+def layers_of(net, end: str | None = None) -> dict[str, int]:
     """The blobs whose activations are features, and how many an image has there, from the output to the input.
 
     As in the paper's table: every blob after its in-place layers (so after ReLU) but the input and the probabilities.
-    Of a SqueezeNet's fire module only its concatenation, which is its output.
-
-    Parameters
-    ----------
-    net : caffe.Net
-    end : str, optional
-        The last layer that runs; by default all do.
+    Of a SqueezeNet's fire module only its concatenation, which is its output. ``end`` is the last layer that runs.
     """
     blobs = []
     for name, layer in zip(net._layer_names, net.layers):
@@ -59,42 +58,22 @@ def layers_of(net, end=None) -> dict[str, int]:
     return {blob: int(np.prod(net.blobs[blob].data.shape[1:])) for blob in features}
 
 
-def mean_to_subtract(mean, way, crop):
-    """The mean, ready to be subtracted from a crop of (height, width): a (3, 1, 1) or (3, height, width) ndarray.
+def mean_to_subtract(mean: Mean, crop: tuple[int, int]) -> np.ndarray:
+    """What is subtracted from a crop of (height, width) pixels: (3, 1, 1) or (3, height, width), BGR, 0 to 255.
 
-    Parameters
-    ----------
-    mean : Path or sequence of 3 float
-        A mean image (.binaryproto), or channel means, BGR, 0 to 255.
-    way : str
-        One of ``MEAN_WAYS``.
-    crop : (height, width)
-
-    Raises
-    ------
-    UserError
-        The file is missing or is not a mean image; ``image`` without a file.
+    An image is resized to the crop, as the authors did; a `UserError` names a file that is not a mean image.
     """
-    if way == "channels":
-        return channel_means(mean)[:, None, None]
     if not isinstance(mean, Path):
-        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; name it by --mean FILE")
+        return channel_means(mean)[:, None, None]
     import caffe
 
     return caffe.io.resize_image(mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
 
 
-def centre_crops(net, paths, mean, where=str):
-    """The centre crops of images minus a mean, BGR, 0 to 255: yields (3, height, width) float32 ndarrays.
+def centre_crops(net, paths: Iterable[Path], mean: np.ndarray, where=str) -> Iterator[np.ndarray]:
+    """The centre crops of images minus a mean (see `mean_to_subtract`): (3, height, width) float32, BGR, 0 to 255.
 
-    Parameters
-    ----------
-    net : caffe.Net
-    paths : sequence of path
-    mean : ndarray
-        See `mean_to_subtract`.
-    where : callable
-        Path -> where it is listed, for the message about one that is not an image.
+    ``where`` gives the place where a path is listed, for the message about one that is not an image.
     """
     height, width = net.blobs[net.inputs[0]].data.shape[2:]
     for image in inference.warped(net, paths, np.zeros(3), where):
@@ -110,27 +89,16 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
     net : caffe.Net
         One image input.
     crops : iterable of (3, height, width) ndarray
-    count : int
-        How many crops there are.
+        As `centre_crops` gives them; ``count`` is their number.
     layers : dict of str to int
-        Of `layers_of`.
+        Of `layers_of`, with the same ``end``.
     scratch : path
-        A folder for files of 4 bytes a number. They have no names, so nothing is left behind, however this ends.
+        A folder for files of 4 bytes a number. They have no names, so nothing is left behind, however this ends. A
+        `UserError` says when it has too little room.
     batch : int
-        Crops a forward pass.
-    end : str, optional
-        The last layer to run.
+        Crops in a forward pass.
     title : str
         Of the progress bars.
-
-    Returns
-    -------
-    dict of str to (count, count) float64 ndarray
-
-    Raises
-    ------
-    UserError
-        The scratch folder has too little room.
     """
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
@@ -140,16 +108,14 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
             "temporarily; name a folder with more room by --scratch"
         )
     print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB temporarily in {scratch}", flush=True)
-    data, crops = net.blobs[net.inputs[0]], iter(crops)
+    data = net.blobs[net.inputs[0]]
     with contextlib.ExitStack() as stack:
         files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in layers}
         with Progress(f"extracting {title}", count, unit="images") as bar:
-            for start in range(0, count, batch):
-                size = min(batch, count - start)
-                data.reshape(size, *data.data.shape[1:])
+            for group in inference.groups(crops, batch):
+                data.reshape(len(group), *data.data.shape[1:])
                 net.reshape()
-                for index in range(size):
-                    data.data[index] = next(crops)
+                data.data[...] = group
                 net.forward(end=end)
                 # Written, not mapped: a full disk is then an error; a write to mapped memory would kill the process.
                 try:
@@ -158,7 +124,7 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
                         file.flush()
                 except OSError as error:
                     raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
-                bar.advance(size)
+                bar.advance(len(group))
         with Progress(f"summing {title}", sum(layers.values()), unit="features") as bar:
             return {
                 layer: gram(np.memmap(file, np.float32, "r", shape=(count, layers[layer])), bar.advance)
@@ -166,15 +132,11 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
             }
 
 
-def gram(rows, done=lambda count: None):
-    """Inner products of every two rows, summed in double precision: an (n, n) float64 ndarray.
+def gram(rows: np.ndarray, done=lambda count: None) -> np.ndarray:
+    """Inner products of every two of n rows, summed in double precision: (n, n) float64.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 ndarray
-        May be larger than memory.
-    done : callable
-        Called with the number of columns summed since the last call.
+    ``rows``, (n, d) float32, may be larger than memory. ``done`` is called with the number of columns summed since the
+    last call.
     """
     total = np.zeros((len(rows),) * 2)
     for start in range(0, rows.shape[1], _CHUNK):
@@ -218,7 +180,7 @@ def write(path, about, labels, folds, layers, grams):
 def read(path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
-        about = json.loads(str(arrays["about"]))
+        about = {"precision": PRECISIONS[0], **json.loads(str(arrays["about"]))}  # earlier files do not name it
         layers, numbers = about.pop("layers"), about.pop("folds")
         folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in ("train", "test")) for number in numbers}
         return Grams(Path(path), about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
