@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from sentiment.data.folds import PARTS, Fold
 from sentiment.data.means import channel_means, mean_image
 from sentiment.engine import PRECISIONS
 from sentiment.evaluation import inference
@@ -81,24 +82,16 @@ def centre_crops(net, paths: Iterable[Path], mean: np.ndarray, where=str) -> Ite
         yield image[:, top : top + height, left : left + width] - mean.astype(np.float32)
 
 
-def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None, title="images"):
+def matrices(
+    net, crops, count: int, layers: dict[str, int], scratch: Path, batch=inference.BATCH, end=None, title="images"
+) -> dict[str, np.ndarray]:
     """Run images through a net once; the Gram matrix of each layer's activations, see `gram`.
 
-    Parameters
-    ----------
-    net : caffe.Net
-        One image input.
-    crops : iterable of (3, height, width) ndarray
-        As `centre_crops` gives them; ``count`` is their number.
-    layers : dict of str to int
-        Of `layers_of`, with the same ``end``.
-    scratch : path
-        A folder for files of 4 bytes a number. They have no names, so nothing is left behind, however this ends. A
-        `UserError` says when it has too little room.
-    batch : int
-        Crops in a forward pass.
-    title : str
-        Of the progress bars.
+    ``crops`` are ``count`` images as `centre_crops` gives them, ``batch`` of them in a forward pass; ``layers`` and
+    ``end`` are those of `layers_of`, ``title`` begins the progress bars.
+
+    The activations wait in the folder ``scratch``, 4 bytes a number; a `UserError` says when that has too little room.
+    The files have no names, so nothing is left behind, however this ends.
     """
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
@@ -152,38 +145,38 @@ class Grams:
 
     path: Path
     about: dict  # what they are made from: data set, subset, architecture, source, checksums, the mean subtracted
-    images: list  # in the order of rows and columns
+    images: list[str]  # in the order of rows and columns
     labels: np.ndarray  # (n,) int
-    folds: dict  # number -> rows of its training images, rows of its test images
-    layers: dict  # name -> numbers an image has there; from the output to the input
+    folds: dict[int, tuple]  # number -> rows of its training images, rows of its test images
+    layers: dict[str, int]  # name -> how many features an image has there; from the output to the input
 
-    def gram(self, layer):
+    def gram(self, layer: str) -> np.ndarray:
         """The (n, n) float64 matrix of a layer, read from the file."""
         with _opened(self.path) as arrays:
             return arrays[f"gram/{layer}"]
 
 
-def write(path, about, labels, folds, layers, grams):
-    """Write a file of `Grams`; ``labels`` are by image, ``folds`` are `folds.Fold` by number, ``grams`` by layer."""
+def write(path: Path, about: dict, labels: dict[str, int], folds: dict[int, Fold], layers: dict[str, int], grams: dict):
+    """Write a file of `Grams`; ``labels`` are by image, ``layers`` and ``grams``, the matrices, by layer."""
     rows = {image: row for row, image in enumerate(labels)}
     arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": layers, "folds": list(folds)})}
     arrays["images"] = np.array(list(labels))
     arrays["labels"] = np.array(list(labels.values()), np.int8)
     for number, fold in folds.items():
-        for part, listed in zip(("train", "test"), fold, strict=True):
+        for part, listed in zip(PARTS, fold, strict=True):
             arrays[f"fold{number}/{part}"] = np.array([rows[image] for image, _ in listed], np.int32)
     arrays.update({f"gram/{layer}": grams[layer] for layer in layers})
     with replacing(path) as part:
         np.savez(part, **arrays)
 
 
-def read(path) -> Grams:
+def read(path: Path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
         about = {"precision": PRECISIONS[0], **json.loads(str(arrays["about"]))}  # earlier files do not name it
         layers, numbers = about.pop("layers"), about.pop("folds")
-        folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in ("train", "test")) for number in numbers}
-        return Grams(Path(path), about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
+        folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in PARTS) for number in numbers}
+        return Grams(path, about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ however many these are. Both fits are exact: they minimise what scikit-learn's `
 ``LogisticRegression(solver="liblinear")`` minimise on the features as they are, unscaled.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +29,10 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def svm_path(kernel, labels, penalties=C_GRID):
+def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
     """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
+
+    ``kernel``, (n, n), has the inner products of their features; ``labels``, (n,), are 0 or 1, and 1 scores above zero.
 
     Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
     computed once. An image with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
@@ -38,25 +41,15 @@ def svm_path(kernel, labels, penalties=C_GRID):
 
     An interior point method instead of libsvm: where classes overlap in a few features, as in the last layers, libsvm
     needs billions of steps for the larger C.
-
-    Parameters
-    ----------
-    kernel : (n, n) ndarray
-        Inner products of the training features.
-    labels : (n,) ndarray
-        0 or 1.
-    penalties : sequence of float
-        C, rising.
-
-    Returns
-    -------
-    list of Fit
-        Scores above zero are class 1.
     """
-    labels = np.asarray(labels)
     signs, margins = np.where(labels == 1, 1.0, -1.0), np.ones(len(labels))
-    contrary = _contrary(_first(kernel), labels)
-    signs[contrary], margins[contrary] = -signs[contrary], -1
+    first = _first(kernel)
+    for image in np.intersect1d(first[labels == 0], first[labels == 1]):
+        of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
+        for rows in of_each:
+            contrary = rows[: min(map(len, of_each))]  # as many of the one label as of the other
+            signs[contrary] *= -1
+            margins[contrary] = -1
     # The intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
     means = kernel.mean(0)
     centred = kernel - means - means[:, None] + means.mean()
@@ -128,23 +121,20 @@ def _longest(values, changes):
     return min(1.0, (values[changes < 0] / -changes[changes < 0]).min(initial=1.0))
 
 
-def logistic_path(kernel, labels, penalties=C_GRID):
+def logistic_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
     """L2-regularised logistic regression whose intercept is penalised too, for rising C, each from the one before.
 
-    What scikit-learn's ``LogisticRegression(C=C, solver="liblinear")`` minimises, the authors' "Softmax": the intercept
-    is the weight of one more feature that is 1 everywhere. Minimises ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)),
-    f = w·x + b. Coefficients are not the multipliers here, but the shortest that give w.
+    Arguments are those of `svm_path`. It is what scikit-learn's ``LogisticRegression(C=C, solver="liblinear")``
+    minimises, the authors' "Softmax": ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)), f = w·x + b, where the intercept is the
+    weight of one more feature that is 1 everywhere. Coefficients are not the multipliers here, but the shortest that
+    give w.
 
     Newton's method of our own: liblinear's tolerance, 1e-4 of the first gradient, stops before the minimum, and
     scikit-learn's newton-cholesky gives up where an image has both labels and C is large.
-
-    Parameters, returns
-    -------------------
-    As `svm_path`.
     """
     # Each image once: with both labels its pulls cancel, exactly only if they are one number.
     rows, which = np.unique(_first(kernel), return_inverse=True)
-    negative, positive = (np.bincount(which[np.asarray(labels) == label], minlength=len(rows)) for label in (0, 1))
+    negative, positive = (np.bincount(which[labels == label], minlength=len(rows)) for label in (0, 1))
     kernel = kernel[np.ix_(rows, rows)]
     scale = np.trace(kernel) / len(kernel) + 1  # K/s with C·s is the same problem
     points, back = _points((kernel + 1) / scale)
@@ -216,12 +206,3 @@ def _points(kernel):
     kept = values > 1e-12 * values[-1]
     lengths = np.sqrt(values[kept])
     return vectors[:, kept] * lengths, vectors[:, kept] / lengths
-
-
-def _contrary(first, labels):
-    """Rows of images that are there with both labels, as many of the one as of the other."""
-    found = []
-    for image in np.intersect1d(first[labels == 0], first[labels == 1]):
-        of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
-        found += [row for pair in zip(*of_each, strict=False) for row in pair]
-    return found

@@ -86,9 +86,8 @@ def _beside(nets, title, subtitle):
         page.write(x + 0.1, page.head, name, weight="bold", size=11)
         for stage in stages:
             y = page.layer(x, 2.2, stage, _shape(stage))
-            if stage.parameters:
-                rate = f"rate ×{stage.rate:g}" if _is_new(stage) else ""
-                page.write(x + 2.27, y, "frozen" if stage.rate == 0 else rate, size=8.5, color="0.25")
+            if stage.rate == 0 or _is_new(stage):
+                page.write(x + 2.27, y, f"rate ×{stage.rate:g}" if stage.rate else "frozen", size=8.5, color="0.25")
         rows = [_row(stage) for stage in stages]
         missing = [_row(stage) for stage in first if _row(stage) not in rows]
         for row in missing:
