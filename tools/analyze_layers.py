@@ -59,7 +59,7 @@ def main(argv=None):
         path = runs[0].folder.parent / layer_summary.FILE
         wanted = runs, folds_of(args), "nested" in args.selection
         folds = layer_analysis.read(*wanted)
-        if any(fold.todo for fold in folds) or not layer_analysis.is_written(path, layer_analysis.summary(folds)):
+        if any(fold.todo for fold in folds) or layer_analysis.written(path) != layer_analysis.summary(folds):
             folds = analyse(title, path, folds, wanted, args.jobs)
         else:
             print(f"{title}: already done, skipped ({path})", flush=True)

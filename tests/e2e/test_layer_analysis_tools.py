@@ -62,7 +62,7 @@ def test_layers_of_each_fold_s_own_net(tool, trained, capfd):
     assert "Folds 1 2 only" in capfd.readouterr().out
 
 
-def test_what_is_done_stays_and_another_training_is_extracted_anew(tool, trained, capfd):
+def test_what_is_done_stays_and_another_training_is_extracted_again(tool, trained, capfd):
     extract, analyse = (
         ["extract_features", *trained.options, "--fold", 1],
         ["analyze_layers", *analysing(trained, "--fold", 1, "--selection", "paper")],
@@ -161,10 +161,10 @@ def test_what_is_wrong_is_said_in_a_sentence(tool, trained, capfd, tmp_path):
     (trained.folder() / "snapshot_iter_2.caffemodel").unlink()
     assert "not finished" in refused(tool, capfd, *extract, "--fold", 1)
     name = trained.list("test", 2).read_text().splitlines()[0].rsplit(" ", 1)[0]
-    picture = trained.data / "images" / name
-    picture.write_text("no image")
+    image = trained.data / "images" / name
+    image.write_text("no image")
     assert name in refused(tool, capfd, *extract, "--fold", 2)
-    picture.unlink()
+    image.unlink()
     assert name in refused(tool, capfd, *extract, "--fold", 2)
     trained.list("test", 2).write_text("other.jpg 1\n")
     assert "test.txt" in refused(tool, capfd, *extract, "--fold", 2)

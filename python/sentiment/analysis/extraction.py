@@ -78,9 +78,8 @@ class Extraction:
                 return
             labels, where = listed(self.folds, self.lists)
             if missing := self.data.missing(labels):
-                raise UserError(
-                    f"{missing[0]} of the fold lists is not in {self.data.images} ({len(missing)} such images)"
-                )
+                place = where[missing[0]]
+                raise UserError(f"{place}: {missing[0]} is not in {self.data.images} ({len(missing)} images missing)")
             caffe = engine.start(gpu)
             with stderr_to(self.path.with_name("features.log")) as terminal, patience("reading the weights", terminal):
                 net, end = self._load(caffe)

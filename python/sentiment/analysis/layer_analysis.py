@@ -222,18 +222,11 @@ def _choose(accuracy, values):
     )
 
 
-def is_written(path: Path, summary: Summary) -> bool:
-    """Whether a layers.json holds just this summary."""
-    with contextlib.suppress(UserError):  # no file, or a damaged one
-        return layer_summary.read(path) == summary
-    return False
-
-
-def is_current(path: Path) -> bool:
-    """Whether there is a layers.json of these classifiers."""
-    with contextlib.suppress(UserError):  # no file, or a damaged one
-        return layer_summary.read(path).classifiers == FITTED
-    return False
+def written(path: Path) -> Summary | None:
+    """The summary in a layers.json; None if there is none, or a damaged one."""
+    with contextlib.suppress(UserError):
+        return layer_summary.read(path)
+    return None
 
 
 def seconds(layers: int, nested=True, jobs: int | None = None) -> float:

@@ -35,7 +35,7 @@ LABELS = np.arange(COUNT) % 2
 PAIRS = [(f"{index}.jpg", int(label)) for index, label in enumerate(LABELS)]
 
 
-def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells):
+def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **more):
     """Gram files of five folds as tools/extract_features.py writes them."""
     layers = LAYERS if layers is None else layers
     pairs = [(name, int(label)) for (name, _), label in zip(PAIRS, labels, strict=True)]
@@ -44,7 +44,7 @@ def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells)
         lists = Fold([pair for pair in pairs if pair not in test], test)
         about = {
             "dataset": "drawn", "demo": demo, "subset": "five_agrees", "arch": "finetune", "init": "caffenet",
-            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {}, **tells,
+            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {}, **more,
         }  # fmt: skip
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
@@ -130,8 +130,7 @@ def test_a_finished_analysis_does_nothing(analysed):
     root, summary = analysed
     again = read(root)
     assert todo(again) == []
-    assert layer_analysis.summary(again) == summary == layer_summary.read(file_in(root))
-    assert layer_analysis.is_written(file_in(root), summary)
+    assert layer_analysis.summary(again) == summary == layer_analysis.written(file_in(root))
     assert layer_summary.collect(root) == [summary]
 
 
@@ -140,7 +139,7 @@ def test_the_paper_s_selection_keeps_what_a_nested_one_found(analysed):
     assert layer_analysis.summary(read(root, nested=False)) == summary
 
 
-def test_an_interrupted_analysis_goes_on(tmp_path, monkeypatch):
+def test_an_interrupted_analysis_resumes(tmp_path, monkeypatch):
     make_run(tmp_path)
     kept = []
 
@@ -167,17 +166,17 @@ def test_first_the_paper_s_selection_alone_then_the_nested_one(tmp_path):
     assert analyse(tmp_path).selections == ["paper", "nested"]
 
 
-def test_other_features_are_analysed_anew(tmp_path):
+def test_other_features_are_analysed_again(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
     analyse(tmp_path, nested=False)
     make_run(tmp_path, {"conv1": LAYERS["conv1"] + 1}, weights="other")
     assert len(todo(read(tmp_path, nested=False))) == 5
 
 
-def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path):
+def test_fits_of_an_earlier_version_are_done_again_and_its_table_says_so(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
     summary = analyse(tmp_path, nested=False)
-    assert layer_analysis.is_current(file_in(tmp_path))
+    assert summary.classifiers == layer_analysis.FITTED
     assert "earlier version" not in layer_table.table(summary, "paper").markdown()
     parts = [fold.run.folder / layer_analysis.PART for fold in read(tmp_path, nested=False)]
     for path in parts:
@@ -186,13 +185,13 @@ def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path
         path.write_text(json.dumps(part))
     layer_summary.write(file_in(tmp_path), replace(summary, classifiers=None))
     assert "classifiers" not in json.loads(file_in(tmp_path).read_text())
-    assert not layer_analysis.is_current(file_in(tmp_path))
     [old] = layer_summary.collect(tmp_path)
+    assert old.classifiers != layer_analysis.FITTED
     assert "earlier version" in layer_table.table(old, "paper").markdown()
     assert len(todo(read(tmp_path, nested=False))) == 5
 
 
-def test_features_of_another_precision_are_analysed_anew_and_named(tmp_path):
+def test_features_of_another_precision_are_analysed_again_and_named(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
     assert "computed in" not in layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
     make_run(tmp_path, {"conv1": LAYERS["conv1"]}, precision="bf16")
@@ -200,7 +199,7 @@ def test_features_of_another_precision_are_analysed_anew_and_named(tmp_path):
     assert "Features computed in bf16." in layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
 
 
-def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
+def test_another_network_under_a_card_s_name_is_distinguished_from_it(tmp_path):
     make_run(tmp_path, {"norm2": LAYERS["norm2"]})
     for fold in paper.FOLDS:
         run = Run(tmp_path, "five_agrees", "finetune", "caffenet", fold)
@@ -292,4 +291,4 @@ def test_a_damaged_summary_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"layers\.json"):
             layer_summary.collect(tmp_path)
-        assert not layer_analysis.is_current(path)
+        assert layer_analysis.written(path) is None
