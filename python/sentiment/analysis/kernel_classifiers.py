@@ -54,11 +54,11 @@ def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] 
     means = kernel.mean(0)
     centred = kernel - means - means[:, None] + means.mean()
     scale = np.trace(centred) / len(centred) or 1.0
-    points = np.column_stack([_points(centred / scale)[0], np.ones(len(signs))])  # the ones are for the intercept
+    points = signs[:, None] * np.column_stack([_points(centred / scale)[0], np.ones(len(signs))])
     fits, hard = [], False
     for penalty in penalties:
         if not hard:
-            multipliers, weights, step, converged = _svm(points, signs, margins, penalty * scale)
+            multipliers, weights, step, converged = _svm(points, margins, penalty * scale)
             coefficients = signs * multipliers / scale
             fit = Fit(coefficients, weights[-1] - means @ coefficients, step, converged)
             hard = converged and bool((multipliers < penalty * scale).all())
@@ -66,45 +66,45 @@ def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] 
     return fits
 
 
-def _svm(points, signs, margins, penalty):
+def _svm(points, margins, penalty):
     """A linear SVM by Mehrotra's interior point method, in the form of Gertz and Griffin (2010).
 
     With α the images' multipliers, between 0 and C, and λ those of these two bounds, a step solves for the weights
     only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
     `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
 
-    The last column of ``points``, (n, d + 1), is ones: its weight is the intercept, which is not penalised. An image
-    loses nothing from a score of its margin on the side of its sign. Returns multipliers (n,), weights (d + 1,), the
-    number of steps and whether it converged.
+    ``points``, (n, d + 1), are multiplied by the images' signs: an image whose score reaches its margin has no loss.
+    The weight of their last column, ones before that, is the intercept, which is not penalised. Returns multipliers
+    (n,), weights (d + 1,), the number of steps and whether it converged.
     """
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
     sides = np.array([[1], [-1]])  # rows of room and of its multipliers: from 0 and from C
     # To begin with, half of what the smaller class can have, the other class as much in sum.
-    counts = np.where(signs > 0, np.sum(signs > 0), np.sum(signs < 0))
+    positive = points[:, -1] > 0
+    counts = np.where(positive, positive.sum(), (~positive).sum())
     alpha = penalty / 2 * counts.min() / counts
     room = np.stack([alpha, penalty - alpha])
-    weights = penalised * ((signs * alpha) @ points)
-    multipliers = np.maximum(sides * (signs * (points @ weights) - margins), 0) + 1
+    weights = penalised * (alpha @ points)
+    multipliers = np.maximum(sides * (points @ weights - margins), 0) + 1
     for step in range(INTERIOR_STEPS + 1):
         scores = points @ weights
-        residual = signs * scores - margins - (sides * multipliers).sum(0)
-        apart = points.T @ (signs * room[0]) - penalised * weights
+        residual = scores - margins - (sides * multipliers).sum(0)
+        apart = points.T @ room[0] - penalised * weights
         gap = (room * multipliers).sum()
-        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - signs * scores).sum()
+        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - scores).sum()
         # The floor is for images that are all the same, which leave no loss at all.
         converged = bool(gap <= INTERIOR_TOLERANCE * max(loss, min(1, penalty)) and np.abs(residual).max() < 1e-8)
         if converged or step == INTERIOR_STEPS:
             break
         steepness = 1 / (multipliers / room).sum(0)
-        weighted = points * np.sqrt(steepness)[:, None]
-        solved = _normal_equations(weighted, penalised)
+        solved = _normal_equations(points * np.sqrt(steepness)[:, None], penalised)
         # Twice with one factor: straight for the solution, then, by how far that gets, along the path's bend.
         target = -room * multipliers
         for corrects in False, True:
             right = (sides * target / room).sum(0) - residual
-            of_weights = solved(points.T @ (steepness * signs * right) + apart)
-            of_room = sides * steepness * (right - signs * (points @ of_weights))
+            of_weights = solved(points.T @ (steepness * right) + apart)
+            of_room = sides * steepness * (right - points @ of_weights)
             of_multipliers = (target - multipliers * of_room) / room
             length = min(_longest(room, of_room), _longest(multipliers, of_multipliers))
             if not corrects:
