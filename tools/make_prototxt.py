@@ -59,23 +59,13 @@ def definitions(arch, args):
     if arch == FCN:
         return {"deploy": surgery.convert(architectures.deploy("finetune", args.divisor)).net}
     test_images = paper.IMAGES[SUBSET] // len(paper.FOLDS)
-    train_images = paper.IMAGES[SUBSET] - test_images
-    batch_size = solvers.schedule(arch, train_images, given={"batch_size": args.batch_size}).batch_size
+    given = {"batch_size": args.batch_size}
+    batch_size = solvers.schedule(arch, paper.IMAGES[SUBSET] - test_images, given=given).batch_size
     test_batch_size, _ = solvers.covering_batches(test_images, batch_size)
     last = source_layer(args.init) if arch in architectures.ON_LAST_LAYER else None
-    fold = f"{args.splits}/{SUBSET}/test{FOLD}"
-    train_val = architectures.train_val(
-        arch,
-        f"{fold}/train.txt",
-        f"{fold}/test.txt",
-        f"{args.data}/images",
-        args.mean,
-        batch_size,
-        test_batch_size,
-        args.divisor,
-        args.scratch,
-        last,
-    )
+    train, test = (f"{args.splits}/{SUBSET}/test{FOLD}/{part}.txt" for part in ("train", "test"))
+    lists = architectures.ImageLists(train, test, f"{args.data}/images", args.mean, batch_size, test_batch_size)
+    train_val = architectures.train_val(arch, lists, args.divisor, args.scratch, last)
     return {"train_val": train_val, "deploy": architectures.deploy(arch, args.divisor, last)}
 
 

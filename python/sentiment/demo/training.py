@@ -31,9 +31,8 @@ def template(listed, images, mean, classes, batch_size, divisor, scratch=False):
     caffe.proto.caffe_pb2.NetParameter
     """
     listed, mean = str(listed.resolve()), str(mean.resolve()) if isinstance(mean, Path) else mean
-    net = architectures.train_val(
-        "finetune", listed, listed, images.resolve(), mean, batch_size, batch_size, divisor, scratch
-    )
+    lists = architectures.ImageLists(listed, listed, images.resolve(), mean, batch_size, batch_size)
+    net = architectures.train_val("finetune", lists, divisor, scratch)
     last = next(layer for layer in net.layer if layer.name == paper.NEW_LAYER)
     last.inner_product_param.num_output = classes
     return net

@@ -151,7 +151,8 @@ def _to_convolution(layer, bottom: Field) -> Kernel:
             getattr(new, filler).CopyFrom(getattr(old, filler))
     layer.ClearField("inner_product_param")
     layer.name, layer.type = layer.name + SUFFIX, "Convolution"
-    return Kernel(layer.name, new.num_output, *bottom.size, bottom.channels)
+    height, width = bottom.size
+    return Kernel(layer.name, new.num_output, height, width, bottom.channels)
 
 
 def _set_kernel(param, size):
