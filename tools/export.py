@@ -16,7 +16,7 @@ from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
 from sentiment.evaluation import trained
-from sentiment.networks import onnx_export, transfer
+from sentiment.networks import transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -36,8 +36,9 @@ def main(argv=None):
     other_net(parser, args, of_run, of_net)
     try:
         import onnx
-        import onnxruntime  # noqa: F401 - for the check
         from safetensors.numpy import save
+
+        from sentiment.networks import onnx_export
     except ImportError as error:
         raise UserError(f"exporting needs {error.name}; `pip install onnx onnxruntime safetensors` in .venv") from error
 

@@ -6,11 +6,12 @@ import torch
 from torch.nn import functional
 
 import caffe
-from sentiment.networks import architectures, onnx_export, surgery
+from sentiment.networks import architectures, surgery
 from sentiment.utils.errors import UserError
 
-pytest.importorskip("onnx", reason="exporting needs onnx, of the optional extra `export`")
-pytest.importorskip("onnxruntime", reason="exporting needs onnxruntime, of the optional extra `export`")
+onnx_export = pytest.importorskip(
+    "sentiment.networks.onnx_export", reason="exporting needs onnx and onnxruntime, of the optional extra `export`"
+)
 
 INPUT = 'name: "net" layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [2, %s] } } }\n'
 
