@@ -128,13 +128,15 @@ def runs_options(option, fold="1", archs=architectures.ARCHITECTURES, several=("
     several : sequence of str
         The options that take several values, or all.
     """
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    use = "folder of all runs (default: %(default)s)"
+    option("--runs", type=Path, default=default("runs"), metavar="FOLDER", help=use)
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
     source = "a model card's name, a .caffemodel, or scratch"
     option("--init", default="caffenet", help=f"weights to start from: {source} (default: %(default)s)")
     use = "keep runs with other choices than the default apart, in <arch>-<init>-NAME (default: none)"
     option("--variant", default="", metavar="NAME", help=use)
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="random seed of the training (default: %(default)s)")
+    use = "random seed of the training (default: %(default)s)"
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help=use)
     for name, choices, first, use in (
         ("subset", paper.SUBSETS, "five_agrees", "images to use, by how many of five annotators agree"),
         ("fold", tuple(map(str, paper.FOLDS)), fold, "fold to use"),
