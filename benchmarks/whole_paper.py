@@ -60,10 +60,10 @@ def main(argv=None):
 def sample(places, more):
     """Train and test two folds of each kind of net in this process; prints the time of all, by those."""
     kinds: dict[tuple, list] = {}
-    for training in paper_parts.trainings(PARTS):
-        # beyond the paper's 75: fc6-2 at the usual rate, of which it gives no number, and what it proposes
-        if not training.usual_rate and training.arch != "fc9-frozen":
-            kinds.setdefault((training.subset, training.arch), []).append(training)
+    for experiment in paper_parts.experiments(PARTS):
+        # beyond the paper's 75: fc6-2 at the full rate, of which it gives no number, and what it proposes
+        if not experiment.full_rate and not architectures.ARCHITECTURES[experiment.arch].frozen:
+            kinds.setdefault((experiment.subset, experiment.arch), []).append(experiment)
     sys.path.insert(0, str(PROJECT / "tools"))
     train, evaluate = (importlib.import_module(tool).main for tool in ("train", "evaluate"))
     total = count = 0

@@ -1,21 +1,21 @@
-"""Linear classifiers on every layer's activations: the layer analysis (Table 3).
+"""Fit linear classifiers to the activations of every layer: the layer analysis (Table 3).
 
     python tools/analyze_layers.py --init caffenet
     python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
 
-Works on what tools/extract_features.py wrote. Per layer, fold and C = 2^N it fits a linear SVM and a logistic
-regression, and prints the table beside the paper's numbers, of all folds analysed so far. An interrupted analysis goes
-on, a finished one is only printed. --arch source means what tools/extract_features.py --source wrote.
+Reads the files of tools/extract_features.py; with --arch source those of its option --source. For each layer, fold and
+C = 2^N it fits a linear SVM and a logistic regression, and prints the table beside the paper's numbers, of all folds
+analysed so far. An interrupted analysis resumes; of a finished one only the table is printed.
 
 Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
-images, folds, exponents (N), inner_folds, mean_way, classifiers (what of scikit-learn each is), engine, versions,
+images, folds, exponents (N), inner_folds, mean_way, classifiers (their scikit-learn equivalents), engine, versions,
 weights (fold -> SHA-256) and layers, from the output to the input. Of each layer, its number of features and, by
 classifier (svm, softmax):
 
-    accuracy, inner      fold -> a value a C: on its test images; over inner folds of its training images
+    accuracy, inner      fold -> a value for each C: on its test images; over inner folds of its training images
     paper, nested        exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
-    fits, not_converged  how many fits there were, and how many of them their solver gave up
-    flat_from            fold -> the N from which on the SVM stays the same
+    fits, not_converged  number of fits, and of those that did not converge
+    flat_from            fold -> the N from which the SVM stays the same
 """
 
 import contextlib
@@ -43,24 +43,24 @@ def main(argv=None):
         choices=layer_summary.SELECTIONS,
         default=list(layer_summary.SELECTIONS),
         help="how C is chosen: paper, by the mean accuracy on the test images, which is optimistic; nested, by inner "
-        "folds of the training images (default: a table of each)",
+        "folds of the training images (default: both, a table each)",
     )
-    option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
-    option("--jobs", type=positive, metavar="N", help="threads (default: as many as cores)")
+    option("--sample", action="store_true", help="print sample standard deviations (default: population)")
+    option("--jobs", type=positive, metavar="N", help="number of threads (default: one per core)")
     args = parser.parse_args(argv)
     if args.arch == "source":
-        parser.refuse(("variant", "seed"), "names a training, and --arch source is of what is not trained")
+        parser.refuse(("variant", "seed"), "names a training, and --arch source is not trained")
 
     init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     nested = "nested" in args.selection
     for subset in subsets_of(args):
-        title = f"{subset}, {args.arch} from {init}{f' ({which})' * bool(which)}"
+        title = f"{subset}, {args.arch} from {init}{f' ({which})' if which else ''}"
         net = args.runs, subset, args.arch, init
         folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, which)})
         wanted = *net, folds, nested, which
         analysis = layer_analysis.Analysis(*wanted)
         if not analysis.todo and analysis.is_written():
-            print(f"{title}: done already, {analysis.path}", flush=True)
+            print(f"{title}: already done, skipped ({analysis.path})", flush=True)
             summary = analysis.summary()
         else:
             summary = analyse(title, analysis, wanted, args.jobs)
@@ -70,11 +70,11 @@ def main(argv=None):
 
 
 def analyse(title, analysis, wanted, jobs):
-    """Do what is to do; returns the summary."""
+    """Analyse what is to do, one process at a time; returns the summary."""
     with contextlib.ExitStack() as stack:
         for folder in (analysis.path.parent, *(run.folder for run in analysis.runs.values())):
             stack.enter_context(locks.held(folder, "analysing layers"))
-        analysis = layer_analysis.Analysis(*wanted)  # anew, for what another process did while this one waited
+        analysis = layer_analysis.Analysis(*wanted)  # read again: another process may have worked meanwhile
         seconds = layer_analysis.seconds(len(analysis.todo), analysis.nested, jobs)
         print(f"{title}: {len(analysis.todo)} layers of folds to analyse, in about {duration(seconds)}", flush=True)
         with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:

@@ -3,18 +3,14 @@
     python tools/demo.py
     python tools/demo_sources.py
 
-Draws 1,269 pictures with five simulated annotators, laid out as any DATA folder (images/, twitter_<subset>.txt,
-dataset.yaml), and pre-trains the source model, a CaffeNet of an eighth of the channels, to name what other drawn
-pictures show. What is there already is left alone; training that was stopped goes on from its last snapshot.
+Draws 1,269 images with five simulated annotators, laid out as any DATA folder (images/, twitter_<subset>.txt,
+dataset.yaml), and trains the source model, a CaffeNet of an eighth of the channels, to classify other drawn images.
+What is there already is skipped; a training that was stopped resumes from its last snapshot.
 """
 
 import contextlib
 import math
-import multiprocessing
-import shutil
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import yaml
@@ -22,25 +18,20 @@ import yaml
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, positive, seed
-from sentiment.data import folds
+from sentiment.data import lists
 from sentiment.demo import drawn, training
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, read_json, temporary, write_if_changed, write_json, write_whole
-from sentiment.utils.progress import Progress
-from sentiment.utils.signals import end_with_parent, kept_from_children
+from sentiment.utils.files import PROJECT, read_json, write_if_changed, write_json, write_whole
 
-BATCH = 64
-PICTURES, ITERATIONS = 7200, 2800  # of the source task
-SNAPSHOT_EVERY = 200
-SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.06  # a picture, an iteration; on two CPU cores
-
+IMAGES, ITERATIONS = 7200, 2800  # of the source task
+SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.06  # an image, an iteration; on two CPU cores
 DATASET = {
     "name": "demo",
     "demo": True,
     "note": "Drawn pictures and simulated annotators, networks of an eighth of the channels",
     "channels_divisor": training.DIVISOR,
-    "batch_size": BATCH,
+    "batch_size": 64,
     "iterations": dict.fromkeys(paper.SUBSETS, 90),
     "stepsize": dict.fromkeys(paper.SUBSETS, 60),
     "base_lr": 0.00003,
@@ -52,10 +43,10 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
-    option("--seed", type=seed, default=drawn.SEED, help="of pictures and source model (default: %(default)s)")
+    option("--seed", type=seed, default=drawn.SEED, help="random seed of images and training (default: %(default)s)")
     gpu_option(option)
-    option("--pictures", type=positive, default=PICTURES, help="to pre-train on (default: %(default)s)")
-    option("--iterations", type=positive, default=ITERATIONS, help="of pre-training (default: %(default)s)")
+    option("--pictures", type=positive, default=IMAGES, help="images to train on (default: %(default)s)")
+    option("--iterations", type=positive, default=ITERATIONS, help="iterations to train (default: %(default)s)")
     args = parser.parse_args(argv)
 
     with contextlib.ExitStack() as stack:
@@ -67,71 +58,40 @@ def main(argv=None):
 
 def make(args):
     """Make what is missing."""
-    out, source = args.out, args.out / "source"
-    weights = out / "models" / training.SOURCE
-    claim(out / "demo.json", {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations})
+    out, source, weights = args.out, args.out / "source", args.out / "models" / training.SOURCE
+    recipe = {"seed": args.seed, "pictures": args.pictures, "iterations": args.iterations}
+    if not (out / "demo.json").is_file():
+        write_json(out / "demo.json", recipe)
+    elif read_json(out / "demo.json") != recipe:
+        raise UserError(f"{out} holds a demo made with other options; remove it, or give another --out")
+
     scenes, concepts = drawn.scenes(args.seed), drawn.concepts(args.pictures, args.seed)
-    wanted: list[list] = [scenes, [] if weights.is_file() else concepts]
-    drawings = zip((out / "images", source / "images"), wanted, strict=True)
-    due = [(folder, pictures) for folder, pictures in drawings if pictures and not folder.is_dir()]
-    seconds = SECONDS_DRAWING * sum(len(pictures) for _, pictures in due)
-    seconds += 0 if weights.is_file() else SECONDS_TRAINING * args.iterations
+    to_train = not weights.is_file()
+    to_draw = {} if (out / "images").is_dir() else {out / "images": scenes}
+    if to_train and not (source / "images").is_dir():
+        to_draw[source / "images"] = concepts
+    seconds = SECONDS_DRAWING * sum(map(len, to_draw.values())) + SECONDS_TRAINING * args.iterations * to_train
     if seconds:
         print(f"demo data and source model: about {math.ceil(seconds / 10) * 10} s on two CPU cores", flush=True)
 
-    for folder, pictures in due:
-        draw(folder, pictures)
+    for folder, images in to_draw.items():
+        drawn.save_all(folder, images)
     for subset in paper.SUBSETS:
-        agreed = [scene for scene in scenes if scene.agreement >= paper.ANNOTATORS[subset]]
-        write_if_changed(out / f"twitter_{subset}.txt", list_of(agreed))
+        agreed = [(scene.name, scene.label) for scene in scenes if scene.agreement >= paper.ANNOTATORS[subset]]
+        write_if_changed(out / f"twitter_{subset}.txt", lists.text(agreed))
     write_if_changed(out / "dataset.yaml", yaml.safe_dump(DATASET, sort_keys=False))
-    if not weights.is_file():
-        write_if_changed(source / "train.txt", list_of(concepts))
+    if to_train:
+        listed = [(concept.name, concept.label) for concept in concepts]
+        write_if_changed(source / "train.txt", lists.text(listed))
         write_if_changed(source / "classes.txt", "".join(f"{name}\n" for name in drawn.CONCEPTS))
-        pretrain(engine.start(args.gpu), source, weights, args)
-    print(f"{out}: {len(scenes)} pictures, {weights}")
-
-
-def claim(path, recipe):
-    """Bind the folder to what the demo is made from."""
-    if not path.is_file():
-        write_json(path, recipe)
-    elif read_json(path) != recipe:
-        raise UserError(f"{path.parent} holds a demo made with other options; remove it, or give another --out")
-
-
-def list_of(pictures):
-    """Lines of `name label`."""
-    return folds.list_text([(picture.name, picture.label) for picture in pictures])
-
-
-def draw(folder, pictures):
-    """Draw pictures into a folder that appears when all are there."""
-    part = temporary(folder)
-    part.mkdir()
-    try:
-        # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
-        with kept_from_children():
-            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent)
-        with pool, Progress(f"drawing {folder}", len(pictures), unit="pictures") as bar:
-            with kept_from_children():  # once more: the pool's helper process has let the signals through
-                drawing = pool.map(partial(drawn.save, part), pictures, chunksize=50)
-            for _ in drawing:
-                bar.advance(1)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def pretrain(caffe, folder, weights, args):
-    """Train the source model in its folder and put its weights into a file that appears when they are done."""
-    made = training.train(
-        caffe, folder, "pre-training the source model", training.source_net(folder), args.gpu,
-        base_lr=0.0007, momentum2=0.99, weight_decay=0.0005, lr_policy="poly", power=1, max_iter=args.iterations,
-        snapshot=SNAPSHOT_EVERY, random_seed=args.seed,
-    )  # fmt: skip
-    write_whole(weights, made.read_bytes())
-    made.unlink()
+        trained = training.train(
+            engine.start(args.gpu), source, "pre-training the source model", training.source_net(source), args.gpu,
+            base_lr=0.0007, momentum2=0.99, weight_decay=0.0005, lr_policy="poly", power=1,
+            max_iter=args.iterations, snapshot=200, random_seed=args.seed,
+        )  # fmt: skip
+        write_whole(weights, trained.read_bytes())
+        trained.unlink()
+    print(f"{out}: {len(scenes)} images, {weights}")
 
 
 if __name__ == "__main__":

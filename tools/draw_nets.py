@@ -22,7 +22,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--figure", nargs="+", choices=[*diagrams.FIGURES, "all"], default=["all"], help="figures (default: all)")
-    option("--prototxt", type=Path, default=PROTOTXT, help="folder of the definitions (default: prototxt/)")
+    option("--prototxt", type=Path, default=PROTOTXT, help="folder of network definitions (default: prototxt/)")
     option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
     args = parser.parse_args(argv)
 

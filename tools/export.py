@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, other_net, run_of, run_options
+from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
 from sentiment.evaluation import trained
 from sentiment.networks import onnx_export, transfer
 from sentiment.utils.caffe_log import stderr_to
@@ -28,7 +28,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
-    run_options(of_run.add_argument)
+    runs_options(of_run.add_argument, several=())
     option = of_net.add_argument
     option("--model", type=Path, help="deploy definition")
     option("--weights", type=Path, help=".caffemodel")

@@ -5,8 +5,8 @@
     python tools/fetch.py models caffenet mvso_en     networks by the names of their cards in models/
     python tools/fetch.py models all
 
-Every file is taken from the first of its links that gives the right content. What is there already is held against what
-is known of it and not fetched; a download that was stopped goes on where it was.
+Each file is taken from the first of its links that gives the right content. A file that is there already is checked and
+not downloaded again; a download that was cut off is resumed.
 """
 
 import sys
@@ -23,15 +23,15 @@ def main(argv=None):
     """Fetch; returns the exit status."""
     parser = Parser(__doc__)
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")
-    data = what.add_parser("data", help="the DeepSent Twitter images and labels")
+    data = what.add_parser("data", help="download the DeepSent Twitter images and labels")
     data.add_argument(
-        "--out", type=Path, default=files.default("data/deepsent"), help="folder to make (default: %(default)s)"
+        "--out", type=Path, default=files.default("data/deepsent"), help="folder to write to (default: %(default)s)"
     )
-    data.add_argument("--archive", help="take them from this zip or tar file, or address, instead")
-    models = what.add_parser("models", help="pre-trained networks")
-    models.add_argument("names", nargs="+", metavar="name", help=f"all, or some of {', '.join(cards.names())}")
+    data.add_argument("--archive", help="zip or tar file, or address of one, to take them from (default: download it)")
+    models = what.add_parser("models", help="download pre-trained networks and their means")
+    models.add_argument("names", nargs="+", metavar="name", help=f"all, or any of {', '.join(cards.names())}")
     models.add_argument(
-        "--models", type=Path, default=cards.MODELS, help="folder of cards and files (default: models/)"
+        "--models", type=Path, default=cards.MODELS, help="folder of model cards and their files (default: models/)"
     )
     args = parser.parse_args(argv)
     if args.what == "data":
@@ -41,14 +41,14 @@ def main(argv=None):
 
 
 def fetch_models(names, models):
-    """Fetch networks and means by their cards; goes on after one that cannot be had."""
+    """Fetch networks and means by their cards, continuing after one that cannot be obtained."""
     if not names:
         raise UserError(f"there are no cards in {models}")
     each = command.OneByOne()
     for name in names:
         with each:
             source = cards.resolve(name, models=models)
-            print(f"{name}: {source.path}, mean {source.mean}" if source.path else f"{name}: no file is needed")
+            print(f"{name}: {source.path}, mean {source.mean}" if source.path else f"{name}: needs no file")
     return each.status
 
 

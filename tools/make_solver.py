@@ -28,7 +28,9 @@ def main(argv=None):
     option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
-    option("--gpu", type=gpu_number, metavar="N", help="write GPU mode; Caffe is told which GPU (default: CPU)")
+    option(
+        "--gpu", type=gpu_number, metavar="N", help="write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
+    )
     own = "or the architecture's own"
     option(
         "--batch-size", type=positive, metavar="N", help=f"images per iteration (default: {paper.BATCH_SIZE}, {own})"

@@ -4,9 +4,9 @@
     python tools/plot_loss.py runs/*/*/fold1/train.log --out losses.png
     python tools/plot_loss.py a.log b.log --names "rate 0.001" "rate 0.0001" --tests --out compared.png
 
-Without logs it draws the nine initialisations' losses on one fold into results/<data set>/figure6.png and writes the
-table of iterations to convergence beside it; those of another fold than 1 are named by it, as figure6-fold2.png. With
-logs it draws those and prints their table.
+Without logs it draws the losses of the nine initialisations on one fold into results/<data set>/figure6.png, and writes
+the table of iterations to convergence beside it; with another fold than 1 the files are named figure6-fold2.png and so
+on. With logs it draws those and prints their table.
 """
 
 import sys
@@ -30,30 +30,30 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("logs", nargs="*", type=Path, metavar="LOG", help="logs to plot (default: those of Figure 6)")
-    option("--names", nargs="+", help="what the legend calls the logs (default: what tells their paths apart)")
-    option("--tests", action="store_true", help="loss and accuracy of the test net too")
-    option("--title", help="above the plot")
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
-    option("--dataset", help="only results on this data set")
-    option("--fold", type=int, choices=paper.FOLDS, default=claims.FOLD, help="of Figure 6 (default: %(default)s)")
     option(
-        "--out", type=Path, help="with logs: the picture (default: losses.png); without: a folder (default: results)"
+        "--names", nargs="+", help="names of the logs in the legend (default: the parts in which their paths differ)"
     )
+    option("--tests", action="store_true", help="draw the loss and accuracy of the test net too")
+    option("--title", help="title above the plot")
+    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    option("--dataset", help="use only results on this data set (default: a figure for each)")
+    option("--fold", type=int, choices=paper.FOLDS, default=claims.FOLD, help="fold of Figure 6 (default: %(default)s)")
+    option("--out", type=Path, help="with logs: PNG file (default: losses.png); without: folder (default: results)")
     args = parser.parse_args(argv)
 
     if args.logs:
-        parser.refuse(("runs", "dataset", "fold"), "is of Figure 6, and logs are given")
+        parser.refuse(("runs", "dataset", "fold"), "applies to Figure 6, and logs are given")
         if args.names and len(args.names) != len(args.logs):
             parser.error(f"--names gives {len(args.names)} names for {len(args.logs)} logs")
         if len(set(args.names or args.logs)) < len(args.logs):
             parser.error("each log and each name can be given once")
-        curves = dict(zip(args.names or told_apart(args.logs), map(loss_curves.read, args.logs), strict=True))
+        curves = dict(zip(args.names or distinct_names(args.logs), map(loss_curves.read, args.logs), strict=True))
         path = args.out or Path("losses.png")
         write(path, curves, args.title or "Training loss", args.tests)
         print(convergence.table(curves, args.title or "Training loss").markdown())
         return 0
 
-    parser.refuse(["names"], "is of logs, and none are given")
+    parser.refuse(["names"], "applies to logs, and none are given")
     wanted = {"dataset": args.dataset} if args.dataset else {}
     for found in study.read(args.runs, **wanted):
         curves = convergence.figure6_curves(found, args.fold)
@@ -78,13 +78,13 @@ def main(argv=None):
 
 
 def write(path, curves, title, tests):
-    """Draw into a file and say so."""
+    """Draw into a PNG file and print its path."""
     changed = plots.save(path, loss_figure.draw, curves, title, NOTES if len(curves) > 1 else "", tests)
     print(f"{path}{'' if changed else ' (unchanged)'}")
 
 
-def told_apart(paths):
-    """Names for paths: their parts but for those all share at the end and at the beginning."""
+def distinct_names(paths):
+    """Names for paths: their parts without those that all share at the end and at the beginning."""
     parts = [path.with_suffix("").parts for path in paths]
     while len(parts) > 1 and all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
         parts = [one[:-1] for one in parts]

@@ -1,4 +1,4 @@
-"""Map the sentiment of images place by place, and put a row of them above their maps on a sheet (Figure 7).
+"""Map the sentiment of images place by place, and draw a row of images above their maps (Figure 7).
 
     python tools/sentiment_maps.py --init mvso_en --fold all
     python tools/sentiment_maps.py --init caffenet --images "a.jpg" "b.jpg"
@@ -6,8 +6,8 @@
 
 Each image is mapped by the net of the fold that tests it, made fully convolutional. The run's folder gets
 maps/<image>.npy (2×8×8: P(negative), P(positive)) and maps/<image>.png, the map laid over the image in a border of the
-global prediction's colour. The sheet is results/<data set>/figure7.png; figure7.json beside it says what is on it, and
-what was measured. What is there is not made again.
+global prediction's colour. The figure is results/<data set>/figure7.png; figure7.json beside it records the images and
+nets in it and what was measured. What is already done is skipped.
 """
 
 import sys
@@ -30,24 +30,23 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    runs_options(option, subsets=False)
+    runs_options(option, several=("fold",))
     option(
         "--images",
         nargs="+",
         default=[str(fold_maps.ON_SHEET)],
         metavar="IMAGE",
-        help="names; a number: that many, evenly spaced from the most negative to the most positive prediction; "
-        f"or all, of which {fold_maps.ON_SHEET} go on the sheet (default: {fold_maps.ON_SHEET})",
+        help="names of test images; or a number: that many, evenly spaced from the most negative to the most positive "
+        f"prediction; or all: map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})",
     )
-    option(
-        "--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help="pixels a side (default: %(default)s)"
-    )
-    option("--prediction", choices=WAYS, default="oversampled", help="the global one (default: %(default)s)")
-    option("--out", type=Path, default=default("results"), help="folder of the sheet (default: %(default)s)")
-    option("--compare-patches", type=positive, metavar="N", help="hold N maps against predictions of their patches")
-    option("--cost", action="store_true", help="measure what a map costs over one prediction")
+    size = "height and width of the net's input, pixels (default: %(default)s)"
+    option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
+    option("--prediction", choices=WAYS, default="oversampled", help="global prediction (default: %(default)s)")
+    option("--out", type=Path, default=default("results"), help="folder of the figure (default: %(default)s)")
+    option("--compare-patches", type=positive, metavar="N", help="compare N maps with predictions of their patches")
+    option("--cost", action="store_true", help="measure the cost of a map over that of one prediction")
     gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="images a forward pass (default: 4, on a GPU 50)")
+    option("--batch-size", type=positive, metavar="N", help="images in a forward pass (default: 4; 50 on a GPU)")
     args = parser.parse_args(argv)
     batch = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)
 
@@ -55,7 +54,7 @@ def main(argv=None):
     folds = [fold_maps.FoldMaps(run, data, args.input_size, args.prediction, args.gpu) for run in runs_of(args)]
     mapped, shown = fold_maps.choose(folds, args.images)
     for fold in folds:
-        fold.make([image for image in mapped if image in fold.predicted], batch)
+        fold.make([image for image, of in mapped.items() if of is fold], batch)
 
     path = args.out / data.name / "figure7.png"
     record = path.with_suffix(".json")
@@ -65,17 +64,17 @@ def main(argv=None):
     patches, cost = (before.get(name) if same else None for name in ("patches", "cost"))
     if args.compare_patches and (not patches or patches["maps"] != min(args.compare_patches, len(shown))):
         with patience("comparing maps with predictions of their patches"):
-            patches = fold_maps.compare(folds, shown[: args.compare_patches])
+            patches = fold_maps.compare(dict(list(shown.items())[: args.compare_patches]))
     if args.cost and not cost:
         with patience("measuring the cost of a map"):
             cost = fold_maps.cost(folds[0])
     say(patches, cost)
     with locks.held(path.parent, "drawing maps"):
         if not (same and path.is_file()):
-            plots.save(path, gallery.figure7, folds, shown)
+            plots.save(path, gallery.figure7, shown)
         if (now := {"about": about, "patches": patches, "cost": cost}) != before:
             write_json(record, now)
-    print(f"{path}{' (done already)' if same else ''}")
+    print(f"{path}{': already done, skipped' if same else ''}")
     return 0
 
 
@@ -83,16 +82,16 @@ def say(patches, cost):
     """Print what was measured."""
     if patches:
         print(
-            f"{patches['maps']} maps against {patches['places']} patches each, difference in P(positive): "
+            f"{patches['maps']} maps compared with {patches['places']} patches each, difference in P(positive): "
             f"median {patches['50']:.4f}, 90 % below {patches['90']:.4f}, 99 % below {patches['99']:.4f}, "
             f"largest {patches['100']:.4f}; {patches['same']:.1%} on the same side of 0.5"
         )
     if cost:
         (fcn, one), (sums, sums_of_one) = (cost[unit].values() for unit in ("seconds", "multiply_adds"))
         print(
-            f"a map costs {fcn / one:.1f} times one prediction ({fcn * 1e3:.0f} ms over {one * 1e3:.0f} ms, one image "
-            f"each; the paper says about {paper.MAP_COST}), {sums / sums_of_one:.1f} times in arithmetic "
-            f"({sums / 1e6:,.0f} over {sums_of_one / 1e6:,.0f} million multiply-adds)"
+            f"a map takes {fcn / one:.1f} times as long as one prediction ({fcn * 1e3:.0f} ms and {one * 1e3:.0f} ms, "
+            f"one image each; the paper says about {paper.MAP_COST} times), and {sums / sums_of_one:.1f} times as many "
+            f"operations ({sums / 1e6:,.0f} and {sums_of_one / 1e6:,.0f} million multiply-adds)"
         )
 
 

@@ -8,17 +8,17 @@ from .proto import caffe_pb2
 
 
 class Classifier(Net):
-    """A net with one image input, and what it takes to prepare images for it.
+    """A net with one image input, which it prepares images for.
 
     Parameters
     ----------
     model_file, pretrained_file : str
         Deploy definition and weights.
     image_dims : (height, width), optional
-        Size every image is warped to before it is cropped; the input's own size unless given.
+        Size that images are warped to before they are cropped (default: the input's size).
     mean, input_scale, raw_scale, channel_swap : optional
-        As the setters of `caffe.io.Transformer` take them. A mean image is one of the net's input, the crop, not of
-        `image_dims`: of another size it is resized.
+        Arguments of the setters of `caffe.io.Transformer`. A mean image has the size of the net's input, the crop, and
+        not of `image_dims`; any other size is resized to it.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Classifier(Net):
         Parameters
         ----------
         inputs : sequence of (H, W, K) ndarrays
-            As `caffe.io.load_image` gives them; their sizes may differ.
+            As from `caffe.io.load_image`; their sizes may differ.
         oversample : bool
-            Average over ten crops, the corners and the centre and their mirrors, instead of the centre crop only.
+            Average over ten crops, the corners, the centre and their mirror images, instead of the centre crop only.
 
         Returns
         -------

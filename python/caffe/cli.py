@@ -1,9 +1,10 @@
-"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp), and two tools that make its data.
+"""The ``caffe`` command: train, test, time, device_query (tools/caffe.cpp), and the tools that make data sets.
 
-The two tools are commands of ``caffe`` and, by the same names as Caffe's, programs of their own.
+These tools are both commands of ``caffe`` and programs of their own, with the names of Caffe's tools.
 """
 
 import contextlib
+import functools
 import signal
 import sys
 import time
@@ -24,15 +25,18 @@ from .solvers.definition import complete_snapshot_prefix
 from .solvers.solver import NONE, SNAPSHOT, STOP, Solver
 
 _EFFECTS = {"none": NONE, "stop": STOP, "snapshot": SNAPSHOT}
+_USE_CPU = "leave out -gpu to run on the CPU"
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 
 
 def main(argv=None, tool="caffe"):
-    """Run one command, or the tool of that name; the exit status: 0, 2 for what the user got wrong."""
+    """Run a command of ``caffe``, or another tool; the exit status is 0, or 2 for an error of the user."""
     name = tool
     try:
         flags, words = gflags.parse(tool, sys.argv[1:] if argv is None else argv)
-        command = tool if tool in _COMMANDS else words.pop(0) if words else None
+        command = tool if tool in _COMMANDS else None
+        if command is None and words:
+            command = words.pop(0)
         if flags.version:
             print(f"{tool} version 1.0.0")
             return 0
@@ -48,7 +52,7 @@ def main(argv=None, tool="caffe"):
         run, _, arguments = _COMMANDS[command]
         least = len([word for word in arguments.split() if not word.startswith("[")])
         if not least <= len(words) <= len(arguments.split()):
-            raise CaffeError(f"{command} takes {arguments or 'flags only'}, not '{' '.join(words)}'.")
+            raise CaffeError(f"{command} takes {arguments or 'only flags'}, not '{' '.join(words)}'.")
         with glog.command(command if arguments else tool, flags):
             try:
                 run(flags, *words)
@@ -62,32 +66,21 @@ def main(argv=None, tool="caffe"):
     return 0
 
 
-def convert_imageset(argv=None):
-    """The program of this name."""
-    return main(argv, "convert_imageset")
-
-
-def compute_image_mean(argv=None):
-    """The program of this name."""
-    return main(argv, "compute_image_mean")
-
-
-def convert_mnist_data(argv=None):
-    """The program of this name."""
-    return main(argv, "convert_mnist_data")
-
-
-def convert_cifar_data(argv=None):
-    """The program of this name."""
-    return main(argv, "convert_cifar_data")
+# the programs of these names
+convert_imageset = functools.partial(main, tool="convert_imageset")
+compute_image_mean = functools.partial(main, tool="compute_image_mean")
+convert_mnist_data = functools.partial(main, tool="convert_mnist_data")
+convert_cifar_data = functools.partial(main, tool="convert_cifar_data")
 
 
 def _usage(tool):
     if tool in _COMMANDS:
         _, text, arguments = _COMMANDS[tool]
         return f"{text}\nusage: {tool} [FLAGS] {arguments}"
-    lines = [f"  {name:<20}{text}{': ' * bool(words)}{words}" for name, (_, text, words) in _COMMANDS.items()]
-    return "\n".join(["command line brew", "usage: caffe <command> <args>", "", "commands:", *lines])
+    lines = ["command line brew", "usage: caffe <command> <args>", "", "commands:"]
+    for name, (_, text, arguments) in _COMMANDS.items():
+        lines.append(f"  {name:<20}{text}: {arguments}" if arguments else f"  {name:<20}{text}")
+    return "\n".join(lines)
 
 
 def _required(value, message):
@@ -98,7 +91,7 @@ def _required(value, message):
 
 def _iterations(flags):
     if flags.iterations < 1:
-        raise CaffeError(f"-iterations takes a number from 1 on, not {flags.iterations}.")
+        raise CaffeError(f"-iterations must be at least 1, not {flags.iterations}.")
     return flags.iterations
 
 
@@ -111,8 +104,8 @@ def _devices(text):
         raise CaffeError(f"-gpu takes device numbers or 'all', not '{text}'.") from None
 
 
-def _choose_device(gpu, advice="leave out -gpu to run on the CPU"):
-    """Compute where ``gpu`` says, on its first device; that, None for the CPU. ``advice`` is for one who has no GPU."""
+def _choose_device(gpu, advice=_USE_CPU):
+    """Choose the first device in ``gpu`` and return it, None for the CPU; ``advice`` is for users without a GPU."""
     devices = _devices(gpu)
     if not gpu:
         mode.set_mode_cpu()
@@ -126,12 +119,8 @@ def _choose_device(gpu, advice="leave out -gpu to run on the CPU"):
     return devices[0]
 
 
-def _card(device):
-    return torch.cuda.get_device_properties(device).name
-
-
 def _stages(text):
-    return names.of_path(text).split(",")  # without one it is one stage of no name, as there
+    return names.of_path(text).split(",")  # without stages, one with an empty name, as in Caffe
 
 
 def _effect(flags, name):
@@ -150,18 +139,19 @@ def _train(flags):
     complete_snapshot_prefix(param, path)
     param.train_state.level = flags.level
     param.train_state.stage.extend(_stages(flags.stage))
-    in_file = param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU
-    leave_out = "leave out -gpu and " if flags.gpu else ""
-    advice = f"{path} says solver_mode: GPU; {leave_out}write solver_mode: CPU there to train on the CPU"
-    gpu = flags.gpu or (str(param.device_id) if in_file else "")
-    device = _choose_device(gpu, advice) if in_file else _choose_device(gpu)
+    gpu, advice = flags.gpu, _USE_CPU
+    if param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU:
+        leave_out = "leave out -gpu and " if gpu else ""
+        advice = f"{path} has solver_mode: GPU; {leave_out}write solver_mode: CPU there to train on the CPU"
+        gpu = gpu or str(param.device_id)
+    device = _choose_device(gpu, advice)
     if len(_devices(flags.gpu)) > 1:
         raise CaffeError("One training runs on one GPU here; start one process per GPU for several trainings.")
     if device is None:
         log("caffe.cpp:197", "Use CPU.")
     else:
         log("caffe.cpp:204", f"Using GPUs {device}")
-        log("caffe.cpp:209", f"GPU {device}: {_card(device)}")
+        log("caffe.cpp:209", f"GPU {device}: {torch.cuda.get_device_properties(device).name}")
         param.device_id = device
     if flags.snapshot or flags.weights:
         param.ClearField("weights")
@@ -180,9 +170,9 @@ def _train(flags):
 
 @contextlib.contextmanager
 def _requests(interrupt, hangup):
-    """What signals ask for while a block runs, oldest first.
+    """A list of the requests made by signals in this context, oldest first.
 
-    SIGTERM, which BVLC Caffe leaves to kill it, counts as SIGINT: it is how schedulers and containers say stop.
+    SIGTERM, which kills BVLC Caffe, counts as SIGINT, because schedulers and containers stop programs with it.
     """
     pending = []
     before = {}
@@ -213,7 +203,7 @@ def _test(flags):
         log("caffe.cpp:275", "Use CPU.")
     else:
         log("caffe.cpp:266", f"Use GPU with device ID {device}")
-        log("caffe.cpp:270", f"GPU device name: {_card(device)}")
+        log("caffe.cpp:270", f"GPU device name: {torch.cuda.get_device_properties(device).name}")
     net = _net(flags, caffe_pb2.TEST)
     for path in weights.split(","):
         net.copy_from(path)
@@ -253,7 +243,7 @@ def _time(flags):
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
     log("caffe.cpp:357", "Performing Backward")
     net.run_backward()
-    # from here on layers run by themselves, all of them; torch makes ready for backward at the first, not to be timed
+    # from here on all layers run one by one; the first backward, in which torch prepares, is not timed
     net.debug_info, net.needless_backward = False, True
     net.run_backward()
     log("caffe.cpp:365", "*** Benchmark begins ***")
@@ -308,7 +298,7 @@ def _device_query(flags):
 
 def _lmdb_only(kind):
     if kind != "lmdb":
-        raise CaffeError(f"There are no databases of the kind '{kind}' here; use lmdb.")
+        raise CaffeError(f"Databases of type '{kind}' are not supported; use lmdb.")
 
 
 def _convert_imageset(flags, root, source, database):
@@ -345,16 +335,16 @@ def _convert_cifar_data(_, source, folder, kind):
     imageset.convert_cifar(source, folder)
 
 
-# name -> what runs it, its help, its arguments
+# command -> function, help, arguments
 _COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "train": (_train, "train or finetune a model", ""),
     "test": (_test, "score a model", ""),
     "device_query": (_device_query, "show GPU diagnostic information", ""),
     "time": (_time, "benchmark model execution time", ""),
-    "convert_imageset": (_convert_imageset, "make an LMDB of a list's pictures", "ROOTFOLDER/ LISTFILE DB_NAME"),
-    "compute_image_mean": (_compute_image_mean, "the mean image of an LMDB", "INPUT_DB [OUTPUT_FILE]"),
-    "convert_mnist_data": (_convert_mnist_data, "make an LMDB of MNIST's files", "IMAGE_FILE LABEL_FILE DB_NAME"),
-    "convert_cifar_data": (_convert_cifar_data, "make LMDBs of CIFAR-10's files", "INPUT_FOLDER OUTPUT_FOLDER lmdb"),
+    "convert_imageset": (_convert_imageset, "make an LMDB of the images in a list", "ROOTFOLDER/ LISTFILE DB_NAME"),
+    "compute_image_mean": (_compute_image_mean, "compute the mean image of an LMDB", "INPUT_DB [OUTPUT_FILE]"),
+    "convert_mnist_data": (_convert_mnist_data, "make an LMDB of MNIST", "IMAGE_FILE LABEL_FILE DB_NAME"),
+    "convert_cifar_data": (_convert_cifar_data, "make LMDBs of CIFAR-10", "INPUT_FOLDER OUTPUT_FOLDER lmdb"),
 }
 
 if __name__ == "__main__":

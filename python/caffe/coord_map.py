@@ -1,8 +1,7 @@
-"""Where a blob's pixels lie in another blob of the net, and crops that line the two up: ``caffe.coord_map``.
+"""Maps between the coordinates of blobs, and crops that align them: pycaffe's ``caffe.coord_map``.
 
-A coordinate map is a triple `(axis, scale, shift)`: x in the one blob is scale * x + shift in the other, along the
-axes after `axis` (None: the map is the same for all). Scale and shift are a number, or an array of one number or of
-one a spatial axis.
+A coordinate map is a tuple `(axis, scale, shift)`: x in one blob is scale * x + shift in the other, along the axes
+after `axis` (None: any). Scale and shift are numbers, or arrays of one value or of one for each spatial axis.
 """
 
 import numpy as np
@@ -19,11 +18,11 @@ _ONE_AXIS_FIELDS = {f"{name}_{side}" for name in ("kernel", "stride", "pad") for
 
 
 class UndefinedMapException(Exception):
-    """A layer that does not map coordinates, such as InnerProduct."""
+    """A layer that does not map coordinates, for example InnerProduct."""
 
 
 class AxisMismatchException(Exception):
-    """Two maps, one after the other, whose spatial axes begin at different places."""
+    """Two maps that are composed have spatial axes that begin at different axes."""
 
 
 def conv_params(fn):
@@ -48,7 +47,7 @@ def crop_params(fn):
 def coord_map(fn):
     """The map from a layer's bottoms to its tops: top = scale * bottom + shift.
 
-    Raises UndefinedMapException for a layer that has none.
+    Raises UndefinedMapException for a layer without a map.
     """
     if fn.type_name in ("Convolution", "Pooling", "Im2col"):
         axis, stride, kernel, pad = conv_params(fn)
@@ -65,7 +64,7 @@ def coord_map(fn):
 
 
 def compose(base_map, next_map):
-    """The map that applies `next_map` first and `base_map` to what it gives."""
+    """The map that applies `next_map` first, then `base_map`."""
     base_axis, base_scale, base_shift = base_map
     next_axis, next_scale, next_shift = next_map
     if None not in (base_axis, next_axis) and base_axis != next_axis:
@@ -75,17 +74,17 @@ def compose(base_map, next_map):
 
 
 def inverse(coord_map):
-    """The map back."""
+    """The inverse map."""
     axis, scale, shift = coord_map
     return axis, 1 / scale, -shift / scale
 
 
 def _walk(top):
-    """Every blob above `top` that has a map to it, nearest first: pairs of the blob and top's map from it."""
+    """Yield the blobs that `top` is computed from and its map from each of them, nearest first."""
     maps, queue = {top: (None, 1, 0)}, [top]
     for reached in queue:
         yield reached, maps[reached]
-        # A Crop layer's second bottom only lends its size.
+        # of a Crop layer's second bottom only the size matters
         bottoms = reached.fn.inputs[:1] if reached.fn.type_name == "Crop" else reached.fn.inputs
         new = [bottom for bottom in bottoms if bottom not in maps]
         if not new:
@@ -102,10 +101,10 @@ def _walk(top):
 def coord_map_from_to(top_from, top_to):
     """The map from one blob's coordinates to another's, through their nearest common ancestor.
 
-    All ways between two blobs are taken to give the same map.
+    All paths between two blobs are assumed to have the same map.
 
-    Raises RuntimeError when no spatial layers connect them, AxisMismatchException when those on the way disagree about
-    the spatial axes.
+    Raises RuntimeError if they are not connected by spatial layers, AxisMismatchException if the layers between them
+    differ in their spatial axes.
     """
     from_maps = dict(_walk(top_from))
     for top, to_map in _walk(top_to):
@@ -115,13 +114,12 @@ def coord_map_from_to(top_from, top_to):
 
 
 def crop(top_from, top_to):
-    """A Crop layer that cuts `top_from` down to `top_to` so that equal coordinates see the same place of the input.
+    """A Crop layer of `top_from` to the size of `top_to`, in which equal coordinates are the same place of the input.
 
-    Raises AssertionError when the two are of different scale, or when the offset is not a whole number of pixels or
-    would lie outside `top_from`.
+    Raises AssertionError if the two have different scales, or if the offset is not an integer or negative.
     """
     axis, scale, shift = coord_map_from_to(top_from, top_to)
-    # Products of strides and their reciprocals miss whole numbers by rounding: 1 / 49 * 49 is not 1.
+    # products of strides and their reciprocals are rounded: 1 / 49 * 49 is not 1
     scale, shift = np.round(scale, 9), np.round(shift, 9)
     assert np.all(scale == 1), f"scale mismatch on crop (a = {scale})"
     assert np.all(shift <= 0), f"cannot crop negative offset (b = {shift})"

@@ -1,4 +1,4 @@
-"""Where pycaffe detects by windows: absent here, and says so to whoever imports it."""
+"""A placeholder for pycaffe's detection by windows: importing it raises an error that says what to use instead."""
 
 from .errors import AbsentError, absent
 

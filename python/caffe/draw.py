@@ -1,4 +1,4 @@
-"""Where pycaffe draws nets: absent here, and says so to whoever imports it."""
+"""A placeholder for pycaffe's drawings of nets: importing it raises an error that says what to use instead."""
 
 from .errors import AbsentError, absent
 

@@ -1,4 +1,4 @@
-"""The one exception the engine raises for what a user's file or definition got wrong, and words for its sentences."""
+"""The exception for mistakes in a user's file, definition or call, and parts of its messages."""
 
 import contextlib
 
@@ -11,35 +11,36 @@ class CaffeError(RuntimeError):
     """
 
 
-#: What pycaffe has and this engine leaves out: why, and what to do instead.
+_DETECTION = (
+    "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier instead"
+)
+#: What pycaffe has and this engine does not: why, and what to use instead.
 ABSENT = {
-    **dict.fromkeys(
-        ("Detector", "detector"),
-        "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier instead",
-    ),
-    "draw": "drawing nets takes pydot and graphviz, which are not part of this engine; use a viewer of definitions, "
-    "such as Netron, instead",
-    "NCCL": "one training runs on one device here; start a process per device for several trainings instead",
+    "Detector": _DETECTION,
+    "detector": _DETECTION,
+    "draw": "drawing nets requires pydot and graphviz, which this engine does not use; use a viewer for definitions, "
+    "for example Netron, instead",
+    "NCCL": "a training runs on one device here; start one process per device for several trainings instead",
 }
 
 
 def absent(name):
-    """The sentence for one of these."""
+    """The message for one of the names in `ABSENT`."""
     return f"caffe.{name} is absent: {ABSENT[name]}."
 
 
 class AbsentError(CaffeError, ImportError):
-    """A module of pycaffe's that this engine leaves out; an ImportError, which scripts that can do without look for."""
+    """A module of pycaffe that this engine does not have; an ImportError too, as scripts that can do without expect."""
 
 
-def by(shape):
-    """A shape as a sentence gives it: ``3 x 227 x 227``."""
+def shape_text(shape):
+    """A shape as text, for example ``3 x 227 x 227``."""
     return " x ".join(map(str, shape))
 
 
 @contextlib.contextmanager
 def at(where):
-    """Add to an error's message where it happened."""
+    """Append the place of an error, in parentheses, to the message of a CaffeError raised in this context."""
     try:
         yield
     except CaffeError as error:

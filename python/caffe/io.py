@@ -1,7 +1,7 @@
 """Images, protobuf messages and net inputs as arrays: pycaffe's ``caffe.io``.
 
-Images are ``(H, W, K)`` float32 in [0, 1], channels RGB. ``resize_image`` gives what pycaffe gave on top of the
-scikit-image of 2015, without needing scikit-image; the tests hold it against images resized by BVLC Caffe.
+Images are ``(H, W, K)`` float32 in [0, 1], channels RGB. ``resize_image`` gives the results of pycaffe with the
+scikit-image of 2015, without scikit-image; tests check it against images resized by BVLC Caffe.
 """
 
 import http.client
@@ -14,29 +14,30 @@ from typing import Literal
 import numpy as np
 
 from .data.images import decode
-from .errors import CaffeError, by
+from .errors import CaffeError, shape_text
 from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
-LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's own conversion weighs otherwise
+LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's weights are others
 
 _URL = re.compile("(https?|ftp|file)://", re.IGNORECASE)
-_SECONDS = 60  # without an answer
+_SECONDS = 60  # timeout of a download
 _ORIENTATION = 274  # TIFF's tag
 _MAX_BYTES = 2**28
 
-#: modules' names that pycaffe's io has as well, and scripts take from it
-_BORROWED = {"skimage": ("skimage", "skimage.io", "skimage.transform"), "zoom": ("scipy.ndimage",)}
-
 
 def __getattr__(name):
-    if name not in _BORROWED:
+    """``zoom`` and ``skimage``, which pycaffe's io imports and scripts use from there."""
+    if name == "zoom":
+        return importlib.import_module("scipy.ndimage").zoom
+    if name != "skimage":
         raise AttributeError(f"module 'caffe.io' has no attribute '{name}'")
     try:
-        module, *_ = [importlib.import_module(part) for part in _BORROWED[name]]
+        importlib.import_module("skimage.io")
+        importlib.import_module("skimage.transform")
     except ImportError as error:
-        raise AttributeError(f"caffe.io.{name} takes scikit-image: pip install scikit-image ({error}).") from None
-    return getattr(module, name, module)
+        raise AttributeError(f"caffe.io.skimage requires scikit-image: pip install scikit-image ({error}).") from None
+    return importlib.import_module("skimage")
 
 
 def blobproto_to_array(blob, return_diff=False):
@@ -71,7 +72,7 @@ def arraylist_to_blobprotovector_str(arraylist):
     return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
-#: as pycaffe spelt it for years
+#: the spelling in older versions of pycaffe
 arraylist_to_blobprotovecor_str = arraylist_to_blobprotovector_str
 
 
@@ -99,7 +100,7 @@ def array_to_datum(arr, label=None):
 
 
 def datum_to_array(datum):
-    """The (K, H, W) array of a Datum: uint8 where it holds raw bytes, else float. The label is `datum.label`."""
+    """The (K, H, W) array of a Datum: uint8 if it holds raw bytes, else float. The label is `datum.label`."""
     values = np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
     return values.reshape(datum.channels, datum.height, datum.width)
 
@@ -112,7 +113,7 @@ class Transformer:
     inputs : dict
         Name of an input blob to its shape, (N, K, H, W).
 
-    Every setter and both conversions raise an Exception when the name is none of `inputs`.
+    Every setter and both conversions raise an Exception if the name is not in `inputs`.
     """
 
     def __init__(self, inputs):
@@ -130,15 +131,15 @@ class Transformer:
     def preprocess(self, in_, data):
         """The input blob for one image.
 
-        The steps, each skipped where nothing was set for it: resize to the blob's height and width, transpose,
-        reorder channels, times raw scale, minus mean, times input scale.
+        The steps, each skipped unless it was set: resize to the blob's height and width, transpose, reorder channels,
+        multiply by the raw scale, subtract the mean, multiply by the input scale.
 
         Parameters
         ----------
         in_ : str
             Name of the input blob.
         data : (H', W', K) ndarray
-            Left as it is: pycaffe scales a float32 image in place when no channel swap is set, which is not repeated.
+            Not changed (pycaffe scales a float32 image in place if no channel swap is set).
 
         Returns
         -------
@@ -164,7 +165,7 @@ class Transformer:
         return blob
 
     def deprocess(self, in_, data):
-        """The image that `preprocess` made this input blob of, but for its size: (K, H, W) to (H, W, K)."""
+        """The inverse of `preprocess` except for resizing: the image (H, W, K) of an input blob (K, H, W)."""
         self._check_input(in_)
         image = data.copy().squeeze()
         if self.input_scale.get(in_) is not None:
@@ -180,32 +181,32 @@ class Transformer:
         return image
 
     def set_transpose(self, in_, order):
-        """Order of the image's axes in the blob; (2, 0, 1) makes (H, W, K) images (K, H, W)."""
+        """Set the order of the image's axes in the blob; (2, 0, 1) makes (H, W, K) images (K, H, W)."""
         self._check_input(in_)
         if len(order) != len(self.inputs[in_]) - 1:
             raise Exception("Transpose order needs to have the same number of dimensions as the input.")
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_, order):
-        """Order of the channels, which come first by then; (2, 1, 0) makes RGB the BGR of Caffe's models."""
+        """Set the order of the channels after transposing; (2, 1, 0) makes RGB the BGR of Caffe's models."""
         self._check_input(in_)
         if len(order) != self.inputs[in_][1]:
             raise Exception("Channel swap needs to have the same number of dimensions as the input channels.")
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_, scale):
-        """Factor before the mean is subtracted; 255 makes [0, 1] images the [0, 255] of Caffe's models."""
+        """Set the factor before the mean is subtracted; 255 makes [0, 1] images the [0, 255] of Caffe's models."""
         self._check_input(in_)
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_, mean):
-        """What to subtract, in the blob's channel order and raw scale.
+        """Set the mean to subtract, in the blob's channel order and raw scale.
 
         Parameters
         ----------
         mean : (K,), (H, W) or (K, H, W) ndarray
-            One number a channel, or one an element. A mean image, K or one channel of another height and width, is
-            resized to the input's by `resize_image`. Anything else is a ValueError.
+            A value for each channel, or for each element. A mean image of K channels or one that has another height and
+            width is resized to the input's by `resize_image`. Anything else raises ValueError.
         """
         self._check_input(in_)
         expected = tuple(self.inputs[in_][1:])
@@ -219,27 +220,27 @@ class Transformer:
             if (mean.ndim, len(expected)) != (3, 3) or len(mean) not in (1, expected[0]):
                 raise ValueError(
                     "Mean shape incompatible with input shape. "
-                    f"The mean is {by(mean.shape)}, the input {by(expected)}: "
-                    "give one number a channel, or an image of as many channels."
+                    f"The mean is {shape_text(mean.shape)}, the input {shape_text(expected)}: "
+                    "set one value per channel, or an image with as many channels."
                 )
             mean = _resize_mean(mean, expected[1:])
         self.mean[in_] = mean
 
     def set_input_scale(self, in_, scale):
-        """Factor after everything else, the mean included."""
+        """Set the factor after everything else, the mean included."""
         self._check_input(in_)
         self.input_scale[in_] = scale
 
 
 def _resize_mean(mean, size):
-    """A (K, H, W) mean in another height and width; pycaffe divides by zero where it is constant."""
+    """A (K, H, W) mean resized; for a constant mean pycaffe divides by zero."""
     low = float(mean.min())
     spread = float(mean.max()) - low or 1.0
     return resize_image(((mean - low) / spread).transpose(1, 2, 0), size).transpose(2, 0, 1) * spread + low
 
 
 class ImageError(CaffeError, OSError):
-    """A picture that cannot be loaded: an ``IOError``, as scikit-image's and Pillow's are, for which scripts look."""
+    """An image that cannot be loaded: also an ``IOError``, which scikit-image and Pillow raise and scripts catch."""
 
 
 def load_image(filename, color=True):
@@ -248,15 +249,15 @@ def load_image(filename, color=True):
     Parameters
     ----------
     filename : str, path, binary file or URL
-        A file that is open is read from its beginning. URLs are of http, https, ftp and file.
+        An open file is read from its beginning. URLs may begin with http, https, ftp and file.
 
     Returns
     -------
     (H, W, 3) RGB ndarray, or (H, W, 1) intensities with `color` false
-        Grayscale becomes three equal channels, an alpha channel is dropped, and a camera's orientation tag is not
-        applied, as with the scikit-image pycaffe reads with.
+        Greyscale becomes three equal channels, an alpha channel is dropped, and a camera's orientation tag is not
+        applied, as in the scikit-image that pycaffe uses.
 
-    Raises ImageError naming a file that cannot be opened or is no image.
+    Raises ImageError with the name of a file that cannot be opened or is not an image.
     """
     encoded, name = _content(filename)
     image = decode(_as_stored(encoded), None, name)
@@ -274,7 +275,7 @@ def load_image(filename, color=True):
 
 
 def _as_stored(data):
-    """The bytes of an image so that it is read as it is stored; OpenCV turns a TIFF, and no other, unasked."""
+    """The bytes of an image without a TIFF's orientation tag, which OpenCV would always apply."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return data
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
@@ -286,7 +287,7 @@ def _as_stored(data):
 
 
 def _content(source):
-    """The bytes in a file or behind a URL, and what messages call it."""
+    """The bytes of a file or URL, and its name for messages."""
     if hasattr(source, "read"):
         name = str(getattr(source, "name", "the file given"))
         try:
@@ -296,7 +297,7 @@ def _content(source):
         except (OSError, ValueError) as error:  # ValueError: it is closed
             raise ImageError(f"Could not read {name}: {error}") from error
         if not isinstance(content, bytes):
-            raise ImageError(f"{name} gives text, not the bytes of an image: open it in binary mode ('rb')")
+            raise ImageError(f"{name} returns text, not bytes: open it in binary mode ('rb')")
         return content, name
     name = os.fsdecode(source)
     try:
@@ -305,7 +306,11 @@ def _content(source):
                 return file.read(), name
         with urllib.request.urlopen(name, timeout=_SECONDS) as answer:
             content = answer.read(_MAX_BYTES + 1)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: no URL, a zero byte in a name
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as error:  # ValueError: an invalid URL, or a zero byte in a name
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         shown = name if name.isprintable() else repr(name[:100])
         raise ImageError(f"Could not open or find file {shown}: {reason}") from error
@@ -315,20 +320,20 @@ def _content(source):
 
 
 def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False):
-    """scikit-image's ``resize`` of 2015, which pycaffe imports here and scripts therefore take from here.
+    """scikit-image's ``resize`` of 2015, which pycaffe imports here, so that scripts use it from here.
 
-    Values are sampled where the new pixels' centres fall, with no smoothing before the image shrinks.
+    Values are sampled at the centres of the new pixels, without smoothing before an image is made smaller.
 
     Parameters
     ----------
     image : (H, W) or (H, W, K) ndarray
         Integers are scaled to [0, 1], those with a sign to [-1, 1], unless `preserve_range`.
     output_shape : (height, width) or (height, width, K')
-        With another number of channels they are interpolated too.
+        If the number of channels is another, they are interpolated too.
     order : int
         0 nearest, 1 linear, 2 to 5 splines.
     mode, cval
-        What lies beyond the edge: ``constant`` (`cval`), ``nearest``, ``reflect`` or ``wrap``.
+        Values beyond the edge: ``constant`` (`cval`), ``nearest``, ``reflect`` or ``wrap``.
     clip : bool
         Keep values in the image's range.
 
@@ -355,7 +360,7 @@ def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, pre
         indexing="ij",
     )
     if mode == "constant" and not channels:
-        mode = "grid-constant"  # what is beyond the edge counts between the edge and there
+        mode = "grid-constant"  # between the edge and the next pixel beyond it, values are interpolated
     planes = [values] if channels or values.ndim == 2 else np.moveaxis(values, 2, 0)
     sampled = [map_coordinates(plane, where, order=order, mode=mode, cval=cval) for plane in planes]
     out = sampled[0] if channels or values.ndim == 2 else np.stack(sampled, 2)
@@ -368,10 +373,10 @@ def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, pre
 def resize_image(im, new_dims, interp_order=1):
     """Resize an image as pycaffe does with the scikit-image of 2015.
 
-    An image of one or three channels is stretched to [0, 1], sampled where the new pixels' centres fall, with zeros
-    beyond its edge and no smoothing before it shrinks, and stretched back; one of constant value stays constant.
-    Enlarging therefore darkens a rim of half an old pixel. Other channel counts go through `scipy.ndimage.zoom`, whose
-    first and last samples are the image's.
+    An image of one or three channels is rescaled to [0, 1], sampled at the centres of the new pixels, with zeros beyond
+    its edge and no smoothing before it is made smaller, and rescaled back; a constant image remains constant. So an
+    enlarged image has a darker edge of half an old pixel. Images with other numbers of channels are resized by
+    `scipy.ndimage.zoom`, whose first and last samples are those of the image.
 
     Parameters
     ----------
@@ -386,7 +391,7 @@ def resize_image(im, new_dims, interp_order=1):
     """
     height, width = (int(n) for n in new_dims)
     if im.shape[-1] not in (1, 3):
-        from scipy.ndimage import zoom  # half a second to import, rarely needed
+        from scipy.ndimage import zoom  # takes half a second to import, and is rarely needed
 
         scale = (height / im.shape[0], width / im.shape[1], 1)
         return zoom(im, scale, order=interp_order).astype(np.float32)
@@ -408,7 +413,7 @@ def resize_image(im, new_dims, interp_order=1):
 
 
 def _sample_linear(image, axis, size):
-    """Values in float64 at the centres of `size` equal cells along `axis`, fading to zero beyond the outermost ones."""
+    """Linear samples at the centres of `size` equal cells along `axis`, float64, with zeros beyond the edge."""
     length = image.shape[axis]
     position = (np.arange(size) + 0.5) * (length / size) - 0.5
     before = np.floor(position).astype(int)
@@ -432,7 +437,7 @@ def oversample(images, crop_dims):
     Returns
     -------
     (10 N, height, width, K) float32 ndarray
-        For every image: top left, top right, bottom left, bottom right, centre, then their mirrors in that order.
+        For every image: top left, top right, bottom left, bottom right, centre, then their mirror images in this order.
 
     Raises ValueError for images smaller than the crop.
 

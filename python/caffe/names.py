@@ -1,7 +1,7 @@
 """Names and paths as Caffe's files hold them, bytes, in the Unicode that protobuf's Python messages insist on.
 
-Every byte that belongs to no UTF-8 stands in a message as a private character, U+10FF80 to U+10FFFF. It becomes that
-byte again in files of weights and states, and where a file of that name is opened.
+Every byte that is not valid UTF-8 is represented in a message by a private character, U+10FF80 to U+10FFFF. It becomes
+that byte again in weights and solver states, and when a file of that name is opened.
 """
 
 import functools
@@ -9,7 +9,8 @@ import os
 
 from .proto import variant
 
-_SURROGATES, _PRIVATE = range(0xDC80, 0xDD00), range(0x10FF80, 0x110000)  # Python's characters for such bytes, ours
+_SURROGATES = range(0xDC80, 0xDD00)  # Python's characters for bytes that are not UTF-8
+_PRIVATE = range(0x10FF80, 0x110000)  # ours
 _ESCAPED = dict(zip(_SURROGATES, _PRIVATE, strict=True))
 _RAW = dict(zip(_PRIVATE, _SURROGATES, strict=True))
 _MARKS = b"\xf4\x8f\xbe", b"\xf4\x8f\xbf"  # how private characters begin in UTF-8
@@ -26,17 +27,17 @@ def to_bytes(text):
 
 
 def printable(text):
-    r"""The text with every byte that is no UTF-8 as ``\xd6``, for people to read."""
+    r"""The text with every byte that is not UTF-8 written as ``\xd6``, for messages."""
     return to_bytes(text).decode("utf-8", "backslashreplace")
 
 
 def of_path(given):
-    """A path of the operating system's, a command line's or a caller's, for a message."""
+    """A path from the operating system, a command line or a caller (str, bytes or path-like) as text for a message."""
     return os.fsdecode(given).translate(_ESCAPED)
 
 
 def for_os(text):
-    """The path, for the operating system, that a message names; any other stays as it is."""
+    """The path in a message as the operating system takes it; any other path is returned unchanged."""
     return os.fsdecode(text).translate(_RAW)
 
 
@@ -58,13 +59,13 @@ def empty_of_bytes(message):
 
 
 def take(message, raw):
-    """Put into a message what one of bytes holds, as text."""
+    """Fill a message with the content of ``raw``, one whose strings are bytes."""
     _map(raw, lambda value: of_bytes(value).encode())
     message.ParseFromString(raw.SerializePartialToString())
 
 
 def raw_of(message):
-    """The message with names as files hold them: itself where they are UTF-8, else one whose strings are bytes."""
+    """The message as it is written to files: itself where its strings are UTF-8, else one whose strings are bytes."""
     content = message.SerializePartialToString()
     if not any(mark in content for mark in _MARKS):
         return message
@@ -75,7 +76,7 @@ def raw_of(message):
 
 
 def _map(raw, function):
-    """Change every string of a message of bytes."""
+    """Replace every string of a message whose strings are bytes by ``function`` of it."""
     for field, value in raw.ListFields():
         if field.message_type is not None:
             for part in value if hasattr(value, "extend") else [value]:

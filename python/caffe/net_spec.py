@@ -7,8 +7,8 @@
     n.pool1 = L.Pooling(n.relu1, pool=P.Pooling.MAX, kernel_size=3, stride=2)
     n.to_proto()
 
-``L`` has every layer type there is: the fields a type takes are looked up in caffe.proto, where `Convolution` belongs
-to ConvolutionParameter, so nothing here knows a single layer.
+``L`` has every layer type: the fields of a type are looked up in caffe.proto, where those of `Convolution` are in
+ConvolutionParameter, so this module does not list layers.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from .proto import caffe_pb2
 
 
 def param_name_dict():
-    """Layer type (`InnerProduct`) to its own parameters' name in LayerParameter less `_param` (`inner_product`)."""
+    """Layer type (`InnerProduct`) -> name of its parameters in LayerParameter, without `_param` (`inner_product`)."""
     return {
         field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
         for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields
@@ -27,7 +27,7 @@ def param_name_dict():
 
 
 def to_proto(*tops):
-    """The NetParameter of all layers that computing `tops` takes, each before the layers it feeds.
+    """The NetParameter of all layers that `tops` are computed by, each before the layers that use it.
 
     >>> data, label = layers.ImageData(source="train.txt", ntop=2)
     >>> score = layers.InnerProduct(data, num_output=2)
@@ -44,7 +44,7 @@ def to_proto(*tops):
 def _generate(tops, names):
     layers, autonames = {}, Counter()
     for top in tops:
-        # A layer without tops stands for itself.
+        # a layer without tops is given itself
         getattr(top, "fn", top)._to_proto(layers, names, autonames)
     return caffe_pb2.NetParameter(layer=layers.values())
 
@@ -52,9 +52,9 @@ def _generate(tops, names):
 def assign_proto(proto, name, val):
     """Set a message's field to a Python value.
 
-    A dict fills a message, a list or tuple a repeated field, and a single value is a list of one where the field is
-    repeated. Strings may be paths of any bytes, as the operating system gives them. Raises AttributeError for a field
-    `proto` does not have, TypeError or ValueError for a value of the wrong kind.
+    A dict fills a message, a list or tuple a repeated field, and for a repeated field a single value is a list of one.
+    Strings may be paths of any bytes from the operating system. Raises AttributeError for a field that `proto` does not
+    have, TypeError or ValueError for a value of the wrong type.
     """
     if name not in proto.DESCRIPTOR.fields_by_name:
         raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r}")
@@ -97,10 +97,10 @@ class Function:
     ----------
     type_name : str
     inputs : sequence of Top
-        Anything else is a TypeError.
+        Anything else raises TypeError.
     params : dict
-        Fields of the type's own parameter message or of LayerParameter; besides, `ntop`, the number of tops (1), and
-        `in_place`, to write over the bottoms.
+        Fields of the type's parameter message or of LayerParameter, and `ntop`, the number of tops (default: 1), and
+        `in_place`, whether the tops are the bottoms.
     """
 
     def __init__(self, type_name, inputs, params):
@@ -115,7 +115,7 @@ class Function:
         self.tops = tuple(Top(self, n) for n in range(self.ntop))
 
     def _name(self, named, names, autonames):
-        """The name `names` has for a top or layer, where there is none type and running number."""
+        """The name of a top or layer in `names`, to which its type and a running number are added if it has none."""
         if named not in names:
             autonames[self.type_name] += 1
             names[named] = f"{self.type_name}{autonames[self.type_name]}"
@@ -130,7 +130,7 @@ class Function:
             bottoms.append(layers[top.fn].top[top.n])
         layer = caffe_pb2.LayerParameter(type=self.type_name, bottom=bottoms)
         layer.top.extend(bottoms if self.in_place else [self._name(top, names, autonames) for top in self.tops])
-        # A layer is called as its first top, even where that stands in place under another blob's name.
+        # a layer has the name of its first top, even if it works in place and the blob has another name
         layer.name = self._name(self.tops[0] if self.tops else self, names, autonames)
         for name, val in self.params.items():
             try:
@@ -141,10 +141,10 @@ class Function:
         layers[self] = layer
 
     def _message_with(self, layer, name):
-        """Where a parameter belongs: the message of the layer's own type if it has such a field, else the layer."""
+        """The message that a parameter is a field of: the type's parameters if they have it, else the layer."""
         own = f"{_param_names.get(self.type_name)}_param"
         fields = layer.DESCRIPTOR.fields_by_name
-        # `param` and the whole `..._param` messages are the layer's, whatever its type.
+        # `param` and `..._param` messages are fields of the layer, whatever its type
         if not name.endswith("param") and own in fields and name in fields[own].message_type.fields_by_name:
             return getattr(layer, own)
         if name not in fields:
@@ -153,10 +153,10 @@ class Function:
 
 
 class NetSpec:
-    """A net under construction: set a Top as an attribute or item, and blob and layer get that name.
+    """A net under construction: setting a Top as an attribute or item gives the blob and its layer that name.
 
-    Setting, reading and deleting works as attribute (`n.conv1`) and as item (`n["conv1"]`); the order in which names
-    are first set is the order of the layers.
+    Tops are set, read and deleted as attributes (`n.conv1`) or items (`n["conv1"]`). Layers are in the order in which
+    their names were first set.
     """
 
     def __init__(self):
@@ -192,11 +192,11 @@ class NetSpec:
         return list(self.tops.values())
 
     def update(self, other):
-        """Set all names of a dict, or of another NetSpec's `tops`."""
+        """Set all tops of a dict, such as another NetSpec's `tops`."""
         self.tops.update(other)
 
     def to_proto(self):
-        """The NetParameter of every layer set here and of the unnamed ones they depend on."""
+        """The NetParameter of all layers set here and of the unnamed ones that they depend on."""
         return _generate(self.tops.values(), {top: of_path(name) for name, top in self.tops.items()})
 
 
@@ -224,7 +224,7 @@ class _Enumerations:
 
 
 class Parameters:
-    """`P.Pooling.MAX` is the value of that name in PoolingParameter."""
+    """`P.Pooling.MAX` is the value MAX of PoolingParameter."""
 
     def __getattr__(self, name):
         try:

@@ -164,5 +164,5 @@ def test_curves_from_log_lines(trained, year):
 def test_a_mean_that_is_none(tool, tmp_path, capfd):
     (tmp_path / "mean.binaryproto").write_bytes(b"no mean")
     assert tool("convert_mean", tmp_path / "mean.binaryproto") == 2
-    assert "mean.binaryproto is no mean image" in capfd.readouterr().err
+    assert "mean.binaryproto is not a mean image" in capfd.readouterr().err
     assert not (tmp_path / "mean.npy").exists()

@@ -147,7 +147,7 @@ def test_resumes_from_the_measured_state(folder, monkeypatch, capfd):
     solver = (folder / "solver.prototxt").read_text()
     (folder / "solver.prototxt").write_text(solver + "\nweights: 'absent.caffemodel'")  # a snapshot has its own
     lines, own = lines_of(run(folder, monkeypatch, capfd, "train", "-solver", "solver.prototxt", *state))
-    assert "random streams and data positions start anew" in own[-1]
+    assert "random streams and data positions start again" in own[-1]
     at = lines.index("I caffe.cpp:235] Resuming from tiny_iter_6.solverstate")
     assert lines[at - 1 : at + 6] == [
         "I solver.cpp:57] Solver scaffolding done.",

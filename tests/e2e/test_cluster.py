@@ -87,9 +87,9 @@ def test_a_node_killed_in_the_middle_costs_no_result_and_no_bit(paper, cluster, 
 
     assert "Random streams and data positions restored" in log(tmp_path, "shared", fold)
     assert "] Iteration 0 (" in log(tmp_path, "shared", fold).split("Random streams and data positions restored")[0]
-    assert said.read_text().count(": done with loss ") == 5
+    assert said.read_text().count(": done, ") == 5
     assert "raylet" not in said.read_text() and "Error" not in said.read_text()
-    assert "0 running, 0 waiting, 5 done, 0 failed" in said.read_text()
+    assert "5 done, 0 failed, 0 to go" in said.read_text()
     for one in FOLDS:
         assert set(re.findall(r"Computing with (\d+) CPU threads", log(tmp_path, "shared", one))) == {THREADS}
         for name in ("snapshot_iter_60.caffemodel", "predictions.csv", "result.json"):
@@ -99,11 +99,11 @@ def test_a_node_killed_in_the_middle_costs_no_result_and_no_bit(paper, cluster, 
 
 
 def test_an_interrupt_takes_snapshots_and_one_failure_stops_no_other(paper, cluster, tmp_path):
-    process, said = paper("shared", "--iterations", 29, *RAY, **on_cluster(cluster)), tmp_path / "shared.txt"
+    process, said = paper("shared", "--iterations", 290, *RAY, **on_cluster(cluster)), tmp_path / "shared.txt"
     until(lambda: any("] Iteration 5 (" in log(tmp_path, "shared", fold) for fold in FOLDS), process, said)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=300) == 130
-    assert re.search(r"paper: stopped with \d of 5 trained and tested; the same command goes on", said.read_text())
+    assert re.search(r"paper: stopped with \d of 5 trained and tested; the same command resumes", said.read_text())
     assert "Traceback" not in said.read_text()
     stopped = list((tmp_path / "shared").rglob("*.solverstate"))
     assert stopped
@@ -111,8 +111,8 @@ def test_an_interrupt_takes_snapshots_and_one_failure_stops_no_other(paper, clus
     identity = folder(tmp_path, "shared", 5) / "run.json"
     identity.parent.mkdir(parents=True, exist_ok=True)
     identity.write_text(json.dumps({"seed": 0}))
-    identity.with_name("snapshot_iter_29.caffemodel").touch()  # a run that was trained
-    process = paper("shared", "--iterations", 29, *RAY, **on_cluster(cluster))
+    identity.with_name("snapshot_iter_290.caffemodel").touch()  # a run that was trained
+    process = paper("shared", "--iterations", 290, *RAY, **on_cluster(cluster))
     assert process.wait(timeout=600) == 2
     words = said.read_text()
     assert "Traceback" not in words

@@ -1,4 +1,8 @@
-"""tools/demo.py: data and source model out of nothing; in full, the task they pose."""
+"""tools/demo.py: data and source model from nothing, and (slow) that they are a real task."""
+
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +10,9 @@ import yaml
 
 import caffe
 from sentiment import paper
-from sentiment.demo import drawn
+from sentiment.demo import drawn, training
 from sentiment.evaluation import results
+from sentiment.utils.progress import Progress
 
 SMALL = ["--pictures", 64, "--iterations", 2]
 
@@ -38,6 +43,30 @@ def test_it_makes_a_data_set_and_a_source_model_once(tool, tmp_path, capsys):
 
     assert tool("demo", "--out", demo, *SMALL, "--seed", 1) == 2
     assert "made with other options" in capsys.readouterr().err
+
+
+def test_a_stopped_training_resumes_to_the_same_weights(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = Path("demo")
+    options = ["--out", demo, "--pictures", 64, "--iterations", 4]
+    weights = demo / "models" / training.SOURCE
+    assert tool("demo", *options) == 0
+    expected = weights.read_bytes()
+    weights.unlink()
+    advance = Progress.advance
+
+    def advance_and_interrupt(self, count, note=""):
+        advance(self, count, note)
+        if note and self.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "advance", advance_and_interrupt)
+        assert tool("demo", *options) == 130
+    assert (demo / "source" / "snapshot_iter_2.solverstate").is_file() and not weights.exists()
+    assert tool("demo", *options) == 0
+    assert weights.read_bytes() == expected
+    assert not list((demo / "source").glob("snapshot*"))
 
 
 @pytest.mark.slow

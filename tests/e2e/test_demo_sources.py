@@ -1,30 +1,34 @@
 """tools/demo_sources.py: nine stand-ins that the tools take as they take the real files."""
 
+import os
+import signal
+
 import cv2
 import numpy as np
 import pytest
 
 import caffe
 from sentiment import paper
-from sentiment.data import folds
+from sentiment.data import lists
 from sentiment.data.means import channel_means
 from sentiment.demo import drawn
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
 from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
+from sentiment.utils.progress import Progress
 
 
 @pytest.fixture
 def demo(tiny, monkeypatch):
-    """The tiny data with a source task: a picture a concept, and a source model that tells them apart."""
+    """The tiny data with a source task, an image per concept, and a source model of them."""
     source = tiny.data / "source"
     (source / "images").mkdir(parents=True)
     pairs = [(f"{label}.jpg", label) for label in range(len(drawn.CONCEPTS))]
     rng = np.random.default_rng(0)
     for name, _ in pairs:
         cv2.imwrite(str(source / "images" / name), rng.integers(0, 255, (256, 256, 3), np.uint8))
-    (source / "train.txt").write_text(folds.list_text(pairs))
+    (source / "train.txt").write_text(lists.text(pairs))
     (tiny.data / "models").mkdir()
     model = caffe.proto.caffe_pb2.NetParameter.FromString(tiny.source.read_bytes())
     (tiny.data / "models" / "drawn_concepts.caffemodel").write_bytes(model.SerializeToString())
@@ -68,9 +72,30 @@ def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
 
 def test_one_of_them_brings_what_it_is_made_from(tool, demo, monkeypatch):
     monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 1)
-    assert tool("demo_sources", "--data", demo.data, "--init", "mvso_zh") == 0
+    monkeypatch.chdir(demo.data)
+    assert tool("demo_sources", "--data", ".", "--init", "mvso_zh") == 0
     made = {path.stem for path in (demo.data / "models").glob("*.json")}
     assert made == {"caffenet", "deepsentibank", "mvso_zh"}
+
+
+def test_a_stopped_one_of_other_definitions_starts_again(tool, demo, monkeypatch, capfd):
+    monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 3)
+    advance = Progress.advance
+
+    def advance_and_interrupt(self, count, note=""):
+        advance(self, count, note)
+        if self.done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "advance", advance_and_interrupt)
+        assert tool("demo_sources", "--data", demo.data, "--init", "caffenet") == 143
+    assert list((demo.data / "source" / "caffenet").glob("snapshot_iter_1.*"))
+    monkeypatch.setattr("sentiment.demo.stand_ins.BASE_LR", 0.0001)
+    capfd.readouterr()
+    assert tool("demo_sources", "--data", demo.data, "--init", "caffenet") == 0
+    assert "resumes" not in capfd.readouterr().out
+    assert not list((demo.data / "source" / "caffenet").glob("snapshot*"))
 
 
 def test_without_a_source_model_it_says_what_makes_one(tool, tiny, capfd):

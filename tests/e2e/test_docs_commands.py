@@ -80,8 +80,8 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
 
 NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
 REFUSED = {  # command -> its error, with exit status 2, without a network
-    "make data": r"the DeepSent images cannot be had \(the proxy does not let it through\)",
-    "make data splits": r"train.txt is missing and no link gives it \(the proxy does not let it through\)",
+    "make data": r"the DeepSent images cannot be downloaded \(the proxy refuses the connection\)",
+    "make data splits": r"train.txt is missing and no link gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",

@@ -47,6 +47,6 @@ def test_what_cannot_be_exported_leaves_nothing(tool, source, capfd, tmp_path):
                      'bottom: "prob" top: "square" power_param { power: 2 } }')  # fmt: skip
     options = ["--model", model, "--weights", source, "--out", tmp_path / "out"]
     sentence = refused(tool, capfd, "export", *options)
-    assert "deploy.prototxt: layer square (Power) is of none of the types" in sentence
+    assert "deploy.prototxt: layer square (Power) is of a type" in sentence
     assert not (tmp_path / "out").exists()
     assert "no file" in refused(tool, capfd, "export", "--model", model, "--weights", tmp_path / "x", *options[4:])

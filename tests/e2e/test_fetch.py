@@ -1,5 +1,6 @@
 """make data and make models: tools/fetch.py as a user calls it, against a server on this machine."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -19,7 +20,6 @@ from helpers.made_up import weights
 from helpers.packed import tarred, zipped
 from sentiment.data import dataset
 from sentiment.sources import archives, deepsent, download, http_files
-from sentiment.utils.errors import UserError
 
 CARD = "title: x\nabout: x\nfile: {}.caffemodel\nmean: [1, 2, 3]\n"
 
@@ -73,9 +73,7 @@ def there(out):
 
 
 def test_an_archive_that_is_not_there(fetch, out, tmp_path):
-    assert (
-        fetch(None, "--archive", tmp_path / "nowhere.zip")[2] == f"ARCHIVE: {tmp_path}/nowhere.zip is no file there\n"
-    )
+    assert fetch(None, "--archive", tmp_path / "nowhere.zip")[2] == f"ARCHIVE: {tmp_path}/nowhere.zip does not exist\n"
     assert fetch(None, "--archive", tmp_path)[2] == f"ARCHIVE: {tmp_path} is a folder; give it as DATA\n"
     assert not out.exists()
 
@@ -102,7 +100,7 @@ def test_what_is_missing_is_put_in_and_what_differs_is_named(fetch, photographs,
         monkeypatch.setattr(deepsent, "LINKS", (download.Link(f"{server}/zip"),))
         status, said, _ = fetch()
     assert status == 0
-    assert f"1 of them ({second}) not byte for byte as known; what is removed is fetched anew" in said
+    assert f"1 of them ({second}) differ from the known images" in said
     assert (out / "images" / first).read_bytes() == photographs[first]
     assert (out / "images" / second).read_bytes() == b"cut"
     assert len(dataset.load(out).labels["four_agrees"]) == 8
@@ -127,15 +125,15 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         links = tuple(download.Link(server + page) for page in pages)
         monkeypatch.setattr(deepsent, "LINKS", links)
         status, said, _ = fetch()
-        reasons = [line.partition("not from there: ")[2] for line in said.splitlines() if "not from there" in line]
+        reasons = [line.partition("failed: ")[2] for line in said.splitlines() if "failed: " in line]
         assert status == 0 and len(reasons) == len(bad)
         assert reasons[0].startswith("12 of them (")
-        assert reasons[1].startswith(f"1 of them ({first}) are not those known; ARCHIVE={server}/pages takes")
-        assert reasons[2].startswith(f"2 of them ({first}, {second}) are not those known")
+        assert reasons[1].startswith(f"1 of them ({first}) differ from the known images; ARCHIVE={server}/pages takes")
+        assert reasons[2].startswith(f"2 of them ({first}, {second}) differ from the known images")
         assert reasons[3:] == [
             f"1 of them ({third}) are not in it",
             "none of them is in it",
-            "no whole tar or zip archive",
+            "not a complete tar or zip archive",
             "HTTP status 503",
         ]
         assert (out / "images" / first).read_bytes() == photographs[first]
@@ -145,12 +143,12 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         monkeypatch.setattr(deepsent, "LINKS", links[:-1])
         status, _, error = fetch()
         assert status == 2 and not out.exists()
-        assert "the DeepSent images cannot be had (" in error and "make data ARCHIVE=FILE" in error
+        assert "the DeepSent images cannot be downloaded (" in error and "make data ARCHIVE=FILE" in error
         # A user's own archive is taken though its pictures are packed otherwise, but not what are none.
         status, said, _ = fetch(None, "--archive", f"{server}/small")
-        assert status == 0 and f"2 of them ({first}, {second}) not byte for byte as known" in said
+        assert status == 0 and f"2 of them ({first}, {second}) differ from the known images" in said
         out.rename(out.with_name("small"))
-        assert f"1 of them ({first}) are no pictures" in fetch(None, "--archive", f"{server}/pages")[2]
+        assert f"1 of them ({first}) are not images" in fetch(None, "--archive", f"{server}/pages")[2]
 
 
 def test_an_archive_without_the_images_leaves_nothing(fetch, out):
@@ -161,10 +159,10 @@ def test_an_archive_without_the_images_leaves_nothing(fetch, out):
     assert there(out) == []
 
 
-def test_a_folder_of_something_else_is_left_alone(fetch, out):
+def test_a_folder_of_something_else_is_refused(fetch, out):
     out.mkdir(parents=True)
     (out / "thesis.txt").write_text("mine")
-    assert "is there and is not of the DeepSent images; give another folder as DATA, or by --out" in fetch()[2]
+    assert "exists and is not of the DeepSent images; give another folder as DATA, or by --out" in fetch()[2]
     (out / "Agg_AMT_Candidates").mkdir()
     assert fetch()[2].endswith("is not of the DeepSent images; give it as DATA\n")
     assert there(out.with_name("deepsent") / "x") == ["Agg_AMT_Candidates", "thesis.txt"]
@@ -204,17 +202,20 @@ def test_pictures_on_another_disk_are_filled_up_there(fetch, photographs, out):
 
 def test_an_archive_that_came_whole_outlives_a_full_disk(fetch, photographs, out, monkeypatch):
     page = Page(packed(photographs))
+    received, receive = [], http_files._receive
+    monkeypatch.setattr(http_files, "_receive", lambda *arguments: received.append(receive(*arguments)))
     with serving({"/zip": page}) as server:
         monkeypatch.setattr(deepsent, "LINKS", (download.Link(f"{server}/zip"),))
         with monkeypatch.context() as full:
 
             def no_room(*_):
-                raise UserError("cannot write x: No space left on device")
+                raise OSError(errno.ENOSPC, "No space left on device")
 
-            full.setattr(archives, "_pour", no_room)
+            full.setattr(archives, "_copy", no_room)
             assert "No space left" in fetch()[2]
         assert fetch()[0] == 0
-    assert page.asked == [None]
+        assert page.asked == [None, None]
+        assert len(received) == 1
     assert there(out) == ["deepsent"]
 
 
@@ -231,7 +232,7 @@ def command(root, *words):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_download_that_is_stopped_goes_on_where_it_was(root, tmp_path, end):
+def test_a_download_that_is_stopped_is_resumed(root, tmp_path, end):
     body = weights() + b"\x0a\x00" * 2_000_000  # names of the net, one after the other
     page = Page(body, hold=400_000)
     with serving({"/net": page}) as server:
@@ -239,7 +240,7 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(root, tmp_path, end):
         words = command(root, "models", "net", "--models", tmp_path)
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 300
-        while not any(path.stat().st_size > 300_000 for path in tmp_path.glob(".net.*.download")):
+        while not any(path.stat().st_size > 300_000 for path in tmp_path.glob(".*.download")):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
         process.send_signal(end)
@@ -248,9 +249,9 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(root, tmp_path, end):
         assert not (tmp_path / "net.caffemodel").exists()
         page.go.set()
         again = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert page.asked[0] is None and int(page.asked[1].removeprefix("bytes=").removesuffix("-")) >= 300_000
-    assert len(page.asked) == 2
-    assert "going on at 0 MB" in again.stderr
+    (resumed,) = filter(None, page.asked)
+    assert int(resumed.removeprefix("bytes=").removesuffix("-")) >= 300_000
+    assert "resuming at 0 MB" in again.stderr
     assert (tmp_path / "net.caffemodel").read_bytes() == body
     left = {path.name for path in tmp_path.iterdir()} - {".sentiment.lock"}
     assert left == {"net.yaml", "net.caffemodel", "fetched.json"}
@@ -273,7 +274,7 @@ def test_a_full_disk_is_no_reason_to_try_the_next_link(tool, tmp_path, capsys):
         (tmp_path / "net.yaml").write_text(CARD.format("net") + f"links: [{server}/net, {server}/other]\n")
         with largest_file(100_000):
             assert tool("fetch", "models", "net", "--models", tmp_path) == 2
-    assert "cannot write net.caffemodel: File too large; no file may be so large here" in capsys.readouterr().err
+    assert "cannot write net.caffemodel: File too large; " in capsys.readouterr().err
     assert page.asked == [None]
     assert not (tmp_path / "net.caffemodel").exists()
 

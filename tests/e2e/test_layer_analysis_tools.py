@@ -72,16 +72,16 @@ def test_what_is_done_stays_and_another_training_is_extracted_anew(tool, trained
     before, table = [path.stat().st_mtime_ns for path in files], capfd.readouterr().out.split("**Table 3")[1]
     assert tool(*extract) == tool(*analyse) == 0
     said = capfd.readouterr().out
-    assert said.count("done already") == 2
+    assert said.count("already done") == 2
     assert said.split("**Table 3")[1] == table
     assert [path.stat().st_mtime_ns for path in files] == before
 
     (trained.folder() / "snapshot_iter_2.caffemodel").rename(trained.runs / "kept")
     assert tool(*extract) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
     shutil.copy(trained.folder(2) / "snapshot_iter_2.caffemodel", trained.folder(1))
     assert tool(*extract) == tool(*analyse) == 0
-    assert "done already" not in capfd.readouterr().out
+    assert "already done" not in capfd.readouterr().out
     assert files[0].stat().st_mtime_ns > before[0]
 
 
@@ -97,7 +97,7 @@ def test_a_source_as_it_is(tool, tiny, capfd, mean_file):
     assert "source as it is, not fine-tuned" in said
     assert "Folds" not in said
     assert tool("extract_features", *options) == 0
-    assert "done already" in capfd.readouterr().out
+    assert "already done" in capfd.readouterr().out
     assert tool("extract_features", *options, "--mean-way", "channels") == 0
     assert features.read(folder / "grams.npz").about["mean_way"] == "channels"
 
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_said_in_a_sentence(tool, trained, capfd, tmp_path):
     assert "grams.npz" in refused(tool, capfd, *analyse)
     grams.unlink()
     (trained.folder() / "snapshot_iter_2.caffemodel").unlink()
-    assert "not done" in refused(tool, capfd, *extract, "--fold", 1)
+    assert "not finished" in refused(tool, capfd, *extract, "--fold", 1)
     name = trained.list("test", 2).read_text().splitlines()[0].rsplit(" ", 1)[0]
     picture = trained.data / "images" / name
     picture.write_text("no image")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.commands import refused
+from sentiment.data import image_files
 from sentiment.evaluation import predictions
 
 
@@ -42,8 +43,8 @@ def test_it_says_what_evaluate_found_and_draws_the_map_of_sentiment_maps(tool, t
     assert tool("sentiment_maps", "--data", tested.data, "--runs", tested.runs, "--init", tested.source,
                 "--images", rows[0][0], "--out", tmp_path / "results") == 0  # fmt: skip
     np.testing.assert_array_equal(
-        images.load(out / f"{rows[0][0]}_map.png"),
-        images.load(tested.folder() / "maps" / f"{rows[0][0]}.png"),
+        image_files.load(out / f"{rows[0][0]}_map.png"),
+        image_files.load(tested.folder() / "maps" / f"{rows[0][0]}.png"),
     )
 
 
@@ -76,11 +77,11 @@ def test_what_cannot_be_predicted_is_a_sentence(tool, tested, capfd, tmp_path):
     image = tested.data / "images" / "picture 3.jpg"
     assert "fold2 holds no finished training" in refused(tool, capfd, *predict(tested, image, "--fold", 2))
     (tmp_path / "a.txt").write_text("a text")
-    assert "a.txt is no JPEG, PNG or WebP" in refused(tool, capfd, *predict(tested, tmp_path / "a.txt"))
+    assert "a.txt is not a JPEG, PNG or WebP" in refused(tool, capfd, *predict(tested, tmp_path / "a.txt"))
     assert "nowhere.jpg" in refused(tool, capfd, *predict(tested, tmp_path / "nowhere.jpg"))
     cv2.imwrite(str(tmp_path / image.name), np.zeros((9, 9, 3), np.uint8))
     assert "another --out" in refused(tool, capfd, *predict(tested, image, tmp_path / image.name, "--map"))
     model = tmp_path / "deploy.prototxt"
     model.write_text((tested.folder() / "deploy.prototxt").read_text().replace("fc8_twitter", "fc8").replace(
         "num_output: 2\n", "num_output: 5\n"))  # fmt: skip
-    assert "answers 5 numbers" in refused(tool, capfd, "predict", image, "--model", model, "--weights", tested.source)
+    assert "5 outputs" in refused(tool, capfd, "predict", image, "--model", model, "--weights", tested.source)

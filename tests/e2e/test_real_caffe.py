@@ -88,4 +88,4 @@ def test_what_is_no_caffe_is_a_sentence(root, tmp_path):
     (tmp_path / "caffe").mkdir()
     (tmp_path / "caffe" / "__init__.py").write_text("")  # as a package of that name on PyPI
     process = call(sys.executable, "-m", "sentiment.cli.python_needs", path=[tmp_path, root / "python"])
-    assert_said(process, "gives no Caffe", "CAFFE")
+    assert_said(process, "no Caffe", "CAFFE")

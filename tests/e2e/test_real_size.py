@@ -13,7 +13,7 @@ import caffe
 from caffe.proto import caffe_pb2
 from sentiment import paper
 from sentiment.analysis import features
-from sentiment.data import folds
+from sentiment.data import folds, lists
 
 GIB = 1 << 30
 SHAPES = {  # num, channels, height, width, as files of 2012 to 2014 have them
@@ -94,7 +94,7 @@ def test_the_whole_way(run, tmp_path, published):
     pairs = [(f"{index}.jpg", index % 2) for index in range(10)]
     for name, _ in pairs:
         cv2.imwrite(str(tmp_path / "data" / "images" / name), rng.integers(0, 255, (300, 400, 3), np.uint8))
-    (tmp_path / "data" / "twitter_five_agrees.txt").write_text(folds.list_text(pairs))
+    (tmp_path / "data" / "twitter_five_agrees.txt").write_text(lists.text(pairs))
     folds.write(tmp_path / "splits", "data", "five_agrees", folds.make(pairs, 1))  # 8 to train on, 2 to test
 
     run("train", "--batch-size", "8", "--iterations", "2")

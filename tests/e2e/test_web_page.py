@@ -19,10 +19,11 @@ from helpers.commands import refused
 from sentiment.data import dataset, image_files
 from sentiment.evaluation import predictions
 from sentiment.utils.files import read_json, write_json
-from sentiment.web import server
 
 pytest.importorskip("flask", reason="the page needs Flask, of the optional extra `serve`")
 pytest.importorskip("waitress", reason="the page needs waitress, of the optional extra `serve`")
+
+from sentiment.web import server
 
 KEY = "five_agrees/finetune-source/fold1"
 
@@ -74,7 +75,7 @@ def test_networks_predictions_and_gallery(client, tested):
         assert answer["positive"] == pytest.approx(rows[row["name"]][3], abs=1e-7)
         assert answer["center"] == pytest.approx(rows[row["name"]][2], abs=1e-7)
         assert np.shape(answer["map"]) == (8, 8)
-        same = [(crop > 0.5) == (answer["word"] == "positive") for crop in answer["crops"]]
+        same = [(crop > 0.5) == (answer["sentiment"] == "positive") for crop in answer["crops"]]
         assert (len(same), sum(same)) == (10, answer["agreeing"])
 
 
@@ -82,12 +83,12 @@ def test_refusals_are_sentences(client, tested):
     whole = (tested.data / "images" / "picture 3.jpg").read_bytes()
     assert "no trained network 'x'" in sentence(post(client, whole, key="x"), 404)
     assert "only JPEG" in sentence(post(client, whole, "text/plain"), 415)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
-    assert "no JPEG, PNG or WebP" in sentence(post(client, b""), 400)
-    assert "more than 20 MB" in sentence(post(client, bytes(image_files.MAX_BYTES + 1)), 413)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b"nothing"), 400)
+    assert "JPEG, PNG or WebP" in sentence(post(client, b""), 400)
+    assert "20 MB" in sentence(post(client, bytes(image_files.MAX_BYTES + 1)), 413)
     assert sentence(client.get("/api/other"), 404)
     for name in ("../dataset.yaml", "picture 99.jpg", "/etc/passwd", ""):
-        assert "no test image" in sentence(client.get("/api/image", query_string={"model": KEY, "name": name}), 404)
+        assert "not a test image" in sentence(client.get("/api/image", query_string={"model": KEY, "name": name}), 404)
     (tested.folder() / "snapshot_iter_2.caffemodel").write_bytes(b"half")
     assert "snapshot_iter_2.caffemodel" in sentence(post(client, whole), 400)
 
@@ -110,7 +111,7 @@ def test_without_pictures_or_test_the_gallery_says_why(tool, tested):
     (tested.folder() / "predictions.csv").unlink()
     (tested.folder() / "result.json").unlink()
     problem = models.gallery(models.get(KEY))["problem"]
-    words = shlex.split(re.search("not tested yet: `.* tools/evaluate.py (.*)` does it", problem)[1])
+    words = shlex.split(re.search("`.* tools/evaluate.py (.*)`", problem)[1])
     assert tool("evaluate", *words, "--splits", tested.splits) == 0
     assert "best" in models.gallery(models.get(KEY))
     (tested.folder() / "result.json").unlink()
@@ -185,8 +186,8 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
 
     # A picture that is chosen.
     upload(page, whole)
-    assert verdict(page) == f"{answer['word'].capitalize()}, {percent} %"
-    assert page.inner_text("#agreement").startswith(f"{answer['agreeing']} of 10 crops say {answer['word']}.")
+    assert verdict(page) == f"{answer['sentiment'].capitalize()}, {percent} %"
+    assert page.inner_text("#agreement").startswith(f"{answer['agreeing']} of 10 crops say {answer['sentiment']}.")
     cells = page.locator("#crops tbody td").all_inner_texts()
     shown = [int(cell.split()[0]) for cell in cells[::2] + cells[1::2]]
     np.testing.assert_allclose(shown, 100 * np.array(answer["crops"]), atol=0.51)
@@ -206,12 +207,12 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
     assert page.inner_text("#opacity-value") == "60 %"
     page.keyboard.press("Home")
     assert page.evaluate(opacity) == "0"
-    assert page.locator("#map").bounding_box() == pytest.approx(page.locator("#picture").bounding_box())
+    assert page.locator("#map").bounding_box() == pytest.approx(page.locator("#image").bounding_box())
 
     # One from the gallery, by keyboard.
     page.locator("#gallery button").first.focus()
     page.keyboard.press("Enter")
-    page.wait_for_selector("#picture:not([alt='The picture a.jpg'])")
+    page.wait_for_selector("#image:not([alt='The image a.jpg'])")
     words = page.locator("#gallery button").first.inner_text()
     assert verdict(page).lower().replace(",", "") == words.split(",")[0].strip()
 
@@ -227,16 +228,16 @@ def test_the_page_in_a_browser(chromium, address, client, tested):
             }""",
             [list(whole), event, field],
         )
-        assert page.get_attribute("#picture", "alt") == f"The picture {event}.jpg"
-        assert verdict(page) == f"{answer['word'].capitalize()}, {percent} %"
+        assert page.get_attribute("#image", "alt") == f"The image {event}.jpg"
+        assert verdict(page) == f"{answer['sentiment'].capitalize()}, {percent} %"
 
     # What is refused, here and by the server.
     upload(page, b"GIF89a", "a.gif", "image/gif")
-    assert page.inner_text("[role=alert]") == "a.gif is no JPEG, PNG or WebP picture."
+    assert page.inner_text("[role=alert]") == "a.gif is not a JPEG, PNG or WebP image."
     upload(page, bytes(20_000_001))
-    assert "more than 20 MB" in page.inner_text("[role=alert]")
+    assert "20 MB" in page.inner_text("[role=alert]")
     upload(page, b"nothing")
-    page.wait_for_selector("text=The picture is no JPEG, PNG or WebP picture.")
+    page.wait_for_selector("[role=alert]:has-text('JPEG, PNG or WebP')")
     assert page.is_hidden("#result")
     assert all(url.startswith((address, "blob:", "data:")) for url in asked)
 
@@ -273,7 +274,7 @@ def test_the_page_at_a_phones_width_and_for_a_screen_reader(chromium, address):
     verdict(page)
     # The browser turns the picture as the server does, so that the map lies where it belongs.
     assert page.evaluate(
-        "(({naturalWidth, naturalHeight}) => [naturalWidth, naturalHeight])(document.getElementById('picture'))"
+        "(({naturalWidth, naturalHeight}) => [naturalWidth, naturalHeight])(document.getElementById('image'))"
     ) == [80, 160]
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.click("summary")
@@ -282,7 +283,7 @@ def test_the_page_at_a_phones_width_and_for_a_screen_reader(chromium, address):
 
     tree = page.locator("body").aria_snapshot()
     for part in ('combobox "Network"', 'slider "Map opacity"', "status", 'heading "How the ten crops agree"',
-                 'table "P(positive) of each crop"', 'rowheader "centre"', 'list "Surest and right"'):  # fmt: skip
+                 'table "P(positive) of each crop"', 'rowheader "centre"', 'list "Most certain and right'):  # fmt: skip
         assert part in tree, part
     # Every control has a name, and the keyboard reaches them in the page's order.
     page.focus("#model")

@@ -5,7 +5,7 @@ import numpy as np
 
 import caffe
 from sentiment import paper
-from sentiment.data import folds
+from sentiment.data import lists
 
 DIVISOR = 16
 
@@ -26,7 +26,7 @@ def data_set(folder, name="tiny", subsets=paper.SUBSETS[:1], iterations=6, more=
         pixels[..., 2 * label] += 120
         cv2.imwrite(str(folder / "images" / picture), pixels)
     for subset in subsets:
-        (folder / f"twitter_{subset}.txt").write_text(folds.list_text(pairs))
+        (folder / f"twitter_{subset}.txt").write_text(lists.text(pairs))
     settings = f"name: {name}\nchannels_divisor: {DIVISOR}\nbatch_size: 4\niterations: {iterations}\nstepsize: 4\n"
     (folder / "dataset.yaml").write_text(settings + f"base_lr: 0.00001\n{more}")
     return pairs

@@ -67,9 +67,9 @@ def test_a_build_knows_one_precision(bvlc, monkeypatch):
         engine.start()
 
 
-def test_a_card_is_recorded_by_its_name(monkeypatch):
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: f"Some Card {number}")
+def test_a_gpu_is_recorded_by_its_name(monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: f"Some GPU {number}")
     monkeypatch.setattr("torch.version.cuda", "13.0")
     engine.start()
     found = engine.environment(1)
-    assert (found.device, found.cuda) == ("Some Card 1", "13.0")
+    assert (found.device, found.cuda) == ("Some GPU 1", "13.0")

@@ -1,12 +1,12 @@
-"""Pictures from files: decoded and resized once, then kept as bytes for the next epochs.
+"""Images from files: decoded and resized once, then cached as bytes for the next epochs.
 
-All layers of a process share what is kept: at most ``CACHE_BYTES`` (1 GiB, about 5,400 pictures of 256 x 256), the
-longest unused going first. A file that changes is read again.
+The cache is shared by all layers of a process. It holds at most ``CACHE_BYTES`` (1 GiB, about 5,400 images of
+256 x 256); the least recently used are removed first. A file that has changed is read again.
 
-All processes share what is in the folder that the environment variable CAFFE_IMAGE_CACHE names: a file for each resized
-picture, named by the content it was made from, OpenCV's version and its shape. Whatever happens to that folder costs
-time and nothing else. (Files are read, not mapped: Python keeps a descriptor open for each mapping, and there may be
-thousands; the system holds their pages once all the same.)
+All processes share the cache in the folder named by the environment variable CAFFE_IMAGE_CACHE: a file for each resized
+image, whose name consists of the digest of the original file, OpenCV's version and the shape. Damaged or missing files
+in it are made again. (Files are read rather than mapped, because Python keeps a descriptor open for each mapping and
+there may be thousands.)
 """
 
 import contextlib
@@ -31,15 +31,15 @@ CACHE_BYTES = 1 << 30
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
 _JPEG_PIXELS_A_BYTE = 8 * 64  # a bit for a block of 8 x 8
-_JPEG_PIXELS = 2**24  # of one that is cut short: a camera's photograph, of which little is left
-# What libjpeg makes of the end of a file. OpenCV lets it do so with files, not with bytes, so it stands behind them, as
-# often as the longest part of a JPEG may ask for.
+_JPEG_PIXELS = 2**24  # of a photograph that is cut short after a small part
+# What libjpeg reads beyond the end of a file. OpenCV lets it do so for files but not for bytes, so it is appended to
+# them, as often as the longest segment of a JPEG may need it.
 _JPEG_END = b"\xff\xd9" * 2**15
 _JPEG_FRAMES = [bytes([mark]) for mark in range(0xC0, 0xD0) if mark not in (0xC4, 0xC8, 0xCC)]
 
 
 class _LastUsed:
-    """Values of some bytes each, by key: at most ``CACHE_BYTES``, the longest unused going first."""
+    """A cache of at most ``CACHE_BYTES``, from which the least recently used values are removed first."""
 
     def __init__(self):
         self._entries = OrderedDict()  # key -> value, bytes
@@ -50,11 +50,11 @@ class _LastUsed:
         return len(self._entries)
 
     def values(self):
-        """What is kept."""
+        """The cached values."""
         return [value for value, _ in self._entries.values()]
 
     def get(self, key):
-        """The value that was kept by this key, or None."""
+        """The value of this key, or None."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -62,7 +62,7 @@ class _LastUsed:
             return self._entries[key][0]
 
     def keep(self, key, value, size):
-        """Keep a value, unless it is too large or another thread was faster."""
+        """Cache a value, unless it is too large or another thread has done so already."""
         with self._lock:
             if size > CACHE_BYTES or key in self._entries:
                 return
@@ -74,15 +74,14 @@ class _LastUsed:
 
 _kept = _LastUsed()
 _on_device = _LastUsed()
-_cut_short: set[str] = set()  # names of pictures that were warned of
+_cut_short: set[str] = set()  # names of the images that a warning was written about
 
 
 def decode(data, color=True, name=None):
-    """The picture in an encoded file's bytes, as OpenCV reads it from a file, or None where it is no picture.
+    """The image in an encoded file's bytes as an array (H, W, C), as OpenCV reads it from a file, or None.
 
-    ``color``: True for BGR, False for grey, None for whatever channels and depth are stored. A JPEG that is cut short
-    is a picture whose end is grey, as in Caffe; of one that has a ``name`` a warning says so, once.
-    Returns an array (H, W, C).
+    ``color``: True for BGR, False for greyscale, None for the channels and depth that are stored. A JPEG that is cut
+    short is an image whose end is grey, as in Caffe; if it has a ``name``, this is logged as a warning, once.
     """
     flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
     if not _may_be_whole(data):
@@ -103,11 +102,11 @@ def _opencv(data, flag):
 def _warn_once(name):
     if name is not None and name not in _cut_short:
         _cut_short.add(name)
-        warn("io.cpp:82", f"Premature end of JPEG file: {name}; what is missing of the picture is grey.")
+        warn("io.cpp:82", f"Premature end of JPEG file: {name}; the missing part of the image is grey.")
 
 
 def _may_be_whole(data):
-    """Whether a PNG or JPEG may hold the chunks and pixels it announces; OpenCV takes the memory for them unasked."""
+    """Whether a PNG or JPEG can hold the chunks and pixels it announces; OpenCV allocates memory without checking."""
     size = len(data)
     if data.startswith(_PNG):
         position, kind = len(_PNG), b""
@@ -130,15 +129,15 @@ def _number(data, position, size):
 
 
 def to_planes(image):
-    """An array (H, W, C) as planes (C, H, W), contiguous."""
+    """An array (H, W, C) as a contiguous array (C, H, W)."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 def read_image(path, height=0, width=0, color=True):
-    """The picture in a file as uint8 (C, H, W), BGR or grey, in [0, 255]; read-only (io.cpp, ReadImageToCVMat).
+    """The image in a file as uint8 (C, H, W), BGR or greyscale, in [0, 255]; read-only (io.cpp, ReadImageToCVMat).
 
-    ``height`` and ``width`` above zero resize it, bilinear as OpenCV does. Raises CaffeError where the file cannot be
-    read or is no picture.
+    If ``height`` and ``width`` are above zero, it is resized by OpenCV's bilinear interpolation. Raises CaffeError if
+    the file cannot be read or is not an image.
     """
     try:
         path = names.for_os(path)
@@ -151,7 +150,7 @@ def read_image(path, height=0, width=0, color=True):
     except OSError as error:
         raise CaffeError(str(refusal("Could not load", path, error)).rstrip(".")) from None
     except ValueError:  # a NUL in the path
-        raise CaffeError(f"Could not load {path!r}: not a path") from None
+        raise CaffeError(f"Could not load {path!r}: a path cannot contain a zero byte") from None
     folder = os.environ.get(FOLDER)
     if folder and height > 0 and width > 0:
         planes = _shared(folder, path, data, height, width, color)
@@ -162,22 +161,22 @@ def read_image(path, height=0, width=0, color=True):
 
 
 def _decoded(path, data, height, width, color):
-    """The picture in a file's bytes as `read_image` gives it."""
+    """The result of `read_image` for a file with these bytes."""
     image = decode(data, color, path)
     if image is None:
-        raise CaffeError(f"Could not load {path}: it is no picture that OpenCV can decode")
+        raise CaffeError(f"Could not load {path}: it is not an image that OpenCV can decode")
     if height > 0 and width > 0:
         try:
             image = cv2.resize(image, (width, height)).reshape(height, width, -1)
         except cv2.error:
-            raise CaffeError(f"Could not resize {path} to {height} x {width}; name a smaller size") from None
+            raise CaffeError(f"Could not resize {path} to {height} x {width}; use a smaller size") from None
     planes = to_planes(image)
     planes.flags.writeable = False
     return planes
 
 
 def _shared(folder, path, data, height, width, color):
-    """The same from the folder all processes share, or put there."""
+    """The same from the folder that all processes share, to which it is written if it is not there."""
     shape = 3 if color else 1, height, width
     size = math.prod(shape)
     name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"
@@ -187,14 +186,14 @@ def _shared(folder, path, data, height, width, color):
         if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
             return np.frombuffer(content, np.uint8, size).reshape(shape)
     planes = _decoded(path, data, height, width, color)
-    temporary = f"{file}.tmp"  # of two processes one may spoil the other's file, which its digest then tells
+    temporary = f"{file}.tmp"  # if two processes write it at once, the digest will not match
     try:
         os.makedirs(folder, exist_ok=True)
         with open(temporary, "wb") as stored:
             stored.write(planes)
             stored.write(_digest(planes))
         os.replace(temporary, file)
-    except OSError:  # no room, or no right to write
+    except OSError:  # for example a full disk; the image is only not cached
         with contextlib.suppress(OSError):
             os.unlink(temporary)
     return planes
@@ -205,11 +204,11 @@ def _digest(content):
 
 
 def on_device(image, device, keep):
-    """A picture's array as a tensor on ``device``; with ``keep`` it stays there for the next time the array comes."""
+    """An image's array as a tensor on ``device``; with ``keep`` the tensor is cached for the next use of that array."""
     key = id(image), device
     if keep and (entry := _on_device.get(key)) is not None:
         return entry[1]
     tensor = torch.tensor(image, device=device)
     if keep:
-        _on_device.keep(key, (image, tensor), tensor.nbytes)  # with the array, so that its id stays its own
+        _on_device.keep(key, (image, tensor), tensor.nbytes)  # with the array, so that its id is not reused
     return tensor

@@ -1,5 +1,7 @@
-"""LMDBs from image lists, MNIST and CIFAR-10, and the mean of one: Caffe's tools convert_imageset, compute_image_mean,
-convert_mnist_data and convert_cifar_data (tools/*.cpp, examples/*/convert_*.cpp).
+"""Make LMDBs of image lists, MNIST and CIFAR-10, and compute the mean image of one.
+
+These are Caffe's tools convert_imageset, compute_image_mean, convert_mnist_data and convert_cifar_data (tools/*.cpp,
+examples/*/convert_*.cpp).
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from .images import read_image
 from .lists import read_list
 from .records import records
 
-_EACH = 1000  # records to a transaction, as in Caffe
+_EACH = 1000  # records per transaction, as in Caffe
 _FIRST_BYTES = 2**24
 
 
@@ -38,39 +40,39 @@ def convert_imageset(
     shuffle=False,
     check_size=False,
 ):
-    """Write the pictures of a list as the records of a new LMDB.
+    """Write the images of a list as the records of a new LMDB.
 
     Parameters
     ----------
     root : str
-        Put in front of every path as it is.
+        Prefix of every path, to which it is joined without a separator.
     source : str
         List of lines ``path label``.
     database : str
-        Folder to make; it appears whole or not at all.
+        Folder to make; it appears completely or not at all.
     height, width : int
-        Size to resize to, in pixels; 0 keeps each picture's own.
+        Size to resize to, in pixels; 0 keeps each image's size.
     color : bool
-        BGR, or else grey.
+        Whether images are BGR or greyscale.
     encoded : bool
-        Keep pictures encoded, as what each file's extension says.
+        Store images encoded, in the format of each file's extension.
     encode_type : str
-        Keep pictures encoded, all as this: ``png``, ``jpg`` …. A file of that extension (``jpeg`` is a jpg) that is
-        not resized is kept byte for byte, in colour even where ``color`` is not asked for.
+        Store all images encoded in this format: ``png``, ``jpg`` …. A file with that extension (``jpeg`` is a jpg) that
+        is not resized is stored byte for byte, in colour even if ``color`` is false.
     shuffle : bool
-        Mix the list first, by the global random stream.
+        Shuffle the list first, with the global random stream.
     check_size : bool
-        Refuse pictures of more or fewer values than the first one's.
+        Refuse images with another number of values than the first one.
 
     Returns
     -------
     int
-        How many records were written: a picture that cannot be read is left out, which is logged as an error.
+        Number of records written: images that cannot be read are skipped and logged as errors.
 
     Raises
     ------
     CaffeError
-        The list or all of its pictures cannot be read, or the database is there already.
+        If the list or all of its images cannot be read, or the database exists already.
     """
     lines, _ = read_list(source)
     if shuffle:
@@ -79,7 +81,7 @@ def convert_imageset(
     log("convert_imageset.cpp:89", f"A total of {len(lines)} images.")
     if encode_type and not encoded:
         log("convert_imageset.cpp:92", "encode_type specified, assuming encoded=true.")
-    values, count, records = None, 0, []  # of the first picture, done so far, to be written next
+    values, count, records = None, 0, []  # values of the first image, records so far, records to write next
     with _new_database(database) as put:
         for i, (name, label) in enumerate(lines):
             try:
@@ -89,7 +91,7 @@ def convert_imageset(
                 continue
             values = values or image.size
             if check_size and image.size != values:
-                raise CaffeError(f"{root}{name} has {image.size} values, not {values}: resize them all.")
+                raise CaffeError(f"{root}{name} has {image.size} values, not {values}: resize all images.")
             kind = encode_type or (_extension_of(name) if encoded else "")
             datum = _datum(root + name, image, kind, bool(height or width))
             datum.label = label
@@ -103,15 +105,17 @@ def convert_imageset(
             put(records)
             log("convert_imageset.cpp:153", f"Processed {count} files.")
         if not count:
-            raise CaffeError(f"None of the {len(lines)} pictures of {source} could be read; is '{root}' their folder?")
+            raise CaffeError(
+                f"None of the {len(lines)} images of {source} could be read; check their folder, '{root}'."
+            )
     return count
 
 
 @contextlib.contextmanager
 def _new_database(database):
-    """Give a function that writes [(key, Datum)] to a new LMDB, which appears whole or not at all."""
+    """A function that writes [(key, Datum)] to a new LMDB, which appears completely or not at all."""
     if os.path.lexists(database):
-        raise CaffeError(f"{database} is there already; remove it or name another database.")
+        raise CaffeError(f"{database} exists already; remove it or name another database.")
     folder = os.path.dirname(os.path.abspath(database))
     try:
         temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(database)}.", dir=folder)
@@ -130,7 +134,7 @@ def _new_database(database):
 
 
 def _extension_of(name):
-    """What a file is encoded as by its name, without a dot the whole name, as Caffe guesses."""
+    """The format that Caffe guesses from a file's name: what follows the last dot, or else the complete name."""
     if "." not in name:
         warn("convert_imageset.cpp:117", f"Failed to guess the encoding of '{name}'")
     return name.rpartition(".")[2].lower()
@@ -148,7 +152,9 @@ def _datum(path, image, kind, resized):
     try:
         _, data = cv2.imencode(f".{kind}", image.transpose(1, 2, 0))
     except cv2.error:
-        raise CaffeError(f"OpenCV cannot encode {path} as '{kind}'; name another kind, as -encode_type png.") from None
+        raise CaffeError(
+            f"OpenCV cannot encode {path} as '{kind}'; name another format, for example -encode_type png."
+        ) from None
     return caffe_pb2.Datum(data=data.tobytes(), encoded=True)
 
 
@@ -168,9 +174,9 @@ def _put(environment, records):
 
 
 def compute_image_mean(database, output=None):
-    """The mean of an LMDB's images, (1, C, H, W) float32, BGR in [0, 255]; written as .binaryproto where one is named.
+    """The mean of an LMDB's images, (1, C, H, W) float32, BGR in [0, 255]; also written to ``output``, a .binaryproto.
 
-    Sums are float32, as Caffe's. CaffeError where images differ in shape or a record is none.
+    Sums are float32, as in Caffe. Raises CaffeError if images differ in shape or a record is not an image.
     """
     count = 0
     for image, encoded, where in records(database):
@@ -180,7 +186,7 @@ def compute_image_mean(database, output=None):
             log("compute_image_mean.cpp:70", "Starting iteration")
             total = np.zeros(image.shape, np.float32)
         if image.shape != total.shape:
-            raise CaffeError(f"An image of {image.shape}, not {total.shape}: resize them all ({where}).")
+            raise CaffeError(f"An image of {image.shape}, not {total.shape}: resize all images ({where}).")
         total += image
         count += 1
         if count % 10000 == 0:
@@ -201,10 +207,10 @@ def compute_image_mean(database, output=None):
 
 
 def convert_mnist(images, labels, database):
-    """Write MNIST's two files, unpacked, as an LMDB; CaffeError where they are not those or do not belong together."""
+    """Write MNIST's two files, decompressed, as an LMDB; CaffeError if they are other files or do not match."""
     pixels, names = _idx(images, 2051, 3), _idx(labels, 2049, 1)
     if len(pixels) != len(names):
-        raise CaffeError(f"{images} has {len(pixels)} images, {labels} {len(names)} labels; name files of one set.")
+        raise CaffeError(f"{images} has {len(pixels)} images, {labels} {len(names)} labels; name two files of one set.")
     count, rows, columns = pixels.shape
     with _new_database(database) as put:
         log("convert_mnist_data.cpp:88", f"A total of {count} items.")
@@ -218,12 +224,12 @@ def convert_mnist(images, labels, database):
 
 
 def _idx(path, magic, axes):
-    """The bytes of a file in MNIST's format: a magic number, the extents, values, all numbers big-endian."""
+    """The array in a file of MNIST's format: a magic number and the extents, big-endian, then bytes."""
     content = _bytes(path)
     start = 4 * (axes + 1)
     head = struct.unpack(f">{axes + 1}I", content[:start].ljust(start, b"\0"))
     if head[0] != magic or len(content) < start:
-        raise CaffeError(f"{path} is no unpacked MNIST file of the kind that begins with the number {magic}.")
+        raise CaffeError(f"{path} is not a decompressed MNIST file that begins with the number {magic}.")
     values = np.frombuffer(content, np.uint8, offset=start)
     if values.size != math.prod(head[1:]):
         raise CaffeError(f"{path} is cut short: it has {values.size} values of {' x '.join(map(str, head[1:]))}.")
@@ -233,7 +239,7 @@ def _idx(path, magic, axes):
 def convert_cifar(source, folder, kind="lmdb"):
     """Write the binary batches of CIFAR-10 in a folder as ``cifar10_train_lmdb`` and ``cifar10_test_lmdb``.
 
-    CaffeError where a batch is missing or none.
+    Raises CaffeError if a batch is missing or is another file.
     """
     place = "convert_cifar_data.cpp"
     with _new_database(os.path.join(folder, f"cifar10_train_{kind}")) as put:
@@ -247,10 +253,12 @@ def convert_cifar(source, folder, kind="lmdb"):
 
 
 def _cifar_records(path, first):
-    """A batch: a byte of label and 3 x 32 x 32 of RGB planes, over and over."""
+    """The records of a batch, each a byte of label and 3 x 32 x 32 bytes of RGB."""
     rows = np.frombuffer(_bytes(path), np.uint8)
     if not rows.size or rows.size % 3073:
-        raise CaffeError(f"{path} is no batch of CIFAR-10's binary version: {rows.size} bytes are not 3073 an image.")
+        raise CaffeError(
+            f"{path} is not a batch of CIFAR-10's binary version: {rows.size} bytes are not a multiple of 3073."
+        )
     rows = rows.reshape(-1, 3073)
     return [(f"{i:05}", _raw(row[1:].reshape(3, 32, 32), row[0])) for i, row in enumerate(rows, first)]
 

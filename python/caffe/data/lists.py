@@ -9,9 +9,9 @@ from ..formats.storage import refusal
 
 
 def read_list(source):
-    """A list's lines as [(path, label)], and a digest of the file.
+    """The lines of a list as [(path, label)], and the file's digest.
 
-    Raises CaffeError, naming the line, where one is not a path, a space and an integer.
+    Raises CaffeError, with the number of the line, if one is not a path, a space and an integer.
     """
     try:
         with open(names.for_os(source), "rb") as file:

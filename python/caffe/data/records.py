@@ -20,7 +20,7 @@ _open_databases = weakref.WeakValueDictionary()
 
 
 class Database:
-    """An LMDB opened for reading; LMDB allows one environment per process and folder, so layers share it."""
+    """An LMDB opened for reading, shared by layers because LMDB allows one environment per process and folder."""
 
     def __init__(self, source):
         try:
@@ -33,12 +33,12 @@ class Database:
 
 
 def open_database(source):
-    """The database in this folder, opened if it is not yet."""
+    """The database in this folder, opened if it is not open already."""
     path = names.for_os(source)
-    key = None  # where there is none, which opening it says
+    key = None  # if there is no such file, opening it will fail
     with contextlib.suppress(OSError, ValueError):
         status = os.stat(os.path.join(path, "data.mdb") if os.path.isdir(path) else path)
-        key = status.st_dev, status.st_ino  # one that was made anew is another, whoever still reads the old one
+        key = status.st_dev, status.st_ino  # differs if the database has been replaced
     database = _open_databases.get(key)
     if database is None:
         database = _open_databases[key] = Database(source)
@@ -47,8 +47,8 @@ def open_database(source):
 
 
 def records(source):
-    """Every image of an LMDB (C, H, W) as it is stored, in the order of keys: image, whether encoded, where from."""
-    database = open_database(source)  # closed when nobody holds it any more
+    """The images of an LMDB in the order of keys: (C, H, W) array as stored, whether encoded, place for messages."""
+    database = open_database(source)  # closed when it is no longer referenced
     with database.environment.begin() as transaction, transaction.cursor() as cursor:
         for key, value in cursor:
             where = f"record '{key_text(key)}' of {source}"
@@ -68,10 +68,10 @@ def parse_datum(value):
 
 
 def datum_image(datum, color, where):
-    """A ``Datum``'s image (C, H, W), uint8 or float32; encoded ones are decoded, to BGR or grey where ``color`` is True
-    or False, as they are where it is None. ``where`` it stands names it in warnings.
+    """The image of a ``Datum``, (C, H, W), uint8 or float32; ``where`` is its place for warnings.
 
-    Raises CaffeError where the numbers do not fill the shape or the encoded picture is none of 8 bits.
+    Encoded images are decoded to BGR if ``color`` is True, to greyscale if False, and as they are stored if None.
+    Raises CaffeError if the values do not match the shape or an encoded image does not have 8 bits.
     """
     if datum.encoded:
         image = decode(datum.data, color, where)

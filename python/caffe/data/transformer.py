@@ -1,22 +1,22 @@
-"""Crop, mirror, mean and scale of the data layers, with Caffe's draws in Caffe's order (data_transformer.cpp)."""
+"""Crop, mirror, mean and scale of the data layers, with random numbers in Caffe's order (data_transformer.cpp)."""
 
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import CaffeError, by
+from ..errors import CaffeError, shape_text
 from ..formats import read_blob
 from ..proto import caffe_pb2
 from ..random.rng import Stream
 
 
 class DataTransformer:
-    """What a ``TransformationParameter`` asks for, in one phase.
+    """The transformation of a ``TransformationParameter`` in one phase.
 
     An image (C, H, W), uint8 or float32, BGR, becomes ``(pixel - mean) * scale`` in float32. It is cropped at random
-    at TRAIN and in the centre at TEST, and mirrored by the toss of a coin in either. A mean file has the size of the
-    uncropped image and is read at the crop's place.
+    in TRAIN and in the centre in TEST, and with ``mirror`` it is mirrored with probability 1/2 in either. A mean file
+    has the size of the uncropped image and is cropped in the same place.
     """
 
     def __init__(self, param, phase):
@@ -24,7 +24,7 @@ class DataTransformer:
         self.phase = phase
         self.crop_size = param.crop_size
         self.scale = np.float32(param.scale)
-        self.stream: Any = None  # a Stream once it draws
+        self.stream: Any = None  # a Stream if random numbers are needed
         self._mean = None
         self._mean_values = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
         if param.HasField("mean_file"):
@@ -37,16 +37,16 @@ class DataTransformer:
 
     @property
     def random(self):
-        """Whether it draws at all: it mirrors, or crops at TRAIN."""
+        """Whether random numbers are needed: for mirroring, or for cropping in TRAIN."""
         return self.param.mirror or (self.phase == caffe_pb2.TRAIN and self.crop_size > 0)
 
     def init_rand(self, stream):
-        """Seed the own stream with a word of ``stream``, if it will be needed."""
+        """Seed the transformer's own stream with a word of ``stream``, if random numbers are needed."""
         if self.random:
             self.stream = Stream(stream.word())
 
     def output_shape(self, shape):
-        """The shape (C, H, W) of what becomes of an image of ``shape``; CaffeError where the crop does not fit."""
+        """The shape (C, H, W) that an image of ``shape`` is transformed to; CaffeError if the crop does not fit."""
         channels, height, width = shape
         if not self.crop_size:
             return tuple(shape)
@@ -55,17 +55,17 @@ class DataTransformer:
         return channels, self.crop_size, self.crop_size
 
     def place(self, shape, batch):
-        """What an image of ``shape`` shows in a ``batch`` of images of that shape: (part, mirrored), as drawn.
+        """Draw the crop of an image of ``shape``, and whether it is mirrored, for images of shape ``batch``.
 
-        ``part`` slices channels, rows and columns. Raises CaffeError (without a full stop, for the caller to add where)
-        where shapes do not agree.
+        Returns slices of channels, rows and columns, and a bool. Raises CaffeError if the shapes do not agree (without
+        a full stop: the caller adds the place).
         """
         _, height, width = shape
         output = self.output_shape(shape)
         if tuple(batch) != output:
             raise CaffeError(
-                f"an image gives {by(output)} in a batch of {by(batch)}: all of a batch need the same size and "
-                "channels (set crop_size, or new_height and new_width)"
+                f"an image of {shape_text(output)} in a batch of {shape_text(batch)}: all images of a batch need the "
+                "same size and channels (set crop_size, or new_height and new_width)"
             )
         mirror = bool(self.param.mirror) and self.stream.word() % 2 == 1
         top = left = 0
@@ -94,14 +94,14 @@ class DataTransformer:
             out *= self.scale
 
     def transform_together(self, images, places):
-        """The batch that `transform` would make of images at their places, made where the images are.
+        """The batch that `transform` would make of images, computed on their device.
 
         Parameters
         ----------
         images : list of torch.Tensor
             (C, H, W), uint8 or float32, on one device.
         places : list
-            As `place` gave them.
+            The results of `place` for them.
 
         Returns
         -------
@@ -125,8 +125,9 @@ class DataTransformer:
     def _require_mean_fits(self, shape):
         if self._mean is not None and self._mean.shape != tuple(shape):
             raise CaffeError(
-                f"the mean file {self.param.mean_file} is {by(self._mean.shape)} but an image is {by(shape)}: "
-                "the mean must have the images' size before cropping; channel means (mean_value) fit any size"
+                f"the mean file {self.param.mean_file} is {shape_text(self._mean.shape)} but an image is "
+                f"{shape_text(shape)}: the mean must have the images' size before cropping; channel means (mean_value) "
+                "fit any size"
             )
         count = len(self._mean_values)
         if count not in (0, 1, shape[0]):

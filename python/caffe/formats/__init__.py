@@ -1,8 +1,8 @@
 """Caffe's files, read and written: definitions, weights, solver states, means.
 
-Weights and solver states are protobuf (`weights`) or HDF5 (`hdf5`). As in Caffe, a file of weights is told
-by its content, a solver state by its path: HDF5 where that ends in ``.h5``. Every file is written whole or not at all,
-and a file that cannot be read is one CaffeError naming it and the reason.
+Weights and solver states are protobuf (`weights`) or HDF5 (`hdf5`). As in Caffe, the format of weights is recognised by
+the file's content, that of a solver state by its path, which ends in ``.h5`` for HDF5. A file is written completely or
+not at all, and one that cannot be read raises a CaffeError with its path and the reason.
 """
 
 import os
@@ -36,7 +36,7 @@ _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def is_hdf5(path):
-    """Whether a file's content is HDF5, whatever its path ends in; CaffeError where it cannot be opened."""
+    """Whether a file's content is HDF5, whatever its extension; CaffeError if it cannot be opened."""
     with open_binary(path) as (file, _):
         return file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
 
@@ -47,22 +47,22 @@ def read_weights(path):
 
 
 def read_weights_hdf5(path):
-    """The `Weights` of an HDF5 file, whatever the path ends in."""
+    """The `Weights` of an HDF5 file, whatever its extension."""
     return _hdf5().read_weights(path)
 
 
 def write_weights_hdf5(path, net, arrays, diffs=None):
-    """Write weights as HDF5, whatever the path ends in; None stands for a blob that another layer owns."""
+    """Write weights as HDF5, whatever the extension; None stands for a blob that another layer owns."""
     _hdf5().write_weights(path, net, arrays, diffs)
 
 
 def read_state(path):
-    """The `SolverState` in a .solverstate or, where the path ends in ``.h5``, an HDF5 file."""
+    """The `SolverState` in a .solverstate file, or in an HDF5 file if the path ends in ``.h5``."""
     return _format(path).read_state(path)
 
 
 def write_state(path, iteration, learned_net, current_step, history):
-    """Write a solver state, as HDF5 where the path ends in ``.h5``.
+    """Write a solver state, as HDF5 if the path ends in ``.h5``.
 
     Parameters
     ----------
@@ -70,9 +70,9 @@ def write_state(path, iteration, learned_net, current_step, history):
     iteration : int
         Iterations done.
     learned_net : str
-        Path of the weights as given, opened relative to the working directory on restore.
+        Path of the weights, relative to the working directory in which the state is restored.
     current_step : int
-        Steps of the multistep policy passed.
+        Boundaries of the multistep policy passed.
     history : list of ndarray
         The solver's histories.
     """
@@ -84,6 +84,6 @@ def _format(path):
 
 
 def _hdf5():
-    from . import hdf5  # h5py takes a while to load, and most runs never need it
+    from . import hdf5  # loading h5py takes time, and most programs do not use it
 
     return hdf5

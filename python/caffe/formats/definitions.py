@@ -1,4 +1,4 @@
-"""Nets and solvers as users write them: protobuf's text format (upgrade_proto.cpp, io.cpp)."""
+"""Definitions of nets and solvers in protobuf's text format (upgrade_proto.cpp, io.cpp)."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from .upgrade import upgrade_net, upgrade_solver
 _V1_TYPE = "caffe.V1LayerParameter.LayerType"
 _QUOTES = "'\""
 _STRINGS = re.compile(r"""#[^\n]*|"(?:[^"\\\n]|\\.)*("?)|'(?:[^'\\\n]|\\.)*('?)""")
-# an escape as protobuf's C++ tokenizer knows it, or else a backslash
+# an escape that protobuf's C++ tokenizer accepts, or else a backslash
 _ESCAPES = re.compile(
     r"""\\(?:[abfnrtv\\?'"]|[0-3]?[0-7]{1,2}|[xX][0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}"""
     r"""|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4})|\\"""
@@ -25,8 +25,8 @@ _ESCAPES = re.compile(
 def read_net(path):
     """The net definition in a .prototxt of any generation, upgraded to the current one.
 
-    CaffeError, with file, line and column where there is one, for a file that cannot be opened, is no text, breaks the
-    syntax, or uses what is not supported.
+    Raises CaffeError, with file, line and column if known, for a file that cannot be opened, is not text, has a syntax
+    error, or uses what is not supported.
     """
     net = _parse(path, caffe_pb2.NetParameter())
     upgrade_net(net, os.fspath(path))
@@ -51,7 +51,7 @@ def _parse(path, message):
         place = "".join(f":{n}" for n in (error.GetLine(), error.GetColumn()) if n is not None)
         reason = _reason(error, text)
         raise CaffeError(f"{path}{place}: {reason}; {_advice(reason)}") from error
-    except ValueError as error:  # numbers that fit no field
+    except ValueError as error:  # a number out of its field's range
         raise CaffeError(f"{path}: {error}; write another value.") from error
     names.take(message, raw)
     if not message.IsInitialized():
@@ -61,7 +61,7 @@ def _parse(path, message):
 
 
 def _check_escapes(path, text):
-    """CaffeError where a string has an escape that Caffe refuses; protobuf's Python takes some of them as they are."""
+    """Raise CaffeError for an escape in a string that Caffe refuses, some of which protobuf's Python accepts."""
     for token in _STRINGS.finditer(text):
         if token[0].startswith("#"):
             continue
@@ -82,7 +82,7 @@ def _check_escapes(path, text):
 
 
 def _reason(error, text):
-    """The message of an error without its place, and without the line of the file it quotes."""
+    """The message of an error without its place and without the quoted line of the file."""
     reason = re.sub(r"^\d+:\d+ : ", "", str(error))
     line = text.split("\n")[error.GetLine() - 1] if error.GetLine() else ""
     return reason.removeprefix(f"'{line}': ").removeprefix("'': ").strip().rstrip(".")[:200]
@@ -106,7 +106,7 @@ def _advice(reason):
     if word:
         if word[1] in caffe_pb2.V1LayerParameter.LayerType.keys():  # noqa: SIM118
             return (
-                f"{word[1]} is a type of the old form: rename 'layer' to 'layers' if all are written so, or write "
+                f"{word[1]} is a type of the old form: rename 'layer' to 'layers' if all layers have it, or write "
                 f'type: "{known_forks.OLD_TYPES[word[1]]}".'
             )
         return f'put it in quotes: "{word[1]}".'

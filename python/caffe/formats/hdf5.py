@@ -1,4 +1,4 @@
-"""The HDF5 twins of weights and solver states (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
+"""Weights, solver states and HDF5Data's tables in HDF5 files (net.cpp, sgd_solver.cpp, hdf5.cpp)."""
 
 import contextlib
 import functools
@@ -14,10 +14,10 @@ from .blobs import Array
 from .storage import open_binary, replacing
 from .weights import LayerWeights, SolverState, Weights
 
-# A data set of a small file may claim any extent. Caffe's own are neither compressed nor shared, so this is generous.
+# A small file may declare data sets of any extent. Those of Caffe are neither compressed nor shared.
 _MAX_RATIO, _MIN_BYTES = 16, 2**20
 _MAX_BLOBS = 1000  # of one layer
-_MAX_DEFLATE = 1100  # users' tables may be compressed, at most so far
+_MAX_DEFLATE = 1100  # the largest ratio of compressed tables
 
 _CLASSES = {
     getattr(h5py.h5t, name): f"H5T_{name}"
@@ -26,7 +26,7 @@ _CLASSES = {
 
 
 def read_weights(path):
-    """The weights in an HDF5 file: groups ``data/<layer>/<index>``, and ``diff`` alike where it is present."""
+    """The weights in an HDF5 file: data sets ``data/<layer>/<index>``, and optionally the same in ``diff``."""
     with _open(path, "weights file") as source:
         data = source.group("data")
         diff = source.group("diff") if "diff" in source.file else None
@@ -34,21 +34,21 @@ def read_weights(path):
 
 
 def write_weights(path, net, arrays, diffs=None):
-    """Write weights; parameters as for the binary file, with None for a shared blob, which only its owner keeps.
+    """Write weights; parameters as for the binary file, with None for a shared blob that another layer owns.
 
-    CaffeError for a layer whose name HDF5 cannot hold: above all one with a slash, or that of an earlier layer.
+    Raises CaffeError for a layer's name that HDF5 cannot hold, for example with a slash or used twice.
     """
     seen = set()
     for layer in net.layer:
         if layer.name in seen:
             raise CaffeError(
-                f"Could not write {path}: HDF5 has no place for two layers named '{layer.name}'; rename one, or save a "
+                f"Could not write {path}: HDF5 cannot hold two layers named '{layer.name}'; rename one, or save a "
                 "binary file (snapshot_format: BINARYPROTO)."
             )
         seen.add(layer.name)
         if layer.name in ("", ".") or "/" in layer.name:
             raise CaffeError(
-                f"Could not write {path}: HDF5 has no place for a layer named '{layer.name}'; rename it without '/', "
+                f"Could not write {path}: HDF5 cannot hold a layer named '{layer.name}'; rename it without '/', "
                 "or save a binary file (snapshot_format: BINARYPROTO)."
             )
     with _create(path) as file:
@@ -57,7 +57,7 @@ def write_weights(path, net, arrays, diffs=None):
                 continue
             group = file.create_group(kind)
             for layer, blobs in zip(net.layer, values, strict=True):
-                _write_arrays(_group(group, names.to_bytes(layer.name), h5py.h5g.create), blobs)
+                _write_arrays(_group(group, names.to_bytes(layer.name), create=True), blobs)
 
 
 def read_state(path):
@@ -82,7 +82,7 @@ def write_state(path, iteration, learned_net, current_step, history):
 
 
 def read_tables(path, data_sets):
-    """The data sets of these names as float32 arrays of one axis or more, as HDF5Data reads them."""
+    """The data sets of these names as float32 arrays of at least one axis, for HDF5Data."""
     with _open(path, "table for HDF5Data", _MAX_DEFLATE) as source:
         tables = []
         for name in data_sets:
@@ -99,13 +99,13 @@ def read_tables(path, data_sets):
 
 @functools.cache
 def _note_class(floats):
-    """Log, once in a process as Caffe does, that there are floats, or integers, in a file."""
+    """Log, once per process as Caffe does, that a data set holds floats, or integers."""
     line, name = (33, "H5T_FLOAT") if floats else (36, "H5T_INTEGER")
     log(f"hdf5.cpp:{line}", f"Datatype class: {name}")
 
 
 class _Source:
-    """An open file, and how many bytes may still be read from it. Its errors are those h5py raises for a bad file."""
+    """An open file and the number of bytes that may still be read from it. Errors are those of h5py for bad files."""
 
     def __init__(self, file, size, ratio):
         self.file = file
@@ -120,13 +120,13 @@ class _Source:
     def numbers(self, dataset, dtype):
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
             raise CaffeError(
-                f"'{dataset.name}' in {self.file.filename} is no data set of numbers: save one of this name."
+                f"'{dataset.name}' in {self.file.filename} is not a data set of numbers: save one of this name."
             )
         kind = dataset.id.get_type().get_class()
         if kind not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
             raise CaffeError(
                 f"Unsupported datatype class: {_CLASSES.get(kind, 'unknown')} in data set '{dataset.name}' of "
-                f"{self.file.filename}: save it as integers or floats, as float32."
+                f"{self.file.filename}: save it as integers or floats, for example as float32."
             )
         self._spend(dataset)
         if dtype == np.float32:
@@ -160,7 +160,7 @@ def _open(path, kind, ratio=_MAX_RATIO):
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
             reason = error.args[0] if isinstance(error, KeyError) else error
             raise CaffeError(
-                f"{path} is not a whole HDF5 {kind} of Caffe: {reason}; copy or download it again, or check its name."
+                f"{path} is not a complete HDF5 {kind}: {reason}; copy or download it again, or check its name."
             ) from error
 
 
@@ -170,18 +170,18 @@ def _create(path):
         try:
             with h5py.File(temporary, "w") as file:
                 yield file
-        except RuntimeError as error:  # what HDF5 raises, besides OSError, when the disk is full
+        except RuntimeError as error:  # raised by HDF5, besides OSError, when the disk is full
             raise OSError(str(error)) from error
 
 
-def _group(parent, name, absent):
-    """The group of a name, bytes of any encoding, for which h5py's own groups are no help; or what ``absent`` makes."""
-    return h5py.Group((h5py.h5g.open if parent.id.links.exists(name) else absent)(parent.id, name))
+def _group(parent, name, create=False):
+    """The group of a name in bytes of any encoding, which h5py's own groups do not take."""
+    return h5py.Group(h5py.h5g.create(parent.id, name) if create else h5py.h5g.open(parent.id, name))
 
 
 def _read_layer(source, name, data, diff):
-    group = _group(data, name, h5py.h5g.open)
-    diffs = {} if diff is None or not diff.id.links.exists(name) else _group(diff, name, h5py.h5g.open)
+    group = _group(data, name)
+    diffs = _group(diff, name) if diff is not None and diff.id.links.exists(name) else {}
     name = names.of_bytes(name)
     indices = [int(key) for key in group]
     if indices and not 0 <= min(indices) <= max(indices) < _MAX_BLOBS:
@@ -209,7 +209,7 @@ def _write_arrays(group, arrays):
 
 
 def _write_string(file, name, text):
-    """A scalar string with its terminating zero, which Caffe's reader relies on and h5py's own strings lack."""
+    """Write a string with the terminating zero that Caffe's reader needs and h5py's own strings lack."""
     value = names.to_bytes(text)
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(value) + 1)

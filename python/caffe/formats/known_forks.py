@@ -1,9 +1,10 @@
-"""Advice on names that BVLC Caffe does not know: whether they are misspelt, or of one of its forks, and of which.
+"""Advice on names that BVLC Caffe does not have: whether they are misspelt or from a fork of Caffe, and from which.
 
-The lists hold what published definitions use most. A fork takes over others' layers, so a name is given to where it
-comes from.
+The lists contain what published definitions use most. Forks copy layers from each other, so a name is listed with the
+fork that it was first in.
 """
 
+import difflib
 import re
 
 from ..proto import caffe_pb2
@@ -12,7 +13,7 @@ from .upgrade import V0_TYPES, V1_TYPES
 #: type of an old definition -> current type
 OLD_TYPES = V0_TYPES | {caffe_pb2.V1LayerParameter.LayerType.Name(number): name for number, name in V1_TYPES.items()}
 
-#: fork -> fields it adds, and layer types, which begin with capitals
+#: fork -> the fields and layer types that it adds
 _FORKS = {
     "SSD (weiliu89/caffe)": """
         annotated_data_param detection_evaluate_param detection_output_param multibox_loss_param norm_param
@@ -30,11 +31,11 @@ _FORKS = {
         bias_channel_param padding_param onehot_param softmaxloss_param hole hole_h hole_w crop_width crop_height
         label_type Interp SegAccuracy ImageSegData Unpooling MatRead MatWrite DenseCRF DomainTransform
         DomainTransformForwardOnly UniqueLabel SpatialProduct AdaptiveBiasChannel BiasChannel""",
-    "SegNet (alexgkendall/caffe-segnet), which ENet's goes on from": """
+    "SegNet (alexgkendall/caffe-segnet), on which ENet is based": """
         upsample_param dense_image_data_param bn_mode weight_by_label_freqs class_weighting sample_weights_test
         Upsample DenseImageData SpatialDropout""",
     "CRF-RNN (torrvision/crfasrnn)": "multi_stage_meanfield_param MultiStageMeanfield",
-    "yjxiong's (yjxiong/caffe), which PSPNet's (hszhao/PSPNet) goes on from": """
+    "yjxiong's (yjxiong/caffe), on which PSPNet (hszhao/PSPNet) is based": """
         bn_param batch_reduction_param seg_data_param mem_param richness is_flow multi_scale scale_ratios fix_crop
         more_fix_crop max_distort original_image BN SegData BatchReduction""",
     "NVCaffe (NVIDIA/caffe)": """
@@ -109,7 +110,7 @@ _BVLC = """
 
 
 def on_field(kind, name):
-    """What to do about a field that messages of a kind (``caffe.PoolingParameter``) do not have."""
+    """What to do about a field that messages of a type (``caffe.PoolingParameter``) do not have."""
     pool = caffe_pb2.DESCRIPTOR.pool
     if name in _FORK:
         return f"{_of_fork(name, 'field')}; {_INSTEAD.get(name, 'remove it, or run that fork')}."
@@ -118,23 +119,23 @@ def on_field(kind, name):
     if kind == "caffe.SolverParameter" and "caffe.NetParameter" in others:
         return "it is a field of a net's definition, caffe.NetParameter, so check which file was named."
     if kind == "caffe.NetParameter" and others == ["caffe.SolverParameter"]:
-        return "it is a field of a solver's, caffe.SolverParameter, so check which file was named."
+        return "it is a field of a solver's definition, caffe.SolverParameter, so check which file was named."
     if others:
         return (
-            f"it is a field of {', '.join(others)}, so check where it stands, and that no closing brace before it is "
-            "missing or too many; or it is a field of a fork of Caffe."
+            f"it is a field of {', '.join(others)}, so check where it is written and the closing braces before it; "
+            "or it is a field of a fork of Caffe."
         )
     near = misspelt(name, [field.name for field in pool.FindMessageTypeByName(kind).fields])
     if near:
         return f"did you mean {near}?"
     return (
-        "BVLC Caffe has no field of this name anywhere, so the definition is probably written for a fork of it: remove "
-        "it or correct its spelling."
+        "BVLC Caffe has no field of this name, so the definition is probably written for a fork of it: remove the "
+        "field or correct its spelling."
     )
 
 
 def on_old_type(name, known):
-    """What to do about a type in ``layers`` that is none of the known ones; ``name`` may be in quotes."""
+    """What to do about an unknown type in ``layers``; ``name`` may be in quotes."""
     word = name.strip("'\"")
     if word != name or not (word.isupper() or (word.islower() and word not in OLD_TYPES)):
         return (
@@ -150,7 +151,7 @@ def on_old_type(name, known):
 
 
 def on_type(name, known):
-    """What a layer type is that is none of those known; part of a sentence."""
+    """What to do about an unknown layer type, as part of a sentence."""
     if name in _FORK:
         return f"{_of_fork(name, 'type')}, so run that fork or replace the layer"
     if name in _BVLC:
@@ -162,40 +163,27 @@ def on_type(name, known):
 
 
 def misspelt(name, known):
-    """The one of the known names that is within a slip of the keyboard, or two in a long name; None where none is.
+    """The known name that is most like this one; None where there is none, or where two are as much like it.
 
-    Nor is there one where two are as near. Other digits or another first letter are no slip: relu6 and unpooling are
-    meant so. ``_param`` does not count, nor does its plural.
+    Another first letter or other digits are not a slip: relu6 and unpooling are meant as they are written. An ending
+    ``_param`` is not compared, nor is its plural.
     """
     name = re.sub("_params$", "_param", name)
-    one = name.lower().removesuffix("_param")
-    near = [
-        (_slips(one, another), other, max(len(one), len(another)))
-        for other in known
-        if (another := other.lower().removesuffix("_param"))[0] == one[:1]
-        and re.findall(r"\d", one) == re.findall(r"\d", another)
-        and abs(len(one) - len(another)) <= 2
-        and name.endswith("_param") == other.endswith("_param")
-    ]
-    slips, other, longer = min(near, default=(9, "", 0))
-    alone = sum(slips == others for others, *_ in near) == 1
-    return other if alone and slips <= (0 if longer < 4 else 1 if longer < 8 else 2) else None
+    stem = name.lower().removesuffix("_param")
+    stems = {}
+    for other in known:
+        candidate = other.lower().removesuffix("_param")
+        same_kind = name.endswith("_param") == other.endswith("_param")
+        if same_kind and candidate[0] == stem[:1] and re.findall(r"\d", candidate) == re.findall(r"\d", stem):
+            stems[candidate] = other
+    matches = difflib.get_close_matches(stem, stems, n=2, cutoff=0.8)
+    likeness = [difflib.SequenceMatcher(None, match, stem).ratio() for match in matches]
+    if not matches or (len(matches) == 2 and likeness[0] == likeness[1]):
+        return None
+    return stems[matches[0]]
 
 
 def _of_fork(name, what):
     fork = _FORK[name]
     whose = "of several forks of Caffe" if fork == "several" else f"of a fork of Caffe, {fork}"
     return f"{name} is a {what} {whose}, and BVLC Caffe has none of this name"
-
-
-def _slips(one, other):
-    """Letters put in, left out, changed or swapped with their neighbour, at least, between two words."""
-    rows = [list(range(len(other) + 1))]
-    for i, letter in enumerate(one, 1):
-        row = [i]
-        for j, another in enumerate(other, 1):
-            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != another)))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == another:
-                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
-        rows.append(row)
-    return rows[-1][-1]

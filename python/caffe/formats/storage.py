@@ -1,4 +1,4 @@
-"""Opening a user's files, and writing files that appear whole or not at all."""
+"""Open files, and write files so that they appear completely or not at all."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ import stat
 from .. import names
 from ..errors import CaffeError
 
-# what protobuf accepts in one message, and so the limit of Caffe's binary files (io.cpp)
+# the largest message that protobuf accepts, and so the limit of Caffe's binary files (io.cpp)
 MAX_BINARY_BYTES = 2**31 - 1
 
 
 @contextlib.contextmanager
 def open_binary(path):
-    """Open a regular file that is not empty for reading; gives the file and its size in bytes, else CaffeError."""
+    """Open a regular file that is not empty, as (file, size in bytes); CaffeError if that fails."""
     with _open(path) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -28,19 +28,19 @@ def open_binary(path):
 
 
 def read_text(path, limit=4 * 2**20):
-    """The text of a file of at most ``limit`` bytes; CaffeError where it cannot be read or is something else.
+    """The text of a file of at most ``limit`` bytes; CaffeError if it cannot be read or is not a text.
 
-    Bytes that are not UTF-8 stand for themselves, as `names` says.
+    Bytes that are not UTF-8 are represented as `names` describes.
     """
     with _open(path) as file:
         try:
-            content = bytearray()  # read(limit) would claim that much memory for any file
+            content = bytearray()  # read(limit) would allocate that much for any file
             while len(content) <= limit and (more := file.read(2**16)):
                 content += more
         except OSError as error:
             raise refusal("Could not read", path, error) from error
     if len(content) > limit:
-        raise CaffeError(f"{path} has more than {limit} bytes and so is no definition: name the .prototxt file.")
+        raise CaffeError(f"{path} has more than {limit} bytes, too many for a definition: name the .prototxt file.")
     if 0 in content:
         raise CaffeError(_not_text(path, content, content.index(0)))
     return names.of_bytes(bytes(content)).removeprefix("\ufeff")
@@ -48,18 +48,18 @@ def read_text(path, limit=4 * 2**20):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Give the name of a temporary file in the folder of ``path``; it becomes ``path`` when the block ends well.
+    """The name of a temporary file in the folder of ``path``, to which it is renamed when the block has succeeded.
 
-    It is flushed to the disk first, so that even after a power cut ``path`` is the old file or the new one. When the
-    block fails the temporary file is removed. Errors of the file system become CaffeErrors.
+    It is flushed to the disk first, so that even after a power failure ``path`` is the old file or the new one. If the
+    block fails, the temporary file is removed. Errors of the file system become CaffeErrors.
     """
     if "\0" in os.fsdecode(path):
-        raise CaffeError(f"Could not write {path!r}: no file name may contain a zero byte.")
-    target = os.path.realpath(names.for_os(path))  # through a link, what it points to is replaced
+        raise CaffeError(f"Could not write {path!r}: a file name cannot contain a zero byte.")
+    target = os.path.realpath(names.for_os(path))  # of a link, the target is replaced
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
     if os.path.lexists(target) and not os.path.isfile(target):
-        raise CaffeError(f"Could not write {path}: something that is not a regular file has this name.")
+        raise CaffeError(f"Could not write {path}: it exists and is not a regular file.")
     if not os.path.isdir(folder):
         raise CaffeError(f"Could not write {path}: the folder {folder} does not exist; create it first.")
     try:
@@ -79,7 +79,7 @@ def replacing(path):
 
 
 def write_whole(path, *parts):
-    """Write the bytes-like ``parts`` one after the other as the file ``path``, whole or not at all."""
+    """Write the concatenation of bytes-like ``parts`` to the file ``path``, completely or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.writelines(parts)
 
@@ -100,10 +100,10 @@ def _flush(path, flags):
 
 
 def refusal(what, path, error):
-    """The CaffeError for a path and what the system said of it; it tells of escapes that were meant as a path's."""
+    """The CaffeError for a path and the system's error; it explains escapes that were meant as parts of the path."""
     reason, advice = getattr(error, "strerror", None) or error, ""
     if not os.fsdecode(path).isprintable() and any(ord(character) < 32 for character in os.fsdecode(path)):
-        path, advice = repr(path), "; in a definition a backslash begins an escape, so write paths with forward slashes"
+        path, advice = repr(path), "; a backslash begins an escape in definitions, so write paths with forward slashes"
     return CaffeError(f"{what} {path}: {reason}{advice}.")
 
 
@@ -111,6 +111,6 @@ def _not_text(path, content, offset):
     line = content.count(b"\n", 0, offset) + 1
     column = offset - (content.rfind(b"\n", 0, offset) + 1) + 1
     return (
-        f"{path}:{line}:{column}: byte 0x{content[offset]:02x} is no text; a definition is a text file, "
-        "so name the .prototxt, or save it as UTF-8."
+        f"{path}:{line}:{column}: byte 0x{content[offset]:02x} is not text; a definition is a text file, "
+        "so name the .prototxt file, or save it as UTF-8."
     )

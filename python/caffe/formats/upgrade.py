@@ -1,7 +1,7 @@
 """Definitions of older generations in today's terms (upgrade_proto.cpp).
 
-What Caffe logs that it ignores, this logs and ignores; what Caffe drops without a word is refused, but for superfluous
-shapes of inputs.
+What Caffe ignores with a log line is logged and ignored here too. What Caffe ignores silently is refused, except for
+superfluous input shapes.
 """
 
 from ..errors import CaffeError
@@ -137,12 +137,12 @@ _V0_FIELDS = {
 }
 _V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
-# type -> the data parameters that once held the transformation too
+# type -> the parameters that contained the transformation's fields in older generations
 DATA_PARAMS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
 TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 
 
-# generation -> what Caffe logs of its upgrade: the lines in upgrade_proto.cpp, and the texts there
+# what was upgraded -> Caffe's log lines about it: their places in upgrade_proto.cpp and their texts
 _NOTES = {
     "V0": (28, "V0LayerParameter", 36, "file specified using deprecated V0LayerParameter", 39,
            "not support V0NetParameter; use ./build/tools/upgrade_net_proto_text for prototxt and "
@@ -158,10 +158,10 @@ _NOTES = {
 
 
 def note_upgrades(kinds, where, problems=()):
-    """Log, as Caffe does, that ``where`` was upgraded; ``kinds`` are the names of what was old about it.
+    """Log, as Caffe does, that ``where`` was upgraded, for each of ``kinds``.
 
     V0: layers inside layers, data: transformation fields outside transform_param, V1: ``layers``, input: ``input``
-    fields, BatchNorm: three ``param`` of a BatchNorm. ``problems`` are what V0 had and the upgrade left out.
+    fields, BatchNorm: three ``param`` in a BatchNorm. ``problems`` are messages on V0 fields that were left out.
     """
     for kind, (begin, what, end, done, future, promise) in _NOTES.items():
         if kind in kinds:
@@ -211,8 +211,8 @@ def upgrade_net(net, where):
     Raises
     ------
     CaffeError
-        What has no counterpart: mixed generations, unknown V0 types, too few shapes for the inputs, and, in a current
-        ``layer``, transformation fields inside data parameters, which Caffe would ignore in silence.
+        For mixed generations, unknown V0 types, too few shapes for the inputs, and transformation fields inside the
+        data parameters of a current ``layer``, which Caffe would ignore silently.
     """
     kinds = _kinds(net)
     problems: list[str] = []
@@ -257,7 +257,7 @@ def upgrade_solver(solver, where):
 
 
 def _put(message, name, value):
-    """Set a field of any kind: a repeated one is extended, by one value or several."""
+    """Set a field of any kind; a repeated one is extended by a value or by several."""
     field = getattr(message, name)
     if hasattr(field, "extend"):
         field.extend(value if hasattr(value, "extend") else [value])
@@ -268,9 +268,9 @@ def _put(message, name, value):
 
 
 def _upgrade_v0(net, where, report):
-    """The layers of a V0 net in the current form; ``report`` is called with a sentence on each field left out."""
+    """The layers of a V0 net in the current form; ``report`` is called with a message on each field left out."""
     upgraded = []
-    producer = dict.fromkeys(net.input)  # blob -> the V0 entry that wrote it last, None for an input
+    producer = dict.fromkeys(net.input)  # blob -> the last V0 entry that produced it, None for an input
     for entry in net.layers:
         name = entry.layer.name
         for descriptor, _ in entry.ListFields():
@@ -295,8 +295,8 @@ def _upgrade_v0(net, where, report):
                     )
                 if not len(entry.bottom) == len(source.bottom) == len(source.top) == 1:
                     raise CaffeError(
-                        f"{where}: padding layer '{source.layer.name}' and layer '{name}' behind it must take a single "
-                        "blob, and the padding layer give one; write pad in the layer instead."
+                        f"{where}: padding layer '{source.layer.name}' and layer '{name}' above it must take a single "
+                        "blob, and the padding layer produce one; write pad in the layer instead."
                     )
                 bottoms[i], pad = source.bottom[0], source.layer.pad
         if entry.layer.type != "padding":
@@ -318,7 +318,7 @@ def _upgrade_v0_layer(entry, bottoms, pad, where, report):
         elif name == "type":
             if value not in V0_TYPES:
                 raise CaffeError(
-                    f"{where}: Unknown layer name: {value}, the type of layer '{v0.name}'; V0 has "
+                    f"{where}: Unknown layer name: {value}, the type of layer '{v0.name}'; the types of V0 are "
                     f"{', '.join(V0_TYPES)}."
                 )
             layer.type = V0_TYPES[value]
@@ -359,7 +359,7 @@ def _upgrade_v1(v1):
 
 
 def _set_param(layer, field, values):
-    """Spread a list that V0 and V1 keep for all blobs of a layer over its ``param`` messages."""
+    """Distribute a list with a value for each blob of a layer, as in V0 and V1, over the layer's ``param`` messages."""
     for i, value in enumerate(values):
         if len(layer.param) <= i:
             layer.param.add()

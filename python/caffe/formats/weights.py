@@ -14,14 +14,15 @@ from .blobs import Array, Damaged
 from .storage import MAX_BINARY_BYTES, open_binary, write_whole
 from .upgrade import DATA_PARAMS, TRANSFORM_FIELDS, V0_TYPES, V1_TYPES, note_upgrades
 
+MAX_LAYERS = 50_000  # a ResNet-152 has about 500
 _USE_HDF5 = "; set snapshot_format: HDF5"
 
 
 @dataclass(slots=True)
 class LayerWeights:
-    """A layer of a weights file. ``blobs`` holds an `Array` each, or None where an HDF5 file leaves a shared one out.
+    """A layer of a weights file. ``blobs`` are `Array` objects, or None for a shared one that an HDF5 file leaves out.
 
-    ``type`` is the current name whatever the file's generation, and "" for HDF5, which keeps no types.
+    ``type`` is the current name whatever the file's generation, and "" in HDF5 files, which do not have types.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Weights:
 
 @dataclass(slots=True)
 class SolverState:
-    """What a solver goes on from. ``history`` holds float32 arrays, momentum first, in the order of the parameters."""
+    """The state of a solver. ``history`` holds float32 arrays, momentum first, in the order of the parameters."""
 
     iter: int = 0
     learned_net: str = ""
@@ -55,12 +56,14 @@ def read_weights(path):
 
 
 def _weights(net):
-    """The `Weights` in a NetParameter, and what of it is old, as `note_upgrades` names it."""
+    """The `Weights` in a NetParameter, and the set of what is old about it, for `note_upgrades`."""
     blobs.check_types(net)
     if not net.layer and not net.layers:
         raise Damaged("it has no layers")
     if net.layer and net.layers:
         raise Damaged("it has both 'layer' and old 'layers' entries")
+    if len(net.layer) + len(net.layers) > MAX_LAYERS:
+        raise Damaged(f"it has more than {MAX_LAYERS} layers")
     old = {"input"} if net.input else set()
     layers = [_layer(layer, names.of_bytes(layer.type)) for layer in net.layer]
     if any(layer.type == b"BatchNorm" and len(layer.param) == 3 for layer in net.layer):
@@ -77,7 +80,7 @@ def _weights(net):
 
 
 def _old_layer(entry):
-    """A layer of the generation V1, or V0 where another message inside it is the layer."""
+    """A layer of generation V1, or of V0, which is a message inside a V1 layer."""
     if not entry.HasField("layer"):
         return _layer(entry, V1_TYPES.get(entry.type, str(entry.type)))
     blobs.check_types(entry)
@@ -89,7 +92,7 @@ def _layer(layer, type_):
     blobs.check_types(layer)
     name = names.of_bytes(layer.name)
     try:
-        return LayerWeights(name, type_, [blobs.read_blob(blob) for blob in layer.blobs])
+        return LayerWeights(name, type_, blobs.read_blobs(layer.blobs))
     except Damaged as error:
         raise Damaged(f"in layer '{name}', {error}") from error
 
@@ -100,7 +103,7 @@ def write_weights(path, net, arrays, diffs=None):
     Parameters
     ----------
     path : str
-        The file, which appears whole or not at all.
+        The file, which is written completely or not at all.
     net : NetParameter
         Name and layers of the current generation; blobs in it are not written.
     arrays : list of list of ndarray
@@ -120,13 +123,8 @@ def _state(state):
     blobs.check_types(state)
     if not state.HasField("iter"):
         raise Damaged("it has no iteration")
-    history = [blobs.read_blob(blob) for blob in state.history]
-    return SolverState(
-        state.iter,
-        names.of_bytes(state.learned_net),
-        state.current_step,
-        [array.data.reshape(array.shape) for array in history],
-    )
+    history = [array.data.reshape(array.shape) for array in blobs.read_blobs(state.history)]
+    return SolverState(state.iter, names.of_bytes(state.learned_net), state.current_step, history)
 
 
 def write_state(path, iteration, learned_net, current_step, history):
@@ -159,9 +157,9 @@ def _write(path, parts, advice):
 
 
 def _read(path, kind, name, read):
-    """What ``read`` makes of the message ``name`` that a file holds; whatever is wrong with it becomes one CaffeError.
+    """The result of ``read`` for the message ``name`` in a file; any error in the file becomes one CaffeError.
 
-    Where it fails, numbers may not be packed, which the second parser takes.
+    The second attempt is for files with numbers that are not packed.
     """
     path = os.fspath(path)
     with open_binary(path) as (file, size):
@@ -179,16 +177,16 @@ def _read(path, kind, name, read):
 
 
 def _advice(file):
-    """What a file that cannot be read probably is instead."""
+    """What to do about a file that cannot be read."""
     file.seek(0)
     head = file.read(40)
     if head.isascii() and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        return f"it is a text that begins {head.decode()!r}, so check what was downloaded or named"
+        return f"it is a text that begins with {head.decode()!r}, so check what was downloaded and which file is named"
     return "copy or download it again, or check that the right file is named"
 
 
 def _net_parts(net, arrays, diffs):
-    """The parts of a NetParameter in the order of field numbers: byte for byte the file that Caffe writes."""
+    """The parts of a NetParameter in the order of field numbers, which gives the same bytes as Caffe's serialiser."""
     if net.layers:
         raise ValueError("a definition of V1 layers")
     head = caffe_pb2.NetParameter()

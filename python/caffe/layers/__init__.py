@@ -1,4 +1,4 @@
-"""The layers, a family a file; importing this package registers them all.
+"""The layers, a module for each family; importing this package registers all of them.
 
 As in pycaffe, ``from caffe import layers as L`` also gives the functions of net specifications: ``L.Convolution(…)``.
 """

@@ -42,13 +42,13 @@ class InnerProduct(Layer):
 
 
 class _Affine(Layer):
-    """A factor or summand, learned or taken from a second bottom, spread over the first bottom from ``axis`` on."""
+    """A factor or summand, learned or from a second bottom, broadcast to the first bottom from ``axis`` on."""
 
     min_bottom, max_bottom = 1, 2
     exact_top = 1
 
     def operand_shape(self, p, bottom):
-        """Shape of the learned operand: ``num_axes`` axes of the bottom from ``axis`` on (−1: all that follow)."""
+        """The shape of a learned operand: ``num_axes`` axes of the bottom from ``axis`` on, or all for −1."""
         axis = self.axis_of(bottom[0], p.axis)
         if p.num_axes < -1:
             self.fail("num_axes must be non-negative, or -1 to extend to the end of bottom[0]")
@@ -58,8 +58,8 @@ class _Affine(Layer):
         return bottom[0].shape[axis:end]
 
     def check_spread(self, p, bottom, operand):
-        """Where the operand starts in the bottom; its shape must equal the bottom's there."""
-        # a scalar goes with any bottom; bottom 0 may itself be a scalar then
+        """Set the axis at which the operand starts; its shape must equal the bottom's from there."""
+        # a scalar fits any bottom, even a scalar one
         self.start = 0 if operand.shape == () else self.axis_of(bottom[0], p.axis)
         end = self.start + len(operand.shape)
         if bottom[0].shape[self.start : end] != operand.shape:
@@ -119,13 +119,13 @@ class Scale(_Affine):
             factor.zero_diff()
         super().backward(top, propagate_down, bottom)
         if wanted and not propagate_down[0] and top[0] is not bottom[0] and factor.count != bottom[0].count:
-            bottom[0].set_diff(top[0].diff_tensor() * bottom[0].tensor())  # where Caffe keeps what it sums up
+            bottom[0].set_diff(top[0].diff_tensor() * bottom[0].tensor())  # where Caffe stores the products
 
     def _overwrites(self, shape):
-        """Whether Caffe writes the factor's diff where it should add: with nothing before the factor's axes.
+        """Whether Caffe overwrites the factor's diff where it should add: if there is nothing before the factor's axes.
 
-        All but the lone factor of several numbers, then. A batch of one image is enough, so ``iter_size`` > 1 loses
-        gradients there.
+        The exception is a single factor for several values. A batch of one image is enough, so with ``iter_size`` > 1
+        gradients are lost.
         """
         factors = self.blobs[0].count
         before, of_each = math.prod(shape[: self.start]), math.prod(shape[self.start + len(self.blobs[0].shape) :])
@@ -134,9 +134,9 @@ class Scale(_Affine):
 
 @register("BatchNorm")
 class BatchNorm(Layer):
-    """(x − mean) / √(variance + eps) per channel: of the batch at TRAIN, of the running sums at TEST.
+    """(x − mean) / √(variance + eps) per channel, with the batch's statistics in TRAIN, accumulated ones in TEST.
 
-    Blobs: running sum of means, of variances (times m / (m − 1)), and the sums' common scale factor. No affine part.
+    The blobs are decaying sums of the means, of the variances times m / (m − 1), and of the weights of these.
     """
 
     exact_bottom = exact_top = 1
@@ -156,12 +156,12 @@ class BatchNorm(Layer):
     def reshape(self, bottom, top):
         channels = bottom[0].shape[1] if len(bottom[0].shape) > 1 else 1
         if channels != self.channels:
-            self.fail(f"The bottom has {channels} channels, its statistics {self.channels}")
+            self.fail(f"The bottom has {channels} channels, but there are statistics for {self.channels}")
         top[0].reshape(*bottom[0].shape)
 
     def compute(self, x, *sums):
         shape = x.shape
-        mean_sum, variance_sum, factor = (s.detach() for s in sums)  # statistics get no diff, force_backward or not
+        mean_sum, variance_sum, factor = (s.detach() for s in sums)  # statistics never have a diff
         x = x.reshape(shape[0], self.channels, -1)
         if self.use_global:
             factor = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
@@ -174,7 +174,7 @@ class BatchNorm(Layer):
         return y.reshape(shape)
 
     def backward(self, top, propagate_down, bottom):
-        """The bottom's diff, asked for or not."""
+        """Compute the bottom's diff in any case, as Caffe does."""
         super().backward(top, [True], bottom)
 
     def _accumulate(self, mean, variance, m):

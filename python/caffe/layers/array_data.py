@@ -1,4 +1,4 @@
-"""Layers whose data are arrays: MemoryData, HDF5Data, DummyData.
+"""Layers whose data are arrays: MemoryData, HDF5Data and DummyData.
 
 Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
 """
@@ -35,13 +35,13 @@ def _put(blob, values):
 
 @register("MemoryData")
 class MemoryData(_ArrayLayer):
-    """Batches cut from the arrays that ``set_input_arrays`` was given, over and over."""
+    """Batches of the arrays given to ``set_input_arrays``, which are repeated."""
 
     exact_top = 2
 
     def setup(self, bottom, top):
         p = self.param.memory_data_param
-        # draws a word for a transformer that set_input_arrays bypasses
+        # draws a word for a transformer that set_input_arrays does not use
         DataTransformer(self.param.transform_param, self.phase).init_rand(global_stream())
         self._shape = (p.batch_size, p.channels, p.height, p.width)
         if min(self._shape) < 1:
@@ -55,8 +55,8 @@ class MemoryData(_ArrayLayer):
     def set_input_arrays(self, data, labels):
         """Take ``data`` (n, channels, height, width) and ``labels`` (n, 1, 1, 1) or (n,), n a multiple of a batch.
 
-        Both must be C-contiguous float32. They are not copied: what is changed in them later is seen by later batches.
-        Raises CaffeError in pycaffe's words where they do not fit.
+        Both must be C-contiguous float32. They are not copied, so later changes to them appear in later batches.
+        Raises CaffeError with pycaffe's messages if they do not fit.
         """
         data, labels = np.asarray(data), np.asarray(labels)
         if labels.ndim == 1:
@@ -81,11 +81,11 @@ class MemoryData(_ArrayLayer):
         self._position = batch.stop % len(self._data)
 
     def state(self):
-        """The next batch's place in the arrays."""
+        """The index of the next batch's first image."""
         return {"position": self._position}
 
     def set_state(self, state):
-        """Go on where ``state()`` was taken; the arrays are the user's to set."""
+        """Return to a ``state()``; the user sets the arrays."""
         self._position = index_below(state["position"], 2**63 if self._data is None else len(self._data))
 
 
@@ -103,10 +103,10 @@ def _check_array(array, name, shape):
 
 @register("HDF5Data")
 class HDF5Data(_ArrayLayer):
-    """Rows of data sets named as the tops, from the HDF5 files a list names; batches run on across files.
+    """Rows of the data sets that have the tops' names, from the HDF5 files in a list; batches may extend over files.
 
-    With ``shuffle``, files and rows within them take the order that Caffe gets from the C library's ``rand()``: it is
-    the same in every process, whatever ``random_seed`` is.
+    With ``shuffle``, files and the rows within them are in the order that Caffe draws from the C library's ``rand()``,
+    which is the same in every process, whatever ``random_seed`` is.
     """
 
     min_top = 1
@@ -175,7 +175,7 @@ class HDF5Data(_ArrayLayer):
         self._rows = self._mixed(self._rows)
 
     def state(self):
-        """Where the next row comes from, and the state of ``rand()``."""
+        """The position of the next row, and the state of ``rand()``."""
         return {
             "files": self._files.tolist(),
             "file": self._file,
@@ -185,7 +185,7 @@ class HDF5Data(_ArrayLayer):
         }
 
     def set_state(self, state):
-        """Go on where ``state()`` was taken."""
+        """Return to a ``state()``."""
         names = len(self._names)
         if len(state["files"]) != names:
             self.fail(f"Cannot resume: {self.param.hdf5_data_param.source} is not the list of the interrupted run")
@@ -202,7 +202,7 @@ class HDF5Data(_ArrayLayer):
 
 @register("DummyData")
 class DummyData(_ArrayLayer):
-    """Filled blobs: constants once, at setup; what other fillers draw anew at every forward."""
+    """Filled blobs: constants are filled once, at setup, random values at every forward."""
 
     min_top = 1
 
@@ -233,7 +233,8 @@ class DummyData(_ArrayLayer):
         for field, size in zip(legacy, sizes):
             if len(size) not in (1, tops):
                 self.fail(f"Must specify '{field}' once, or once per top blob ({tops}); specified {len(size)}")
-        return list(zip(*(size * tops if len(size) == 1 else size for size in sizes)))
+        sizes = [size * tops if len(size) == 1 else size for size in sizes]
+        return list(zip(*sizes))
 
     def forward(self, bottom, top, record):
         for blob, filler in zip(top, self._fillers):

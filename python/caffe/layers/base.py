@@ -1,4 +1,4 @@
-"""What a layer is: its shapes and its torch forward; backward is autograd over it (layer.hpp, layer_factory.cpp)."""
+"""The base class of layers: shapes, forward by torch, backward by autograd (layer.hpp, layer_factory.cpp)."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -18,13 +18,12 @@ _REGISTRY = {}
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
 
 
-# type -> where Caffe says that the parameters stand in the definition itself
+# type -> the place of Caffe's log line about parameters that are in the definition itself
 _GIVEN = {
     "BatchNorm": "batch_norm_layer.cpp:23",
     "Bias": "bias_layer.cpp:13",
     "Convolution": "base_conv_layer.cpp:157",
     "Deconvolution": "base_conv_layer.cpp:157",
-    "Embed": "embed_layer.cpp:19",
     "InnerProduct": "inner_product_layer.cpp:24",
     "PReLU": "prelu_layer.cpp:20",
     "Parameter": "parameter_layer.hpp:18",
@@ -33,7 +32,7 @@ _GIVEN = {
 
 
 def register(*type_names):
-    """Class decorator: make a layer available under the type names of definitions."""
+    """Class decorator: make a layer available under type names of definitions."""
 
     def add(cls):
         for name in type_names:
@@ -44,12 +43,12 @@ def register(*type_names):
 
 
 def layer_type_list():
-    """Names of the layer types this engine knows, sorted."""
+    """The names of the layer types, sorted."""
     return sorted(_REGISTRY)
 
 
 def log_creation(name):
-    """Log that the factory makes a layer; some of Caffe's layers make others inside, under their own names."""
+    """Log the creation of a layer; some of Caffe's layers create others inside, under their own names."""
     log("layer_factory.hpp:77", f"Creating layer {name}")
 
 
@@ -69,9 +68,9 @@ def create_layer(param):
 class Layer:
     """A node of the net between its bottom and top blobs.
 
-    A family of layers gives ``setup`` (once: check parameters, make parameter blobs), ``reshape`` (top shapes from
-    bottom shapes) and ``compute`` (torch tensors in, torch tensors out, parameters appended). Those with another
-    idea of backward (Python layers, data) override ``forward`` and ``backward`` themselves.
+    A subclass defines ``setup`` (check parameters and make parameter blobs, once), ``reshape`` (top shapes from bottom
+    shapes) and ``compute`` (tops from the tensors of bottoms and parameters). Layers whose backward is not the
+    derivative of ``compute`` override ``forward`` and ``backward``.
     """
 
     exact_bottom: int | None = None
@@ -81,7 +80,7 @@ class Layer:
     min_top: int | None = None
     max_top: int | None = None
     equal_bottom_top = False
-    auto_top = False  # missing required tops are made up, as "(automatic)"
+    auto_top = False  # missing required tops are added, as "(automatic)"
     is_loss = False
     differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
 
@@ -92,26 +91,26 @@ class Layer:
         self.phase = param.phase
         self.blobs = []
         self.param_propagate_down = []
-        self._graph: Any = None  # leaves, parameters, outputs of the last recorded forward
+        self._graph: Any = None  # (leaves, parameters, outputs) of the last recorded forward
 
-    # what a family of layers writes
+    # defined by subclasses
 
     def setup(self, bottom, top):
         """Check the parameters and make the parameter blobs; called once, before the first ``reshape``."""
 
     def reshape(self, bottom, top):
-        """Give the tops their shapes; called before every forward."""
+        """Set the shapes of the tops; called before every forward."""
         raise NotImplementedError
 
     def compute(self, *tensors):
-        """Tops (a tensor or a list) from the bottoms' tensors followed by the parameters' tensors."""
+        """The tops, a tensor or a list, from the tensors of the bottoms followed by those of the parameters."""
         raise NotImplementedError
 
     def allow_force_backward(self, index):
-        """Whether ``force_backward`` extends to this bottom (labels say no)."""
+        """Whether this bottom has a gradient, so that ``force_backward`` applies to it; labels have none."""
         return not (self.is_loss and index == 1)
 
-    # what the net calls
+    # called by the net
 
     def forward(self, bottom, top, record):
         """Compute the tops; ``record`` keeps the graph for ``backward``."""
@@ -133,12 +132,12 @@ class Layer:
         return outputs if isinstance(outputs, (list, tuple)) else [outputs]
 
     def _record(self, bottom, top, inputs):
-        # .data, not detach(): a view a user holds may be rewritten before backward, which Caffe allows
+        # .data, not detach(): a user may write to a view before backward, which Caffe allows
         overwritten = _in_place(bottom, top) and bottom[0].handed_out
         leaves = [x.clone() if overwritten else x.data for x in inputs]
         params = [blob.tensor().data for blob in self.blobs]
         for i, leaf in enumerate(leaves):
-            leaf.requires_grad_(self.bottom_differentiable(i))
+            leaf.requires_grad_(self.allow_force_backward(i))
         for leaf, wanted in zip(params, self.param_propagate_down):
             leaf.requires_grad_(wanted)
         with torch.enable_grad():
@@ -146,24 +145,20 @@ class Layer:
         self._graph = (leaves, params, outputs)
         return [y.data for y in outputs]
 
-    def bottom_differentiable(self, index):
-        """Whether a gradient with respect to this bottom exists."""
-        return self.allow_force_backward(index)
-
     def backward(self, top, propagate_down, bottom):
-        """Overwrite the bottoms' diffs (where asked) and add to the parameters' diffs, from the tops' diffs."""
+        """Compute the diffs of bottoms with ``propagate_down`` and add to those of parameters, from the tops' diffs."""
         if not self.differentiable:
             return
         if self._graph is None:
             self._record(bottom, top, [blob.tensor() for blob in bottom])
         leaves, params, outputs = self._graph
         for blob, leaf in [*zip(bottom, leaves), *zip(self.blobs, params)]:
-            if not (blob in bottom and _in_place(bottom, top)):  # where the bottom is the result by now
+            if not (blob in bottom and _in_place(bottom, top)):  # in which case the bottom holds the result
                 _refresh(leaf, blob.tensor())
         wanted = [i for i, down in enumerate(propagate_down) if down]
         for i in wanted:
             if not leaves[i].requires_grad:
-                self.fail(f"{self.type} Layer cannot backpropagate to {self.bottom_role(i)} inputs")
+                self.fail(f"{self.type} Layer cannot backpropagate to {'label' if i == 1 else 'these'} inputs")
         needed = [leaves[i] for i in wanted] + [p for p in params if p.requires_grad]
         tops = [(y, blob) for y, blob in zip(outputs, top) if y.requires_grad]
         if not needed:
@@ -177,7 +172,7 @@ class Layer:
                 retain_graph=True,
                 allow_unused=True,
             )
-        # all owned before any is written: in place, the bottom's diff is the top's
+        # all are owned before any is written, because in place the bottom's diff is the top's
         grads = [None if grad is None else _owned(grad, top) for grad in grads]
         for i, grad in zip(wanted, grads):
             bottom[i].set_diff(torch.zeros_like(leaves[i]) if grad is None else grad)
@@ -188,71 +183,69 @@ class Layer:
                 if grad is not None:
                     blob.add_diff(grad)
 
-    def bottom_role(self, index):
-        """What a bottom without gradient is called in an error message."""
-        return "label" if index == 1 else "these"
-
     @property
     def shown(self):
-        """What ``net.layers`` holds."""
+        """The object in ``net.layers``."""
         return self
 
-    # helpers for families
+    # helpers for subclasses
 
     def add_blob(self, shape, filler=None):
-        """Make a parameter blob of ``shape``: as the definition gives it, else filled from the global random stream."""
+        """Add a parameter blob, with the values in the definition or else those of the filler."""
         blob = Blob(shape)
         if self.param.blobs:
             if not self.blobs and self.type in _GIVEN:
                 log(_GIVEN[self.type], "Skipping parameter initialization")
             blob.set_tensor(self._given(len(self.blobs), blob))
-        elif filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero already
+        elif filler is not None and (filler.type != "constant" or filler.value):  # a new blob is zero
             blob.set_tensor(from_array(fill(filler, tuple(shape), global_stream())))
         self.blobs.append(blob)
         return blob
 
     def _given(self, index, blob):
-        """The values of a parameter that stands in the definition itself (``blobs``)."""
+        """The values of a parameter in the definition itself (``blobs``)."""
         given = self.param.blobs[index] if index < len(self.param.blobs) else None
         values = np.array(given.data if given else (), np.float32)
         if values.size != blob.count:
             self.fail(
-                f"Incorrect weight shape: the definition's blobs give {values.size} numbers for parameter {index}, "
-                f"which has {blob.shape_string()}"
+                f"Incorrect weight shape: the definition's blobs have {values.size} values for parameter {index}, "
+                f"whose shape is {blob.shape_string()}"
             )
         return from_array(values.reshape(blob.shape))
 
     def axis_of(self, blob, index):
-        """A non-negative axis of ``blob`` from one that may count from the end; CaffeError where out of range."""
+        """The non-negative index of an axis that may be counted from the end; CaffeError if it is out of range."""
         try:
             return blob.axis(index)
         except CaffeError as error:
             self.fail(str(error))
 
     def check_counts(self, bottom, top):
-        """Raise CaffeError unless the numbers of bottoms and tops are what this type of layer takes."""
+        """Raise CaffeError unless this type of layer takes these numbers of bottoms and tops."""
         for kind, verb, blobs in (("bottom", "takes", bottom), ("top", "produces", top)):
             exact, low, high = (getattr(self, f"{bound}_{kind}") for bound in ("exact", "min", "max"))
             noun = f"{kind} blob(s) as {'input' if kind == 'bottom' else 'output'}"
-            for limit, wrong, words in (
-                (exact, lambda n, m: n != m, ""),
-                (low, lambda n, m: n < m, "at least "),
-                (high, lambda n, m: n > m, "at most "),
-            ):
-                if limit is not None and wrong(len(blobs), limit):
-                    self.fail(f"{self.type} Layer {verb} {words}{limit} {noun}, not {len(blobs)}")
+            count, wanted = len(blobs), None
+            if exact is not None and count != exact:
+                wanted = str(exact)
+            elif low is not None and count < low:
+                wanted = f"at least {low}"
+            elif high is not None and count > high:
+                wanted = f"at most {high}"
+            if wanted:
+                self.fail(f"{self.type} Layer {verb} {wanted} {noun}, not {count}")
         if self.equal_bottom_top and len(bottom) != len(top):
             self.fail(f"{self.type} Layer produces one top blob as output for each bottom blob input")
 
     def fail(self, message) -> NoReturn:
-        """Raise CaffeError naming this layer."""
+        """Raise CaffeError with this message and the layer's name."""
         raise CaffeError(f"{message} (layer '{self.name}').")
 
 
 def below(x, bound):
-    """Whether a number of ``x`` is NaN or not above ``bound``: a pass that only reads.
+    """Whether a value of ``x`` is NaN or not above ``bound``; False on a GPU, which would have to wait for the answer.
 
-    What is rare is looked for so, and done Caffe's slower way where it is. Not on a GPU, which the answer would stall.
+    This check is fast. If it finds rare values, layers use a slower way that treats them as Caffe does.
     """
     return x.device.type == "cpu" and x.numel() > 0 and not bool(x.detach().amin() > bound)
 
@@ -262,13 +255,13 @@ def _in_place(bottom, top):
 
 
 def _refresh(leaf, values):
-    """Let backward find the values a blob has now, where they are no longer those of the recorded forward."""
+    """Make a leaf of the recorded forward hold the blob's current values, if these have changed since."""
     if leaf.data_ptr() != values.data_ptr() and leaf.shape == values.shape:
         leaf.data = torch.empty_like(leaf).copy_(values)
 
 
 def _owned(grad, top):
-    """The gradient, copied where it is a view of a top's diff (two diffs must not be one memory) or no dense array."""
+    """The gradient, copied if it is a view of a top's diff (diffs must not share memory) or is not dense."""
     views = {blob.diff_tensor().untyped_storage().data_ptr() for blob in top}
     if grad.untyped_storage().data_ptr() in views:
         return grad.clone(memory_format=torch.contiguous_format)

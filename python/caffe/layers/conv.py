@@ -12,11 +12,11 @@ LONGEST_CHAIN = 1000
 
 
 class _LongSums(torch.autograd.Function):
-    """A 2-D convolution on the CPU whose outputs are sums of many products; tensors come and go in channels_last.
+    """A 2-D convolution on the CPU whose outputs are sums of many products; tensors are in channels_last throughout.
 
-    That layout is the faster one, but its kernels add all products of an output in one chain, and round two to four
-    times as far off as the blocked kernels of NCHW, and as Caffe. Forward, where this can turn a near-tie of a maximum,
-    takes the latter; backward has nothing to turn.
+    This layout is faster, but its kernels add all products of an output one after the other, with two to four times the
+    rounding errors of the blocked kernels for NCHW and of Caffe. Forward uses those, because rounding can change which
+    of nearly equal values is the maximum later.
     """
 
     @staticmethod
@@ -39,7 +39,7 @@ class _BaseConvolution(Layer):
     min_bottom = min_top = 1
     equal_bottom_top = True
 
-    # what the two ways give
+    # defined by subclasses
     weight_shape: Callable[[], tuple]
     output_size: Callable[[int, int, int, int, int], int]
     transposed: bool
@@ -65,7 +65,7 @@ class _BaseConvolution(Layer):
         if self.num_output < 1:
             self.fail("num_output must be positive")
         if self.group < 1 or self.channels % self.group:
-            self.fail(f"The {self.channels} channels of the bottom are no multiple of group {self.group}")
+            self.fail(f"The {self.channels} channels of the bottom are not a multiple of group {self.group}")
         if self.num_output % self.group:
             self.fail("Number of output should be multiples of group")
         self.add_blob(self.weight_shape() + self.kernel, p.weight_filler)
@@ -120,7 +120,7 @@ class _BaseConvolution(Layer):
         lead = x.shape[: self.axis]
         if self.axis != 1:
             x = x.reshape(-1, *x.shape[self.axis :])
-        if not self.num_spatial:  # each group's channels times its matrix, as a convolution of one place
+        if not self.num_spatial:  # a product with each group's matrix, computed as a convolution of one place
             x, weight = x[..., None], weight[..., None]
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
         options = (*places, self.transposed, (0,) * len(places[0]), self.group)
@@ -138,9 +138,9 @@ class _BaseConvolution(Layer):
 
 @register("Convolution")
 class Convolution(_BaseConvolution):
-    """Cross-correlation; output floors, but towards zero as C++ divides.
+    """Cross-correlation; the output's size is rounded towards zero, as in C++.
 
-    So a kernel larger than the padded input by less than a stride has one place, and finds zeros beyond the end.
+    So a kernel larger than the padded input by less than a stride has one place, and the input is extended by zeros.
     """
 
     transposed = False

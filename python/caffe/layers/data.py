@@ -1,7 +1,7 @@
-"""Layers that read pictures: ImageData from a list, Data from an LMDB (image_data_layer.cpp, data_layer.cpp).
+"""Layers that read images: ImageData from a list, Data from an LMDB (image_data_layer.cpp, data_layer.cpp).
 
-Each makes its next batch ahead, in a thread. All draws still come in Caffe's order: the global stream is used at setup
-only, everything later comes from streams of the layer's own.
+Each prepares its next batch in a thread. Random numbers are nevertheless drawn in Caffe's order: the global stream is
+used at setup only, and later a layer uses its own streams.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from ..data.records import datum_image, key_text, open_database, parse_datum
 from ..data.transformer import DataTransformer
 from ..errors import at
 from ..proto import caffe_pb2
-from ..random.rng import Stream, global_stream, index_below, permutation, shuffled
+from ..random.rng import Stream, copied, global_stream, index_below, permutation, shuffled
 from ..runtime import mode
 from ..runtime.background import Task
 from ..runtime.glog import log, warn
@@ -28,24 +28,25 @@ _waits = itertools.count()
 
 
 def _log_waiting():
-    """Log the first and every thousandth wait for a batch, of all layers of a process together."""
+    """Log every thousandth wait for a batch, beginning with the first, counted over all layers of the process."""
     if next(_waits) % 1000 == 0:
         log("blocking_queue.cpp:49", "Waiting for data")
 
 
-class PictureLayer(Layer):
+class ImageLayer(Layer):
     """Batches of transformed images (N, C, H, W) and, with a second top, their labels (N,), from an endless source.
 
-    A subclass gives ``open_source`` (check the definition, open what it names, draw what Caffe draws), ``first`` and
-    ``items(n)`` (the next image, the next n; the latter move on), each as (image (C, H, W), label, where it is from),
-    and ``position`` / ``seek``, where the next image comes from, with ``pack`` / ``unpack`` for JSON.
+    A subclass defines ``open_source`` (check the definition, open the source, draw what Caffe draws; returns the batch
+    size), ``first()`` (the next image, without advancing) and ``items(n)`` (the next n images, advancing), each as
+    (image (C, H, W), label, place for messages), ``position`` and ``seek`` for the position of the next image, and
+    ``pack`` and ``unpack`` to convert a position for JSON.
     """
 
     exact_bottom = 0
     differentiable = False
-    kept = False  # whether the arrays of pictures are the same ones in each epoch
+    kept = False  # whether the images' arrays are the same objects in each epoch
     log_name: str  # of Caffe's source file
-    log_line: int  # where that says the size of a batch
+    log_line: int  # of its message on the size of a batch
     open_source: Callable[[], int]
     first: Callable[[], tuple]
     items: Callable[[int], Iterator[tuple]]
@@ -69,23 +70,23 @@ class PictureLayer(Layer):
         log(f"{self.log_name}:{self.log_line}", "output data size: " + ",".join(str(n) for n in shape))
         for label in top[1:]:
             label.reshape(self.batch_size)
-        # as Caffe: seeded once more, then its prefetch thread, whose own stream serves nothing here
+        # as in Caffe: seeded again, then a word for its prefetch thread, whose stream is not needed here
         self.transformer.init_rand(global_stream())
         global_stream().word()
         self._ahead = None
-        self._seen = self._stand()
+        self._batch_start = self._current()
 
     def reshape(self, bottom, top):
         pass
 
     def forward(self, bottom, top, record):
-        """Hand over the batch made ahead and start on the next; after an error the same batch is tried again."""
+        """Write the prepared batch to the tops and prepare the next; after an error the same batch is tried again."""
         try:
             if self._ahead is None or self._ahead.is_alive():
                 _log_waiting()
-            data, labels, self._seen = self._load() if self._ahead is None else self._ahead.result()
+            data, labels, self._batch_start = self._load() if self._ahead is None else self._ahead.result()
         except BaseException:
-            self._go_to(*self._seen)
+            self._go_to(*self._batch_start)
             raise
         self._ahead = Task(self._load)
         for blob, values in zip(top, (data, labels)):
@@ -93,33 +94,33 @@ class PictureLayer(Layer):
             blob.set_tensor(values)
 
     def state(self):
-        """Where the next batch comes from, as JSON can hold it; what was only made ahead does not count."""
-        position, stream = self._seen
+        """The position of the next batch, for JSON; a batch that is only prepared is not counted."""
+        position, stream = self._batch_start
         return {"source": self.pack(position), "transformer": None if stream is None else stream.state()}
 
     def set_state(self, state):
-        """Go on where ``state()`` was taken, in this process or another; CaffeError where the source is another."""
+        """Return to a ``state()`` of this process or another; CaffeError if the source is another."""
         stream = Stream.of_state(state["transformer"])
         if (stream is None) != (self.transformer.stream is None):
             self.fail("Cannot resume: the layer was saved with other transform_param")
         self._go_to(self.unpack(state["source"]), stream)
-        self._seen = self._stand()
+        self._batch_start = self._current()
 
-    def _stand(self):
-        stream = self.transformer.stream
-        return self.position(), None if stream is None else stream.copy()
+    def _current(self):
+        """The position in the source, and a copy of the transformer's stream."""
+        return self.position(), copied(self.transformer.stream)
 
     def _go_to(self, position, stream):
         if self._ahead is not None:
             self._ahead.join()
             self._ahead = None
         self.seek(position)
-        self.transformer.stream = None if stream is None else stream.copy()
+        self.transformer.stream = copied(stream)
 
     def _load(self):
-        data, labels = (self._load_on_device if mode.is_gpu() else self._load_on_host)()
+        data, labels = self._load_on_device() if mode.is_gpu() else self._load_on_host()
         labels = torch.tensor(labels, dtype=torch.float32, device="cpu")
-        return data, mode.to_device(labels), self._stand()
+        return data, mode.to_device(labels), self._current()
 
     def _load_on_host(self):
         data, labels = None, []
@@ -133,7 +134,7 @@ class PictureLayer(Layer):
         return data, labels
 
     def _load_on_device(self):
-        """The same batch: pictures stay on the card as bytes, and are cropped and mirrored there."""
+        """The same batch on a GPU, where images are kept as bytes, cropped and mirrored."""
         images, places, labels = [], [], []
         for image, label, where in self.items(self.batch_size):
             with at(where):
@@ -145,8 +146,8 @@ class PictureLayer(Layer):
 
 
 @register("ImageData")
-class ImageData(PictureLayer):
-    """Pictures named in a list of lines ``path label``, the label an integer behind the last space."""
+class ImageData(ImageLayer):
+    """Images in a list of lines ``path label``, where the label is an integer after the last space."""
 
     exact_top = 2
     kept = True
@@ -180,7 +181,7 @@ class ImageData(PictureLayer):
         self._order = self._order[shuffled(len(self._order), self._stream)]
 
     def first(self):
-        """The next picture."""
+        """The next image."""
         p = self.param.image_data_param
         index = self._order[self._line]
         name, label = self._lines[index]
@@ -189,7 +190,7 @@ class ImageData(PictureLayer):
             return read_image(p.root_folder + name, *self._size, self._color), label, where
 
     def items(self, n):
-        """The next ``n`` pictures; the list starts anew, shuffled again, wherever it ends."""
+        """The next ``n`` images; at the end of the list it starts again, shuffled again."""
         for _ in range(n):
             item = self.first()
             self._line += 1
@@ -200,23 +201,23 @@ class ImageData(PictureLayer):
             yield item
 
     def position(self):
-        """The next line's place in the order, the order, and the stream that shuffles it next."""
-        return self._line, self._order, None if self._stream is None else self._stream.copy()
+        """The index of the next line in the order, the order, and the stream that shuffles it."""
+        return self._line, self._order, copied(self._stream)
 
     def seek(self, position):
-        """Stand where ``position()`` was taken."""
+        """Return to a ``position()``."""
         self._line, self._order, stream = position
-        self._stream = None if stream is None else stream.copy()
+        self._stream = copied(stream)
 
     def pack(self, position):
-        """A position with the digest of the list it belongs to; the list's own order is left out."""
+        """A position with the digest of its list; the order is left out if it is that of the list."""
         line, order, stream = position
         if stream is None:
             return {"list": self._digest, "line": line, "order": None, "shuffle": None}
         return {"list": self._digest, "line": line, "order": order.tolist(), "shuffle": stream.state()}
 
     def unpack(self, packed):
-        """The position that was packed; CaffeError where the list or its shuffling is another."""
+        """The position that was packed; CaffeError if the list or its shuffling is another."""
         if packed["list"] != self._digest:
             self.fail(f"Cannot resume: {self.param.image_data_param.source} is not the list of the interrupted run")
         stream = Stream.of_state(packed["shuffle"])
@@ -228,7 +229,7 @@ class ImageData(PictureLayer):
 
 
 @register("Data")
-class Data(PictureLayer):
+class Data(ImageLayer):
     """Records (``Datum``) of an LMDB in the order of their keys."""
 
     min_top, max_top = 1, 2
@@ -240,7 +241,7 @@ class Data(PictureLayer):
         if p.backend != caffe_pb2.DataParameter.LMDB:
             self.fail(
                 f"Cannot read {p.source}: the backend is LEVELDB, Caffe's default, and only LMDB is supported; "
-                "convert the database if it is one of LevelDB, and set backend: LMDB"
+                "convert the database if it is a LevelDB, and set backend: LMDB"
             )
         self._database = open_database(p.source)
 
@@ -248,7 +249,9 @@ class Data(PictureLayer):
         p, t = self.param.data_param, self.param.transform_param
         if t.force_color and t.force_gray:
             self.fail("cannot set both force_color and force_gray")
-        self._color = True if t.force_color else False if t.force_gray else None
+        self._color = None
+        if t.force_color or t.force_gray:
+            self._color = t.force_color
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
                 warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
@@ -268,7 +271,7 @@ class Data(PictureLayer):
         return next(self.items(1, move=False))
 
     def items(self, n, move=True):
-        """The images of the next ``n`` records; after the last comes the first again."""
+        """The images of the next ``n`` records; the last record is followed by the first."""
         source = self.param.data_param.source
         with self._cursor() as cursor:
             if not cursor.set_key(self._key):
@@ -290,7 +293,7 @@ class Data(PictureLayer):
         return self._key
 
     def seek(self, position):
-        """Stand where ``position()`` was taken."""
+        """Return to a ``position()``."""
         self._key = position
 
     def pack(self, position):

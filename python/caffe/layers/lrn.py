@@ -16,7 +16,7 @@ class LRN(Neuron):
     The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
     """
 
-    saved: tuple | None = None  # scale, scale^-beta and whether it overflowed, where backward may follow
+    saved: tuple | None = None  # scale, scale^-beta and whether scale overflowed, kept for backward
 
     def setup(self, bottom, top):
         p = self.param.lrn_param
@@ -35,7 +35,7 @@ class LRN(Neuron):
 
     def forward(self, bottom, top, record):
         super().forward(bottom, top, record)
-        if not record:  # memory that no backward pass will read
+        if not record:  # not needed without a backward pass
             self.saved = None
 
     def compute(self, x):
@@ -52,7 +52,7 @@ class LRN(Neuron):
     def gradient(self, dy, x, y):
         scale, factor, overflown = self.saved or self._scale(x)
         if self.within:
-            y = x * factor  # in place another number than y
+            y = x * factor  # which differs from y in place
         each = (dy * y).div_(scale)
         ratio = self._near(each)
         if overflown or (not self.within and _overflown(ratio)):
@@ -60,9 +60,9 @@ class LRN(Neuron):
         return ratio.mul_(x).mul_(-2 * self.alpha * self.param.lrn_param.beta).addcmul_(dy, factor)
 
     def _running(self, values, start, head_first):
-        """Caffe's sums over neighbouring channels: what enters is added and what leaves taken away, or the reverse.
+        """Caffe's running sums over neighbouring channels, from each of which the next is computed.
 
-        So an infinite value leaves NaN to all channels behind it.
+        So after an infinite value all further sums are NaN.
         """
         size = self.param.lrn_param.local_size
         padded = F.pad(values, (0, 0, 0, 0, size // 2, size // 2)).unbind(1)
@@ -74,7 +74,7 @@ class LRN(Neuron):
     def _near(self, values):
         """Sums over neighbouring channels, or means over neighbouring places.
 
-        The former are a 1×1 convolution with a banded matrix, which beats a chain of shifted additions.
+        The former are computed as a 1×1 convolution with a band matrix, which is faster than shifted additions.
         """
         size = self.param.lrn_param.local_size
         if self.within:
@@ -89,5 +89,5 @@ class LRN(Neuron):
 
 
 def _overflown(sums):
-    """Whether one of the sums is infinite or NaN (or the sum of them is, which does no harm); not asked of a GPU."""
+    """Whether a sum is infinite or NaN, or the sum of all is, which does no harm; False on a GPU."""
     return sums.device.type == "cpu" and not bool(sums.sum().isfinite())

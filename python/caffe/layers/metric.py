@@ -1,18 +1,18 @@
-"""Accuracy and ArgMax: no gradient (accuracy_layer.cpp, argmax_layer.cpp)."""
+"""Accuracy and ArgMax, which have no gradient (accuracy_layer.cpp, argmax_layer.cpp)."""
 
 import math
 
 import torch
 
 from .base import Layer, below, register
-from .loss import check_label_count, check_labels
+from .loss import LabelledClasses
 
 
 @register("Accuracy")
-class Accuracy(Layer):
-    """Share of predictions whose true class has fewer than ``top_k`` other classes scoring at least as high.
+class Accuracy(LabelledClasses):
+    """The fraction of predictions with fewer than ``top_k`` other classes that score at least as high as the true one.
 
-    A tie is therefore an error for top-1. A second top holds the accuracy of each class, 0 where it is absent.
+    So a tie counts as an error for top-1. A second top holds the accuracy of each class, 0 if it does not occur.
     """
 
     exact_bottom = 2
@@ -21,14 +21,9 @@ class Accuracy(Layer):
 
     def reshape(self, bottom, top):
         p = self.param.accuracy_param
-        shape = bottom[0].shape
-        self.axis = self.axis_of(bottom[0], p.axis)
-        self.classes = shape[self.axis]
-        self.outer = math.prod(shape[: self.axis])
-        self.inner = math.prod(shape[self.axis + 1 :])
+        self.set_class_axis(bottom, p.axis, "label")
         if p.top_k > self.classes:
             self.fail("top_k must be less than or equal to the number of classes")
-        check_label_count(self, self.outer * self.inner, bottom[1].count, "label")
         top[0].reshape()
         if len(top) > 1:
             top[1].reshape(self.classes)
@@ -36,12 +31,9 @@ class Accuracy(Layer):
     def compute(self, x, label):
         p = self.param.accuracy_param
         x = x.reshape(self.outer, self.classes, self.inner)
-        label = label.reshape(self.outer, 1, self.inner).long()
-        kept = torch.ones_like(label, dtype=torch.bool)
-        if p.HasField("ignore_label"):
-            kept = label != p.ignore_label
-            label = label.masked_fill(~kept, 0)
-        check_labels(self, label, self.classes)
+        label, kept = self.class_labels(label, p)
+        if kept is None:
+            kept = torch.ones_like(label, dtype=torch.bool)
         others = (x >= x.gather(1, label)).sum(1, keepdim=True) - 1
         right = ((others < p.top_k) & kept).to(x.dtype).reshape(-1)
         kept = kept.to(x.dtype).reshape(-1)
@@ -51,7 +43,7 @@ class Accuracy(Layer):
 
 @register("ArgMax")
 class ArgMax(Layer):
-    """Indices (or values, or both) of the ``top_k`` largest; of equals the highest index comes first."""
+    """Indices, values or both of the ``top_k`` largest; among equal values the highest index comes first."""
 
     exact_bottom = exact_top = 1
     differentiable = False
@@ -92,9 +84,9 @@ class ArgMax(Layer):
 
 
 def _with_nan(x, order, axis, k):
-    """``order`` with the rows that hold NaN sorted as C++'s ``partial_sort`` does.
+    """``order`` with the rows that contain NaN sorted by C++'s ``partial_sort``.
 
-    A NaN is neither less nor greater than a number, so that what comes out depends on each step of the algorithm.
+    NaN is neither less nor greater than a number, so the result depends on every step of the algorithm.
     """
     rows, found = x.movedim(axis, -1), order.movedim(axis, -1).clone()
     for place in rows.isnan().any(-1).nonzero().tolist():
@@ -110,7 +102,7 @@ def _greater(a, b):
 
 
 def _partial_sort(pairs, k):
-    """Put the greatest ``k`` in front, greatest first, with the heap of the GNU C++ library."""
+    """Move the greatest ``k`` pairs to the front, greatest first, with the heap of the GNU C++ library."""
     for start in reversed(range(k // 2)):
         _sift(pairs, start, k, pairs[start])
     for i in range(k, len(pairs)):
@@ -123,7 +115,7 @@ def _partial_sort(pairs, k):
 
 
 def _sift(heap, hole, size, pair):
-    """Fill a hole of a heap, its least pair first: down to a leaf, and up again to where ``pair`` belongs."""
+    """Fill a hole of a heap whose first pair is the least: move it down to a leaf, then up to the place of ``pair``."""
     top = hole
     while (child := 2 * hole + 2) <= size:
         if child == size or _greater(heap[child], heap[child - 1]):

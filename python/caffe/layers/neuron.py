@@ -1,4 +1,4 @@
-"""Element-wise layers, each of which may run in place (neuron_layer.cpp and its family)."""
+"""Element-wise layers, most of which may run in place (neuron_layer.cpp and layers derived from it)."""
 
 import math
 
@@ -22,10 +22,10 @@ class Elementwise(Layer):
 
 
 class Neuron(Elementwise):
-    """A function of numbers, its gradient taken from the blobs as backward finds them.
+    """A function of numbers whose gradient is computed from the blobs' values at the time of backward.
 
-    That is what Caffe does, and it shows in place: ``x`` is then the layer's own result, and both ``x`` and ``y`` are
-    what later in-place layers made of it.
+    This is what Caffe does, and it matters in place: ``x`` is then the layer's own result, and both ``x`` and ``y`` are
+    changed by later in-place layers.
     """
 
     def forward(self, bottom, top, record):
@@ -43,9 +43,9 @@ class Neuron(Elementwise):
 
 
 class DerivativeFirst(Neuron):
-    """A neuron whose derivative Caffe writes into the bottom's diff before it multiplies by the top's.
+    """A neuron whose derivative Caffe writes to the bottom's diff before it multiplies by the top's diff.
 
-    In place the two are one memory, so the derivative ends up multiplied by itself.
+    In place the two share memory, so the derivative is multiplied by itself.
     """
 
     def derivative(self, x, y):
@@ -59,7 +59,7 @@ class DerivativeFirst(Neuron):
 
 
 def _slopes(x, slope):
-    """Caffe's derivative of a rectifier: 1 above 0, ``slope`` (a number or tensor) up to 0, 0 at NaN."""
+    """Caffe's derivative of a rectifier: 1 above 0, ``slope`` (a number or tensor) from 0 down, 0 for NaN."""
     return torch.where(x > 0, 1, torch.where(x <= 0, slope, 0.0))
 
 
@@ -71,7 +71,7 @@ class ReLU(Neuron):
         slope = self.param.relu_param.negative_slope
         if not slope and x.device.type == "cpu" and not below(x, -math.inf):
             return F.relu(x)
-        return F.leaky_relu(x, slope)  # by 0 it makes NaN of -inf, as Caffe's does
+        return F.leaky_relu(x, slope)  # with slope 0 it gives NaN for -inf, as Caffe does
 
     def gradient(self, dy, x, y):
         slope = self.param.relu_param.negative_slope
@@ -81,7 +81,7 @@ class ReLU(Neuron):
 
 
 class _PReLU(torch.autograd.Function):
-    """What Caffe's PReLU gives where numbers are infinite or NaN: 0 · inf among them."""
+    """PReLU with Caffe's results for infinite values and NaN, for example 0 · inf."""
 
     @staticmethod
     def forward(ctx, x, slope):
@@ -98,7 +98,7 @@ class _PReLU(torch.autograd.Function):
 
 @register("PReLU")
 class PReLU(Elementwise):
-    """ReLU with a learned slope for each channel, or one for all."""
+    """ReLU with a learned slope for each channel, or one for all channels."""
 
     def setup(self, bottom, top):
         p = self.param.prelu_param
@@ -110,13 +110,13 @@ class PReLU(Elementwise):
 
     def reshape(self, bottom, top):
         if bottom[0].shape[1] != self.channels:
-            self.fail(f"The bottom has {bottom[0].shape[1]} channels, its slopes {self.channels}")
+            self.fail(f"The bottom has {bottom[0].shape[1]} channels, but there are slopes for {self.channels}")
         super().reshape(bottom, top)
 
     def compute(self, x, slope):
-        values = x.detach()  # amin and amax are fast in any layout, aminmax in one
-        usual = values.device.type == "cpu" and values.numel() and values.amin() > -1e18 and values.amax() < 1e18
-        return F.prelu(x, slope.reshape(-1)) if usual else _PReLU.apply(x, slope)
+        values = x.detach()  # amin and amax are fast in any layout, aminmax in one only
+        moderate = values.device.type == "cpu" and values.numel() and values.amin() > -1e18 and values.amax() < 1e18
+        return F.prelu(x, slope.reshape(-1)) if moderate else _PReLU.apply(x, slope)
 
 
 @register("ELU")
@@ -127,7 +127,7 @@ class ELU(Neuron):
         return F.elu(x, self.param.elu_param.alpha)
 
     def gradient(self, dy, x, y):
-        # Caffe's whole sum, of which (y + alpha) · 0 is NaN at infinity
+        # all of Caffe's sum, in which (y + alpha) · 0 is NaN at infinity
         return (y + self.param.elu_param.alpha).mul_(x <= 0).add_(x > 0).mul_(dy)
 
 
@@ -136,7 +136,7 @@ class Sigmoid(Neuron):
     """1 / (1 + e^−x)."""
 
     def compute(self, x):
-        return F.threshold(torch.sigmoid(x), 2**-55, 0)  # where 1 + tanh(x / 2) is 0 in double
+        return F.threshold(torch.sigmoid(x), 2**-55, 0)  # zero where 1 + tanh(x / 2) is 0 in double precision
 
     def gradient(self, dy, x, y):
         return dy * y * (1 - y)
@@ -182,7 +182,7 @@ class BNLL(Neuron):
 
 @register("Exp")
 class Exp(Neuron):
-    """base^(shift + scale · x); base −1 stands for e."""
+    """base^(shift + scale · x); a base of −1 stands for e."""
 
     def setup(self, bottom, top):
         p = self.param.exp_param
@@ -201,13 +201,13 @@ class Exp(Neuron):
 
 
 def _quiet(function, *numbers):
-    """A function of numpy's numbers as a float, infinite where it overflows."""
+    """A function of numpy scalars as a float, which is infinite if it overflows."""
     with np.errstate(all="ignore"):
         return float(function(*numbers))
 
 
 def _linear(x, p):
-    """Scale · x + shift, by a layer's parameters; what would change nothing is left out, as the sign of 0 shows."""
+    """Scale · x + shift, without a scale of 1 or a shift of 0, which could change the sign of 0."""
     if p.scale != 1:
         x = x * p.scale
     return x + p.shift if p.shift else x
@@ -215,7 +215,7 @@ def _linear(x, p):
 
 @register("Log")
 class Log(DerivativeFirst):
-    """Logarithm of shift + scale · x to a base; base −1 stands for e."""
+    """Logarithm of shift + scale · x to a base; a base of −1 stands for e."""
 
     def setup(self, bottom, top):
         p = self.param.log_param
@@ -239,7 +239,7 @@ class Power(DerivativeFirst):
 
     def setup(self, bottom, top):
         p = self.param.power_param
-        self.slope = _quiet(np.multiply, np.float32(p.power), np.float32(p.scale))  # which may vanish in float32
+        self.slope = _quiet(np.multiply, np.float32(p.power), np.float32(p.scale))  # may be rounded to 0 in float32
 
     def compute(self, x):
         p = self.param.power_param
@@ -248,12 +248,12 @@ class Power(DerivativeFirst):
         y = _linear(x, p)
         if p.power == 1:
             return y.clone() if y is x else y
-        if abs(p.power) == 0.5:  # torch takes the root, which of -inf and -0 is another number
+        if abs(p.power) == 0.5:  # torch computes the root, which differs for -inf and -0
             return y.pow(p.power).abs_().masked_fill_(y == -math.inf, 0 if p.power < 0 else math.inf)
         return y.pow(p.power)
 
     def derivative(self, x, y):
-        """As in Caffe by way of y, which is 0 / 0 where the base is 0."""
+        """Computed from y as in Caffe, and so 0 / 0 where the base is 0."""
         p = self.param.power_param
         if self.slope == 0 or p.power == 1:
             return torch.full_like(x, self.slope)
@@ -273,12 +273,12 @@ class Power(DerivativeFirst):
 
 @register("Dropout")
 class Dropout(Neuron):
-    """Keeps each value with probability 1 − ratio at TRAIN and scales it by 1 / (1 − ratio); identity at TEST.
+    """Keeps each value with probability 1 − ratio in TRAIN and scales it by 1 / (1 − ratio); the identity in TEST.
 
-    The mask is Caffe's, word for word, on a GPU too: there it is drawn while the GPU computes what comes before it.
+    The mask is the same as Caffe's on a CPU. In GPU mode it is drawn on the CPU while the GPU computes.
     """
 
-    mask: torch.Tensor | int = 0  # nothing passes back before the first forward
+    mask: torch.Tensor | int = 0  # before the first forward gradients are 0
 
     def setup(self, bottom, top):
         self.ratio = self.param.dropout_param.dropout_ratio
@@ -289,7 +289,7 @@ class Dropout(Neuron):
         if self.phase != TRAIN:
             return x
         stream = global_stream()
-        # a GPU leaves the CPU time to draw the next masks
+        # in GPU mode the CPU has time to draw the next masks
         words = stream.words_ahead if mode.is_gpu() else stream.words
         self.mask = mode.to_device(torch.from_numpy(keep_mask(words, x.numel(), self.ratio))).view(x.shape)
         return x * self.mask * (1 / (1 - self.ratio))

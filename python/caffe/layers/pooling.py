@@ -1,4 +1,4 @@
-"""Pooling (pooling_layer.cpp): windows by ceiling, clipped where padded, divisors that count padding."""
+"""Pooling (pooling_layer.cpp): the number of windows is rounded up, and divisors count padding."""
 
 import torch
 import torch.nn.functional as F
@@ -7,12 +7,12 @@ from ..proto import caffe_pb2
 from ..runtime.mode import to_device
 from .base import Layer, below, register
 
-_LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX: the maximum of an empty window
+_LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX, the maximum of an empty window
 
 
 @register("Pooling")
 class Pooling(Layer):
-    """MAX or AVE over H×W windows of N×C×H×W; a second top of MAX holds the winner's index h·W+w."""
+    """MAX or AVE over H×W windows of N×C×H×W; a second top of MAX holds the index h·W+w of the maximum."""
 
     exact_bottom = 1
     min_top = 1
@@ -24,7 +24,7 @@ class Pooling(Layer):
     def setup(self, bottom, top):
         p = self.param.pooling_param
         if p.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
-            self.fail("STOCHASTIC pooling is not implemented on CPU by Caffe and not here; use MAX or AVE")
+            self.fail("STOCHASTIC pooling is not implemented, as in Caffe on CPUs; use MAX or AVE")
         if p.global_pooling:
             if any(p.HasField(f) for f in ("kernel_size", "kernel_h", "kernel_w")):
                 self.fail("With Global_pooling: true Filter size cannot specified")
@@ -78,25 +78,25 @@ class Pooling(Layer):
 
     def compute(self, x):
         size = x.shape[2:]
-        # what lies beyond the padded edge on the lower right, for windows that torch would drop
+        # the extent of windows beyond the padded edge on the lower right, which torch would drop
         extra = [(n - 1) * s + k - p - h for n, s, k, p, h in zip(self.out, self.stride, self.kernel, self.pad, size)]
         border = (self.pad[1], max(extra[1], 0), self.pad[0], max(extra[0], 0))
         if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.AVE:
             return self._average(x, size, border)
         y, index = self._maximum(x, size, extra, border)
-        if below(y, _LOWEST):  # only what is greater wins in Caffe, NaN never; without a winner there is no gradient
+        if below(y, _LOWEST):  # in Caffe only greater values win, NaN never, and without one there is no gradient
             y, index = self._maximum(torch.where(x > _LOWEST, x, _LOWEST), size, extra, border)
             won = y > _LOWEST
             y, index = torch.where(won, y, _LOWEST), torch.where(won, index, -1)
         return [y, index.to(y.dtype)] if self.with_index else [y]
 
     def _maximum(self, x, size, extra, border):
-        """The maxima and their places h·W+w."""
+        """The maxima and their indices h·W+w."""
         native = all(2 * p <= k for p, k in zip(self.pad, self.kernel)) and all(
             (n - 1) * s < h + p for n, s, h, p in zip(self.out, self.stride, size, self.pad)
         )
         if native:
-            # crop what no window reaches, then torch's ceiling gives Caffe's number of windows
+            # torch's rounding may give Caffe's number of windows
             floor = all(e <= p for e, p in zip(extra, self.pad))
             y, index = _max_pool(x, self.kernel, self.stride, self.pad, not floor)
             if y.shape[2:] == self.out:

@@ -1,4 +1,4 @@
-"""Layers written in Python by the user (python_layer.hpp)."""
+"""Layers that users write in Python (python_layer.hpp)."""
 
 import importlib
 
@@ -8,15 +8,15 @@ from .base import Layer, register
 
 
 class BlobVec(list):
-    """A list of blobs to which a layer may add its own."""
+    """A list of blobs to which a layer can add parameters."""
 
     def add_blob(self, *shape):
-        """Append a zero blob of this shape."""
+        """Append a blob of this shape, filled with zeros."""
         self.append(Blob(shape))
 
 
 class PythonLayer:
-    """Base class of users' layers, ``caffe.Layer``.
+    """The base class of users' layers, ``caffe.Layer``.
 
     Subclasses define ``setup(bottom, top)``, ``reshape(bottom, top)``, ``forward(bottom, top)`` and
     ``backward(top, propagate_down, bottom)``; ``param_str`` and ``phase`` are set before ``setup``, and parameters
@@ -31,19 +31,19 @@ class PythonLayer:
 
     @property
     def type(self):
-        """The type's name in definitions."""
+        """The layer's type in definitions."""
         return self._param.type
 
     def setup(self, bottom, top):
-        """Check the blobs; make parameters."""
+        """Check the blobs and make parameters."""
 
     def reshape(self, bottom, top):
-        """Give the tops their shapes."""
+        """Set the shapes of the tops."""
 
 
 @register("Python")
 class Python(Layer):
-    """Runs a user's class between numpy views of its blobs."""
+    """Runs a user's class, which reads and writes numpy views of its blobs."""
 
     def setup(self, bottom, top):
         p = self.param.python_param
@@ -52,11 +52,13 @@ class Python(Layer):
         except ModuleNotFoundError as error:
             if error.name != p.module.split(".")[0] and error.name != p.module:
                 raise
-            raise CaffeError(f"Layer '{self.name}': no module '{p.module}'; put its folder on PYTHONPATH.") from None
+            raise CaffeError(
+                f"Layer '{self.name}': there is no module '{p.module}'; add its folder to PYTHONPATH."
+            ) from None
         except AttributeError:
             raise CaffeError(f"Layer '{self.name}': module '{p.module}' has no class '{p.layer}'.") from None
         self.user = cls(self.param)
-        # again, for subclasses with an __init__ of their own
+        # set again for subclasses with an __init__ of their own
         self.user.param_str = p.param_str
         self.user.phase = int(self.phase)
         self.user.setup(bottom, top)

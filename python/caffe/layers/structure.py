@@ -1,4 +1,4 @@
-"""Layers that move, join, cut or combine blobs (concat, slice, split, eltwise, flatten, reshape, crop, reduction …)."""
+"""Layers that copy, join, cut, combine or reshape blobs, and inputs."""
 
 import math
 
@@ -10,7 +10,7 @@ from .base import Layer, register
 
 @register("Input")
 class Input(Layer):
-    """Blobs that the user fills; one shape for all tops or one each (input_layer.cpp)."""
+    """Blobs that the user fills; with a shape for all tops or one for each (input_layer.cpp)."""
 
     exact_bottom = 0
     min_top = 1
@@ -83,7 +83,7 @@ class Split(Layer):
 
 @register("Silence")
 class Silence(Layer):
-    """Consumes blobs so that they are no outputs; their diffs become zero (silence_layer.cpp)."""
+    """Consumes blobs so that they are not outputs; their diffs become zero (silence_layer.cpp)."""
 
     min_bottom = 1
     exact_top = 0
@@ -155,7 +155,7 @@ class Slice(Layer):
             blob.reshape(*bottom[0].shape[: self.axis], n, *bottom[0].shape[self.axis + 1 :])
 
     def compute(self, x):
-        # contiguous pieces of their own: a top's data must not be a window of its bottom's
+        # copies, because a top's data must not share memory with its bottom's
         return [piece.clone(memory_format=torch.contiguous_format) for piece in torch.split(x, self.sizes, self.axis)]
 
 
@@ -184,12 +184,12 @@ class Eltwise(Layer):
     def compute(self, *tensors):
         p = self.param.eltwise_param
         if p.operation == p.SUM:
-            # by 0 nothing is added, not even a NaN: so do Caffe's BLAS libraries
+            # a term with coefficient 0 is left out, even if it is NaN, as in Caffe's BLAS libraries
             terms = [c * x for c, x in zip(p.coeff, tensors) if c] if len(p.coeff) else tensors
             return sum(terms[1:], terms[0]) if terms else torch.zeros_like(tensors[0])
         if p.operation == p.PROD:
             return math.prod(tensors[1:], start=tensors[0])
-        # of the first two, equals go to the second; later ones win only where strictly greater
+        # the second bottom wins a tie with the first; later ones win only if they are greater
         y = torch.where(tensors[0] > tensors[1], tensors[0], tensors[1])
         for x in tensors[2:]:
             y = torch.where(x > y, x, y)
@@ -201,12 +201,12 @@ class Eltwise(Layer):
             super().backward(top, propagate_down, bottom)
             return
         for blob, down in zip(bottom, propagate_down):
-            if down:  # the others' product by way of the top, which is 0 / 0 where this factor is 0
+            if down:  # the product of the others is computed from the top, and is 0 / 0 where this factor is 0
                 blob.set_diff(top[0].tensor() / blob.tensor() * top[0].diff_tensor())
 
 
 class _View(Layer):
-    """A top with the bottom's numbers in another shape, sharing its memory."""
+    """A top with the bottom's values in another shape, sharing its memory."""
 
     exact_bottom = exact_top = 1
 
@@ -227,9 +227,9 @@ class _View(Layer):
 
 @register("Flatten")
 class Flatten(_View):
-    """Axes ``axis`` … ``end_axis`` made one (flatten_layer.cpp); the bottom takes over the top's diff at backward.
+    """Axes ``axis`` … ``end_axis`` merged into one (flatten_layer.cpp); in backward the bottom shares the top's diff.
 
-    An ``end_axis`` just before ``axis`` makes an axis of one there.
+    If ``end_axis`` is the axis before ``axis``, an axis of one is inserted.
     """
 
     def backward(self, top, propagate_down, bottom):
@@ -245,10 +245,10 @@ class Flatten(_View):
 
 @register("Reshape")
 class Reshape(_View):
-    """Another shape; a dimension of 0 is copied, one of −1 inferred (reshape_layer.cpp).
+    """Another shape, in which 0 copies a dimension and −1 is inferred (reshape_layer.cpp).
 
-    The top takes the bottom's diff at every reshape and backward does nothing. So a Flatten on top, which gives this
-    layer's top another diff memory, cuts the gradient off: BVLC Caffe's behaviour, measured.
+    The top shares the bottom's diff after every reshape, and backward does nothing. So a Flatten above it, which gives
+    this layer's top another diff, cuts off the gradient. This is what BVLC Caffe does, as measured.
     """
 
     def reshape(self, bottom, top):
@@ -285,7 +285,7 @@ class Reshape(_View):
 
 @register("Crop")
 class Crop(Layer):
-    """The first bottom cut, from ``axis`` on, to the second's size at an offset (crop_layer.cpp)."""
+    """The first bottom cropped, from ``axis`` on, to the second's size, at an offset (crop_layer.cpp)."""
 
     exact_bottom = 2
     exact_top = 1

@@ -1,1 +1,1 @@
-"""Nets: from a definition to layers and blobs, and running them."""
+"""Nets: from a definition to layers and blobs, forward and backward."""

@@ -1,4 +1,4 @@
-"""From a definition to layers and blobs, forward and backward over them (net.cpp)."""
+"""Layers and blobs from a definition, and forward and backward over them (net.cpp)."""
 
 import contextlib
 import math
@@ -25,7 +25,7 @@ class Graph:
     """The layers of a definition, in order, with the blobs between them.
 
     ``Graph.from_param(param)`` takes a ``NetParameter`` of the current generation whose ``state`` is set. Raises
-    CaffeError for what the definition got wrong.
+    CaffeError for errors in the definition.
     """
 
     @classmethod
@@ -52,10 +52,10 @@ class Graph:
         self._bottom_need_backward = []
         self._layer_need_backward = []
         self._loss_weights = []  # per layer: of its tops
-        self._blob_loss_weights = []  # per blob: of the last layer that gives it
+        self._blob_loss_weights = []  # per blob: of the last layer that has it as a top
         self._blob_need_backward = []
-        self._params = []  # every parameter blob, shared ones too
-        #: whether passes log the size of what they compute
+        self._params = []  # all parameter blobs, shared ones repeatedly
+        #: whether passes log the mean absolute values of blobs
         self.debug_info = param.debug_info
         self._param_owner = []  # index into _learnable, per parameter
         self._learnable = []
@@ -64,7 +64,7 @@ class Graph:
         self._param_names = {}  # shared name -> (learnable index, layer name, param index)
         self._hooks = {name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")}
         self._recording = True
-        #: whether backward runs in layers that need none too, as `caffe time` has it
+        #: whether backward also runs in layers that do not need it, for `caffe time`
         self.needless_backward = False
         available = {}
         self._memory = 0
@@ -147,7 +147,7 @@ class Graph:
 
     @staticmethod
     def _set_up_loss_weights(layer, top):
-        """The weight of each top in the loss, which where it is not zero also becomes the top's diff."""
+        """The weight of each top in the loss; weights that are not zero are also written to the tops' diffs."""
         given = layer.param.loss_weight
         if layer.is_loss and not given:
             given.append(1)
@@ -160,10 +160,10 @@ class Graph:
         return weights
 
     def _add_params(self, layer, given):
-        """Take in the layer's parameters; whether one of them needs backward.
+        """Add the layer's parameters to the net's; returns whether one of them needs backward.
 
-        That is told from the ``given`` first specs, those of the definition. What a layer adds to them (BatchNorm does)
-        counts for the rates only, so that its statistics need backward and learn nothing.
+        This depends on the first ``given`` specs, those of the definition. Specs that a layer adds (BatchNorm does)
+        only set rates, so that its statistics need backward although they are not learned.
         """
         specs = layer.param.param
         if len(specs) > len(layer.blobs):
@@ -251,7 +251,7 @@ class Graph:
         self.params = OrderedDict(
             (name, BlobVec(layer.blobs)) for name, layer in zip(self._layer_names, self._layers) if layer.blobs
         )
-        #: the layers; of a Python layer the user's own object
+        #: the layers; for a Python layer, the user's object
         self.layers = [layer.shown for layer in self._layers]
         #: layer name -> layer
         self.layer_dict = OrderedDict(zip(self._layer_names, self.layers))
@@ -262,7 +262,7 @@ class Graph:
 
         #: layer name -> names of its bottoms, of its tops
         self.bottom_names, self.top_names = named(self._bottoms), named(self._tops)
-        #: names of the input blobs, and of the blobs nobody consumes
+        #: names of the input blobs, and of the blobs that are not a bottom of any layer
         self.inputs = [names[i] for i in self._inputs]
         self.outputs = [names[i] for i in self._outputs]
 
@@ -271,7 +271,7 @@ class Graph:
         """Blob name -> the weight of its value in the loss."""
         return OrderedDict(zip(self._blob_names, self._blob_loss_weights))
 
-    # the lists that pycaffe's own Python is built on, which users' tools read too
+    # methods of pycaffe's compiled module, which users' programs call too
 
     def _bottom_ids(self, layer_index):
         return list(self._bottoms[layer_index])
@@ -288,7 +288,7 @@ class Graph:
     # running
 
     def reshape(self):
-        """Give every blob the shape that follows from the inputs' shapes."""
+        """Set the shapes of all blobs from the inputs' shapes."""
         for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
             layer.reshape(bottom, top)
 
@@ -360,7 +360,7 @@ class Graph:
 
     @contextlib.contextmanager
     def without_backward(self):
-        """Forward passes in this context keep nothing for backward."""
+        """In this context forward passes keep nothing for backward."""
         self._recording = False
         try:
             yield self
@@ -371,7 +371,7 @@ class Graph:
 
     @property
     def learnable_params(self):
-        """The parameter blobs a solver updates: shared ones once."""
+        """The parameter blobs that a solver updates, shared ones once."""
         return self._learnable
 
     def clear_param_diffs(self):
@@ -380,7 +380,7 @@ class Graph:
             blob.zero_diff()
 
     def share_with(self, other):
-        """Use the parameters of ``other``, by layer name: one memory from now on."""
+        """Share the parameters of ``other``, by layer name."""
         named = self._first_named()
         for name, source in zip(other._layer_names, other._layers):
             layer = named.get(name)
@@ -398,11 +398,11 @@ class Graph:
                 ours.share_data(theirs)
 
     def _first_named(self):
-        """Layer name -> the first layer of that name, which takes parameters by name as in Caffe."""
+        """Layer name -> the first layer of that name, to which parameters are copied by name as in Caffe."""
         return dict(zip(reversed(self._layer_names), reversed(self._layers)))
 
     def to_proto(self):
-        """The net's name and layers (splits included), without blobs, as a snapshot holds them."""
+        """The net's name and layers, Split layers included, without blobs: the definition in a snapshot."""
         proto = caffe_pb2.NetParameter(name=self.name)
         for layer in self._layers:
             proto.layer.add().CopyFrom(layer.param)

@@ -1,4 +1,4 @@
-"""The net of pycaffe: running by name, files, hooks (pycaffe.py, _caffe.cpp)."""
+"""pycaffe's Net: forward and backward by names, hooks, weights files (pycaffe.py, _caffe.cpp)."""
 
 import math
 import os
@@ -28,7 +28,7 @@ class Net(Graph):
     stages : list of str
         Stages for include/exclude rules.
     weights : str
-        Parameters to load (caffemodel of any generation, or HDF5).
+        Weights to load (caffemodel of any generation, or HDF5).
 
     ``Net(network_file, weights, phase)`` works as well.
     """
@@ -37,7 +37,9 @@ class Net(Graph):
         if len(args) == 2 and not isinstance(args[0], int):
             weights, phase = args
         elif args:
-            phase, level, stages, weights = (*args, *(phase, level, stages, weights)[len(args) :])
+            given = [phase, level, stages, weights]
+            given[: len(args)] = args
+            phase, level, stages, weights = given
         if phase not in (caffe_pb2.TRAIN, caffe_pb2.TEST):
             raise CaffeError(f"A net needs a phase, caffe.TRAIN or caffe.TEST, not {phase!r}.")
         param = read_net(os.fspath(network_file))
@@ -65,7 +67,7 @@ class Net(Graph):
             getattr(self.blobs[name], attribute)[...] = array
 
     def forward(self, blobs=None, start=None, end=None, **kwargs):
-        """Forward pass: inputs from keyword arguments (or as they stand) to output blobs.
+        """Forward pass from inputs, given as keyword arguments or already in their blobs, to output blobs.
 
         Parameters
         ----------
@@ -90,14 +92,14 @@ class Net(Graph):
         return {name: self.blobs[name].data for name in wanted}
 
     def backward(self, diffs=None, start=None, end=None, **kwargs):
-        """Backward pass: output diffs from keyword arguments (or as they stand) to input diffs.
+        """Backward pass from output diffs, given as keyword arguments or already in their blobs, to input diffs.
 
         Parameters
         ----------
         diffs : list of str
-            Blobs whose diffs to return besides the inputs'.
+            Blobs whose diffs to return besides those of the inputs.
         start, end : str
-            Names of the layers to begin and to finish with.
+            Names of the first and the last layer to run.
         kwargs : ndarray
             Output blob name -> diff of the blob's shape.
 
@@ -115,7 +117,7 @@ class Net(Graph):
         return {name: self.blobs[name].diff for name in wanted}
 
     def forward_all(self, blobs=None, **kwargs):
-        """Forward in batches: arrays of any common length in, output arrays of that length back (dict of ndarray)."""
+        """Forward in batches: from arrays of any common length to output arrays of that length (dict of ndarray)."""
         collected = {}
         for batch in self._batch(kwargs):
             for name, values in self.forward(blobs=blobs, **batch).items():
@@ -123,7 +125,7 @@ class Net(Graph):
         return self._trimmed(collected, kwargs)
 
     def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
-        """Forward and backward in batches; inputs and output diffs (a loss needs none) in, (outputs, diffs) back."""
+        """Forward and backward in batches, from inputs and output diffs (not needed for a loss) to (outputs, diffs)."""
         outs, grads = {}, {}
         tops = [name for name in kwargs if name in self.outputs]
         if not {*kwargs} <= {*self.inputs, *self.outputs}:
@@ -137,7 +139,7 @@ class Net(Graph):
         return self._trimmed(outs, kwargs), self._trimmed(grads, kwargs)
 
     def _batch(self, arrays):
-        """The arrays in pieces of a batch, the last filled up with zeros (a generator of name -> array)."""
+        """Yield the arrays batch by batch as a dict; the last batch is padded with zeros."""
         size = self.blobs[(self.inputs or self._blob_names)[0]].shape[0]
         length = len(next(iter(arrays.values())))
         for start in range(0, length, size):
@@ -169,7 +171,7 @@ class Net(Graph):
         self._hooks["after_backward"].append(hook)
 
     def set_input_arrays(self, data, labels):
-        """Let the first layer, a MemoryData, read from float32 arrays kept by reference: N×C×H×W and N labels."""
+        """Let the first layer, a MemoryData, read float32 arrays, N×C×H×W and N labels; they are not copied."""
         if not self._layers or self._layers[0].type != "MemoryData":
             raise CaffeError("set_input_arrays may only be called if the first layer is a MemoryDataLayer")
         self._layers[0].set_input_arrays(data, labels)
@@ -179,11 +181,11 @@ class Net(Graph):
     # parameters
 
     def copy_from(self, path):
-        """Load parameters by layer name from a caffemodel (any generation) or HDF5 file, told by its content.
+        """Load parameters by layer name from a caffemodel of any generation or an HDF5 file.
 
-        Layers of the file that the net lacks are ignored and logged. Of several layers of one name the first takes the
-        parameters, from an HDF5 file the last, as in Caffe. CaffeError where a layer of the same name has another
-        number of blobs or another shape.
+        The format is recognised by the content. Layers of the file that the net does not have are ignored and logged.
+        If several layers have the same name, the first gets the parameters, or with HDF5 the last, as in Caffe. Raises
+        CaffeError if a layer of the same name has another number of blobs or another shape.
         """
         path = os.fspath(path)
         self._take(path, read_weights(path), is_hdf5(path))
@@ -224,18 +226,20 @@ class Net(Graph):
         self._take(path, read_weights_hdf5(path), True)
 
     def save(self, path, write_diff=False):
-        """Write the parameters to a caffemodel; the file appears whole or not at all."""
+        """Write the parameters to a caffemodel; the file appears completely or not at all."""
         self._write(write_weights, path, write_diff)
 
     def save_hdf5(self, path, write_diff=False):
-        """Write the parameters to an HDF5 file: of shared ones the owner's values, but each layer's gradient."""
+        """Write the parameters to an HDF5 file: shared ones with their owner only, but the gradients of every layer."""
         self._write(write_weights_hdf5, path, write_diff, {id(blob) for blob in self._learnable})
 
     def _write(self, write, path, write_diff, owners=None):
         def array(tensor):
             return tensor.cpu().contiguous().numpy()
 
-        blobs = [layer.blobs for layer in self._layers]
-        data = [[array(b.tensor()) if owners is None or id(b) in owners else None for b in of] for of in blobs]
-        diffs = [[array(b.diff_tensor()) for b in of] for of in blobs] if write_diff else None
+        def values(blob):
+            return array(blob.tensor()) if owners is None or id(blob) in owners else None
+
+        data = [[values(blob) for blob in layer.blobs] for layer in self._layers]
+        diffs = [[array(blob.diff_tensor()) for blob in layer.blobs] for layer in self._layers] if write_diff else None
         write(os.fspath(path), self.to_proto(), data, diffs)

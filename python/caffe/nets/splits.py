@@ -1,4 +1,4 @@
-"""What a definition goes through before a net is built: filtering, Split layers (net.cpp, insert_splits.cpp)."""
+"""Changes to a definition before a net is built: filtering and Split layers (net.cpp, insert_splits.cpp)."""
 
 from ..errors import CaffeError
 from ..proto import caffe_pb2
@@ -6,7 +6,7 @@ from ..runtime.glog import log
 
 
 def filter_net(param):
-    """The definition with only those layers whose include/exclude rules its ``state`` meets."""
+    """The definition without the layers that their include/exclude rules and its ``state`` leave out."""
     out = caffe_pb2.NetParameter()
     out.CopyFrom(param)
     del out.layer[:]
@@ -43,12 +43,12 @@ def _meets(state, rule, name):
 
 
 def insert_splits(param):
-    """The definition with a Split layer behind every blob that is used more than once.
+    """The definition with a Split layer after every blob that is used more than once.
 
-    A use is a bottom of a later layer, or a non-zero explicit ``loss_weight``, which moves to split top 0. In-place
-    versions of a blob count separately. Raises CaffeError for a bottom nobody produces.
+    A use is a bottom of a later layer, or a non-zero explicit ``loss_weight``, which moves to the Split's first top.
+    In-place versions of a blob are counted separately. Raises CaffeError for a bottom that is not an earlier top.
     """
-    producer = {}  # blob name -> (layer index, top index) of its last writer
+    producer = {}  # blob name -> (layer index, top index) of the last layer that has it as a top
     source = {}  # (layer index, bottom index) -> its producer
     uses = {}
     weights = {}

@@ -1,1 +1,1 @@
-"""Caffe's random numbers: streams, distributions, fillers."""
+"""Caffe's random numbers: streams, distributions and fillers."""

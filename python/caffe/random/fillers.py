@@ -1,4 +1,4 @@
-"""Caffe's fillers: the first values of parameter blobs (filler.hpp)."""
+"""Caffe's fillers: initial values of parameters (filler.hpp)."""
 
 import math
 
@@ -10,9 +10,9 @@ from .rng import bernoulli, gaussian, uniform
 
 
 def fill(param, shape, stream):
-    """A float32 array of ``shape`` filled as a ``FillerParameter`` says, drawing from ``stream``.
+    """A float32 array of ``shape`` filled as in a ``FillerParameter``, with random numbers from ``stream``.
 
-    Raises CaffeError for an unknown filler, and where Caffe's own checks fail.
+    Raises CaffeError for an unknown filler and where Caffe's checks fail.
     """
     filler = _FILLERS.get(param.type)
     if filler is None:
@@ -38,7 +38,7 @@ def _gaussian(param, shape, stream):
     if param.sparse < -1:
         raise CaffeError(f"Check failed: sparse >= -1 ({param.sparse} vs. -1): a gaussian filler's sparse is a count.")
     if param.sparse >= 0:
-        # the first axis counts the outputs; sparse is how many inputs of each stay, on average
+        # the first axis is that of the outputs; sparse is the mean number of non-zero weights of each
         outputs = shape[0] if shape else 1
         values *= bernoulli(stream, len(values), np.float32(param.sparse) / np.float32(outputs))
     return values
@@ -46,12 +46,12 @@ def _gaussian(param, shape, stream):
 
 def _positive_unitball(param, shape, stream):
     rows = uniform(stream, math.prod(shape), 0, 1).reshape(shape[0] if shape else 1, -1)
-    # a running sum adds from left to right in float32, as Caffe's loop; numpy's sum would not
+    # a running sum adds from left to right in float32, as Caffe does; numpy's sum does not
     return rows / np.add.accumulate(rows, axis=1)[:, -1:]
 
 
 def _inputs(param, shape):
-    """The n by which xavier and msra scale: fan-in, fan-out or their mean."""
+    """The n in xavier's and msra's scale: fan-in, fan-out or their mean."""
     count = math.prod(shape)
     fan_in = count // shape[0] if shape else count
     fan_out = count // shape[1] if len(shape) > 1 else count

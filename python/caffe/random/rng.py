@@ -1,4 +1,4 @@
-"""Caffe's CPU random streams, word for word: Mersenne Twisters, a global one per thread, and what is drawn from them.
+"""Caffe's random streams on CPUs, with the same numbers: Mersenne Twisters, a global one per thread, and distributions.
 
 Sources of the behaviour: common.cpp, util/rng.hpp, math_functions.cpp and the Boost.Random distributions they use.
 """
@@ -15,20 +15,20 @@ from .ziggurat import unit_normals
 
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
-BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: a training step's of CaffeNet, twice
-_CHUNK = 1 << 16  # of a shuffle: a redrawn word shifts the rest of its chunk only
+BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: those of two training steps of CaffeNet
+_CHUNK = 1 << 16  # of a shuffle, so that a redrawn word shifts only the rest of its chunk
 
 
 class Stream:
-    """An mt19937 of 32-bit words, seeded as the standard says (``seed`` counts modulo 2**32)."""
+    """An mt19937 of 32-bit words, seeded as in the C++ standard (``seed`` modulo 2**32)."""
 
     def __init__(self, seed):
         self._twister = np.random.MT19937(0)
-        # RandomState's words are frozen across numpy versions; Generator's may change
+        # RandomState gives the same words in all versions of numpy; Generator may not
         self._random = np.random.RandomState(self._twister)
         self._random.seed(seed % _WORD)
-        self._ahead = deque()  # futures: where a block of words begins, and the block
-        self._used = 0  # words of the first block that were given out
+        self._ahead = deque()  # futures of (state at the beginning of a block of words, the block)
+        self._used = 0  # words of the first block that have been used
         self._thread = None
 
     def _draw(self, n):
@@ -48,7 +48,7 @@ class Stream:
         return self._draw(n)
 
     def words_ahead(self, n):
-        """The same, for a caller that will want more soon: a thread draws on meanwhile."""
+        """The next ``n`` words, while a thread draws more for the next call."""
         self._thread = self._thread or ThreadPoolExecutor(1)
         pieces = []
         while n:
@@ -64,73 +64,76 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.uint32)])
 
     def _settle(self):
-        """Let the twister stand where the stream does."""
+        """Discard the words drawn ahead and set the twister to the state after the last word used."""
         if self._ahead:
             beginning, _ = self._ahead[0].result()
-            self._ahead.pop().result()  # the last of them, and so all
+            self._ahead.pop().result()  # when the last is done, all are
             self._ahead.clear()
             self._twister.state = beginning
             self._draw(self._used)
             self._used = 0
 
     def stop(self):
-        """End the thread; the next who wants words ahead starts another."""
+        """End the thread; the next call of ``words_ahead`` starts another."""
         self._settle()
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
 
     def mark(self):
-        """Where the stream stands, for ``rewind``."""
+        """The current state, for ``rewind``."""
         self._settle()
         return self._twister.state
 
     def rewind(self, mark):
-        """Stand where ``mark()`` was taken."""
+        """Return to the state of a ``mark()``."""
         self._settle()
         self._twister.state = mark
 
     def state(self):
-        """Where the stream stands, as plain lists and numbers that JSON can hold."""
+        """The current state as lists and numbers, for JSON."""
         inner = self.mark()["state"]
         return {"key": inner["key"].tolist(), "pos": int(inner["pos"])}
 
     def set_state(self, state):
-        """Stand where ``state()`` was taken; ValueError, TypeError or KeyError for what is no such state."""
+        """Return to a ``state()``; ValueError, TypeError or KeyError if it is not one."""
         key = np.array([index_below(word, _WORD) for word in state["key"]], np.uint32)
         if len(key) != 624:
             raise ValueError(f"a Mersenne Twister has 624 words, not {len(key)}")
-        # numpy takes any position, and would read beyond the words
+        # numpy would accept any position and read beyond the words
         pos = index_below(state["pos"], 625)
         self.rewind({"bit_generator": "MT19937", "state": {"key": key, "pos": pos}})
 
     @classmethod
     def of_state(cls, state):
-        """A stream that stands where ``state()`` was taken; None for None."""
+        """A stream in a given ``state()``; None for None."""
         if state is None:
             return None
         stream = cls(0)
         stream.set_state(state)
         return stream
 
-    def copy(self):
-        """A stream of its own that stands at the same word."""
-        twin = Stream(0)
-        twin.rewind(self.mark())
-        return twin
+
+def copied(stream):
+    """Another stream in the same state; None for None."""
+    if stream is None:
+        return None
+    copy = Stream(0)
+    copy.rewind(stream.mark())
+    return copy
 
 
 def index_below(value, end):
-    """``value``, an integer in [0, end), as one finds it in a file; ValueError where it is anything else."""
+    """``value`` if it is an integer in [0, end), else ValueError."""
     if type(value) is not int or not 0 <= value < end:
-        raise ValueError(f"{value!r:.40} is no integer from 0 to {end - 1}")
+        raise ValueError(f"{value!r:.40} is not an integer from 0 to {end - 1}")
     return value
 
 
 def permutation(values, n):
-    """A list from a file that holds 0 … n − 1 in some order, as an index array; ValueError where it does not."""
+    """A list of 0 … n − 1 in some order as an index array; ValueError if it is anything else."""
     if not isinstance(values, list) or sorted(index_below(value, n) for value in values) != list(range(n)):
-        raise ValueError(f"no order of {n} things")
+        raise ValueError(f"not a permutation of {n} indices")
     return np.array(values, np.intp)
 
 
@@ -138,25 +141,25 @@ _local = threading.local()
 
 
 def fresh_seed():
-    """A seed nobody chose, from the operating system."""
+    """A random seed from the operating system."""
     return int.from_bytes(os.urandom(4), "little")
 
 
 def global_stream():
-    """The thread's global stream; seeded by the operating system until ``set_random_seed`` is called."""
+    """The thread's global stream; it is seeded by the operating system unless ``set_random_seed`` is called."""
     if not hasattr(_local, "stream"):
         _local.stream = Stream(fresh_seed())
     return _local.stream
 
 
 def set_random_seed(seed):
-    """Start this thread's global stream anew: fillers, dropout and the seeds of data layers follow from it."""
+    """Seed this thread's global stream, which fillers, dropout and the seeds of data layers are drawn from."""
     _local.stream = Stream(int(seed))
 
 
 def _before_fork():
     if hasattr(_local, "stream"):
-        _local.stream.stop()  # a child would wait for a thread that it has not
+        _local.stream.stop()  # a child would wait for a thread that it does not have
 
 
 if hasattr(os, "register_at_fork"):
@@ -164,7 +167,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def shuffled(n, stream):
-    """A permutation of ``range(n)``: Fisher-Yates from the last index down, as ``caffe::shuffle``."""
+    """A permutation of ``range(n)`` as ``caffe::shuffle`` makes it: Fisher-Yates from the last index down."""
     order = list(range(n))
     for high in range(n, 1, -_CHUNK):
         counts = np.arange(high, max(high - _CHUNK, 1), -1)
@@ -174,7 +177,7 @@ def shuffled(n, stream):
 
 
 def _below(counts, stream):
-    """For each count c in turn, a uniform integer in [0, c): the bucket of a word among c; words beyond are redrawn."""
+    """For each count c in turn, a uniform integer in [0, c): the bucket of a word among c; others are drawn again."""
     bucket = (_WORD - 1) // counts + ((_WORD - 1) % counts == counts - 1)
     values = np.empty(len(counts), np.int64)
     done = 0
@@ -191,31 +194,27 @@ def _below(counts, stream):
 
 
 def keep_mask(words, n, ratio):
-    """Dropout's mask: ``n`` booleans, True where kept, one word each; ``ratio`` is the part dropped.
+    """Dropout's mask: ``n`` booleans, True for values that are kept, from a word each; ``ratio`` is the part dropped.
 
-    ``words`` gives that many, as a `Stream` does. The comparison is in double although the ratio is a float32
+    ``words(n)`` gives the words. They are compared in double precision although the ratio is a float32
     (dropout_layer.cpp).
     """
-    return _bernoulli(words, n, 1 - float(np.float32(ratio)), float(_WORD - 1))
+    kept = 1 - float(np.float32(ratio))
+    return words(n) <= np.uint32(kept * (_WORD - 1)) if kept else np.zeros(n, bool)
 
 
 def bernoulli(stream, n, p):
-    """``n`` booleans, True with probability ``p``, one word each, compared in float32 (none is drawn where p is 0)."""
+    """``n`` booleans, True with probability ``p``, a word each, compared in float32; no word is drawn if p is 0."""
     p = np.float32(p)
     if not 0 <= p <= 1:
         raise CaffeError(f"Check failed: 0 <= p <= 1: a probability cannot be {p:g}.")
-    return _bernoulli(stream.words, n, p, _TWO_32)
-
-
-def _bernoulli(draw, n, p, most):
     if p == 0:
         return np.zeros(n, bool)
-    words = draw(n)
-    return words <= np.uint32(p * most) if isinstance(most, float) else words.astype(np.float32) <= p * most
+    return stream.words(n).astype(np.float32) <= p * _TWO_32
 
 
 def uniform(stream, n, low, high):
-    """``n`` float32 numbers in [low, high]; a word each, and another for the rare one that rounds beyond ``high``."""
+    """``n`` float32 values in [low, high], from a word each, or another if one rounds to more than ``high``."""
     low, high = np.float32(low), np.float32(high)
     if low > high:
         raise CaffeError(f"Check failed: a <= b ({low:g} vs. {high:g}): a uniform range needs min <= max.")
@@ -234,7 +233,7 @@ def uniform(stream, n, low, high):
 
 
 def gaussian(stream, n, mean, std):
-    """``n`` float32 numbers from a normal distribution, by Boost's ziggurat."""
+    """``n`` float32 values from a normal distribution, by Boost's ziggurat."""
     mean, std = np.float32(mean), np.float32(std)
     if not std > 0:
         raise CaffeError(f"Check failed: sigma > 0 ({std:g} vs. 0): a gaussian needs a positive std.")
@@ -245,19 +244,19 @@ def gaussian(stream, n, mean, std):
 
 
 class CRand:
-    """The C library's ``rand()`` of a process that never calls ``srand`` (glibc), for what Caffe shuffles with it."""
+    """glibc's ``rand()`` in a process that never calls ``srand``; Caffe shuffles some data with it."""
 
     def __init__(self):
         values = [1]
         while len(values) < 31:
             values.append(16807 * values[-1] % (2**31 - 1))
-        # additive feedback over the last 31; the first three repeat, the next 310 are thrown away
+        # additive feedback over the last 31 values; the first three are repeated, the next 310 discarded
         self._last = deque(values[3:] + values[:3], maxlen=31)
         for _ in range(310):
             self.rand()
 
     def rand(self):
-        """The next number, 31 bits."""
+        """The next value, 31 bits."""
         value = (self._last[0] + self._last[28]) % _WORD
         self._last.append(value)
         return value >> 1
@@ -271,11 +270,11 @@ class CRand:
         return np.array(order, np.intp)
 
     def state(self):
-        """Where it stands, as a list of numbers."""
+        """The current state, as a list of numbers."""
         return list(self._last)
 
     def set_state(self, state):
-        """Stand where ``state()`` was taken; ValueError or TypeError for what is no such state."""
+        """Return to a ``state()``; ValueError or TypeError if it is not one."""
         if len(state) != 31:
             raise ValueError(f"rand() has 31 numbers, not {len(state)}")
         self._last = deque([index_below(value, _WORD) for value in state], maxlen=31)

@@ -1,21 +1,20 @@
-"""Boost's ziggurat, the source of Caffe's Gaussian numbers, block by block on raw 32-bit words.
+"""Boost's ziggurat, from which Caffe's Gaussian numbers come, vectorised over blocks of 32-bit words.
 
-Almost every word is a sample by itself; about one in eighty begins a rejection and takes more words with it, which
-shifts all that follow. A block is therefore first read as if every word began a sample, then the few rejections are
-put in order.
+Almost every word gives a sample. About one in eighty is rejected at first and uses further words, which shifts all
+samples after it. A block is therefore first read as if every word began a sample, then the rejections are corrected.
 """
 
 import math
 
 import numpy as np
 
-_BLOCK = 1 << 18  # words a block; all its arrays together stay in the cache
+_BLOCK = 1 << 18  # words per block, so that its arrays fit into the cache
 _UNIT = np.float32(2.0**-32)
 _FRACTION = np.float32(2.0**-24)
 
 
 def _layers(count, r, area, f, inverse):
-    """Edges x and heights y of a ziggurat: equal areas, the first layer with the tail beyond r."""
+    """Edges x and heights y of a ziggurat of layers of equal areas, the first with the tail beyond r."""
     x = [area / f(r), r]
     while len(x) < count:
         x.append(inverse(f(x[-1]) + area / x[-1]))
@@ -41,7 +40,7 @@ _TAIL = np.float32(_NORMAL_X[1])
 
 
 def _heights(y):
-    """Per layer, its lower edge and its height, in float32."""
+    """The lower edge and the height of each layer, float32."""
     return y[:-1].astype(np.float32), np.diff(y).astype(np.float32)
 
 
@@ -51,10 +50,10 @@ _EXPONENTIAL_EDGE = _EXPONENTIAL_X.astype(np.float32)
 
 
 def _by_low_byte():
-    """For every low byte of a word: its layer's signed width per step of the high 24 bits, and the first word that is
-    not accepted at once.
+    """For every low byte of a word: its layer's signed width per step of the high 24 bits, and the smallest word that
+    is not accepted at once.
 
-    The comparison, of a float32 with a double, is monotone in the high bits, so one integer per layer decides it.
+    The comparison of a float32 with a double is monotone in the high bits, so one integer per layer is enough.
     """
     width = _NORMAL_X[:-1].astype(np.float32)
     limit = np.zeros(128, np.uint32)
@@ -76,7 +75,7 @@ _STEP, _LIMIT = _by_low_byte()
 
 
 def unit_normals(stream, n):
-    """``n`` standard normal float32 numbers; ``stream`` then stands just after the last word they took."""
+    """``n`` standard normal float32 values; ``stream`` is advanced by the words that they use."""
     out = np.empty(n, np.float32)
     done = 0
     rest = np.empty(0, np.uint32)
@@ -103,15 +102,15 @@ def unit_normals(stream, n):
 def _samples(words):
     """Read a block of words.
 
-    Returns the value at every word that begins an attempt, a mask of those that became samples (shorter than the block
-    where the last attempt needs words beyond it), and the first and one-past-last word of the attempts longer than one.
+    Returns the value for every word that begins an attempt, a mask of the attempts that are accepted (shorter than the
+    block if the last attempt needs more words), and the bounds of the attempts that use more than one word.
     """
     low = words.astype(np.uint8)
     values = (words >> np.uint32(8)).astype(np.float32)
     values *= _STEP[low]
     rejected = np.flatnonzero(words >= _LIMIT[low])
     follow = words[np.minimum(rejected + 1, len(words) - 1)].astype(np.float32) * _UNIT
-    # those that take another number of words than two
+    # those that do not use exactly two words
     odd = (low[rejected] < 2) | (follow == 1) | (rejected == len(words) - 1)
     starts, ends, limit = _read_odd(words, values, rejected, odd)
     keep = np.ones(limit, bool)
@@ -131,9 +130,9 @@ def _samples(words):
 
 
 def _run_start(positions):
-    """For each of the rising positions, the first of the uninterrupted run it is in.
+    """For each position, in ascending order, the first of the run of consecutive positions that it is in.
 
-    Within a run every second rejection is the other word of the one before.
+    Within a run every second rejected word is the second word of the attempt before it.
     """
     if not len(positions):
         return positions
@@ -142,10 +141,10 @@ def _run_start(positions):
 
 
 def _read_odd(words, values, rejected, odd):
-    """Read, one by one, the rejections that do not take two words: the tail, and the redrawn unit uniform (1 in 2**25).
+    """Read, one by one, the rejections that do not use two words: the tail, and redrawn uniforms of 1 (1 in 2**25).
 
-    Puts their values (NaN for none) into ``values``; returns their first and one-past-last words, and how far the block
-    can be read.
+    Writes their values (NaN for a rejected attempt) to ``values``; returns their bounds and how far the block can be
+    read.
     """
     starts, ends = [], []
     run_start = _run_start(rejected)
@@ -175,7 +174,7 @@ def _attempt(words, position, x):
 
 def _under_normal(x, layer, u):
     y = _NORMAL_LOW[layer] + u * _NORMAL_HIGH[layer]
-    # through double: Caffe's expf is right to the last bit but for about one in a thousand, numpy's own is not
+    # in double: Caffe's expf is correct to the last bit except in about one of a thousand, numpy's is not
     return y < np.exp((-x * x / np.float32(2)).astype(np.float64)).astype(np.float32)
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 
 class Task(threading.Thread):
-    """A function at work in the background. A fork waits until it is done: the child has none of its parent's threads.
+    """A function that runs in a thread. A fork waits until it has returned, for a child has no threads of its parent.
 
-    Such a child finds the value, and no lock that such a thread holds.
+    So the child finds the value, and no lock is held by a thread that it lacks.
     """
 
     _running: ClassVar[set["Task"]] = set()
@@ -31,7 +31,7 @@ class Task(threading.Thread):
 
     @classmethod
     def before_fork(cls):
-        """Wait for all that run, and let none start."""
+        """Wait for all running tasks, and let none start."""
         cls._starting.acquire()
         for task in list(cls._running):
             if task is not threading.current_thread():
@@ -39,7 +39,7 @@ class Task(threading.Thread):
 
     @classmethod
     def after_fork(cls):
-        """Let others start."""
+        """Let tasks start again."""
         cls._running.clear()
         cls._starting.release()
 

@@ -1,4 +1,4 @@
-"""Blobs: N-d float32 arrays with a gradient beside them, numpy for users and torch for layers (blob.cpp)."""
+"""Blobs: N-d float32 arrays with their gradients, numpy for users and torch for layers (blob.cpp)."""
 
 import math
 import weakref
@@ -11,25 +11,25 @@ from . import mode
 
 
 def from_array(array):
-    """A float32 tensor with the numbers of a numpy array, in memory of its own.
+    """A float32 tensor with a copy of a numpy array's values.
 
-    Torch's memory begins on a boundary of 64 bytes, numpy's need not, and with that MKL's last bits change: a resumed
-    training must find its numbers aligned as the first run had them.
+    Torch aligns memory to 64 bytes, numpy need not, and MKL's last bits depend on the alignment: a resumed training
+    must find its values aligned as they were in the first run.
     """
     with torch.inference_mode(False):
         return torch.tensor(array, dtype=torch.float32, device="cpu")
 
 
 def zeros(count, device="cpu"):
-    """Memory of a blob: float32 whatever PyTorch's default is, and of use outside a ``torch.inference_mode`` too."""
+    """Memory of a blob: float32 whatever PyTorch's default is, and usable outside of ``torch.inference_mode``."""
     with torch.inference_mode(False):
         return torch.zeros(count, dtype=torch.float32, device=device)
 
 
 def _is_plain(tensor):
-    """Whether a tensor lies in memory as numpy's arrays do, in the order of its axes, and aligned as `from_array` says.
+    """Whether a tensor has the memory layout of a C-contiguous numpy array and the alignment of `from_array`.
 
-    ``is_contiguous`` takes any stride for an axis of one, but torch chooses kernels by it.
+    ``is_contiguous`` accepts any stride for an axis of one, but torch chooses kernels by that stride.
     """
     stride = 1
     for size, own in zip(reversed(tensor.shape), reversed(tensor.stride())):
@@ -40,12 +40,12 @@ def _is_plain(tensor):
 
 
 class Memory:
-    """One float32 region: ``tensor`` is what the engine computes with, ``host`` what a user was handed as numpy.
+    """One float32 region: ``tensor`` is what the engine computes with, ``host`` what a user has as a numpy view.
 
-    Where a tensor lies as numpy's arrays do, the two are one memory. Where it does not, say channels-last, each keeps
-    its own: results are copied to ``host``, and what may have been written there is copied back, into the layout that
-    was there, before the engine reads. So a look changes no layout or alignment, and with them no rounding. When the
-    user has let go of the view, ``host`` goes too. No ``tensor`` means zeros, which cost nothing.
+    If the tensor is laid out like a numpy array, the two share memory. Otherwise, for example in channels-last, each
+    has its own: results are copied to ``host``, and what may have been written there is copied back, into the tensor's
+    layout, before the engine reads. So looking at a blob changes neither layout nor alignment, and hence no rounding.
+    When the user's view is gone, ``host`` is released. ``tensor`` None stands for zeros, which take no memory.
     """
 
     __slots__ = ("_view", "borrowed", "capacity", "host", "lent", "tensor")
@@ -59,7 +59,7 @@ class Memory:
         self._view: Any = None  # weak: the array that all handed-out views are based on
 
     def _settle(self):
-        """Take in what was written to the view, and forget it where nobody holds it any more."""
+        """Copy what was written to the view, and release it where it is no longer referenced."""
         if self.host is None:
             return
         if self.lent:
@@ -70,11 +70,11 @@ class Memory:
         self._release()
 
     def _release(self):
-        """Forget the view where nobody holds it; otherwise on the CPU it may be written to at any time."""
+        """Release the view where it is not referenced any more; else, on the CPU, it may be written to at any time."""
         if self._view() is None:
             self.host = None
-        on_card = mode.is_gpu() or (self.tensor is not None and self.tensor.device.type != "cpu")
-        self.lent = self.host is not None and not on_card
+        on_gpu = mode.is_gpu() or (self.tensor is not None and self.tensor.device.type != "cpu")
+        self.lent = self.host is not None and not on_gpu
 
     def read(self, shape):
         """The values as a tensor of ``shape`` on the current device; an alias, not a copy."""
@@ -97,7 +97,7 @@ class Memory:
         return flat[:count].view(shape)
 
     def write(self, tensor):
-        """Take ``tensor`` as the new values. The caller gives it up unless a view is held."""
+        """Make ``tensor`` the new values. The caller must not use it any more."""
         self.borrowed = False
         self.tensor = tensor
         if self.host is None:
@@ -109,12 +109,12 @@ class Memory:
                 self.tensor = self.host
 
     def borrow(self, tensor):
-        """Show the values of a tensor that stays another's; it is copied before anyone may write here."""
+        """Have the values of a tensor that remains another owner's; it is copied before anything is written here."""
         self.write(tensor)
         self.borrowed = self.tensor is tensor
 
     def change(self, shape):
-        """The values as `read` gives them, but this memory's own, and for the engine to change in place."""
+        """The values as in `read`, but owned by this memory, so that the engine may change them in place."""
         if self.borrowed and self.tensor is not None:
             self.tensor = self.tensor.clone()
         self.borrowed = False
@@ -125,7 +125,7 @@ class Memory:
         return values
 
     def zero(self):
-        """Set everything to zero, at no cost where no view is held."""
+        """Set everything to zero, at no cost where there is no view."""
         self.borrowed = False
         self.tensor = None
         if self.host is not None:
@@ -133,7 +133,7 @@ class Memory:
             self._release()
 
     def add(self, tensor):
-        """Add ``tensor`` to the values; onto zeros it is simply taken."""
+        """Add ``tensor`` to the values; if these are zeros it becomes the values."""
         if not _is_plain(tensor):
             tensor = tensor.clone(memory_format=torch.contiguous_format)
         self._settle()
@@ -144,7 +144,7 @@ class Memory:
 
     @torch.inference_mode(False)
     def numpy(self, shape):
-        """A writable, C-contiguous numpy view; what is written there is what the engine sees next."""
+        """A writable, C-contiguous numpy view; the engine reads what is written to it."""
         self._settle()
         if self.borrowed and self.tensor is not None:
             self.tensor = self.tensor.clone()
@@ -158,10 +158,10 @@ class Memory:
         return view[: math.prod(shape)].reshape(shape)
 
     def _hand_out(self):
-        """Make ``host``: the tensor's own memory where that is all of it and plain, else a copy."""
+        """Make ``host``: the tensor's own memory if that is complete and laid out like numpy's, else a copy."""
         tensor = self.tensor
-        whole = tensor is not None and tensor.device.type == "cpu" and tensor.numel() == self.capacity
-        if whole and _is_plain(tensor):
+        complete = tensor is not None and tensor.device.type == "cpu" and tensor.numel() == self.capacity
+        if complete and _is_plain(tensor):
             self.host = self.tensor = tensor.detach().view(-1)
         else:
             self.host = zeros(self.capacity)
@@ -175,8 +175,8 @@ class Memory:
 class Blob:
     """Values (``data``) and gradient (``diff``) of one shape.
 
-    ``Blob(shape)`` is zero. ``data`` and ``diff`` are writable float32 numpy views that outlive the net; growing the
-    blob allocates anew, shrinking keeps the storage.
+    ``Blob(shape)`` is filled with zeros. ``data`` and ``diff`` are writable float32 numpy views that outlive the net.
+    Growing the blob allocates new memory, shrinking keeps the old.
     """
 
     def __init__(self, shape=()):
@@ -186,7 +186,7 @@ class Blob:
         self.reshape(*shape)
 
     def reshape(self, *shape):
-        """Give the blob another shape; storage is replaced, zeroed, only where it is too small."""
+        """Change the shape; memory that is too small is replaced, by zeros, and otherwise kept."""
         shape = torch.Size(int(n) for n in shape)
         if any(n < 0 for n in shape):
             raise CaffeError(f"Check failed: shape[i] >= 0: a blob cannot have the shape {tuple(shape)}.")
@@ -238,7 +238,7 @@ class Blob:
         return self._data.change(self._shape)
 
     def set_tensor(self, tensor):
-        """Take a tensor of this blob's shape as its values (the engine's way of writing)."""
+        """Make a tensor of this blob's shape its values."""
         self._data.write(tensor)
 
     def diff_tensor(self):
@@ -250,7 +250,7 @@ class Blob:
         return self._diff.change(self._shape)
 
     def set_diff(self, tensor):
-        """Overwrite the gradient."""
+        """Make a tensor of this blob's shape its gradient."""
         self._diff.write(tensor)
 
     def add_diff(self, tensor):
@@ -258,32 +258,32 @@ class Blob:
         self._diff.add(tensor)
 
     def show_diff(self, tensor):
-        """Let the gradient read as ``tensor``, which stays its owner's."""
+        """Make ``tensor`` the gradient, but copy it before it is written to, for it remains another owner's."""
         self._diff.borrow(tensor)
 
     def zero_diff(self):
-        """Clear the gradient."""
+        """Set the gradient to zero."""
         self._diff.zero()
 
     def share_data(self, other):
-        """Let this blob's values be those of ``other``, whose count must be the same."""
+        """Use the memory of ``other``, a blob of the same count, for the values."""
         self._data = other._data
 
     def share_diff(self, other):
-        """Let this blob's gradient be that of ``other``."""
+        """Use the memory of ``other`` for the gradient."""
         self._diff = other._diff
 
     def shares_data_with(self, other):
-        """Whether both blobs' values are one and the same memory."""
+        """Whether both blobs use the same memory for their values."""
         return self._data is other._data
 
     @property
     def handed_out(self):
-        """Whether the values lie where a user may hold a numpy view of them, and new ones will overwrite them there."""
+        """Whether a user may have a numpy view of the values' memory, which new values will overwrite."""
         return self._data.host is not None and self._data.tensor is self._data.host
 
     def axis(self, index):
-        """A non-negative axis index from one that may count from the end; CaffeError where out of range."""
+        """The non-negative index of an axis that may be counted from the end; CaffeError if it is out of range."""
         if not -len(self._shape) <= index < len(self._shape):
             raise CaffeError(
                 f"axis {index} out of range for {len(self._shape)}-D Blob with shape {self.shape_string()}"

@@ -1,8 +1,8 @@
-"""Command lines as gflags reads them: one table of flags that every command of Caffe takes (gflags.cc, logging.cc).
+"""Command lines as gflags parses them: every command of Caffe accepts the same flags (gflags.cc, logging.cc).
 
-Flags are global, as there: each command accepts the others', glog's and gflags' own, before and behind the name of the
-command, with one dash or two, as ``-flag value`` or ``-flag=value``. A boolean takes a value behind ``=`` only, and
-``-noflag`` sets it to false. ``--`` ends the flags.
+Flags are global: each command accepts those of all commands, of glog and of gflags, before or after its name, with one
+dash or two, as ``-flag value`` or ``-flag=value``. A boolean takes a value only after ``=``, and ``-noflag`` sets it to
+false. ``--`` ends the flags.
 """
 
 import collections
@@ -17,6 +17,7 @@ Flag = collections.namedtuple("Flag", "name default help")
 
 _TRUE, _FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
 
+_BACKEND = Flag("backend", "lmdb", "type of the database; only lmdb is supported")
 _TOOLS = {
     "caffe": (
         Flag("solver", "", "solver definition (prototxt)"),
@@ -24,48 +25,48 @@ _TOOLS = {
         Flag("snapshot", "", "solver state to resume from"),
         Flag("weights", "", "comma-separated weights to fine-tune from or to score"),
         Flag("iterations", 50, "how many batches to test or time"),
-        Flag("gpu", "", "device to run on, or all; CPU without it"),
-        Flag("phase", "", "TRAIN or TEST, for time"),
+        Flag("gpu", "", "GPU to use, or all (default: CPU)"),
+        Flag("phase", "", "TRAIN or TEST, for the command time (default: TRAIN)"),
         Flag("level", 0, "level for include/exclude rules"),
         Flag("stage", "", "comma-separated stages for include/exclude rules"),
         Flag("sigint_effect", "stop", "what Ctrl-C and SIGTERM do: snapshot, stop or none"),
         Flag("sighup_effect", "snapshot", "what SIGHUP does: snapshot, stop or none"),
     ),
     "convert_imageset": (
-        Flag("gray", False, "grey instead of BGR"),
-        Flag("shuffle", False, "mix the list first"),
-        Flag("backend", "lmdb", "kind of the database; there is only lmdb"),
-        Flag("resize_width", 0, "pixels; 0 leaves the pictures as they are"),
-        Flag("resize_height", 0, "pixels; 0 leaves the pictures as they are"),
-        Flag("check_size", False, "refuse pictures of different sizes"),
-        Flag("encoded", False, "keep the pictures encoded"),
-        Flag("encode_type", "", "as what, as png or jpg; as each file's extension says without it"),
+        Flag("gray", False, "convert the images to greyscale"),
+        Flag("shuffle", False, "shuffle the list first"),
+        _BACKEND,
+        Flag("resize_width", 0, "width in pixels to resize the images to; 0 does not resize them"),
+        Flag("resize_height", 0, "height in pixels to resize the images to; 0 does not resize them"),
+        Flag("check_size", False, "refuse images of different sizes"),
+        Flag("encoded", False, "store the images encoded"),
+        Flag("encode_type", "", "format to encode the images in, as png or jpg (default: by each file's extension)"),
     ),
-    "compute_image_mean": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),
-    "convert_mnist_data": (Flag("backend", "lmdb", "kind of the database; there is only lmdb"),),
+    "compute_image_mean": (_BACKEND,),
+    "convert_mnist_data": (_BACKEND,),
 }
 
 _GLOG = (
-    Flag("alsologtostderr", False, "log to standard error as well as to files; the commands here begin with true"),
+    Flag("alsologtostderr", False, "log to standard error as well as to files; the commands here set it by default"),
     Flag("log_dir", "", "folder to write log files to"),
-    Flag("log_prefix", True, "begin each line with level, time, thread and place"),
-    Flag("log_year_in_prefix", False, "write the year too, as glog does since 0.5"),
+    Flag("log_prefix", True, "begin each line with level, time, thread and place in the source"),
+    Flag("log_year_in_prefix", False, "include the year in each line, as glog does since 0.5"),
     Flag("logtostderr", False, "log to standard error only, not to files"),
-    Flag("minloglevel", 0, "lowest level that is logged: 0 information, 1 warnings, 2 errors"),
-    Flag("stderrthreshold", 2, "level from which on lines go to standard error whatever else is chosen"),
+    Flag("minloglevel", 0, "lowest level to log: 0 information, 1 warnings, 2 errors"),
+    Flag("stderrthreshold", 2, "lowest level to log to standard error in any case"),
 )
 
 _GFLAGS = (
-    Flag("flagfile", "", "comma-separated files to read flags from, one a line"),
+    Flag("flagfile", "", "comma-separated files to read flags from, one per line"),
     Flag("fromenv", "", "comma-separated flags to take from the environment (FLAGS_name)"),
-    Flag("tryfromenv", "", "the same, where they are there"),
+    Flag("tryfromenv", "", "comma-separated flags to take from the environment if they are set there"),
     Flag("undefok", "", "comma-separated flags that may be unknown"),
     Flag("help", False, "show this help"),
     Flag("helpshort", False, "show help on this command's flags"),
     Flag("version", False, "show the version"),
 )
 
-# taken and ignored: there is nothing here that they could choose
+# accepted and ignored: they have no meaning here
 _IGNORED = tuple(
     Flag(name, default, "")
     for name, default in {
@@ -121,8 +122,8 @@ def _of_environment(flag):
 def parse(program, argv):
     """The flags of a command line, as attributes, and its other arguments, as a list.
 
-    ``program`` is what a flagfile's lines may be limited to. CaffeError for flags that are not known, values that are
-    none of their kind, and files that cannot be read.
+    ``program`` is the name by which a flagfile may limit its lines. Raises CaffeError for unknown flags, values of the
+    wrong type, and files that cannot be read.
     """
     parser = _Parser(program)
     rest = parser.read(argv)
@@ -144,11 +145,11 @@ class _Parser:
         self.program = program
         self.values = {flag.name: flag.default for flag in _FLAGS.values()}
         self.values.update(glog_defaults(), alsologtostderr=True)
-        self.errors = {}  # by the flag's name, the last one counts
-        self.known_wrong = set()  # errors of flags there are
+        self.errors = {}  # the last error by the flag's name
+        self.known_wrong = set()  # the known flags among these
 
     def read(self, words):
-        """Set the flags among the words; the other words."""
+        """Set the flags among the words, and return the other words."""
         rest, words = [], collections.deque(words)
         while words:
             word = words.popleft()
@@ -199,7 +200,7 @@ class _Parser:
                     self._wrong(flag, f"FLAGS_{name} not found in environment")
 
     def _read_file(self, path):
-        """Flags, one a line; lines that are none limit those below them to the programs they name."""
+        """Read flags, one per line; other lines limit those below them to the programs they name."""
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 lines = [line.strip() for line in file]
@@ -217,7 +218,9 @@ class _Parser:
 
 
 def _find(name):
-    return _FLAGS.get(name) or _FLAGS.get(name.replace("-", "_")) or (_FLAGS["help"] if name == "h" else None)
+    if name == "h":
+        name = "help"
+    return _FLAGS.get(name.replace("-", "_"))
 
 
 def _kind(flag):
@@ -225,9 +228,11 @@ def _kind(flag):
 
 
 def _value(flag, text):
-    """The text as the flag's kind; None where it is no such value."""
+    """The text as a value of the flag's type, or None if it is not one."""
     if isinstance(flag.default, bool):
-        return True if text.lower() in _TRUE else False if text.lower() in _FALSE else None
+        if text.lower() in _TRUE:
+            return True
+        return False if text.lower() in _FALSE else None
     if isinstance(flag.default, int):
         if not re.fullmatch(r"\s*[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)", text, re.ASCII):
             return None
@@ -237,7 +242,7 @@ def _value(flag, text):
 
 
 def describe(command=None):
-    """Help on all flags, or on those of one command's tool only."""
+    """The help text on all flags, or on those of one command only."""
     groups = {**_TOOLS, "glog, also as GLOG_<flag> in the environment": _GLOG, "gflags": _GFLAGS}
     if command:
         tool = command if command in _TOOLS else "caffe"

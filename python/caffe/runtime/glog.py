@@ -1,8 +1,8 @@
-"""Log lines in glog's format on standard error and, where a folder is named, in files, as log tools for Caffe expect.
+"""Log lines in glog's format, which log tools for Caffe expect, on standard error and optionally in files.
 
-glog's settings come from the environment (``GLOG_minloglevel`` …), for the commands from their flags too. Numbers are
-printed with six significant digits, as C++ streams print floats. ``CAFFE_LOG=2015`` leaves the speed out of the lines
-of a training, as Caffe's 2015 versions do.
+glog's settings come from the environment (``GLOG_minloglevel`` …) and, in commands, from flags. Numbers are printed
+with six significant digits, as C++ streams print floats. With ``CAFFE_LOG=2015`` the lines of a training do not include
+the speed, as in Caffe's 2015 versions.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ OLD_STYLE = os.environ.get("CAFFE_LOG") == "2015"
 
 _flags = gflags.glog_defaults()
 _minimum = _flags["minloglevel"]
-_stderr_from = 0  # the lowest level on standard error: all, as long as no command has chosen
+_stderr_from = 0  # the lowest level on standard error, which commands may raise
 _files = None
 
 
@@ -34,13 +34,13 @@ def number(value):
 
 
 def definition(message):
-    """A protobuf message as Caffe dumps it into its log: floats as C++ prints them."""
+    """A protobuf message as text, as Caffe writes it to its log: with floats as C++ prints them."""
     text = text_format.MessageToString(raw_of(message)).rstrip()
     return re.sub(r"(?m)(?<=: )-?\d+(?:\.\d+(?:e[+-]\d+)?|e[+-]\d+)$", lambda match: _shortest(float(match[0])), text)
 
 
 def _shortest(value):
-    """Six digits, or nine where six are another float32."""
+    """A float32 with six digits or, if that would be another float32, nine."""
     six = f"{value:.6g}"
     return six if np.float32(six) == np.float32(value) else f"{np.float32(value):.9g}"
 
@@ -51,9 +51,9 @@ def enabled(level=0):
 
 
 def log(where, message, level=0):
-    """Print ``message`` behind glog's prefix; ``where`` is the place in Caffe's source (``solver.cpp:239``).
+    """Write a line with glog's prefix; ``where`` is the place in Caffe's source (``solver.cpp:239``).
 
-    What Caffe does not say has a place of this engine, a ``.py``.
+    Lines that Caffe does not have are given a place in this engine, a ``.py`` file.
     """
     if level < _minimum:
         return
@@ -65,7 +65,7 @@ def log(where, message, level=0):
         thread = threading.get_native_id()
         line = f"{_SEVERITIES[level][0]}{date}.{int(now % 1 * 1e6):06d} {thread:5d} {where}] {line}"
     if level >= _stderr_from:
-        with contextlib.suppress(OSError):  # a log nothing can be written to ends no training in glog either
+        with contextlib.suppress(OSError):  # as in glog, a log that cannot be written does not stop a training
             sys.stderr.write(printable(line))
             sys.stderr.flush()
     if _files is not None:
@@ -73,19 +73,19 @@ def log(where, message, level=0):
 
 
 def warn(where, message):
-    """Print a warning line."""
+    """Write a warning."""
     log(where, message, 1)
 
 
 def set_level(level):
-    """Print lines of this level and above from now on."""
+    """Write only lines of this level and above from now on."""
     global _minimum
     _minimum = level
 
 
 @contextlib.contextmanager
 def command(program, flags):
-    """Log as the command ``program`` with these flags of glog's (attributes) does, while a block runs."""
+    """Log as the command ``program``, by the glog flags that are attributes of ``flags``, in this context."""
     global _flags, _minimum, _stderr_from, _files
     before = _flags, _minimum, _stderr_from, _files
     _flags, _minimum = vars(flags), flags.minloglevel
@@ -100,7 +100,7 @@ def command(program, flags):
 
 
 def to_files(where, message):
-    """Write the error a command ends with to its log files only; it stands on standard error otherwise."""
+    """Write the error that ends a command to its log files only; it is printed to standard error separately."""
     global _stderr_from
     before, _stderr_from = _stderr_from, len(_SEVERITIES)
     try:
@@ -110,11 +110,11 @@ def to_files(where, message):
 
 
 class _Files:
-    """glog's log files, each from the first line of its severity on; a line is in those of the lower ones too."""
+    """glog's log files, one per severity, made with its first line; each line is also in those of lower severities."""
 
     def __init__(self, folder, program):
         self._folder, self._program = folder, program
-        self._open: dict = {}  # severity -> file, or None where there can be none
+        self._open: dict = {}  # severity -> file, or None if it could not be created
         self._lock = threading.Lock()
 
     def write(self, level, line):

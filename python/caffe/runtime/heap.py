@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: what Caffe gets by allocating every blob once."""
+"""Keep freed memory in the process, which Caffe achieves by allocating every blob once."""
 
 import ctypes
 import os
@@ -10,11 +10,11 @@ _GROWTH = 2**26  # bytes
 
 
 def keep_freed_memory():
-    """Let glibc's malloc keep what is freed, large blocks too, for the next allocation.
+    """Let glibc's malloc keep freed memory, large blocks included, for later allocations.
 
-    By default it asks the system for every large block and gives it back when freed, and the system zeroes each page
-    anew: a seventh of CaffeNet's training step on a CPU. Settings of malloc in the environment are left alone, and so
-    is every other C library.
+    By default it gets every large block from the system and returns it when freed, and the system zeroes each page
+    again, which takes a seventh of CaffeNet's training step on a CPU. Nothing is changed where the environment has
+    settings for malloc, or with another C library.
     """
     if platform.libc_ver()[0] != "glibc" or any(
         name.startswith("MALLOC_") or (name == "GLIBC_TUNABLES" and "malloc" in value)

@@ -1,4 +1,4 @@
-"""Where and how exactly the engine computes: process-wide choices, the first as in Caffe (common.cpp)."""
+"""The device and precision of all computations in this process (common.cpp)."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ import torch
 from ..errors import CaffeError
 
 PRECISION = "CAFFE_PRECISION"
-"""The environment variable that names the precision of products; Caffe's is float32."""
+"""The environment variable for the precision of products, one of `PRECISIONS`; Caffe's is float32."""
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -25,19 +25,19 @@ def set_mode_cpu():
 def set_mode_gpu():
     """Compute on the chosen CUDA device from now on, in float32, with TF32 where CAFFE_PRECISION says so.
 
-    Raises CaffeError where torch sees no CUDA device, or not the chosen one.
+    Raises CaffeError where torch does not find any CUDA device, or not the chosen one.
     """
     if not torch.cuda.is_available():
         raise CaffeError(
             "Cannot use GPU mode: torch sees no CUDA device here; use caffe.set_mode_cpu() or leave GPU unset."
         )
-    cards = torch.cuda.device_count()
-    if not 0 <= _state["device"] < cards:
-        raise CaffeError(f"Cannot use GPU {_state['device']}: torch sees {cards} here, counted from 0.")
+    count = torch.cuda.device_count()
+    if not 0 <= _state["device"] < count:
+        raise CaffeError(f"Cannot use GPU {_state['device']}: torch sees {count} here, counted from 0.")
     tf32 = precision() == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.deterministic = True  # the same training, and one resumed, gives the same weights
+    torch.backends.cudnn.deterministic = True  # so that a training gives the same weights again, and when resumed
     _state["gpu"] = True
 
 
@@ -52,7 +52,7 @@ def device():
 
 
 def to_device(tensor):
-    """A tensor of the CPU on the current device. A GPU goes on with what it computes meanwhile."""
+    """Copy a CPU tensor to the current device; a GPU continues to compute during the copy."""
     target = device()
     if target.type == "cpu":
         return tensor
@@ -64,7 +64,7 @@ def to_device(tensor):
 
 @functools.cache
 def _copying(target):
-    """A stream that waits for no computation."""
+    """A CUDA stream for copies, which does not wait for computations."""
     return torch.cuda.Stream(target)
 
 
@@ -74,20 +74,20 @@ def is_gpu():
 
 
 def precision():
-    """In what the products of Convolution, Deconvolution and InnerProduct are computed, of `PRECISIONS`.
+    """The precision of the products in Convolution, Deconvolution and InnerProduct, one of `PRECISIONS`.
 
-    tf32 rounds their operands to 10 bits behind the point, on a GPU that has it and nowhere else; bf16 to 7 bits,
-    everywhere. Weights, updates and all other layers are in float32 throughout.
+    tf32 rounds their operands to 10 bits of mantissa, on GPUs that support it only; bf16 to 7 bits, on every device.
+    Weights, updates and all other layers are float32.
     """
     chosen = os.environ.get(PRECISION) or PRECISIONS[0]
     if chosen not in PRECISIONS:
-        raise CaffeError(f"{PRECISION} is '{chosen:.40}': it should be one of {', '.join(PRECISIONS)}.")
+        raise CaffeError(f"{PRECISION} is '{chosen:.40}'; set it to one of {', '.join(PRECISIONS)}.")
     return chosen
 
 
 @contextlib.contextmanager
 def exact_products():
-    """Products of tensors in this context are in float32 whatever the mode's precision."""
+    """Compute products of tensors in this context in float32, whatever the mode's precision."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -97,7 +97,8 @@ def exact_products():
 
 
 def products(function, *operands):
-    """``function`` of tensors (None for one that is absent), computed in the mode's precision; gives float32."""
+    """The float32 result of ``function(*operands)``, tensors or None, computed in the mode's precision."""
     if precision() != "bf16":
         return function(*operands)
-    return function(*(operand if operand is None else operand.bfloat16() for operand in operands)).float()
+    rounded = [None if operand is None else operand.bfloat16() for operand in operands]
+    return function(*rounded).float()

@@ -1,6 +1,6 @@
-"""What pycaffe tells and asks of its process: log lines, a timer, and parallel solvers, of which there is one here.
+"""pycaffe's functions for logging, timing and parallel solvers (_caffe.cpp).
 
-The names are those of pycaffe (_caffe.cpp). One training runs on one device: what would make it several is refused.
+A training runs on one device here, so more than one solver is refused.
 """
 
 import time
@@ -12,18 +12,18 @@ from . import glog, mode
 
 
 def init_log(level=None, stderr=True):
-    """Choose what is logged: all from 0 on, warnings from 1, errors from 2. Lines always go to standard error."""
+    """Choose the lowest level that is logged: 0 everything, 1 warnings, 2 errors. Lines always go to standard error."""
     if level is not None:
         glog.set_level(level)
 
 
 def log(message):
-    """Print a line of one's own behind the prefix of the log."""
+    """Write a message to the log, as an INFO line."""
     glog.log("_caffe.cpp:68", message)
 
 
 class Timer:
-    """Milliseconds between ``start()`` and ``stop()``, as ``ms``; on a GPU its work is waited for."""
+    """The time between ``start()`` and ``stop()``; in GPU mode each waits until the GPU has finished its work."""
 
     def __init__(self):
         self._begin = self._end = 0.0
@@ -35,11 +35,11 @@ class Timer:
         return time.perf_counter()
 
     def start(self):
-        """Begin."""
+        """Start timing."""
         self._begin = self._now()
 
     def stop(self):
-        """End."""
+        """Stop timing."""
         self._end = self._now()
 
     @property
@@ -49,7 +49,7 @@ class Timer:
 
 
 def has_nccl():
-    """Whether NCCL is there; it never is."""
+    """Whether NCCL is available: False."""
     return False
 
 
@@ -59,28 +59,30 @@ def solver_count():
 
 
 def solver_rank():
-    """Which of them this process is: 0."""
+    """The index of this process among the solvers that train together: 0."""
     return 0
 
 
 def set_solver_count(count):
-    """Accepted for 1; CaffeError for more."""
-    _single(count == 1, f"{count} solvers")
+    """Do nothing for a count of 1; raise CaffeError for any other."""
+    if count != 1:
+        _refuse(f"{count} solvers")
 
 
 def set_solver_rank(rank):
-    """Accepted for 0; CaffeError for others."""
-    _single(rank == 0, f"solver {rank}")
+    """Do nothing for a rank of 0; raise CaffeError for any other."""
+    if rank != 0:
+        _refuse(f"solver {rank}")
 
 
 def set_multiprocess(enabled):
-    """Accepted for False; CaffeError for True."""
-    _single(not enabled, "several processes")
+    """Do nothing for False; raise CaffeError for True."""
+    if enabled:
+        _refuse("several processes")
 
 
-def _single(accepted, what):
-    if not accepted:
-        raise CaffeError(
-            f"One training runs in one process on one device here, so there are no {what}; "
-            "start a process per device for several trainings."
-        )
+def _refuse(what):
+    raise CaffeError(
+        f"A training runs in one process on one device here, so {what} cannot be used; "
+        "start one process per device for several trainings."
+    )

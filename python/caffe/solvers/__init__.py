@@ -1,1 +1,1 @@
-"""Solvers: learning-rate policies, update rules, snapshots and resuming."""
+"""Solvers: definitions, learning-rate policies, update rules, snapshots and resuming."""

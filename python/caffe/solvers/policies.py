@@ -10,11 +10,11 @@ from ..runtime.glog import log
 def learning_rate(param, iteration, current_step):
     """The rate at ``iteration`` and the number of multistep boundaries passed.
 
-    The rate is the float32 that Caffe's arithmetic gives: its powers are single where the exponent is a float and
-    double where it is an integer. ``multistep`` advances at most one boundary per evaluation, as Caffe does. Raises
+    The rate is the float32 of Caffe's arithmetic, in which powers are in single precision if the exponent is a float
+    and in double if it is an integer. ``multistep`` advances at most one boundary per evaluation, as in Caffe. Raises
     CaffeError for an unknown policy, and for a gamma or stepsize that Caffe refuses.
     """
-    # numpy's numbers overflow to infinity and take roots of negatives to NaN, as C++'s do
+    # numpy's scalars overflow to infinity and give NaN for roots of negative numbers, as in C++
     base, gamma, power = np.float32(param.base_lr), np.float32(param.gamma), np.float32(param.power)
     policy, stepsize = param.lr_policy, param.stepsize
     if policy not in ("fixed", "poly") and gamma < 0:
@@ -50,10 +50,10 @@ def learning_rate(param, iteration, current_step):
 
 
 def _power(base, exponent):
-    """C++'s power of two floats."""
+    """``base ** exponent`` as C++ computes it for two floats."""
     return np.float32(np.float64(base) ** np.float64(exponent))
 
 
 def _whole_power(rate, base, exponent):
-    """A rate times C++'s power of a float to an int, which is a double."""
+    """``rate * base ** exponent`` as C++ computes it for an integer exponent, in double precision."""
     return np.float32(np.float64(rate) * np.float64(base) ** exponent)

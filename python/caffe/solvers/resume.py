@@ -1,8 +1,8 @@
-"""What an exact resume needs beyond a .solverstate: random streams and data positions, in a small file beside it.
+"""What resuming exactly needs besides a .solverstate: random streams and data positions, in a small file next to it.
 
-BVLC Caffe keeps neither: it reseeds and starts the lists anew. With ``X_iter_N.streams`` beside the solver state
-``X_iter_N.solverstate`` (``.solverstate.h5``) a resumed training gives, on a CPU with as many threads, the same weights
-bit for bit as one that was never stopped. A Python layer's own variables are its author's to keep.
+BVLC Caffe stores neither: it seeds the streams and starts the lists again. With ``X_iter_N.streams`` next to the solver
+state ``X_iter_N.solverstate`` (``.solverstate.h5``), a resumed training on a CPU with the same number of threads gives
+the same weights, bit for bit, as one that was not interrupted. Variables of Python layers are not saved.
 """
 
 import json
@@ -20,22 +20,22 @@ from ..runtime.glog import log, warn
 
 _SUFFIX = ".streams"
 _FORMAT = 1
-_MOST_BYTES = 2**26  # the order of five million pictures
+_MOST_BYTES = 2**26  # enough for the order of five million images
 
 
 def streams_path(state_file):
-    """Where the streams of a solver state stand: a name without ``.solverstate``, by which tools tell states."""
+    """The path of the streams of a solver state; it does not contain ``.solverstate``, by which tools find states."""
     return re.sub(r"\.solverstate(\.h5)?$", "", os.fspath(state_file)) + _SUFFIX
 
 
 def _found(state_file):
-    """The streams beside a solver state, under their name of today or, from older snapshots, behind the state's."""
+    """The path of the streams of a solver state, which was another one in older versions."""
     path, older = streams_path(state_file), os.fspath(state_file) + _SUFFIX
     return older if os.path.exists(for_os(older)) and not os.path.exists(for_os(path)) else path
 
 
 def capture(solver):
-    """Streams and positions of a solver and its nets, as JSON can hold them."""
+    """The streams and positions of a solver and its nets, for JSON."""
     return {
         "format": _FORMAT,
         "iter": solver.iter,
@@ -52,7 +52,7 @@ def _layer_states(net):
 
 
 def _stateful(net):
-    """The layers that keep a state, by name; a later one of the same name has a stroke behind it."""
+    """The layers that have a state, by name; an apostrophe is appended to a name that exists already."""
     layers = {}
     for layer in net._layers:
         if hasattr(layer, "state"):
@@ -69,13 +69,13 @@ def to_json(captured):
 
 
 def restore(solver, state_file):
-    """Put a solver's streams and positions where they stood at a snapshot; says so where the file is missing.
+    """Restore a solver's streams and positions of a snapshot; a missing file is logged as a warning.
 
-    Raises CaffeError where the file is damaged or of another run: another iteration, other layers, another list.
+    Raises CaffeError if the file is damaged or of another run, with another iteration, other layers or another list.
     """
     path = _found(state_file)
     if not os.path.exists(for_os(path)):
-        warn("resume.py:1", f"No {path}: as in BVLC Caffe, random streams and data positions start anew")
+        warn("resume.py:1", f"No {path}: as in BVLC Caffe, random streams and data positions start again")
         return
     text = read_text(path, _MOST_BYTES)
     try:
@@ -100,7 +100,7 @@ def restore(solver, state_file):
         warn(
             "resume.py:1",
             f"The snapshot was made with {name} {then}, this run has {now}: "
-            "rounding, and so the weights, may differ from the uninterrupted run",
+            "rounding, and so the weights, may differ from those of an uninterrupted run",
         )
 
 

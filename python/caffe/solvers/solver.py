@@ -18,12 +18,12 @@ from .definition import check_snapshot_prefix, solver_definition, test_nets, tra
 from .policies import learning_rate
 from .updates import RULES
 
-#: What a running solver may be asked to do between iterations.
+#: Requests to a running solver between iterations.
 NONE, STOP, SNAPSHOT = range(3)
 
 
 class Solver:
-    """Optimises the net of a solver definition, by the rule of its ``type``; a subclass by its own, whatever that says.
+    """Optimises the net of a solver definition by the update rule of its ``type``, or of a subclass's ``kind``.
 
     Parameters
     ----------
@@ -62,16 +62,16 @@ class Solver:
         self.iter = 0
         self._current_step = 0
         self._callbacks = []
-        #: called between iterations; what it returns (NONE, STOP, SNAPSHOT) is done
+        #: called between iterations; returns a request: NONE, STOP or SNAPSHOT
         self.action = lambda: NONE
         self._stopping = False
-        self._displayed = None  # when and at which iteration, for the rate in the log
-        self._losses = []  # the last average_loss ones
+        self._displayed = None  # time and iteration of the last display, for the speed in the log
+        self._losses = []  # the last ones, average_loss of them
         self._smoothed: float | torch.Tensor = 0.0
         self.net = train_net(p)
         self.test_nets = test_nets(p)
         self._histories = [Blob(b.shape) for _ in range(self._rule.sets) for b in self.net.learnable_params]
-        # weights are the same bit for bit only between runs that agree in these
+        # runs give the same weights bit for bit only if they agree in these
         versions = f"{torch.get_num_threads()} CPU threads, torch {torch.__version__}"
         log("solver.py:1", f"Computing with {versions}, products in {mode.precision()}")
         log("solver.cpp:57", "Solver scaffolding done.")
@@ -80,16 +80,16 @@ class Solver:
 
     @property
     def lr(self):
-        """The learning rate now. Reading it may advance ``multistep`` by one boundary, as in Caffe."""
+        """The current learning rate. Reading it may advance ``multistep`` by one boundary, as in Caffe."""
         rate, self._current_step = learning_rate(self.param, self.iter, self._current_step)
         return rate
 
     def add_callback(self, on_start, on_gradients_ready):
-        """Call the first before each iteration's forward pass, the second before its update."""
+        """Call ``on_start`` before the forward pass of each iteration and ``on_gradients_ready`` before its update."""
         self._callbacks.append((on_start, on_gradients_ready))
 
     def step(self, iterations):
-        """Run this many iterations: test if due, forward and backward, update, snapshot if due."""
+        """Run iterations: each tests if due, runs forward and backward, updates, and writes a snapshot if due."""
         p = self.param
         stop = self.iter + iterations
         self._first, self._losses, self._smoothed = self.iter, [], 0.0
@@ -125,13 +125,13 @@ class Solver:
                 break
 
     def solve(self, resume_file=None):
-        """Run to ``max_iter``, from a solver state if one is given; snapshot and test at the end."""
+        """Run to ``max_iter``, from a solver state if one is given; write a snapshot and test at the end."""
         p = self.param
         log("solver.cpp:289", f"Solving {self.net.name}")
         log("solver.cpp:290", f"Learning Rate Policy: {p.lr_policy}")
         self._stopping = False
         if p.snapshot_after_train:
-            check_snapshot_prefix(p)  # now rather than after hours
+            check_snapshot_prefix(p)  # before the training rather than after it
         if resume_file:
             log("solver.cpp:296", f"Restoring previous solver status from {resume_file}")
             self.restore(resume_file)
@@ -155,7 +155,7 @@ class Solver:
         return self._stopping
 
     def _smooth(self, loss):
-        """Take a loss into the mean of the last ones, in Caffe's float32 steps: what is NaN once stays so."""
+        """Update the mean of the last losses in Caffe's float32 steps, in which NaN remains."""
         loss, most = torch.as_tensor(loss, dtype=torch.float32), self.param.average_loss
         if len(self._losses) < most:
             self._losses.append(loss)
@@ -170,15 +170,8 @@ class Solver:
         smoothed = number(self._smoothed)
         speed = f" ({number(iterations / (seconds or 1))} iter/s, {number(seconds)}s/{self.param.display} iters)"
         log("solver.cpp:239", f"Iteration {self.iter}{'' if OLD_STYLE else speed}, loss = {smoothed}")
-        index = 0
-        for name in self.net.outputs:
-            weight = self.net.blob_loss_weights[name]
-            for value in self.net.blobs[name].tensor().reshape(-1).tolist():
-                log(
-                    "solver.cpp:258",
-                    f"    Train net output #{index}: {name} = {number(value)}{_weighted(weight, value)}",
-                )
-                index += 1
+        outputs = {name: self.net.blobs[name].tensor().reshape(-1) for name in self.net.outputs}
+        _log_outputs("solver.cpp:258", "Train", self.net, outputs)
 
     def _test_all(self):
         for index in range(len(self.test_nets)):
@@ -209,18 +202,10 @@ class Solver:
                     scores[name] = scores[name] + values if name in scores else values.clone()
         if self.param.test_compute_loss:
             log("solver.cpp:401", f"Test loss: {number(loss / batches)}")
-        position = 0
-        for name, total in scores.items():
-            weight = net.blob_loss_weights[name]
-            for mean in (total / batches).tolist():
-                log(
-                    "solver.cpp:414",
-                    f"    Test net output #{position}: {name} = {number(mean)}{_weighted(weight, mean)}",
-                )
-                position += 1
+        _log_outputs("solver.cpp:414", "Test", net, {name: total / batches for name, total in scores.items()})
 
     def share_weights(self, net):
-        """Let ``net`` use the parameters of the train net."""
+        """Share the parameters of the training net with ``net``."""
         net.share_with(self.net)
 
     # updating
@@ -228,10 +213,10 @@ class Solver:
     @torch.inference_mode(False)
     @torch.no_grad()
     def apply_update(self):
-        """Turn the gradients into an update of the parameters, and count the iteration.
+        """Update the parameters by their gradients, and increment ``iter``.
 
-        Clip by the global norm, divide by ``iter_size``, add weight decay, apply the rule, subtract; the diffs then
-        hold what was subtracted.
+        Gradients are clipped by their global norm and divided by ``iter_size``, weight decay is added, and the update
+        rule applied. Afterwards the diffs hold what was subtracted from the parameters.
         """
         p = self.param
         rate = self.lr
@@ -273,20 +258,23 @@ class Solver:
         return f"{self.param.snapshot_prefix}_iter_{self.iter}{suffix}{h5}"
 
     def snapshot(self):
-        """Write ``<prefix>_iter_<N>.caffemodel`` and ``.solverstate``; each appears whole or not at all."""
+        """Write ``<prefix>_iter_<N>.caffemodel`` and ``.solverstate``; each appears completely or not at all."""
         hdf5 = self.param.snapshot_format == caffe_pb2.SolverParameter.HDF5
         model, state = self._snapshot_name(".caffemodel"), self._snapshot_name(".solverstate")
         kind = "HDF5" if hdf5 else "binary proto"
         log(f"solver.cpp:{474 if hdf5 else 464}", f"Snapshotting to {kind} file {model}")
-        (self.net.save_hdf5 if hdf5 else self.net.save)(model, self.param.snapshot_diff)
-        # the state comes last: where it stands, the rest stands too
+        if hdf5:
+            self.net.save_hdf5(model, self.param.snapshot_diff)
+        else:
+            self.net.save(model, self.param.snapshot_diff)
+        # the state is written last: if it exists, the other files exist too
         write_whole(resume.streams_path(state), resume.to_json(resume.capture(self)).encode())
         log(f"sgd_solver.cpp:{296 if hdf5 else 284}", f"Snapshotting solver state to {kind} file {state}")
         histories = [blob.tensor().cpu().numpy() for blob in self._histories]
         write_state(state, self.iter, model, self._current_step, histories)
 
     def restore(self, state_file):
-        """Go on from a solver state: parameters, histories, iteration, and streams where a file beside it has them."""
+        """Resume from a solver state: parameters, histories, iteration, and random streams if their file exists."""
         state_file = os.fsdecode(state_file)
         state = read_state(state_file)
         if state.learned_net:
@@ -308,18 +296,24 @@ class Solver:
 
 
 def _product(a, b):
-    """A product in float32, as Caffe multiplies; a float."""
+    """The float32 product of two numbers, as a float."""
     with np.errstate(all="ignore"):
         return float(np.float32(a) * np.float32(b))
 
 
-def _weighted(weight, value):
-    """What a value adds to the loss, in float32 as Caffe multiplies."""
-    return f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
+def _log_outputs(place, kind, net, outputs):
+    """Log the values of a net's outputs, by name, and their shares in the loss, in float32 as in Caffe."""
+    index = 0
+    for name, values in outputs.items():
+        weight = net.blob_loss_weights[name]
+        for value in values.tolist():
+            share = f" (* {number(weight)} = {number(_product(weight, value))} loss)" if weight else ""
+            log(place, f"    {kind} net output #{index}: {name} = {number(value)}{share}")
+            index += 1
 
 
 class SGDSolver(Solver):
-    """Gradient descent with momentum; the base of the others, as in pycaffe."""
+    """Gradient descent with momentum; the base class of the other solvers, as in pycaffe."""
 
     kind = "SGD"
 
@@ -360,6 +354,6 @@ _OF_KIND = {
 
 
 def get_solver(solver_file):
-    """The solver of the type its definition names: an `AdamSolver`, … (solver_factory.hpp)."""
+    """The solver of the type in its definition, for example an `AdamSolver` (solver_factory.hpp)."""
     param = solver_definition(solver_file)
     return _OF_KIND.get(param.type, Solver)(param)

@@ -1,6 +1,6 @@
-"""The six update rules (solvers/*_solver.cpp): a gradient becomes what is subtracted from the weights.
+"""The six update rules (solvers/*_solver.cpp), from a gradient to what is subtracted from the weights.
 
-Histories are Caffe's: a tensor per parameter, for AdaDelta and Adam a second one; every rule changes them in place.
+Histories are those of Caffe: one tensor per parameter, two for AdaDelta and Adam; rules change them in place.
 """
 
 import math
@@ -11,7 +11,7 @@ from ..errors import CaffeError
 
 
 class Rule:
-    """One update rule; ``sets`` is how many full sets of histories it keeps."""
+    """An update rule; ``sets`` is the number of history tensors per parameter."""
 
     sets = 1
 
@@ -19,12 +19,12 @@ class Rule:
         self.param = param
 
     def apply(self, weights, grad, history, second, rate, decay, iteration):
-        """Regularize one parameter's gradient, update its weights and histories in place.
+        """Regularize one parameter's gradient and update its weights and histories in place.
 
         Parameters
         ----------
         weights, grad, history, second : torch.Tensor
-            Of one shape; ``second`` is None for a rule of one set.
+            Of one shape; ``second`` is None for a rule with one history.
         rate, decay : float
             The parameter's own learning rate and weight decay.
         iteration : int
@@ -32,7 +32,7 @@ class Rule:
         Returns
         -------
         torch.Tensor
-            What was subtracted; it may be the history itself.
+            What was subtracted from the weights; it may be the history itself.
         """
         if decay:
             self._regularize(grad, weights, decay)
@@ -59,18 +59,18 @@ class Rule:
 
 
 def _momentum(history, momentum, grad, rate):
-    """The history with a step added; at rate 0 nothing, not even a NaN: so do Caffe's BLAS libraries."""
+    """Update the history by a step; at rate 0 nothing is added, not even NaN, as in Caffe's BLAS libraries."""
     history.mul_(momentum)
     return history.add_(grad, alpha=rate) if rate else history
 
 
 class SGD(Rule):
-    """h = momentum · h + rate · g: the rate is inside the history, so a lower rate does not rescale old momentum."""
+    """h = momentum · h + rate · g; the rate is part of the history, so a lower rate does not rescale old momentum."""
 
     def apply(self, weights, grad, history, second, rate, decay, iteration):
-        """As any rule, but with momentum in torch's one pass over memory, which takes a third of the time.
+        """As for any rule, but with momentum in torch's single pass over memory, which takes a third of the time.
 
-        torch's buffer is momentum · h + (1 − dampening) · g, its rate outside; so our rate goes in as dampening.
+        torch's buffer is momentum · h + (1 − dampening) · g, without the rate; so our rate is passed as dampening.
         """
         momentum = self.param.momentum
         if not momentum or not rate or (decay and self.param.regularization_type != "L2"):
@@ -84,7 +84,7 @@ class SGD(Rule):
 
 
 class Nesterov(Rule):
-    """(1 + momentum) · h − momentum · (the h before)."""
+    """(1 + momentum) · h − momentum · (h before the update)."""
 
     def update(self, grad, history, second, rate, iteration):
         momentum = self.param.momentum

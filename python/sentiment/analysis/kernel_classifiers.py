@@ -5,7 +5,6 @@ however many these are. Both fits are exact: they minimise what scikit-learn's `
 ``LogisticRegression(solver="liblinear")`` minimise on the features as they are, unscaled.
 """
 
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,7 @@ def svm_path(kernel, labels, penalties=C_GRID):
     """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
 
     Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
-    computed once. One picture with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
+    computed once. An image with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
     |f| exceeds 1 by, (f - 1)₊ + (-f - 1)₊, which are losses of the contrary labels with a margin of -1. The 2, times a
     large C, would drown everything else.
 
@@ -54,11 +53,15 @@ def svm_path(kernel, labels, penalties=C_GRID):
     list of Fit
         Scores above zero are class 1.
     """
-    signs, margins = np.where(np.asarray(labels) == 1, 1.0, -1.0), np.ones(len(labels))
-    contrary = _contrary(_first(kernel), np.asarray(labels))
+    labels = np.asarray(labels)
+    signs, margins = np.where(labels == 1, 1.0, -1.0), np.ones(len(labels))
+    contrary = _contrary(_first(kernel), labels)
     signs[contrary], margins[contrary] = -signs[contrary], -1
-    centred, means, scale = _centred(kernel)
-    points = np.column_stack([_points(centred)[0], np.ones(len(signs))])  # the ones are for the intercept
+    # The intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
+    means = kernel.mean(0)
+    centred = kernel - means - means[:, None] + means.mean()
+    scale = np.trace(centred) / len(centred) or 1.0
+    points = np.column_stack([_points(centred / scale)[0], np.ones(len(signs))])  # the ones are for the intercept
     fits, hard = [], False
     for penalty in penalties:
         if not hard:
@@ -77,22 +80,9 @@ def _svm(points, signs, margins, penalty):
     only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
     `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
 
-    Parameters
-    ----------
-    points : (n, d + 1) ndarray
-        The last column is ones: its weight is the intercept, which is not penalised.
-    signs : (n,) ndarray
-        -1 or 1.
-    margins : (n,) ndarray
-        From which score on the side of its sign an image loses nothing.
-    penalty : float
-
-    Returns
-    -------
-    multipliers : (n,) ndarray
-    weights : (d + 1,) ndarray
-    steps : int
-    converged : bool
+    The last column of ``points``, (n, d + 1), is ones: its weight is the intercept, which is not penalised. An image
+    loses nothing from a score of its margin on the side of its sign. Returns multipliers (n,), weights (d + 1,), the
+    number of steps and whether it converged.
     """
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
@@ -109,7 +99,7 @@ def _svm(points, signs, margins, penalty):
         apart = points.T @ (signs * room[0]) - penalised * weights
         gap = (room * multipliers).sum()
         loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - signs * scores).sum()
-        # The floor is for pictures that are all the same, which leave no loss at all.
+        # The floor is for images that are all the same, which leave no loss at all.
         converged = bool(gap <= INTERIOR_TOLERANCE * max(loss, min(1, penalty)) and np.abs(residual).max() < 1e-8)
         if converged or step == INTERIOR_STEPS:
             break
@@ -143,62 +133,64 @@ def logistic_path(kernel, labels, penalties=C_GRID):
 
     What scikit-learn's ``LogisticRegression(C=C, solver="liblinear")`` minimises, the authors' "Softmax": the intercept
     is the weight of one more feature that is 1 everywhere. Minimises ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)),
-    f = w·x + b, by Newton's method. A fit has converged where the last step moved no score by more than
-    `NEWTON_TOLERANCE` of the largest (or of one); liblinear's own tolerance, 1e-4 of the first gradient, stops before.
-    Coefficients are not the multipliers here, but the shortest that give w.
+    f = w·x + b. Coefficients are not the multipliers here, but the shortest that give w.
+
+    Newton's method of our own: liblinear's tolerance, 1e-4 of the first gradient, stops before the minimum, and
+    scikit-learn's newton-cholesky gives up where an image has both labels and C is large.
 
     Parameters, returns
     -------------------
     As `svm_path`.
     """
-    from scipy.special import expit
-
-    kernel, (negative, positive), rows = _merged(kernel, labels)
+    # Each image once: with both labels its pulls cancel, exactly only if they are one number.
+    rows, which = np.unique(_first(kernel), return_inverse=True)
+    negative, positive = (np.bincount(which[np.asarray(labels) == label], minlength=len(rows)) for label in (0, 1))
+    kernel = kernel[np.ix_(rows, rows)]
     scale = np.trace(kernel) / len(kernel) + 1  # K/s with C·s is the same problem
     points, back = _points((kernel + 1) / scale)
-    fits = []
-    weights, scores = np.zeros(points.shape[1]), np.zeros(len(kernel))
-    for penalty in (float(penalty) * scale for penalty in penalties):
-
-        def objective(weights, scores, penalty=penalty):
-            losses = positive * np.logaddexp(0, -scores) + negative * np.logaddexp(0, scores)
-            return weights @ weights / 2 + penalty * losses.sum()
-
-        for step in itertools.count(1):
-            odds = expit(scores), expit(-scores)
-            gradient = weights - points.T @ (penalty * (positive * odds[1] - negative * odds[0]))
-            steepness = penalty * (positive + negative) * odds[0] * odds[1]
-            change = -_normal_equations(points * np.sqrt(steepness)[:, None], 1)(gradient)
-            moved = points @ change
-            before, slope = objective(weights, scores), gradient @ change
-            for length in 0.5 ** np.arange(30):
-                after = objective(weights + length * change, scores + length * moved)
-                if after <= before + 1e-4 * length * slope + 1e-13 * abs(before):
-                    break
-            weights = weights + length * change
-            scores = points @ weights  # anew, so that rounding does not add up
-            converged = bool(np.abs(moved).max() <= NEWTON_TOLERANCE * max(1, np.abs(scores).max()))
-            if converged or step == NEWTON_STEPS:
-                break
+    fits, weights = [], np.zeros(points.shape[1])
+    for penalty in penalties:
+        weights, steps, converged = _logistic(points, negative, positive, penalty * scale, weights)
         coefficients = np.zeros(len(labels))
         coefficients[rows] = back @ weights / scale
-        fits.append(Fit(coefficients, coefficients.sum(), step, converged))
+        fits.append(Fit(coefficients, coefficients.sum(), steps, converged))
     return fits
 
 
-def _merged(kernel, labels):
-    """Each picture once: the kernel of those, how often each has the label 0 and 1 (2, m), and their rows.
+def _logistic(points, negative, positive, penalty, weights):
+    """Logistic regression by Newton's method, from some weights (d,) on.
 
-    One with both labels has pulls that cancel, exactly only if they are one number.
+    Of points (n, d) that are there with label 0 and 1 so many times each. It has converged where the last step moved no
+    score by more than `NEWTON_TOLERANCE` of the largest (or of one). Returns the weights, the number of steps and
+    whether it converged.
     """
-    rows, which = np.unique(_first(kernel), return_inverse=True)
-    counts = np.zeros((2, len(rows)))
-    np.add.at(counts, (np.asarray(labels), which), 1)
-    return kernel[np.ix_(rows, rows)], counts, rows
+    from scipy.special import expit
+
+    def objective(weights, scores):
+        losses = positive * np.logaddexp(0, -scores) + negative * np.logaddexp(0, scores)
+        return weights @ weights / 2 + penalty * losses.sum()
+
+    scores = points @ weights
+    for step in range(1, NEWTON_STEPS + 1):
+        odds = expit(scores), expit(-scores)
+        gradient = weights - points.T @ (penalty * (positive * odds[1] - negative * odds[0]))
+        steepness = penalty * (positive + negative) * odds[0] * odds[1]
+        change = -_normal_equations(points * np.sqrt(steepness)[:, None], 1)(gradient)
+        moved = points @ change
+        before, slope = objective(weights, scores), gradient @ change
+        for length in 0.5 ** np.arange(30):
+            after = objective(weights + length * change, scores + length * moved)
+            if after <= before + 1e-4 * length * slope + 1e-13 * abs(before):
+                break
+        weights = weights + length * change
+        scores = points @ weights  # computed again, so that rounding does not add up
+        if np.abs(moved).max() <= NEWTON_TOLERANCE * max(1, np.abs(scores).max()):
+            return weights, step, True
+    return weights, NEWTON_STEPS, False
 
 
 def _first(kernel):
-    """For each picture the first that is the same, (n,): the rounding of their rows alone would tell them apart."""
+    """For each image the first that is the same, (n,): equal images may differ by the rounding of their rows."""
     norms = kernel.diagonal()
     return (norms[:, None] + norms - 2 * kernel <= 1e-12 * norms.mean()).argmax(1)
 
@@ -227,20 +219,9 @@ def _points(kernel):
 
 
 def _contrary(first, labels):
-    """Rows of pictures that are there with both labels, as many of the one as of the other."""
+    """Rows of images that are there with both labels, as many of the one as of the other."""
     found = []
-    for picture in np.intersect1d(first[labels == 0], first[labels == 1]):
-        of_each = [np.flatnonzero((first == picture) & (labels == label)) for label in (0, 1)]
+    for image in np.intersect1d(first[labels == 0], first[labels == 1]):
+        of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
         found += [row for pair in zip(*of_each, strict=False) for row in pair]
     return found
-
-
-def _centred(kernel):
-    """The kernel of centred features with a mean diagonal of one, the kernel's column means, what it was divided by.
-
-    The SVM's intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
-    """
-    means = kernel.mean(0)
-    centred = kernel - means - means[:, None] + means.mean()
-    scale = np.trace(centred) / len(centred) or 1.0
-    return centred / scale, means, scale

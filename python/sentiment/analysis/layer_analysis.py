@@ -1,7 +1,7 @@
 """Linear classifiers on each layer's activations (§4.2, Table 3), from Gram matrices alone.
 
 Per layer, fold and C of the authors' grid a linear SVM and a logistic regression are fitted to the features as they are
-(`kernel_classifiers`); C is then chosen the paper's way or a fair one.
+(`kernel_classifiers`); C is then chosen in the paper's way, or without the test images.
 """
 
 import concurrent.futures
@@ -31,28 +31,14 @@ PART = "layer_accuracies.json"  # of one fold, in its folder
 
 @dataclass(frozen=True)
 class Fitted:
-    """One classifier on one layer of one fold, over the grid of C.
+    """One classifier on one layer of one fold, over the grid of C."""
 
-    Attributes
-    ----------
-    accuracy : list of float
-        On the test images, a value a C.
-    inner : list of float, or None
-        Over inner folds of the training images, a value a C.
-    steps : list of int
-        Of the solver, a value a C.
-    fits, not_converged : int
-        How many fits there were, inner folds included, and how many of them did not converge.
-    flat_from : int or None
-        The exponent of C from which an SVM's margin is hard, so that it stays the same.
-    """
-
-    accuracy: list
-    inner: list | None
-    steps: list
-    fits: int
+    accuracy: list  # on the test images, a value for each C
+    inner: list | None  # over inner folds of the training images, a value for each C
+    steps: list  # of the solver, for each C
+    fits: int  # inner folds included
     not_converged: int
-    flat_from: int | None
+    flat_from: int | None  # exponent of the C from which an SVM's margin is hard, so that it stays the same
 
 
 def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
@@ -67,10 +53,6 @@ def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
         Rows.
     classifier : str
         One of ``CLASSIFIERS``.
-
-    Returns
-    -------
-    list of float, list of Fit
     """
     fits = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
     weights = np.stack([fit.coefficients for fit in fits], axis=1)
@@ -117,7 +99,7 @@ class Analysis:
     root : path
         Folder of all runs.
     subset, arch, init : str
-        ``arch`` is ``source`` for an initialisation as it is.
+        ``arch`` is ``source`` for a source as it is.
     folds : sequence of int
     nested : bool
         Inner folds too.
@@ -126,7 +108,6 @@ class Analysis:
 
     Attributes
     ----------
-    grams : dict of int to features.Grams
     path : Path
         Of the summary.
     todo : list of (int, str)
@@ -142,15 +123,14 @@ class Analysis:
         self.runs = {fold: Run(Path(root), subset, arch, init, fold, variant) for fold in folds}
         self.path = next(iter(self.runs.values())).folder.parent / layer_summary.FILE
         self.nested = nested
-        self.grams, self.made_from, self.parts = {}, {}, {}
+        self.grams, self.parts = {}, {}
         for fold, run in self.runs.items():
-            folder = run.folder.parent if arch == "source" else run.folder
-            grams = self.grams[fold] = features.read(folder / features.FILE)
+            grams = self.grams[fold] = features.read(features.file_of(run))
             if fold not in grams.folds:
-                raise UserError(f"{grams.path} does not hold fold {fold}")
+                raise UserError(f"{grams.path} has no fold {fold}; run tools/extract_features.py for it")
             self._check(grams, fold)
             precision = _precision([grams])
-            self.made_from[fold] = {
+            made_from = {
                 "hashes": grams.about["hashes"],
                 "mean_way": grams.about["mean_way"],
                 **({"precision": precision} if precision else {}),
@@ -158,7 +138,9 @@ class Analysis:
                 "inner_folds": INNER_FOLDS,
                 "classifiers": FITTED,
             }
-            self.parts[fold] = self._read_part(fold)
+            part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
+            same = part.get("made_from") == made_from
+            self.parts[fold] = part if same else {"made_from": made_from, "layers": {}}
         self.todo = [
             (fold, layer)
             for fold, grams in self.grams.items()
@@ -167,22 +149,23 @@ class Analysis:
         ]
 
     def run(self, jobs=None, done=lambda count: None):
-        """Analyse what is to do in ``jobs`` threads, and keep each layer of a fold once it is known.
+        """Analyse ``todo`` in ``jobs`` threads, and write each layer of a fold as soon as it is done.
 
-        An interrupt loses the layers at work, no others.
+        An interrupt loses only the layers that are being analysed.
         """
         from threadpoolctl import threadpool_limits
 
         with (
-            threadpool_limits(1),  # the threads are enough, more would wait for each other
+            threadpool_limits(1),  # each layer has a thread; more for its linear algebra would compete
             concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
         ):
             running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
             try:
                 for future in concurrent.futures.as_completed(running):
                     fold, layer = running[future]
-                    self.parts[fold][layer] = future.result()
-                    self._write_part(fold)
+                    found = {name: asdict(fitted) for name, fitted in future.result().items()}
+                    self.parts[fold]["layers"][layer] = found
+                    write_json(self.runs[fold].folder / PART, self.parts[fold])
                     done(1)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -193,27 +176,13 @@ class Analysis:
         train, test = grams.folds[fold]
         return analyse(grams.gram(layer), grams.labels, train, test, self.nested)
 
-    def _read_part(self, fold):
-        """What is known of a fold's layers already, unless it was made from something else."""
-        path = self.runs[fold].folder / PART
-        part = read_json(path) if path.is_file() else {}
-        if part.get("made_from") != self.made_from[fold]:
-            return {}
-        return {
-            layer: {classifier: Fitted(**entry) for classifier, entry in entries.items()}
-            for layer, entries in part["layers"].items()
-        }
-
-    def _write_part(self, fold):
-        layers = {
-            layer: {classifier: asdict(fitted) for classifier, fitted in entries.items()}
-            for layer, entries in self.parts[fold].items()
-        }
-        write_json(self.runs[fold].folder / PART, {"made_from": self.made_from[fold], "layers": layers})
+    def _fitted(self, fold, layer):
+        """What is known of a layer of a fold, by classifier."""
+        return {name: Fitted(**entry) for name, entry in self.parts[fold]["layers"].get(layer, {}).items()}
 
     def _is_analysed(self, fold, layer):
-        entries = self.parts[fold].get(layer)
-        return entries is not None and not (self.nested and any(fitted.inner is None for fitted in entries.values()))
+        fitted = self._fitted(fold, layer).values()
+        return bool(fitted) and not (self.nested and any(one.inner is None for one in fitted))
 
     def _check(self, grams, fold):
         train, _ = grams.folds[fold]
@@ -221,8 +190,8 @@ class Analysis:
         needed = INNER_FOLDS if self.nested else 1
         if least < needed:
             raise UserError(
-                f"{grams.path}: fold {fold} has {least} training images of one class and needs {needed}"
-                + (", or --selection paper alone" if least > 0 else "")
+                f"{grams.path}: fold {fold} has {least} training images of one class, and {needed} are needed"
+                + ("; --selection paper alone needs one" if least > 0 else "")
             )
 
     def summary(self) -> Summary:
@@ -257,7 +226,7 @@ class Analysis:
         )
 
     def _classifier(self, layer, name):
-        parts = {fold: part[layer][name] for fold, part in self.parts.items()}
+        parts = {fold: self._fitted(fold, layer)[name] for fold in self.parts}
         accuracy = {fold: part.accuracy for fold, part in parts.items()}
         inner = {fold: part.inner for fold, part in parts.items()}
         mean = np.mean([part.accuracy for part in parts.values()], 0)
@@ -273,13 +242,12 @@ class Analysis:
 
     def is_written(self):
         """Whether ``path`` holds the summary."""
-        try:
+        with contextlib.suppress(UserError):  # no file, or a damaged one
             return layer_summary.read(self.path) == self.summary()
-        except UserError:
-            return False
+        return False
 
     def write(self):
-        """Write the summary to ``path`` unless it is there; returns it."""
+        """Write the summary to ``path`` unless that has it; returns it."""
         if not self.is_written():
             layer_summary.write(self.path, self.summary())
         return self.summary()
@@ -295,13 +263,13 @@ def _choose(accuracy, values):
 
 
 def _precision(grams):
-    """What features were computed in, where that is not float32 alone."""
+    """The precision of some features, None where that is float32 alone."""
     found = list(dict.fromkeys(one.about.get("precision", PRECISIONS[0]) for one in grams))
     return None if found == [PRECISIONS[0]] else " and ".join(found)
 
 
 def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
-    """The folds of which every layer is analysed, with the Gram matrices there are now."""
+    """The folds of which every layer is analysed, from the Gram matrices that are there now."""
     found = []
     for fold in paper.FOLDS:
         with contextlib.suppress(UserError):
@@ -312,12 +280,11 @@ def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
 
 def is_current(path):
     """Whether there is a layers.json of these classifiers."""
-    try:
+    with contextlib.suppress(UserError):  # no file, or a damaged one
         return layer_summary.read(path).classifiers == FITTED
-    except UserError:
-        return False
+    return False
 
 
 def seconds(layers, nested=True, jobs=None) -> float:
-    """About how many seconds the analysis of so many layers of folds takes; the images are the paper's 880."""
+    """About how many seconds it takes to analyse a number of layers of folds, for the paper's 880 images."""
     return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or os.cpu_count())

@@ -1,6 +1,6 @@
 """layers.json: what the layer analysis of a net's folds found, as records.
 
-The attributes are the keys of the file, in its order; one that is None by default may be absent from it.
+The attributes are the keys of the file, in its order. Those that are None by default may be absent from it.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,95 +17,56 @@ SELECTIONS = ("paper", "nested")
 
 @dataclass(frozen=True)
 class Chosen:
-    """The C = 2^N that were chosen: fold -> N (``exponent``), and its accuracy on the fold's test images."""
+    """The C = 2^N that were chosen in one way."""
 
-    exponent: dict
-    accuracy: dict
+    exponent: dict  # fold -> N
+    accuracy: dict  # fold -> accuracy on its test images
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """One classifier on one layer.
-
-    Attributes
-    ----------
-    fits, not_converged : int
-        How many fits there were, and how many of them their solver gave up.
-    flat_from : dict of int to (int or None), or None
-        Fold -> the N from which the SVM stays the same; None for another classifier.
-    accuracy : dict of int to list of float
-        Fold -> accuracy on its test images, a value a C.
-    inner : dict of int to (list of float or None)
-        Likewise over inner folds of its training images; None where there were none.
-    paper, nested : Chosen
-        Each way of `SELECTIONS`; ``nested`` is None where some fold had no inner folds.
-    """
+    """One classifier on one layer."""
 
     fits: int
-    not_converged: int
-    flat_from: dict | None
-    accuracy: dict
-    inner: dict
+    not_converged: int  # how many of the fits their solver gave up
+    flat_from: dict | None  # of the SVM, fold -> the N from which it stays the same, or None
+    accuracy: dict  # fold -> on its test images, a value for each C
+    inner: dict  # fold -> over inner folds of its training images, a value for each C, or None
     paper: Chosen
-    nested: Chosen | None = None
+    nested: Chosen | None = None  # None where a fold has no inner folds
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its number of features an image, and both classifiers."""
+    """One layer and both classifiers."""
 
-    features: int
+    features: int  # numbers an image has there
     svm: Classifier
     softmax: Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The layer analysis of one net.
-
-    Attributes
-    ----------
-    arch : str
-        ``source`` for an initialisation as it is, not fine-tuned.
-    card : str
-        The model card whose file the source is, or empty; None where it was not recorded.
-    images : int
-    folds : list of int
-    exponents : list of int
-        The grid: N of C = 2^N.
-    inner_folds : int
-    mean_way : str
-        One of ``features.MEAN_WAYS``.
-    precision : str
-        What the features were computed in, where that was not float32.
-    classifiers : dict
-        What of scikit-learn each classifier minimises; None for an earlier version, which penalised no intercept.
-    engine, versions
-        What the features were computed with.
-    weights : dict of int to str
-        Fold -> SHA-256.
-    layers : dict of str to Layer
-        From the output to the input.
-    """
+    """The layer analysis of one net."""
 
     dataset: str
     demo: bool
     subset: str
-    arch: str
+    arch: str  # "source" for a source as it is, not fine-tuned
     init: str
-    card: str | None = None
+    card: str | None = None  # the model card whose file the source is, or empty
     variant: str = ""
     images: int
     folds: list
-    exponents: list
+    exponents: list  # the grid: N of C = 2^N
     inner_folds: int
-    mean_way: str
-    precision: str | None = None
-    classifiers: dict | None = None
+    mean_way: str  # one of features.MEAN_WAYS
+    precision: str | None = None  # what the features were computed in, where that was not float32
+    classifiers: dict | None = None  # name -> its scikit-learn equivalent; the first version did not record it
     engine: str
     versions: dict
-    weights: dict
-    layers: dict
+    weights: dict  # fold -> SHA-256
+    layers: dict  # name -> Layer, from the output to the input
 
     @property
     def source(self):
@@ -131,7 +92,7 @@ def write(path, summary):
 
 
 def read(path) -> Summary:
-    """Read a layers.json, also of an earlier version; a `UserError` names a file that is none."""
+    """Read a layers.json, also of an earlier version; a `UserError` names a damaged one."""
     record = read_json(path)
     try:
         layers = {
@@ -140,7 +101,7 @@ def read(path) -> Summary:
         }
         return Summary(**{**record, "weights": _by_fold(record["weights"]), "layers": layers})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is no layer analysis; remove it, tools/analyze_layers.py writes it again") from error
+        raise UserError(f"{path} is not a layer analysis; remove it, or run tools/analyze_layers.py again") from error
 
 
 def collect(root) -> list[Summary]:

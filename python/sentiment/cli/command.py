@@ -13,13 +13,7 @@ log = logging.getLogger("sentiment")
 
 
 def set_verbose(verbose):
-    """Show what the modules log on stderr, or nothing below a warning.
-
-    Parameters
-    ----------
-    verbose : bool
-        Whether -v was given.
-    """
+    """Show what the modules log on stderr, as with -v, or nothing below a warning."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -43,9 +37,8 @@ def run(main, argv=None):
     int
         What ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
         refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
-        (143) or SIGHUP (129); 141 where the reader of the output went away.
+        (143) or SIGHUP (129); 141 if the reader of the output (head, less) has gone.
     """
-    tool = _tool()
     set_verbose(False)
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for paths of any bytes, and terminals of few characters
@@ -57,31 +50,31 @@ def run(main, argv=None):
             return status
     except KeyboardInterrupt as stop:
         number = getattr(stop, "number", signal.SIGINT)
-        name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-        say(f"{tool}: {str(stop) or f'interrupted{name}; what is done is kept, the same command does the rest'}")
+        by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+        say(f"{_tool()}: {str(stop) or f'interrupted{by}; finished work is kept, the same command does the rest'}")
         return 128 + number
     except BrokenPipeError:
-        # The reader of our output (head, less) went away; a second complaint at interpreter exit would be noise.
         sys.stdout = None
         return 141
     except Exception as error:
-        sentence = sentence_of(error)
-        log.info("this error:", exc_info=sentence is not None)
-        if sentence is None:
+        if not _explain(error):
             raise
-        say(f"{tool}: error: {sentence}")
         return 2
     finally:
-        _drop_a_dead_stdout()
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (OSError, ValueError):
+            sys.stdout = None  # Python would flush it again when it exits, and complain a second time
 
 
 class OneByOne:
-    """A context manager for each of several things: what is wrong with one is said, and the next one is gone on to.
+    """A context manager for each of several things: an error of one is printed, and the next one follows.
 
     Attributes
     ----------
     status : int
-        The exit status: 2 when one was wrong.
+        The exit status: 2 after an error.
     """
 
     def __init__(self):
@@ -91,24 +84,22 @@ class OneByOne:
         return self
 
     def __exit__(self, kind, error, traceback):
-        sentence = sentence_of(error) if isinstance(error, (UserError, OSError, RuntimeError)) else None
-        if sentence is None or isinstance(error, BrokenPipeError):
+        expected = isinstance(error, (UserError, OSError, RuntimeError)) and not isinstance(error, BrokenPipeError)
+        if not expected or not _explain(error):
             return False
         self.status = 2
-        log.info("this error:", exc_info=error)
-        say(f"{_tool()}: error: {sentence}")
         return True
 
 
+def _explain(error) -> bool:
+    """Print the sentence of an error, and with -v its traceback. Returns False for a fault of ours, which has none."""
+    sentence = sentence_of(error)
+    if sentence is not None:
+        log.info("this error:", exc_info=error)
+        say(f"{_tool()}: error: {sentence}")
+    return sentence is not None
+
+
 def _tool():
-    """What the command is called."""
+    """The name of the command."""
     return Path(sys.argv[0]).stem or "python"
-
-
-def _drop_a_dead_stdout():
-    """What cannot be written now cannot at interpreter exit either, where it would be a second complaint."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        sys.stdout = None

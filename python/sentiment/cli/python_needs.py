@@ -1,6 +1,6 @@
-"""Whether a Python that this project is not installed in has what the tools and a Caffe need.
+"""Checks a Python that `make PY=...` names for the packages that the tools and a Caffe need.
 
-``python -m sentiment.python_needs`` says in one sentence what is missing, and needs nothing but the standard library.
+``python -m sentiment.cli.python_needs`` prints what is missing in one sentence. It needs only the standard library.
 """
 
 import importlib
@@ -15,7 +15,6 @@ PACKAGES = {  # module -> the package that brings it
     "matplotlib": "matplotlib",
     "yaml": "PyYAML",
     "tqdm": "tqdm",
-    "pooch": "pooch",
     "requests": "requests",
     "google.protobuf": "protobuf",
 }
@@ -23,12 +22,17 @@ HOWTO = "docs/howto/real-caffe.md"
 
 
 def problem() -> str:
-    """What is wrong with this Python, in a sentence; empty where nothing is."""
+    """What is wrong with this Python, in one sentence; empty if nothing is."""
     if sys.version_info < (3, 10):  # noqa: UP036 - any Python may be named
-        return f"PY: {sys.executable} is Python {sys.version.split()[0]}, and the tools need 3.10 or newer; see {HOWTO}"
-    missing = [package for module, package in PACKAGES.items() if not _is_there(module)]
+        return f"PY: {sys.executable} is Python {sys.version.split()[0]}, the tools need 3.10 or newer; see {HOWTO}"
+    missing = []
+    for module, package in PACKAGES.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            missing.append(package)
     if missing:
-        return f"PY: {sys.executable} has no {', '.join(missing)}; install that there, see {HOWTO}"
+        return f"PY: {sys.executable} lacks {', '.join(missing)}; install them there, see {HOWTO}"
     from sentiment.utils.errors import caffe_problem
 
     try:
@@ -36,14 +40,6 @@ def problem() -> str:
     except Exception as error:
         return caffe_problem(error) or f"`import caffe` fails ({type(error).__name__}: {error}); see {HOWTO}"
     return ""
-
-
-def _is_there(module):
-    try:
-        importlib.import_module(module)
-    except ImportError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

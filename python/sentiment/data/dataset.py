@@ -1,81 +1,57 @@
-"""A labelled set of images: where its files lie, who agrees on which label, which schedule suits it.
+"""A labelled set of images: where its files are, who agrees on which label, which schedule suits it.
 
 Two layouts are read. The project's own::
 
     DATA/images/*.jpg            DATA/twitter_five_agrees.txt   (and four, three)
 
-and the one in which the DeepSent Twitter archive is passed on: a folder ``Agg_AMT_Candidates`` with the images, label
-files (``twitter_five_agrees.txt``, ``five_agrees.txt`` or ``five_agree.txt``) beside it or in ``ground_truth`` (without
-any, the known labels). DATA may be that folder or the one around it. A label file has one ``name label`` a line; the
-label is what follows the last blank, so names may contain blanks.
+and that of the DeepSent Twitter archive: a folder ``Agg_AMT_Candidates`` with the images, and label files
+(``twitter_five_agrees.txt``, ``five_agrees.txt`` or ``five_agree.txt``) beside it or in ``ground_truth``; if there are
+none, the known labels are used. DATA may be that folder or the one around it. Label files are lists, see `lists.read`.
 
 ``DATA/dataset.yaml`` is optional: ``name``, ``note`` and ``demo`` (drawn data: every table says so) describe the set,
-everything else overrides the schedule of training.
+the other keys override the schedule of training.
 """
 
-import logging
+import csv
 import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import yaml
-
+from sentiment.data import lists
 from sentiment.paper import ANNOTATORS, SUBSETS
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import PROJECT, read_text
-
-log = logging.getLogger(__name__)
+from sentiment.utils.yaml_files import COUNT, POSITIVE, TEXT, YES_OR_NO, checked, read_mapping
 
 MANIFEST = PROJECT / "splits" / "deepsent_manifest.tsv"
-"""Facts of the DeepSent Twitter set, an image a line: size, SHA-256, width, height, label, annotators agreeing."""
+"""A line for each image of the DeepSent Twitter set: size, SHA-256, width, height, label, annotators who agree."""
 
-_POSITIVE_NUMBER = "a number above zero"
-_POSITIVE_INTEGER = "a whole number above zero"
-_DESCRIPTION = ("name", "note", "demo")
-_SCHEDULE = {  # key -> what its value must be; every one may also be given per subset
-    "channels_divisor": _POSITIVE_INTEGER,
-    "batch_size": _POSITIVE_INTEGER,
-    "iterations": _POSITIVE_INTEGER,
-    "stepsize": _POSITIVE_INTEGER,
-    "base_lr": _POSITIVE_NUMBER,
-    "gamma": _POSITIVE_NUMBER,
-    "momentum": _POSITIVE_NUMBER,
-    "weight_decay": _POSITIVE_NUMBER,
+_DESCRIPTION = {"name": TEXT, "note": TEXT, "demo": YES_OR_NO}
+_SCHEDULE = {  # each may also be given per subset
+    "channels_divisor": COUNT,
+    "batch_size": COUNT,
+    "iterations": COUNT,
+    "stepsize": COUNT,
+    "base_lr": POSITIVE,
+    "gamma": POSITIVE,
+    "momentum": POSITIVE,
+    "weight_decay": POSITIVE,
 }
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of one DATA folder.
+    """Images and labels of one DATA folder."""
 
-    Attributes
-    ----------
-    folder : Path
-        As given by the user.
-    name : str
-        Fit for a folder's name: that of ``dataset.yaml``, ``deepsent`` by content, or the folder's own.
-    images : Path
-        The folder image names are relative to.
-    labels : dict of str to list of (str, int)
-        Subset -> (image, label) in the label file's order; only the subsets that are there.
-    deepsent : bool
-        The images are those of the DeepSent Twitter set, whatever the folder is called: the published folds apply.
-    demo : bool
-        Drawn data.
-    note : str
-    schedule : dict
-        What ``dataset.yaml`` overrides; ask with `setting`.
-    """
-
-    folder: Path
-    name: str
-    images: Path
-    labels: dict
-    deepsent: bool = False
-    demo: bool = False
+    folder: Path  # as given by the user
+    name: str  # fit for a folder's name: from dataset.yaml, `deepsent` by content, or the folder's own
+    images: Path  # the folder that image names are relative to
+    labels: dict[str, list[tuple[str, int]]]  # subset -> (image, label) in the label file's order, where there is one
+    deepsent: bool = False  # the images are of the DeepSent Twitter set, so the published folds apply
+    demo: bool = False  # drawn data
     note: str = ""
-    schedule: dict = field(default_factory=dict)
+    schedule: dict = field(default_factory=dict)  # what dataset.yaml overrides, see `setting`
 
     def subset(self, subset):
         """The (image, label) pairs of one subset; a `UserError` when this set has none."""
@@ -99,24 +75,16 @@ class Dataset:
 def load(folder) -> Dataset:
     """Read a DATA folder.
 
-    Parameters
-    ----------
-    folder : str or Path
-
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     UserError
-        No such folder, no images or labels in it, a label line that is wrong (file and line), an image listed twice, a
-        key or value in ``dataset.yaml`` that is unknown or no number.
+        No such folder, no images or labels in it, a wrong label line (file and line), an image listed twice, an unknown
+        key or a wrong value in ``dataset.yaml``.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"DATA: {folder} is not a folder; `make data` fetches the DeepSent images, `make demo` draws some"
+            f"DATA: {folder} is not a folder; run `make data` for the DeepSent images, or `make demo` for drawn ones"
         )
     images = _images_folder(folder)
     description = _description(folder / "dataset.yaml")
@@ -124,7 +92,7 @@ def load(folder) -> Dataset:
     for subset in SUBSETS:
         path = _label_file(images, subset)
         if path is not None:
-            labels[subset] = read_labels(path, unique=True)
+            labels[subset] = lists.read(path, unique=True)
     if not labels:
         labels = _labels_by_manifest(images)
     if not labels:
@@ -145,70 +113,22 @@ def load(folder) -> Dataset:
     )
 
 
-def read_labels(path, unique=False) -> list[tuple[str, int]]:
-    """Read ``name label`` lines, the form of label files and of fold lists.
-
-    Parameters
-    ----------
-    path : str or Path
-    unique : bool
-        Refuse an image that is listed twice.
-
-    Returns
-    -------
-    list of (str, int)
-        Label 0 is negative, 1 positive. Empty lines are skipped.
-
-    Raises
-    ------
-    UserError
-        Names the file and the line.
-    """
-    pairs, seen = [], {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        line = line.rstrip()
-        if not line:
-            continue
-        where = f"{path}, line {number}"
-        name, _, label = line.rpartition(" ")
-        name = name.strip()
-        if not name:
-            raise UserError(
-                f"{where}: no label after the image name {line!r}; a line is `name label`: a blank, then 0 or 1"
-            )
-        if label not in ("0", "1"):
-            hint = ""
-            if line[:2] in ("0 ", "1 "):
-                hint = f"; the name comes first, as `{line[2:]} {line[0]}`"
-            elif line[-2:-1] in ("\t", ",", ";"):
-                hint = "; a blank has to stand before the label"
-            elif Path(label).suffix[1:].isalpha():
-                hint = "; is the label missing? a line is `name label`: a blank, then 0 or 1"
-            raise UserError(f"{where}: label {label!r} is neither 0 (negative) nor 1 (positive){hint}")
-        if unique and name in seen:
-            raise UserError(f"{where}: {name} is listed already in line {seen[name]}; keep one of them")
-        seen[name] = number
-        pairs.append((name, int(label)))
-    if not pairs:
-        raise UserError(f"{path} lists no image")
-    log.info("read %s: %d images, %d of them positive", path, len(pairs), sum(label for _, label in pairs))
-    return pairs
-
-
 @cache
-def manifest(path=MANIFEST):
-    """Facts about the DeepSent images, name -> row (`bytes`, `label`, `agreement` and so on, ints but for `sha256`).
+def facts(path, key):
+    """Rows of a table in ``splits/`` by the column ``key``: column -> value, integers but for the SHA-256."""
+    rows = {}
+    for row in csv.DictReader(read_text(path).splitlines(), delimiter="\t"):
+        name = row.pop(key)
+        rows[name] = {column: value if column == "sha256" else int(value) for column, value in row.items()}
+    return rows
+
+
+def manifest():
+    """Facts about the DeepSent images by name: `bytes`, `sha256`, `width`, `height`, `label`, `agreement`.
 
     The images are those of github.com/johnwsh/twitterDataset at commit 4604b72; their publishers give no checksums.
     """
-    header, *lines = read_text(path).splitlines()
-    columns = header.split("\t")
-    rows = {}
-    for line in lines:
-        row = dict(zip(columns, line.split("\t"), strict=True))
-        name = row.pop("image")
-        rows[name] = {key: value if key == "sha256" else int(value) for key, value in row.items()}
-    return rows
+    return facts(MANIFEST, "image")
 
 
 def manifest_labels(subset):
@@ -230,10 +150,7 @@ def _images_folder(folder):
     for name in ("images", "Agg_AMT_Candidates"):
         if (folder / name).is_dir():
             return folder / name
-    inner = (
-        "it is that folder, so give the one around it" if folder.name == "images" else "give the folder that holds one"
-    )
-    raise UserError(f"{folder} has neither a folder images nor Agg_AMT_Candidates; {inner}")
+    raise UserError(f"{folder} has no folder images or Agg_AMT_Candidates; give the folder that contains one of them")
 
 
 def _label_file(images, subset):
@@ -254,26 +171,11 @@ def _description(path):
     """What ``dataset.yaml`` says, checked."""
     if not path.is_file():
         return {}
-    try:
-        description = yaml.safe_load(read_text(path)) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(description, dict):
-        raise UserError(f"{path}: expected `key: value` lines")
-    for key, value in description.items():
-        if key in _SCHEDULE:
-            for subset, number in value.items() if isinstance(value, dict) else [(None, value)]:
-                if subset is not None and subset not in SUBSETS:
-                    raise UserError(f"{path}: {key} is given for {subset!r}; subsets are {', '.join(SUBSETS)}")
-                _check_number(path, key, number)
-        elif key not in _DESCRIPTION:
-            raise UserError(f"{path}: unknown key {key!r}; known are {', '.join((*_DESCRIPTION, *_SCHEDULE))}")
-        elif not isinstance(value, bool if key == "demo" else str):
-            raise UserError(f"{path}: {key} must be {'true or false' if key == 'demo' else 'text'}, not {value!r}")
-    return description
-
-
-def _check_number(path, key, value):
-    kinds = int if _SCHEDULE[key] == _POSITIVE_INTEGER else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or value <= 0:
-        raise UserError(f"{path}: {key} must be {_SCHEDULE[key]}, not {value!r}")
+    content = read_mapping(path)
+    by_subset = {
+        key: checked(value, dict.fromkeys(SUBSETS, _SCHEDULE[key]), f"{path}: {key}")
+        for key, value in content.items()
+        if key in _SCHEDULE and isinstance(value, dict)
+    }
+    others = {key: value for key, value in content.items() if key not in by_subset}
+    return checked(others, _DESCRIPTION | _SCHEDULE, path) | by_subset

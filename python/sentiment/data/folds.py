@@ -1,27 +1,26 @@
-"""Five-fold lists: shuffled and cut, or the authors' own.
+"""The lists of the five folds: shuffled and cut, or published by the authors.
 
-The paper's folds were shuffled once without a recorded seed, so they cannot be made again: on the DeepSent images the
-authors' published lists are used, held against their known checksums. Elsewhere `make` cuts folds the same way from a
-seed. Lists lie at ``splits/<dataset>/<subset>/test<k>/{train,test}.txt``.
+The paper's folds were shuffled once without a recorded seed and cannot be made again, so on the DeepSent images the
+authors' published lists are used, checked by their checksums. `make` cuts the folds of other images in the same way
+from a seed. Lists lie at ``splits/<dataset>/<subset>/test<k>/{train,test}.txt``.
 """
 
-import hashlib
 import random
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from sentiment.data.dataset import read_labels
+from sentiment.data import lists
+from sentiment.data.dataset import facts
 from sentiment.paper import FOLDS, POSITIVE
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, read_text, write_if_changed
+from sentiment.utils.files import PROJECT, write_if_changed
 
 SPLITS = PROJECT / "splits"
 PUBLISHED_FACTS = SPLITS / "published_folds.tsv"
 """Of each of the 30 published lists: lines, positives, SHA-256."""
 PARTS = ("train", "test")
-NO_TWINS = "no-twins"
-"""The folder, below that of all lists, of those whose training lists have no image of their test list."""
+NO_DUPLICATES = "no-duplicates"
+"""Below the folder of all lists, the folder of those without duplicates of test images among the training images."""
 
 
 class Fold(NamedTuple):
@@ -61,7 +60,7 @@ def make(labels, seed) -> list[Fold]:
     size = len(labels) // len(FOLDS)
     if size == 0:
         raise UserError(f"{len(labels)} images are too few for {len(FOLDS)} folds")
-    # Sorting by random() keys, since Python promises the same random() for ever but not the same shuffle().
+    # Sorting by random() keys, since Python promises the same random() forever but not the same shuffle().
     draw = random.Random(seed)
     keys = [draw.random() for _ in labels]
     shuffled = [labels[index] for index in sorted(range(len(labels)), key=keys.__getitem__)]
@@ -81,22 +80,12 @@ def relative_path(subset, fold, part):
     return f"{subset}/test{fold}/{part}.txt"
 
 
-def read_list(path) -> list[tuple[str, int]]:
-    """The (image, label) pairs of a fold list; what is wrong with a line is a `UserError` with file and line."""
-    return read_labels(path)
-
-
-def list_text(pairs) -> str:
-    """A list as Caffe reads it: ``name label`` lines."""
-    return "".join(f"{name} {label}\n" for name, label in pairs)
-
-
 def write(root, dataset, subset, folds) -> int:
     """Write the lists of a subset's folds; unchanged files stay untouched. Returns how many were written."""
     written = 0
     for number, fold in zip(FOLDS, folds, strict=True):
         for part, pairs in zip(PARTS, fold, strict=True):
-            written += write_if_changed(list_path(root, dataset, subset, number, part), list_text(pairs))
+            written += write_if_changed(list_path(root, dataset, subset, number, part), lists.text(pairs))
     return written
 
 
@@ -105,46 +94,24 @@ def read(root, dataset, subset, fold) -> Fold:
     paths = [list_path(root, dataset, subset, fold, part) for part in PARTS]
     for path in paths:
         if not path.is_file():
-            raise UserError(f"no fold list {path}; `make splits` writes it")
-    return Fold(*map(read_list, paths))
+            raise UserError(f"no fold list {path}; run `make splits`")
+    return Fold(*map(lists.read, paths))
 
 
-@cache
-def published_facts(path=PUBLISHED_FACTS):
-    """What is known of the published lists: relative path -> (lines, positives, SHA-256)."""
-    facts = {}
-    for line in read_text(path).splitlines()[1:]:
-        name, lines, positives, digest = line.split("\t")
-        facts[name] = int(lines), int(positives), digest
-    return facts
+def existing(root, dataset, subset, labels) -> list[Fold] | None:
+    """The five folds written before, if they are of just these labelled images; else None."""
+    paths = [list_path(root, dataset, subset, fold, part) for fold in FOLDS for part in PARTS]
+    if not all(path.is_file() for path in paths):
+        return None
+    found = [read(root, dataset, subset, fold) for fold in FOLDS]
+    tested = {pair for fold in found for pair in fold.test}
+    complete = len(tested) == len(labels) // len(FOLDS) * len(FOLDS)
+    return found if complete and tested <= set(labels) else None
 
 
-def check_published(name, content, where):
-    """Hold one published list against its facts.
-
-    Parameters
-    ----------
-    name : str
-        Its path in the authors' folder, ``five_agrees/test1/train.txt``.
-    content : bytes
-    where : str or Path
-        Where the content is from, for the message.
-
-    Raises
-    ------
-    UserError
-        Says what differs.
-    """
-    lines, positives, digest = published_facts()[name]
-    found = hashlib.sha256(content).hexdigest()
-    if found == digest:
-        return
-    rows = content.split(b"\n")[:-1]
-    got = len(rows), sum(row.rstrip().endswith(b" 1") for row in rows)
-    detail = f"{got[0]} lines with {got[1]} positives instead of {lines} with {positives}"
-    if got == (lines, positives):
-        detail = f"SHA-256 {found} instead of {digest}; the counts agree, so names, order or line ends differ"
-    raise UserError(f"{where} is not the list the authors published: {detail}")
+def published_facts():
+    """What is known of the published lists, by their paths in the authors' folder: `lines`, `positives`, `sha256`."""
+    return facts(PUBLISHED_FACTS, "list")
 
 
 def positives(pairs):
@@ -152,8 +119,8 @@ def positives(pairs):
     return sum(label == POSITIVE for _, label in pairs)
 
 
-def twins(fold, digests):
-    """How many test images have a byte-identical one in the training list.
+def duplicates(fold, digests) -> int:
+    """How many test images have a duplicate, a byte-identical image, in the training list.
 
     Parameters
     ----------
@@ -161,33 +128,24 @@ def twins(fold, digests):
     digests : dict of str to str
         Image -> digest of its file.
     """
-    seen = {digests[name] for name, _ in fold.train}
-    return sum(digests[name] in seen for name, _ in fold.test)
+    trained = {digests[name] for name, _ in fold.train}
+    return sum(digests[name] in trained for name, _ in fold.test)
 
 
-def without_twins(fold, digests) -> Fold:
-    """The fold without the training images that are byte-identical to a test image.
-
-    Returns
-    -------
-    Fold
-    """
+def without_duplicates(fold, digests) -> Fold:
+    """The fold without the training images that are duplicates of a test image."""
     tested = {digests[name] for name, _ in fold.test}
     return Fold([pair for pair in fold.train if digests[pair[0]] not in tested], fold.test)
 
 
-def contrary(pairs, digests):
-    """Byte-identical images that are labelled differently.
+def contrary(pairs, digests) -> list[tuple[str, str]]:
+    """Duplicates that are labelled differently.
 
     Parameters
     ----------
     pairs : list of (str, int)
     digests : dict of str to str
         Image -> digest of its file.
-
-    Returns
-    -------
-    list of (str, str)
     """
     alike = {}
     for name, label in pairs:

@@ -1,7 +1,7 @@
-"""Pictures as every command sees them: upright, by OpenCV, which is how Caffe's ImageData reads them for training.
+"""Image files as every command sees them: upright, by OpenCV, which is how Caffe's ImageData reads them for training.
 
-Those from strangers are still JPEG, PNG and WebP files within limits: what such a file says of itself is read before
-any pixel is decoded, so that a small file of enormous size is refused for nothing.
+Images from strangers must also be JPEG, PNG or WebP within limits. Their headers are read before any pixel is decoded,
+so that a small file of enormous dimensions costs nothing.
 """
 
 import functools
@@ -21,33 +21,33 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 MIME_TYPES = tuple(f"image/{name.lower()}" for name in FORMATS)
 
 _JPEG = b"\xff\xd8\xff"
-_JPEG_END = b"\xff\xd9" * 2**15  # what OpenCV takes for the end of a JPEG file that is cut short, not of its bytes
+_JPEG_END = b"\xff\xd9" * 2**15  # so many that OpenCV takes them for the end of the file, not for pixels
 
 
 def load(path) -> np.ndarray:
-    """The picture in a file of a data set: of any size, and of any kind that OpenCV decodes.
+    """The image in a file of a data set: of any size, and of any format that OpenCV decodes.
 
-    Returns and raises as `decode`.
+    Returns
+    -------
+    (H, W, 3) uint8 ndarray
+        RGB; turned upright where the camera recorded its orientation; transparency is dropped, as in Caffe. What is
+        missing of a JPEG that is cut short is grey.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read or decoded.
     """
-    try:
-        with open(path, "rb") as file:
-            return _pixels(file.read(), str(path))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return _pixels(_content(path), str(path))
 
 
 def read(path) -> np.ndarray:
-    """The picture in a file; see `decode`."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return decode(data, str(path))
+    """The image in a stranger's file; see `decode`."""
+    return decode(_content(path, MAX_BYTES + 1), str(path))
 
 
-def decode(data, name="the picture"):
-    """The picture in a file's bytes.
+def decode(data, name="the image") -> np.ndarray:
+    """The image in the bytes of a stranger's file.
 
     Parameters
     ----------
@@ -58,26 +58,50 @@ def decode(data, name="the picture"):
     Returns
     -------
     (H, W, 3) uint8 ndarray
-        RGB; turned upright where the camera noted how it was held; transparency is dropped, as Caffe drops it. What is
-        missing of a JPEG that is cut short is grey.
+        As `load`.
 
     Raises
     ------
     UserError
-        It is none, of another format, an animation, or too large: each in a sentence.
+        It is not an image, of another format, an animation, or too large.
     """
+    from PIL import Image  # only here, since loading it takes time
+
+    too_large = f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down"
     if len(data) > MAX_BYTES:
         raise UserError(f"{name} has more than {MAX_BYTES // 1_000_000} MB; save it smaller")
-    _look(data, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            # Phones save JPEG with a second image behind it (MPO), which is not an animation.
+            animated = image.format != "MPO" and getattr(image, "is_animated", False)
+    except Image.DecompressionBombError:
+        raise UserError(too_large) from None
+    except Exception:  # a crafted header makes Pillow raise nearly anything
+        raise UserError(f"{name} is not a JPEG, PNG or WebP image") from None
+    if width * height > MAX_PIXELS:
+        raise UserError(too_large)
+    if animated:
+        raise UserError(f"{name} is an animation; give a still image")
     return _pixels(data, name)
+
+
+def _content(path, limit=None):
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _pixels(data, name):
     image = _opencv(data)
-    if image is None and data.startswith(_JPEG) and (image := _opencv(data + _JPEG_END)) is not None:
-        _warn_cut_short(name)
+    if image is None and data.startswith(_JPEG):
+        image = _opencv(data + _JPEG_END)
+        if image is not None:
+            _warn_cut_short(name)
     if image is None:
-        raise UserError(f"{name} is damaged or no picture: OpenCV cannot decode it")
+        raise UserError(f"{name} is damaged or not an image: OpenCV cannot decode it")
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
@@ -90,25 +114,5 @@ def _opencv(data):
 
 @functools.cache
 def _warn_cut_short(name):
-    """Say so, once for each name."""
-    log.warning("%s is cut short: what is missing of the picture is grey; copy or download it again", name)
-
-
-def _look(data, name):
-    """Find a file's format and size right, by its head."""
-    from PIL import Image
-
-    too_large = f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down"
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            # Phones save JPEG with a second picture behind it (MPO), which is no animation.
-            moves = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Image.DecompressionBombError:
-        raise UserError(too_large) from None
-    except Exception:  # a crafted head makes Pillow raise nearly anything
-        raise UserError(f"{name} is no JPEG, PNG or WebP picture") from None
-    if width * height > MAX_PIXELS:
-        raise UserError(too_large)
-    if moves:
-        raise UserError(f"{name} is an animation; give a still picture")
+    """Warn once for each name."""
+    log.warning("%s is cut short: the missing part is grey; copy or download the image again", name)

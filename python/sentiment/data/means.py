@@ -19,7 +19,7 @@ def mean_image(path) -> np.ndarray:
     Raises
     ------
     UserError
-        The file is missing or no mean image of three channels.
+        The file is missing or not a mean image of three channels.
     """
     from google.protobuf.message import DecodeError
 
@@ -33,9 +33,11 @@ def mean_image(path) -> np.ndarray:
         raise UserError(f"cannot read the mean {path}: {error.strerror}") from error
     except (DecodeError, ValueError, IndexError) as error:
         if Path(path).suffix == ".npy":
-            raise UserError(f"{path} is numpy's; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}") from error
-        advice = f"`make models FILE={shlex.quote(str(path))}` says what it is"
-        raise UserError(f"{path} is no mean image of three channels in binaryproto form; {advice}") from error
+            raise UserError(
+                f"{path} is a numpy file; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}"
+            ) from error
+        advice = f"`make models FILE={shlex.quote(str(path))}` shows what it is"
+        raise UserError(f"{path} is not a mean image of three channels in binaryproto form; {advice}") from error
     return image.astype(float)
 
 
@@ -44,7 +46,7 @@ def _npy_means(path):
     try:
         means = np.load(path, allow_pickle=False).reshape(3, -1).mean(1)
     except (OSError, ValueError):
-        return "but this one is no image of three channels"
+        return "but this one is not an image of three channels"
     return "here " + ",".join(f"{mean:.8g}" for mean in means)
 
 
@@ -58,6 +60,6 @@ def channel_means(mean) -> np.ndarray:
     Raises
     ------
     UserError
-        The file is missing or no mean image of three channels.
+        The file is missing or not a mean image of three channels.
     """
     return np.array(mean, float) if isinstance(mean, (tuple, list)) else mean_image(mean).mean((1, 2))

@@ -1,10 +1,10 @@
-"""The demo's stand-ins for the paper's nine initialisations: small, trained on drawn concepts, shaped as the real ones.
+"""The demo's stand-ins for the paper's nine initialisations: small networks in the forms of the real files.
 
-The real files differ in more than their weights, and what reads them must not care: in the name and width of the last
-layer, in the format's generation (`layers` or `layer`), in how a blob says its shape (four legacy numbers or a list),
-in whether they bring a mean of their own. The stand-ins differ in all of it. What they were trained on follows the real
-ones' kinship: objects alone, sentiment concepts, and for each of six languages its own choice of those, the more the
-larger the language's ontology.
+The real files differ in more than their weights: in the name and width of the last layer, in the generation of the
+format (`layers` or `layer`), in how a blob gives its shape (four legacy numbers or a list), and in whether they come
+with a mean of their own. What reads them must not care, so the stand-ins differ in all of this. What they are trained
+on follows the real ones: objects alone, sentiment concepts, and for each of six languages its own choice of those, the
+more the larger the language's ontology.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ import numpy as np
 from sentiment import paper
 from sentiment.demo import drawn
 
-SENTIMENT = tuple(name for name, (_, mood) in drawn.CONCEPTS.items() if mood)
-OTHER = tuple(name for name, (_, mood) in drawn.CONCEPTS.items() if not mood)
+SENTIMENT = [name for name, (_, mood) in drawn.CONCEPTS.items() if mood]
+OTHER = [name for name, (_, mood) in drawn.CONCEPTS.items() if not mood]
 ITERATIONS = 30
 BASE_LR = 0.0003
 
@@ -25,34 +25,18 @@ _V1_TYPES = {"Convolution": "CONVOLUTION", "InnerProduct": "INNER_PRODUCT"}
 
 @dataclass(frozen=True)
 class StandIn:
-    """What one stand-in is.
+    """What one stand-in is."""
 
-    Attributes
-    ----------
-    concepts : tuple of str
-        What it tells apart, names in ``drawn.CONCEPTS``.
-    last : str
-        Its last layer's name.
-    parent : str or None
-        The stand-in it is trained on from; None: the demo's source model.
-    v1 : bool
-        The format of 2014.
-    legacy : bool
-        Blobs say num, channels, height and width.
-    own_mean : bool
-        The mean image of its own pictures, not `caffenet`'s.
-    """
-
-    concepts: tuple
-    last: str
-    parent: str | None = None
-    v1: bool = False
-    legacy: bool = False
-    own_mean: bool = False
+    concepts: list  # its classes, names in drawn.CONCEPTS
+    last: str  # the name of its last layer
+    parent: str | None = None  # the stand-in that its training starts from; None: the demo's source model
+    v1: bool = False  # in the format of 2014, with `layers`
+    legacy: bool = False  # its blobs give num, channels, height and width
+    own_mean: bool = False  # with the mean of its own images, instead of caffenet's
 
 
 STAND_INS = {
-    "caffenet": StandIn(tuple(drawn.CONCEPTS), "fc8", v1=True, legacy=True),
+    "caffenet": StandIn(list(drawn.CONCEPTS), "fc8", v1=True, legacy=True),
     "places": StandIn(OTHER, "fc8", v1=True, legacy=True, own_mean=True),
     "deepsentibank": StandIn(SENTIMENT, "fc8-t", v1=True, legacy=True),
     "mvso_en": StandIn(SENTIMENT + OTHER, "fc8_mvso_en", "deepsentibank"),
@@ -62,33 +46,18 @@ STAND_INS = {
     "mvso_de": StandIn(SENTIMENT[:6], "fc8_de", "deepsentibank"),
     "mvso_zh": StandIn(SENTIMENT[:4], "class_zh", "deepsentibank"),
 }
-"""By the name of the card they stand in for, each after its parent."""
+"""By the name of the model card they stand in for, each after its parent."""
 
 
-def pictures(stand_in, pairs):
-    """Those of the source task's (image, label) pairs that show its concepts, labelled by their place among them.
-
-    Returns
-    -------
-    list of (str, int)
-    """
+def own_images(stand_in, pairs) -> list[tuple[str, int]]:
+    """The source task's (image, label) pairs that show a stand-in's concepts, labelled by their place among these."""
     names = list(drawn.CONCEPTS)
     place = {names.index(concept): label for label, concept in enumerate(stand_in.concepts)}
     return [(image, place[label]) for image, label in pairs if label in place]
 
 
 def in_form(model, stand_in):
-    """A model's layers with weights in a stand-in's form, the last one by its name.
-
-    Parameters
-    ----------
-    model : NetParameter
-        As Caffe saves it today.
-
-    Returns
-    -------
-    NetParameter
-    """
+    """The layers with weights of a NetParameter, in a stand-in's form, the last one by its name; a NetParameter."""
     from caffe.proto import caffe_pb2
 
     written = caffe_pb2.NetParameter(name=model.name)
@@ -109,7 +78,7 @@ def in_form(model, stand_in):
 
 
 def mean_image(paths) -> np.ndarray:
-    """The mean of pictures of one size: (3, height, width) float32, BGR, 0 to 255."""
+    """The mean of images of one size: (3, height, width) float32, BGR, 0 to 255."""
     total = sum((np.asarray(cv2.imread(str(path)), np.float64) for path in paths), np.zeros(()))
     return (total / len(paths)).transpose(2, 0, 1).astype(np.float32)
 

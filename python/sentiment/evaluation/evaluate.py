@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sentiment import engine, paper
-from sentiment.data import folds
+from sentiment.data import folds, lists
 from sentiment.evaluation import inference, predictions, results
 from sentiment.evaluation.predictions import Prediction
 from sentiment.evaluation.results import Result
@@ -45,7 +45,7 @@ def predict(model, weights, means, list_path, images, folder, batch=None, gpu=No
     for path in (model, weights):
         if not Path(path).is_file():
             raise UserError(f"no file {path}")
-    listed = folds.read_list(list_path)
+    listed = lists.read(list_path)
     caffe = engine.start(gpu)
     folder.mkdir(parents=True, exist_ok=True)
     with stderr_to(folder / "test.log") as terminal, patience(f"reading {weights}", terminal):

@@ -31,7 +31,7 @@ class FoldMaps:
     prediction : str
         Which of ``predictions.WAYS`` is the global prediction.
     gpu : int, optional
-        GPU to use; the CPU by default.
+        By default the CPU.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class FoldMaps:
     def nets(self):
         """The fully convolutional net and the classifier it is made from."""
         if not self.weights.is_file():
-            raise UserError(f"{self.weights} is not there any more; run tools/train.py with the same options again")
+            raise UserError(f"no file {self.weights}; run tools/train.py with the same options again")
         if sha256(self.weights) != self.fingerprint["weights"]:
             raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
         caffe = engine.start(self.gpu)
@@ -126,46 +126,39 @@ class FoldMaps:
 
 
 def choose(folds, images):
-    """The images to map, and those to show, each from the most negative to the most positive prediction.
+    """The images to map, and those to show, from the most negative to the most positive prediction.
 
-    Parameters
-    ----------
-    folds : list of FoldMaps
-    images : list of str
-        Names; or ``all``; or a number: that many, evenly spaced by their predictions.
+    ``images`` are names, or ``all``, or a number: that many, evenly spaced. A `UserError` names one that is not tested.
 
     Returns
     -------
-    mapped, shown : list of str
-
-    Raises
-    ------
-    UserError
-        A name that is no test image of the folds.
+    mapped, shown : dict of str to FoldMaps
+        Image -> the fold that tests it.
     """
-    predicted = {image: positive for fold in folds for image, (_, positive) in fold.predicted.items()}
-    ranked = sorted(predicted, key=lambda image: (predicted[image], image))
+    tested = {image: fold for fold in folds for image in fold.predicted}
+    ranked = sorted(tested, key=lambda image: (tested[image].predicted[image][1], image))
 
     def spaced(count):
-        return [ranked[round(n)] for n in np.linspace(0, len(ranked) - 1, min(count, len(ranked)))]
+        places = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
+        return {ranked[round(n)]: tested[ranked[round(n)]] for n in places}
 
     if images == ["all"]:
-        return ranked, spaced(ON_SHEET)
-    if len(images) == 1 and images[0].isdigit() and int(images[0]) and images[0] not in predicted:
+        return {image: tested[image] for image in ranked}, spaced(ON_SHEET)
+    if len(images) == 1 and images[0].isdigit() and int(images[0]) and images[0] not in tested:
         shown = spaced(int(images[0]))
         return shown, shown
     for image in images:
-        if image not in predicted:
+        if image not in tested:
             numbers = ", ".join(str(fold.run.fold) for fold in folds)
             raise UserError(
-                f"{image} is no test image of fold {numbers} of {folds[0].run.subset}; --fold chooses others"
+                f"{image} is not a test image of fold {numbers} of {folds[0].run.subset}; choose other folds by --fold"
             )
-    shown = sorted(set(images), key=ranked.index)
+    shown = {image: tested[image] for image in ranked if image in images}
     return shown, shown
 
 
 def describe(folds, shown):
-    """What a sheet of the ``shown`` images is made from, as figure7.json says: a dict of JSON values."""
+    """What a sheet of the ``shown`` images (see `choose`) is made from, as figure7.json says: a dict of JSON values."""
     run, data, conversion = folds[0].run, folds[0].data, folds[0].conversion
     return {
         "dataset": data.name,
@@ -176,28 +169,20 @@ def describe(folds, shown):
         "folds": {str(fold.run.fold): fold.fingerprint for fold in folds},
         "shown": [
             {"image": image, "label": label, "positive": positive, "fold": fold.run.fold}
-            for image, fold in by_image(folds, shown).items()
+            for image, fold in shown.items()
             for label, positive in [fold.predicted[image]]
         ],
     }
 
 
-def by_image(folds, images):
-    """Each image and the FoldMaps that it is tested in, as a dict."""
-    tested = {image: fold for fold in folds for image in fold.predicted}
-    return {image: tested[image] for image in images}
-
-
-def compare(folds, images):
-    """How far the maps of some images are from predictions of their patches, see `maps.difference_summary`."""
-    mapped, patched = [], []
-    for fold in folds:
-        if own := [image for image in images if image in fold.predicted]:
-            net, classifier = fold.nets
-            of_maps, of_patches = maps.patch_differences(net, classifier, fold.conversion, fold.inputs(own))
-            mapped.append(of_maps)
-            patched.append(of_patches)
-    return maps.difference_summary(np.concatenate(mapped), np.concatenate(patched))
+def compare(shown):
+    """How far maps of images (see `choose`) are from predictions of their patches, see `maps.difference_summary`."""
+    both = []
+    for fold in dict.fromkeys(shown.values()):
+        net, classifier = fold.nets
+        inputs = fold.inputs([image for image, of in shown.items() if of is fold])
+        both.append(maps.patch_differences(net, classifier, fold.conversion, inputs))
+    return maps.difference_summary(*map(np.concatenate, zip(*both)))
 
 
 def cost(fold):

@@ -108,7 +108,7 @@ def probabilities(net, images, batch=BATCH, done=lambda count: None) -> np.ndarr
     name, out = net.inputs[0], net.outputs[0]
     height, width = net.blobs[name].data.shape[2:]
     answers = []
-    for group in _groups(images, max(1, batch // CROPS)):
+    for group in groups(images, max(1, batch // CROPS)):
         net.blobs[name].reshape(len(group) * CROPS, 3, height, width)
         net.reshape()
         crops = net.blobs[name].data.reshape(len(group), CROPS, 3, height, width)
@@ -129,7 +129,7 @@ def ten_crops(image, out):
     out[CROPS // 2 :] = out[: CROPS // 2, :, :, ::-1]
 
 
-def _groups(items, size):
+def groups(items, size):
     """Lists of ``size`` items, the last one shorter."""
     group = []
     for item in items:

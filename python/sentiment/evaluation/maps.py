@@ -1,6 +1,7 @@
-"""Sentiment maps (Figure 7): what the net says of every place of an image, laid over the image.
+"""Sentiment maps (Figure 7): predictions for every place of an image, laid over the image.
 
-An image is warped to the fully convolutional net's input, 451×451, and gives a map of 2×8×8 probabilities in one pass.
+An image is warped to the fully convolutional network's input, 451×451, which gives a map of 2×8×8 probabilities in one
+pass.
 """
 
 import io
@@ -22,13 +23,13 @@ GREEN, RED = (0, 255, 0), (255, 0, 0)  # RGB
 
 
 def inputs(net, paths, means, where=str):
-    """Images as the fully convolutional net takes them: warped to its input whatever their shape.
+    """Images as the fully convolutional network takes them: warped to its input, whatever their shape.
 
     Parameters
     ----------
     net : caffe.Net
     paths, means, where
-        As `testing.warped` takes them.
+        As for `inference.warped`.
 
     Yields
     ------
@@ -54,13 +55,7 @@ def forward(net, images, batch=BATCH):
     (2, rows, columns) float32 ndarray
         P(negative) and P(positive) of each place.
     """
-    group = []
-    for image in images:
-        group.append(image)
-        if len(group) == batch:
-            yield from _pass(net, np.stack(group))
-            group = []
-    if group:
+    for group in inference.groups(images, batch):
         yield from _pass(net, np.stack(group))
 
 
@@ -73,38 +68,40 @@ def _pass(net, images):
     return net.forward()[net.outputs[0]].copy()
 
 
-def save(path, answer):
-    """Write a map as .npy, whole or not at all."""
+def save(path, probabilities):
+    """Write a map as .npy, completely or not at all."""
     content = io.BytesIO()
-    np.save(content, answer, allow_pickle=False)
+    np.save(content, probabilities, allow_pickle=False)
     write_whole(path, content.getvalue())
 
 
 def read(path, shape):
-    """The map in a .npy file, or None where there is no whole one of that (rows, columns)."""
+    """The map in a .npy file, or None if there is no complete one of that (rows, columns)."""
     try:
-        answer = np.load(path, allow_pickle=False)
+        probabilities = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return answer if answer.shape == (CLASSES, *shape) and answer.dtype == np.float32 else None
+    return probabilities if probabilities.shape == (CLASSES, *shape) and probabilities.dtype == np.float32 else None
 
 
-def overlay(image, answer):
+def overlay(image, probabilities):
     """A map laid over its image: each place green by P(positive) and red by P(negative), blended half and half.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 ndarray
         RGB.
-    answer : (2, rows, columns) ndarray
-        Each place becomes a rectangle of the image: nearest neighbour, as the paper enlarges maps.
+    probabilities : (2, rows, columns) ndarray
+        The map. Each place becomes a rectangle of the image: nearest neighbour, as the paper enlarges maps.
 
     Returns
     -------
     (H, W, 3) uint8 ndarray
         RGB.
     """
-    colours = np.stack([answer[NEGATIVE], answer[POSITIVE], np.zeros_like(answer[0])], axis=-1) * 255
+    colours = (
+        np.stack([probabilities[NEGATIVE], probabilities[POSITIVE], np.zeros_like(probabilities[0])], axis=-1) * 255
+    )
     enlarged = cv2.resize(colours, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return np.rint((image + enlarged) / 2).astype(np.uint8)
 
@@ -115,9 +112,9 @@ def bordered(image, positive):
     Parameters
     ----------
     image : (H, W, 3) uint8 ndarray
-        RGB; nothing of it is covered.
+        RGB; the border is added around it.
     positive : float
-        P(positive) of the whole image; even odds are negative, as with argmax.
+        P(positive) of the image.
     """
     width = max(2, round(BORDER * min(image.shape[:2])))
     colour = GREEN if is_positive(positive) else RED
@@ -125,7 +122,7 @@ def bordered(image, positive):
 
 
 def save_picture(path, image):
-    """Write an (H, W, 3) uint8 RGB image as PNG, whole or not at all."""
+    """Write an (H, W, 3) uint8 RGB image as PNG, completely or not at all."""
     _, encoded = cv2.imencode(".png", image[:, :, ::-1])
     write_whole(path, encoded.tobytes())
 
@@ -133,12 +130,12 @@ def save_picture(path, image):
 def patch_differences(net, classifier, conversion, images, batch=inference.BATCH):
     """How far maps are from the classifier run on each place's patch, cut from the same input.
 
-    The two agree where nothing inside the net pads; padding gives each patch edges that the whole image lacks.
+    The two agree if no layer pads; padding gives each patch edges that the complete image does not have.
 
     Parameters
     ----------
     net, classifier : caffe.Net
-        The fully convolutional net, and the one it was made from.
+        The fully convolutional network, and the one it was made from.
     conversion : surgery.Conversion
     images : iterable of (3, height, width) float32 ndarray
         As `inputs` gives them.
@@ -148,27 +145,27 @@ def patch_differences(net, classifier, conversion, images, batch=inference.BATCH
     Returns
     -------
     maps, patches : (N, rows, columns) float32 ndarray
-        P(positive) both ways. Places whose patch would pass the image's edge (where rounding up in pooling adds a row
-        or column) are left out.
+        P(positive) both ways, without places whose patch would extend beyond the image (rounding up in pooling adds a
+        row or column).
     """
     (height, width), (down, right) = conversion.patch, conversion.step
     rows = min(conversion.map[0], (conversion.input[0] - height) // down + 1)
     columns = min(conversion.map[1], (conversion.input[1] - width) // right + 1)
     mapped, patched = [], []
     for image in images:
-        mapped += [answer[POSITIVE, :rows, :columns] for answer in forward(net, [image])]
+        mapped += [probabilities[POSITIVE, :rows, :columns] for probabilities in forward(net, [image])]
         patches = (
             image[:, y : y + height, x : x + width]
             for y in range(0, rows * down, down)
             for x in range(0, columns * right, right)
         )
-        answers = np.stack(list(forward(classifier, patches, batch)))
-        patched.append(answers.reshape(rows, columns, -1)[..., POSITIVE])
+        probabilities = np.stack(list(forward(classifier, patches, batch)))
+        patched.append(probabilities.reshape(rows, columns, -1)[..., POSITIVE])
     return np.stack(mapped), np.stack(patched)
 
 
 def difference_summary(mapped, patched):
-    """Percentiles of the absolute differences, and how often both ways are on the same side of even odds.
+    """Percentiles of the absolute differences, and how often both ways predict the same class.
 
     Returns
     -------
@@ -186,7 +183,7 @@ def difference_summary(mapped, patched):
 
 
 def seconds(net, repeats=7):
-    """Median time of a forward pass of one image, after one that does not count."""
+    """Median seconds of a forward pass of one image, after a first one that does not count."""
     data = net.blobs[net.inputs[0]]
     shape = (1, *data.data.shape[1:])
     data.reshape(*shape)
@@ -195,7 +192,7 @@ def seconds(net, repeats=7):
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        # Reading the answer waits for a GPU to be done.
+        # Reading the output waits for a GPU to finish.
         net.forward()[net.outputs[0]].sum()
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))

@@ -1,4 +1,4 @@
-"""What a trained net says of one picture: of ten crops, and of every place."""
+"""A trained network's prediction and sentiment map of single images."""
 
 import functools
 import os
@@ -16,8 +16,8 @@ from sentiment.utils.progress import patience
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """A picture's sentiment.
+class CropPredictions:
+    """The predictions of an image's ten crops.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Prediction:
 
     @property
     def positive(self):
-        """P(positive): the mean over the ten crops."""
+        """P(positive) of the image: the mean over the ten crops."""
         return float(self.crops.mean())
 
     @property
@@ -39,63 +39,60 @@ class Prediction:
         return float(self.crops[inference.CENTER])
 
     @property
-    def word(self):
-        """``positive`` or ``negative``; even odds are negative, as with argmax."""
+    def sentiment(self):
+        """``positive`` or ``negative``."""
         return "positive" if is_positive(self.positive) else "negative"
 
     @property
     def agreeing(self):
-        """How many crops alone say the same."""
+        """How many crops have the image's sentiment."""
         return int(np.sum(is_positive(self.crops) == is_positive(self.positive)))
 
 
 class Predictor:
-    """A trained net, loaded.
+    """A trained network, loaded.
 
     Parameters
     ----------
     trained : trained.Trained
     gpu : int, optional
-        A CUDA card's number.
+        Number of the GPU; without it, the CPU.
 
     Raises
     ------
     UserError
-        Definition and weights do not belong together, or the net tells other than two classes apart.
+        Definition and weights do not belong together, or the network has not two outputs.
     """
 
     def __init__(self, trained, gpu=None):
         self.trained = trained
+        self._means = np.array(trained.means)
         self._caffe = engine.start(gpu)
         with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
             self._net = transfer.load(self._caffe, trained.deploy, trained.weights)
         shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
         if np.prod(shape) != paper.CLASSES:
             raise UserError(
-                f"{trained.deploy} answers {'×'.join(map(str, shape))} numbers an image; a sentiment net answers "
-                f"{paper.CLASSES}, P(negative) and P(positive)"
+                f"{trained.deploy} has {'×'.join(map(str, shape))} outputs; a sentiment network has {paper.CLASSES}, "
+                "P(negative) and P(positive)"
             )
 
-    def predict(self, pixels):
-        """The prediction of a picture, (H, W, 3) uint8 RGB: to the last digit that of tools/evaluate.py."""
+    def predict(self, pixels) -> CropPredictions:
+        """The predictions of an image, (H, W, 3) uint8 RGB; to the last digit those of tools/evaluate.py."""
         crops = inference.probabilities(self._net, inference.warp(self._net, [inference.scaled(pixels)], self._means))
-        return Prediction(crops[0, :, paper.POSITIVE])
+        return CropPredictions(crops[0, :, paper.POSITIVE])
 
     def map(self, pixels):
-        """The picture's sentiment map, (2, rows, columns) float32: P(negative) and P(positive) of each place.
+        """The sentiment map of an image, (2, rows, columns) float32: P(negative) and P(positive) of each place.
 
         Raises
         ------
         UserError
-            The net cannot be made fully convolutional.
+            The network cannot be made fully convolutional.
         """
         size = self._convolutional.blobs[self._convolutional.inputs[0]].data.shape[2:]
         warped = inference.warp(self._convolutional, [inference.scaled(pixels)], self._means, size)
         return next(maps.forward(self._convolutional, warped))
-
-    @property
-    def _means(self):
-        return np.array(self.trained.means)
 
     @functools.cached_property
     def _convolutional(self):

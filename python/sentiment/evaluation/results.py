@@ -34,8 +34,8 @@ class Result:
         Checksum (SHA-256) of the tested weights.
     note : str
         What the data set's description says to readers of tables.
-    folder : Path or None
-        The run's folder, where it was read from one; not part of the file.
+    folder : Path
+        The run's folder that it was read from; not part of the file.
     """
 
     config: Configuration
@@ -45,7 +45,7 @@ class Result:
     evaluation: Environment
     weights: str | None
     note: str = ""
-    folder: Path | None = field(default=None, compare=False)
+    folder: Path = field(default=Path(), compare=False)
 
     def to_json(self):
         """The object in a result.json."""

@@ -41,7 +41,7 @@ def figure2(prototxt=PROTOTXT):
     """The fine-tuned CaffeNet with operations, blob sizes, parameters and rates."""
     stages = layout.read(Path(prototxt) / "finetune")
     page = _Page(9.2, [stage.name for stage in stages])
-    page.title("Fine-tuned CaffeNet", "Every layer but the last is taken over from the source network and learns on.")
+    page.title("Fine-tuned CaffeNet", "Every layer but the last starts from the weights of the source network.")
 
     def write(column, y, text, **style):
         x, side = _COLUMNS[column]
@@ -62,7 +62,7 @@ def figure2(prototxt=PROTOTXT):
         _LEFT,
         _FOOT - 0.25,
         f"{_parameters(stages):,} parameters. Blob: channels × height × width of one image. "
-        "Rate: over the solver's base rate.",
+        "Rate: times the solver's base rate.",
         color="0.25",
         size=9,
     )
@@ -70,18 +70,18 @@ def figure2(prototxt=PROTOTXT):
 
 
 def figure4(prototxt=PROTOTXT):
-    """The whole net beside the two with layers removed."""
+    """The fine-tuned net beside the two with layers removed."""
     nets = _read(prototxt, {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"})
-    subtitle = "The last layer that is left gets two outputs and starts anew."
+    subtitle = "The last remaining layer gets two outputs and is trained from scratch."
     return _beside(nets, "Layers removed", subtitle, removed=True)
 
 
 def figure5(prototxt=PROTOTXT):
-    """The fine-tuned net beside the one with a layer added, learning and frozen."""
+    """The fine-tuned net beside the two with a layer added; in one of them the other layers are frozen."""
     nets = _read(prototxt, {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"})
     classes = next(stage.shape[0] for stage in nets["fc9"] if stage.name == "fc8")
     subtitle = (
-        f"fc9 keeps the source's own last layer, here of {classes} classes; in fc9-frozen only the new layer learns."
+        f"fc9 keeps the last layer of the source, here {classes} classes; in fc9-frozen only the new layer is trained."
     )
     return _beside(nets, "A layer added", subtitle)
 

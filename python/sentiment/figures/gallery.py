@@ -6,7 +6,6 @@ import numpy as np
 
 from sentiment import names, paper
 from sentiment.data import image_files
-from sentiment.evaluation import fold_maps
 from sentiment.evaluation.predictions import is_positive
 from sentiment.figures import plots
 
@@ -24,56 +23,43 @@ _PREDICTIONS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image on the sheet.
+    """An image on the sheet."""
 
-    Attributes
-    ----------
-    image, map : (H, W, 3) uint8 ndarray
-        RGB: the image, and its overlay in its border.
-    positive : float
-        P(positive) of the image.
-    label : int
-        The annotators' label.
-    fold : int
-        The fold whose net it was mapped by.
-    """
-
-    image: np.ndarray
-    map: np.ndarray
-    positive: float
-    label: int
-    fold: int
+    image: np.ndarray  # (H, W, 3) uint8, RGB
+    map: np.ndarray  # its overlay in its border, likewise
+    positive: float  # P(positive) of the image
+    label: int  # of the annotators
+    fold: int  # whose net it is mapped by
 
 
-def figure7(folds, shown):
-    """The sheet of some of the mapped test images of a net.
+def figure7(shown):
+    """The sheet of some mapped test images of a net.
 
     Parameters
     ----------
-    folds : list of fold_maps.FoldMaps
-    shown : list of str
-        Images, from left to right.
+    shown : dict of str to fold_maps.FoldMaps
+        Image -> the fold that tests it, from left to right.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     exhibits = []
-    for image, fold in fold_maps.by_image(folds, shown).items():
+    for image, fold in shown.items():
         label, positive = fold.predicted[image]
         pixels, overlay = map(image_files.load, (fold.data.images / image, fold.files(image)[1]))
         exhibits.append(Exhibit(pixels, overlay, positive, label, fold.run.fold))
-    first = folds[0]
-    demo = "Demo data, not photographs of the data set. " if first.data.demo else ""
+    first = next(iter(shown.values()))
+    demo = "Demo data, drawn images. " if first.data.demo else ""
     variant = f" ({first.run.variant})" if first.run.variant else ""
     places, size = ("×".join(map(str, numbers)) for numbers in (first.conversion.map, first.conversion.input))
     return sheet(
         exhibits,
         f"{demo}Sentiment maps: {names.net_title(first.run.arch, first.source)}{variant}",
-        f"Border and word: the global prediction ({_PREDICTIONS[first.prediction]}); its probability beside it. "
+        f"Border and caption: the global prediction ({_PREDICTIONS[first.prediction]}) and its probability. "
         f"Map: {places} places of an input of {size} pixels.\n"
-        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image by the net of the fold that "
-        "tests it.",
+        f"Data set {first.data.name}, {names.SUBSET_TITLES[first.run.subset]}; each image is mapped by the net of "
+        "the fold that tests it.",
     )
 
 
@@ -126,6 +112,6 @@ def sheet(exhibits, title, notes):
     key = np.linspace(0, 1, 64)
     colours = np.stack([1 - key, key, np.zeros_like(key)], axis=-1)[np.newaxis]
     show((colours + 0.5) / 2, _LEFT, foot - 0.2, 1.6, 0.13)
-    axes.text(_LEFT + 1.7, foot - 0.135, "P(positive) of a place, from 0 (red) to 1 (green)", size=8, va="center")
+    axes.text(_LEFT + 1.7, foot - 0.135, "P(positive) of each place, from 0 (red) to 1 (green)", size=8, va="center")
     axes.text(_LEFT, foot - 0.36, notes, size=8, color="0.25", va="top", linespacing=1.35)
     return axes.figure

@@ -36,26 +36,13 @@ def read(path):
 
 @dataclass(frozen=True)
 class Field:
-    """A blob as a grid of cells over the image.
-
-    Attributes
-    ----------
-    channels : int
-    size : (height, width)
-        In cells; less than one where a window does not fit.
-    step : (vertical, horizontal)
-        Pixels from one cell to the next.
-    reach : (height, width)
-        Receptive field in pixels: what can influence a cell.
-    vector : bool
-        One cell whatever the input's size: the output of a fully connected layer or a global pooling.
-    """
+    """A blob as a grid of cells over the image; pairs are vertical, horizontal."""
 
     channels: int
-    size: tuple[int, int]
-    step: tuple[int, int] = (1, 1)
-    reach: tuple[int, int] = (1, 1)
-    vector: bool = False
+    size: tuple[int, int]  # cells; less than one where a window does not fit
+    step: tuple[int, int] = (1, 1)  # pixels from one cell to the next
+    reach: tuple[int, int] = (1, 1)  # receptive field: pixels that can influence a cell
+    vector: bool = False  # one cell whatever the input's size: after a fully connected layer or a global pooling
 
 
 def fields(net, where="the net") -> dict[str, Field]:
@@ -73,7 +60,8 @@ def fields(net, where="the net") -> dict[str, Field]:
     UserError
         There is not one input of images, a layer's bottom is missing, or a window is larger than its bottom.
     """
-    found = dict([_input(net, where)])
+    data, first = _input(net, where)
+    found = {data: first}
     for layer in net.layer:
         if missing := [bottom for bottom in layer.bottom if bottom not in found]:
             raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
@@ -87,17 +75,16 @@ def fields(net, where="the net") -> dict[str, Field]:
 
 def _input(net, where):
     """Name and Field of a definition's input, in any of the three ways to write it."""
-    given = {top: list(layer.input_param.shape) for layer in net.layer if layer.type == "Input" for top in layer.top}
-    shapes = {name: tuple(shape[0].dim) for name, shape in given.items() if shape}
-    for index, name in enumerate(net.input):
-        old = net.input_dim[4 * index : 4 * index + 4]
-        shapes[name] = tuple(net.input_shape[index].dim) if index < len(net.input_shape) else tuple(old)
-    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
+    layers = [layer for layer in net.layer if layer.type == "Input"]
+    names = [*net.input, *(top for layer in layers for top in layer.top)]
+    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
+    dims = [*shapes[0].dim] if shapes else [*net.input_dim]
+    if len(names) != 1 or len(dims) != 4:
         raise UserError(
             f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
         )
-    [(name, (_, channels, height, width))] = shapes.items()
-    return name, Field(channels, (height, width))
+    _, channels, height, width = dims
+    return names[0], Field(channels, (height, width))
 
 
 def above(layer, bottoms) -> Field:
@@ -110,7 +97,8 @@ def above(layer, bottoms) -> Field:
     bottoms : list of Field
     """
     first = bottoms[0]
-    channels = _outputs(layer) or first.channels
+    own = {"InnerProduct": layer.inner_product_param, "Convolution": layer.convolution_param}.get(layer.type)
+    channels = own.num_output if own else first.channels
     if layer.type == "InnerProduct" or pools_globally(layer):
         return replace(first, channels=channels, size=(1, 1), reach=_seen(first, first.size), vector=True)
     if layer.type in WINDOWED:
@@ -154,13 +142,6 @@ def _sides(layer, name, default):
     value = getattr(param, "kernel_size" if name == "kernel" else name)
     values = (list(value) if convolves else [value]) or [default]
     return values[0], values[-1]
-
-
-def _outputs(layer):
-    """The number of outputs that a layer's definition gives, or None where it is that of its bottom."""
-    if layer.type == "InnerProduct":
-        return layer.inner_product_param.num_output
-    return layer.convolution_param.num_output if layer.type == "Convolution" else None
 
 
 def _seen(field, kernel):

@@ -12,27 +12,14 @@ PROTOTXT = PROJECT / "prototxt"
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer with a blob of its own, and the layers that change that blob in place.
-
-    Attributes
-    ----------
-    name, type : str
-    shape : tuple of int
-        Of its blob, for one image: (channels, height, width), or (units,).
-    detail : str
-        Its window and the layers in place, in a few words.
-    parameters : int
-        Weights and biases.
-    rate : float or None
-        The rate of its weights over the solver's; None without weights.
-    """
+    """A layer with a blob of its own, and the layers that change that blob in place."""
 
     name: str
     type: str
-    shape: tuple
-    detail: str
-    parameters: int
-    rate: float | None
+    shape: tuple  # of its blob, for one image: (channels, height, width), or (units,)
+    detail: str  # its window and the layers in place, in a few words
+    parameters: int  # weights and biases
+    rate: float | None  # of its weights over the solver's; None without weights
 
 
 def read(folder) -> list[Stage]:

@@ -176,14 +176,112 @@ class _Graph:
 
     def add(self, layer):
         """Add a layer's operators behind those of its bottoms."""
-        if layer.type not in _LAYERS:
-            raise _Unsupported(f"is of none of the types that can be exported ({', '.join(_LAYERS)})")
         self._layer = layer.name
-        shapes = [self.net.blobs[blob].data.shape for blob in layer.bottom]
-        tensors = _LAYERS[layer.type](self, layer, [self.tensors[blob] for blob in layer.bottom], shapes)
-        self.tensors.update(zip(layer.top, tensors if isinstance(tensors, list) else [tensors], strict=True))
+        bottoms = [self.tensors[blob] for blob in layer.bottom]
+        tops = (
+            [bottoms[0]] * len(layer.top) if layer.type in ("Dropout", "Split") else [self._operators(layer, bottoms)]
+        )
+        self.tensors.update(zip(layer.top, tops, strict=True))
 
-    def node(self, operator, *inputs, **attributes):
+    def _operators(self, layer, bottoms):
+        """Add a layer's operators; returns the last one's output."""
+        bottom = bottoms[0]
+        shape = self.net.blobs[layer.bottom[0]].data.shape
+        match layer.type:
+            case "Convolution":
+                param = layer.convolution_param
+                if len(shape) != 4 or param.axis != 1:
+                    raise _Unsupported("does not go over images")
+                _, stride, pad = window(layer)
+                dilation = list(param.dilation) or [1]
+                attributes = {"strides": stride, "pads": [*pad, *pad], "dilations": [dilation[0], dilation[-1]]}
+                return self._node("Conv", bottom, *self._weights(layer), group=param.group, **attributes)
+            case "InnerProduct":
+                param = layer.inner_product_param
+                if param.axis != 1:
+                    raise _Unsupported(f"has axis {param.axis}; only entire images (axis 1) can be exported")
+                flat = self._node("Flatten", bottom, axis=1) if len(shape) > 2 else bottom
+                return self._node("Gemm", flat, *self._weights(layer), transB=0 if param.transpose else 1)
+            case "Pooling":
+                return self._pooling(layer, bottom, shape)
+            case "LRN":
+                param = layer.lrn_param
+                if param.norm_region:
+                    raise _Unsupported("normalises within channels; only across channels has a counterpart")
+                attributes = {"size": param.local_size, "alpha": param.alpha, "beta": param.beta, "bias": param.k}
+                return self._node("LRN", bottom, **attributes)
+            case "ReLU":
+                slope = layer.relu_param.negative_slope
+                return self._node("LeakyRelu", bottom, alpha=slope) if slope else self._node("Relu", bottom)
+            case "Softmax":
+                return self._node("Softmax", bottom, axis=layer.softmax_param.axis)
+            case "Concat":
+                param = layer.concat_param
+                axis = param.concat_dim if param.HasField("concat_dim") else param.axis
+                return self._node("Concat", *bottoms, axis=axis)
+            case "Flatten":
+                param = layer.flatten_param
+                if param.axis != 1 or param.end_axis not in (-1, len(shape) - 1):
+                    raise _Unsupported("flattens other than all axes of an image")
+                return self._node("Flatten", bottom, axis=1)
+            case "BatchNorm":
+                param = layer.batch_norm_param
+                if param.HasField("use_global_stats") and not param.use_global_stats:
+                    raise _Unsupported("takes the mean of each batch")
+                mean, variance = _statistics(_blobs(self.net, layer))
+                values = {"ones": np.ones_like(mean), "zeros": np.zeros_like(mean)}
+                values |= {"running_mean": mean, "running_var": variance}
+                constants = [self._constant(kind, value) for kind, value in values.items()]
+                return self._node("BatchNormalization", bottom, *constants, epsilon=param.eps)
+            case "Scale":
+                if len(bottoms) != 1:
+                    raise _Unsupported("multiplies two blobs; only learned factors can be exported")
+                return self._scale(layer, bottom, shape)
+            case "Eltwise":
+                return self._eltwise(layer, bottoms)
+        raise _Unsupported("is of a type that cannot be exported")
+
+    def _pooling(self, layer, bottom, shape):
+        kind = {0: "Max", 1: "Average"}.get(layer.pooling_param.pool)  # MAX, AVE
+        if kind is None:
+            raise _Unsupported("pools at random")
+        if pools_globally(layer):
+            return self._node(f"Global{kind}Pool", bottom)
+        kernel, stride, pad = window(layer)
+        size, cells = shape[2:], self.net.blobs[layer.top[0]].data.shape[2:]
+        if kind == "Average" and any(pad):
+            # Caffe counts its padding, but not what a last window reaches beyond it.
+            pads = self._constant("pads", np.array([0, 0, *pad, 0, 0, *pad]))
+            bottom = self._node("Pad", bottom, pads)
+            size, pad = [s + 2 * p for s, p in zip(size, pad)], (0, 0)
+        # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
+        lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
+        if any(lacks >= side for lacks, side in zip(lacking, kernel)):
+            raise _Unsupported("has a last window that looks at nothing")
+        return self._node(f"{kind}Pool", bottom, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
+
+    def _scale(self, layer, bottom, shape):
+        blobs = _blobs(self.net, layer)
+        axis = layer.scale_param.axis % len(shape)
+        if axis == 0:
+            raise _Unsupported("has a factor for each image")
+        trailing = [1] * (len(shape) - axis - blobs[0].ndim)
+        for operator, kind, blob in zip(("Mul", "Add"), ("weight", "bias"), blobs):
+            bottom = self._node(operator, bottom, self._constant(kind, blob.reshape(*blob.shape, *trailing)))
+        return bottom
+
+    def _eltwise(self, layer, bottoms):
+        param = layer.eltwise_param
+        operator = {0: "Mul", 1: "Add", 2: "Max"}[param.operation]  # PROD, SUM, MAX
+        if operator == "Add" and param.coeff:
+            factors = [self._constant("coeff", np.float32(coeff)) for coeff in param.coeff]
+            bottoms = [self._node("Mul", bottom, factor) for bottom, factor in zip(bottoms, factors, strict=True)]
+        top = bottoms[0]
+        for bottom in bottoms[1:]:
+            top = self._node(operator, top, bottom)
+        return top
+
+    def _node(self, operator, *inputs, **attributes):
         """Add an operator; returns its output."""
         from onnx import helper
 
@@ -191,17 +289,17 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
-    def constant(self, kind, values):
+    def _weights(self, layer):
+        """Add a layer's weights and bias, where it has one; returns their names."""
+        return [self._constant(kind, blob) for kind, blob in zip(("weight", "bias"), _blobs(self.net, layer))]
+
+    def _constant(self, kind, values):
         """Add an array; returns its name."""
         from onnx import numpy_helper
 
         name = self._name(f"{self._layer}.{kind}")
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
-
-    def weights(self, layer):
-        """Add a layer's weights and bias, where it has one; returns their names."""
-        return [self.constant(kind, blob) for kind, blob in zip(("weight", "bias"), _blobs(self.net, layer))]
 
     def _name(self, wanted):
         name, number = wanted, 1
@@ -211,139 +309,8 @@ class _Graph:
         return name
 
 
-def _convolution(graph, layer, bottoms, shapes):
-    param = layer.convolution_param
-    if len(shapes[0]) != 4 or param.axis != 1:
-        raise _Unsupported("does not go over images")
-    _, stride, pad = window(layer)
-    dilation = list(param.dilation) or [1]
-    return graph.node(
-        "Conv",
-        bottoms[0],
-        *graph.weights(layer),
-        group=param.group,
-        strides=stride,
-        pads=[*pad, *pad],
-        dilations=[dilation[0], dilation[-1]],
-    )
-
-
-def _pooling(graph, layer, bottoms, shapes):
-    kinds = {0: "Max", 1: "Average"}  # MAX, AVE
-    kind = kinds.get(layer.pooling_param.pool)
-    if kind is None:
-        raise _Unsupported("draws at random")
-    if pools_globally(layer):
-        return graph.node(f"Global{kind}Pool", bottoms[0])
-    (kernel, stride, pad), data = window(layer), bottoms[0]
-    size, cells = shapes[0][2:], graph.net.blobs[layer.top[0]].data.shape[2:]
-    if kind == "Average" and any(pad):
-        # Caffe counts its padding, but not what a last window reaches beyond it.
-        pads = graph.constant("pads", np.array([0, 0, *pad, 0, 0, *pad]))
-        data = graph.node("Pad", data, pads)
-        size, pad = [s + 2 * p for s, p in zip(size, pad)], (0, 0)
-    # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
-    lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
-    if any(lacks >= side for lacks, side in zip(lacking, kernel)):
-        raise _Unsupported("has a last window that looks at nothing")
-    return graph.node(f"{kind}Pool", data, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
-
-
-def _lrn(graph, layer, bottoms, shapes):
-    param = layer.lrn_param
-    if param.norm_region:
-        raise _Unsupported("normalises within channels; only across channels has a counterpart")
-    return graph.node("LRN", bottoms[0], size=param.local_size, alpha=param.alpha, beta=param.beta, bias=param.k)
-
-
-def _inner_product(graph, layer, bottoms, shapes):
-    param = layer.inner_product_param
-    if param.axis != 1:
-        raise _Unsupported(f"has axis {param.axis}; only whole images (axis 1) can be exported")
-    flat = graph.node("Flatten", bottoms[0], axis=1) if len(shapes[0]) > 2 else bottoms[0]
-    return graph.node("Gemm", flat, *graph.weights(layer), transB=0 if param.transpose else 1)
-
-
-def _relu(graph, layer, bottoms, shapes):
-    slope = layer.relu_param.negative_slope
-    return graph.node("LeakyRelu", bottoms[0], alpha=slope) if slope else graph.node("Relu", bottoms[0])
-
-
-def _same(graph, layer, bottoms, shapes):
-    return bottoms * len(layer.top)
-
-
-def _softmax(graph, layer, bottoms, shapes):
-    return graph.node("Softmax", bottoms[0], axis=layer.softmax_param.axis)
-
-
-def _concat(graph, layer, bottoms, shapes):
-    param = layer.concat_param
-    return graph.node("Concat", *bottoms, axis=param.concat_dim if param.HasField("concat_dim") else param.axis)
-
-
-def _flatten(graph, layer, bottoms, shapes):
-    param = layer.flatten_param
-    if param.axis != 1 or param.end_axis not in (-1, len(shapes[0]) - 1):
-        raise _Unsupported("flattens other than all axes of an image")
-    return graph.node("Flatten", bottoms[0], axis=1)
-
-
-def _scale(graph, layer, bottoms, shapes):
-    if len(bottoms) != 1:
-        raise _Unsupported("multiplies two blobs; only learned factors can be exported")
-    blobs = _blobs(graph.net, layer)
-    axis = layer.scale_param.axis % len(shapes[0])
-    if axis == 0:
-        raise _Unsupported("has a factor for each image")
-    trailing = [1] * (len(shapes[0]) - axis - blobs[0].ndim)
-    tensor = bottoms[0]
-    for operator, kind, blob in zip(("Mul", "Add"), ("weight", "bias"), blobs):
-        tensor = graph.node(operator, tensor, graph.constant(kind, blob.reshape(*blob.shape, *trailing)))
-    return tensor
-
-
 def _statistics(blobs):
     """Mean and variance from a BatchNorm's three blobs, the last of which both are to be divided by."""
     mean, variance, factor = blobs
     scale = 0 if factor[0] == 0 else 1 / factor[0]
     return mean * scale, variance * scale
-
-
-def _batch_norm(graph, layer, bottoms, shapes):
-    param = layer.batch_norm_param
-    if param.HasField("use_global_stats") and not param.use_global_stats:
-        raise _Unsupported("takes the mean of each batch")
-    mean, variance = _statistics(_blobs(graph.net, layer))
-    values = {"ones": np.ones_like(mean), "zeros": np.zeros_like(mean), "running_mean": mean, "running_var": variance}
-    constants = [graph.constant(kind, value) for kind, value in values.items()]
-    return graph.node("BatchNormalization", bottoms[0], *constants, epsilon=param.eps)
-
-
-def _eltwise(graph, layer, bottoms, shapes):
-    param = layer.eltwise_param
-    operator = {0: "Mul", 1: "Add", 2: "Max"}[param.operation]  # PROD, SUM, MAX
-    if operator == "Add" and param.coeff:
-        factors = [graph.constant("coeff", np.float32(coeff)) for coeff in param.coeff]
-        bottoms = [graph.node("Mul", bottom, factor) for bottom, factor in zip(bottoms, factors, strict=True)]
-    tensor = bottoms[0]
-    for bottom in bottoms[1:]:
-        tensor = graph.node(operator, tensor, bottom)
-    return tensor
-
-
-_LAYERS = {
-    "Convolution": _convolution,
-    "InnerProduct": _inner_product,
-    "Pooling": _pooling,
-    "LRN": _lrn,
-    "ReLU": _relu,
-    "Dropout": _same,
-    "Softmax": _softmax,
-    "Concat": _concat,
-    "Flatten": _flatten,
-    "BatchNorm": _batch_norm,
-    "Scale": _scale,
-    "Eltwise": _eltwise,
-    "Split": _same,
-}

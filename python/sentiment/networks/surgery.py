@@ -9,6 +9,7 @@ the net adds at their edges.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sentiment.networks import definitions
 from sentiment.networks.definitions import Field, pools_globally
@@ -19,9 +20,9 @@ SUFFIX = "-conv"
 
 # Layers that treat every cell alike, so that they mean the same on a map as on a vector.
 _POINTWISE = {
-    *("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN"),
-    *("BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split"),
-}
+    "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN",
+    "BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,42 +39,20 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A fully convolutional net and how it relates to the classifier it was made from.
+    """A fully convolutional net and how it relates to its classifier; pairs are height, width."""
 
-    Attributes
-    ----------
-    net : NetParameter
-        Its definition: a blob of one image in, class probabilities of every cell out.
-    renamed : dict of str to str
-        Fully connected layer -> the convolution that replaces it.
-    kernels : tuple of Kernel
-        Of the converted fully connected layers, in the net's order.
-    windows : dict of str to (height, width)
-        Global pooling -> the window in cells that replaces it.
-    input : (height, width)
-        In pixels.
-    map : (height, width)
-        In cells.
-    patch : (height, width)
-        The classifier's own input size in pixels: the part of the image that a cell classifies.
-    step : (vertical, horizontal)
-        Pixels from one cell's patch to the next one's; the first patch begins at the image's corner.
-    reach : (height, width)
-        Receptive field of a cell in pixels. More than ``patch`` where padding lets a patch's neighbours in.
-    """
-
-    net: object
-    renamed: dict
-    kernels: tuple
-    windows: dict
-    input: tuple
-    map: tuple
-    patch: tuple
-    step: tuple
-    reach: tuple
+    net: Any  # NetParameter: a blob of one image in, class probabilities of every cell out
+    renamed: dict[str, str]  # fully connected layer -> the convolution that replaces it
+    kernels: tuple[Kernel, ...]  # of the converted fully connected layers, in the net's order
+    windows: dict[str, tuple]  # global pooling -> the window in cells that replaces it
+    input: tuple  # pixels
+    map: tuple  # cells
+    patch: tuple  # pixels: the classifier's own input size, the part of the image that a cell classifies
+    step: tuple  # pixels from one cell's patch to the next one's; the first begins at the image's corner
+    reach: tuple  # receptive field of a cell in pixels; more than patch where padding lets its neighbours in
 
 
-def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net") -> Conversion:
+def convert(net, size=(MAP_INPUT, MAP_INPUT), where="the net") -> Conversion:
     """Make a classifier's definition fully convolutional; `build` adds the weights.
 
     Parameters
@@ -82,8 +61,6 @@ def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net") ->
         A deploy definition: one blob of images in, fully connected layers or a global pooling towards its end.
     size : (height, width)
         The new net's input, pixels.
-    name : str
-        The new net's name.
     where : str
         Names the net in messages.
 
@@ -116,7 +93,7 @@ def convert(net, size=(MAP_INPUT, MAP_INPUT), name=FCN_NAME, where="the net") ->
     if taken := {layer.name for layer in layers} & set(renamed.values()):
         raise UserError(f"{where} has a layer named {min(taken)} already; rename it")
 
-    result = type(net)(name=name)
+    result = type(net)(name=FCN_NAME)
     result.layer.add(name=data, type="Input", top=[data]).input_param.shape.add(dim=[1, channels, *size])
     tops, kernels, windows = {}, [], {}
     for layer in layers:

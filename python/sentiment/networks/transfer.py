@@ -6,9 +6,6 @@ from pathlib import Path
 
 from sentiment.utils.errors import UserError, sentence_of
 
-OTHER_SHAPE = "Cannot copy param"
-"""How Caffe's message begins where a layer's name fits and its shape does not (net.cpp)."""
-
 
 def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     """Copy a source's layers into a net that was just built.
@@ -42,7 +39,7 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
         if (sentence := sentence_of(error)) is None:
             raise
         sentence = sentence.rstrip(".")
-        if OTHER_SHAPE in sentence:
+        if "Cannot copy param" in sentence:  # the name fits and the shape does not (net.cpp)
             sentence += f"; `make models FILE={shlex.quote(str(source))}` shows which ARCH it fits"
         raise UserError(sentence) from error
     new = [name for name in before if math.isnan(net.params[name][0].data.flat[0])]

@@ -28,20 +28,11 @@ _MISTAKEN = {  # what is mistaken for weights -> how it begins
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a file.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        As the file writes it; empty in HDF5.
-    shapes : tuple of tuple of int
-        Of its blobs, as the file has them.
-    """
+    """A layer of a file."""
 
     name: str
-    type: str
-    shapes: tuple = ()
+    type: str  # as the file writes it; empty in HDF5
+    shapes: tuple[tuple[int, ...], ...] = ()  # of its blobs, as the file has them
 
     @property
     def outputs(self):
@@ -57,22 +48,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights.
-
-    Attributes
-    ----------
-    path : Path
-    generation : str
-        A key of ``GENERATIONS``.
-    name : str
-        The net's own; empty where the file has none.
-    layers : tuple of Layer
-    """
+    """A file of weights."""
 
     path: Path
-    generation: str
-    name: str
-    layers: tuple
+    generation: str  # a key of GENERATIONS
+    name: str  # the net's own; empty where the file has none
+    layers: tuple[Layer, ...]
 
     @property
     def learned(self):

@@ -1,46 +1,38 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
 from sentiment import names, paper
+from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
 from sentiment.report import tables
 from sentiment.report.study import folds_text
 from sentiment.report.tables import Score, Table
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
-CHOSEN = {  # selection -> how C was chosen: a few words for the title, a sentence for the notes
+CHOSEN = {  # selection -> how C was chosen: for the title, for the notes
     "paper": (
         "on the test images (the paper's way)",
-        "C = 2^N is the one of the best mean accuracy on the test images, per layer and classifier: the paper's way, "
+        "C = 2^N is the one with the best mean accuracy on the test images, per layer and classifier: the paper's way, "
         "which is optimistic.",
     ),
     "nested": (
         "inside the training images (nested)",
-        "C = 2^N is chosen per fold by {inner_folds}-fold cross-validation inside the training images; the test images "
-        "have no part in it.",
+        "C = 2^N is chosen per fold by {inner_folds}-fold cross-validation on the training images; the test images "
+        "are not used.",
     ),
 }
 _FINE_TUNED = "(The fold's net was fine-tuned on all of these, so they look easier than new images.)"
 _EARLIER = (
-    "Softmax is an earlier version's, whose intercept was not penalised; tools/analyze_layers.py fits it anew, the "
-    "authors' way."
+    "Softmax was fitted by an earlier version, without a penalty on the intercept; tools/analyze_layers.py fits it "
+    "again, the authors' way."
 )
-_MEANS = {"image": "the mean image resized to the crop", "channels": "the channels' means"}
+_MEANS = {"image": "the mean image resized to the crop", "channels": "the means of the channels"}
 
 
-def table(summary, selection, sample=False) -> Table:
+def table(summary: Summary, selection: str, sample=False) -> Table:
     """Table 3 for one net: accuracy of both classifiers on every layer, the paper's rows beside them.
 
-    Parameters
-    ----------
-    summary : layer_summary.Summary
-    selection : str
-        How C was chosen, one of ``layer_summary.SELECTIONS``; named in the table.
-    sample : bool
-        Sample standard deviation instead of the population's.
-
-    Returns
-    -------
-    tables.Table
+    ``selection``, one of ``layer_summary.SELECTIONS``, is how C was chosen, which the table names; ``sample`` asks for
+    the sample standard deviation instead of the population's.
     """
     columns = ["here", "N", *_beside(summary)]
     header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
@@ -54,12 +46,12 @@ def table(summary, selection, sample=False) -> Table:
 
 
 def _published(summary):
-    """The paper's rows, empty for a net of another build: its layers of the same names are not the same."""
+    """The paper's rows; empty for a net of another build, whose layers of the same names are other layers."""
     return paper.TABLE3 if "norm2" in summary.layers else {}
 
 
 def _beside(summary):
-    """Columns beside ours: none for a net of another build; of drawn pictures a difference would mean nothing."""
+    """Columns beside ours: none for a net of another build, no difference for drawn images."""
     columns = ["paper", "difference"] if _published(summary) else []
     return columns[:1] if summary.demo else columns
 
@@ -85,7 +77,7 @@ def _notes(summary, selection, sample):
         net += f" {folds_text(summary.folds).capitalize()} only."
     if _published(summary):
         net += " The paper's rows are of CaffeNets fine-tuned on the five-agree subset"
-        net += "." if summary.demo else "; differences are within its standard deviation, or beyond it."
+        net += "." if summary.demo else "; a difference is within its standard deviation, or beyond it."
     chosen = CHOSEN[selection][1].format(inner_folds=summary.inner_folds)
     if selection == "nested" and summary.arch != "source":
         chosen = f"{chosen} {_FINE_TUNED}"
@@ -110,12 +102,12 @@ def _net_title(summary):
 
 def _convergence(summary):
     """A sentence or two on the solvers."""
-    said = []
+    sentences = []
     for name, title in CLASSIFIERS.items():
         failed = {layer: getattr(entry, name).not_converged for layer, entry in summary.layers.items()}
         fits = sum(getattr(entry, name).fits for entry in summary.layers.values())
         where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
-        said.append(
+        sentences.append(
             f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
             if where
             else f"{title}: all {fits} fits converged."
@@ -130,5 +122,5 @@ def _convergence(summary):
             f"{exponent} ({'every layer' if len(layers) == every else ', '.join(layers)})"
             for exponent, layers in sorted(flat.items())
         )
-        said.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
-    return " ".join(said)
+        sentences.append(f"Margins are hard, so the SVM stays the same, from N = {least} on.")
+    return " ".join(sentences)

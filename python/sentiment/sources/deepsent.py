@@ -1,6 +1,6 @@
-"""The DeepSent Twitter images: where their archive is had, and a DATA folder made from it.
+"""The DeepSent Twitter images and their folds: where to download them, and making a DATA folder from their archive.
 
-What comes by a link has to be the known images byte for byte (``splits/deepsent_manifest.tsv``); no publisher gives
+What a link gives has to be the known images byte for byte (``splits/deepsent_manifest.tsv``); no publisher gives
 checksums.
 """
 
@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.data import dataset, folds, image_files
+from sentiment.data import dataset, folds, image_files, lists
 from sentiment.sources import archives, download
 from sentiment.utils import files, locks
 from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
 
-LINKS = (  # the address in the paper is gone since 2021
+LINKS = (  # the address in the paper has been dead since 2021
     download.Link(
         "https://drive.usercontent.google.com/download?id=1Jw6Bv8nFN3s4TFVMRcIfIC1Q3zOfwpib&export=download&confirm=t"
     ),
@@ -27,10 +27,14 @@ _ELSEWHERE = (
     "github.com/johnwsh/twitterDataset has it) and give it with --archive FILE or `make data ARCHIVE=FILE`, or its "
     "unpacked folder as DATA"
 )
+_AUTHORS = "the folder ground_truth of github.com/imatge-upc/sentiment-2017-imavis"
+_FOLDS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
+_FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth", f"{_FOLDS}/master/ground_truth")
+_DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
 
 
 def fetch(out, archive=None):
-    """Make a DATA folder of the images and the labels this project knows, or put in what it lacks; says so.
+    """Make a DATA folder of the images and their known labels, or add what it lacks; prints the outcome.
 
     Parameters
     ----------
@@ -41,107 +45,141 @@ def fetch(out, archive=None):
     Raises
     ------
     UserError
-        They cannot be had, or the folder holds something else.
+        The images cannot be obtained, or the folder holds something else.
     """
     out = out.resolve()  # it may be a link to a larger disk
-    if archive and download.is_local(download.Link(archive)) and not Path(archive).expanduser().is_file():
-        folder = "a folder; give it as DATA" if Path(archive).expanduser().is_dir() else "no file there"
-        raise UserError(f"ARCHIVE: {archive} is {folder}")
-    known, made = dataset.manifest(), not out.exists()
+    if archive and download.Link(archive).is_local and not Path(archive).expanduser().is_file():
+        problem = "is a folder; give it as DATA" if Path(archive).expanduser().is_dir() else "does not exist"
+        raise UserError(f"ARCHIVE: {archive} {problem}")
+    known, new = dataset.manifest(), not out.exists()
     try:
-        if _lacking(out, known):
+        if _missing(out, known):
             with locks.held(out, "fetching the DeepSent images"):
-                if missing := _lacking(out, known):  # still, after waiting for another process
+                if missing := _missing(out, known):  # still, after waiting for another process
                     _check_own(out, known)
-                    _bring(out, {name: known[name] for name in missing}, archive)
-        _write_labels(out)
+                    _add(out, missing, archive)
+        for subset in paper.SUBSETS:
+            path = out / f"twitter_{subset}.txt"
+            if not path.is_file():
+                files.write_whole(path, lists.text(dataset.manifest_labels(subset)))
     finally:
-        with contextlib.suppress(OSError):  # what is not empty stays
-            if made:
+        with contextlib.suppress(OSError):  # it is not empty
+            if new:
                 out.rmdir()
     print(f"{out} has all {len(known):,} images")
-    with patience("holding the images against the known ones"):
+    with patience("comparing the images with the known ones"):
         others = [name for name, row in known.items() if files.sha256(out / "images" / name) != row["sha256"]]
     if others:
-        print(f"  {_of_them(others)} not byte for byte as known; what is removed is fetched anew")
+        print(f"  {_some(others)} differ from the known images; remove them and run the command again to fetch those")
 
 
-def _lacking(out, known):
-    """The images that a DATA folder has not."""
-    return [name for name in known if not (out / "images" / name).is_file()]
+def published_fold(subset, number, folder=None, written=None) -> folds.Fold:
+    """One fold as the authors published it.
+
+    Parameters
+    ----------
+    subset : str
+    number : int
+    folder : Path, optional
+        The authors' folder ``ground_truth``; without it the lists are downloaded.
+    written : Path, optional
+        A folder where they may be already, in the same layout.
+
+    Raises
+    ------
+    UserError
+        A list cannot be read or downloaded, or is not the published one.
+    """
+    names = [folds.relative_path(subset, number, part) for part in folds.PARTS]
+    return folds.Fold(*[lists.read(_published_list(name, folder, written)) for name in names])
 
 
-def _of_them(names):
-    """How many, and which; some of many."""
+def _published_list(name, folder, written):
+    """The path of one of the authors' lists, checked."""
+    expected = folds.published_facts()[name]["sha256"]
+    if folder:
+        path = folder / name
+        if not path.is_file() or files.sha256(path) != expected:
+            problem = "is not the list the authors published" if path.is_file() else "does not exist"
+            raise UserError(f"PUBLISHED: {path} {problem} (SHA-256 {expected}); give {_AUTHORS}")
+        return path
+    if written and (written / name).is_file() and files.sha256(written / name) == expected:
+        return written / name
+    wanted = download.Wanted(
+        path=_DOWNLOADED_FOLDS / name,
+        key=name,
+        links=tuple(download.Link(f"{link}/{name}") for link in _FOLD_LINKS),
+        digests={"sha256": expected},
+        where=f"{_AUTHORS}; or PUBLISHED=<that folder>",
+    )
+    return download.obtain(wanted)[0]
+
+
+def _missing(out, known):
+    """Those of the known images that a DATA folder lacks."""
+    return {name: row for name, row in known.items() if not (out / "images" / name).is_file()}
+
+
+def _some(names):
+    """How many, and the first three by name."""
     return f"{len(names):,} of them ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
 def _check_own(out, known):
-    """Refuse a folder that holds anything but these images, or nothing of them and something else."""
-    there = {path.name for path in out.iterdir()} - {locks.NAME, ".DS_Store"}
-    images = {path.name for path in (out / "images").iterdir()} if "images" in there else set()
+    """Refuse a folder that holds anything else than these images."""
+    present = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    images = {path.name for path in (out / "images").iterdir()} if "images" in present else set()
     labels = [out / f"twitter_{subset}.txt" for subset in paper.SUBSETS]
-    listed = {name for path in labels if path.is_file() for name, _ in dataset.read_labels(path)}
-    ours = images & known.keys() or there <= {"images", "models", *(path.name for path in labels)}
-    if not ours or not listed <= known.keys() or (images and not images & known.keys()):
-        hint = "give it as DATA" if "Agg_AMT_Candidates" in there else "give another folder as DATA, or by --out"
-        raise UserError(f"{out} is there and is not of the DeepSent images; {hint}")
+    listed = {name for path in labels if path.is_file() for name, _ in lists.read(path)}
+    empty = not images and present <= {"images", "models", *(path.name for path in labels)}
+    if not (images & known.keys() or empty) or not listed <= known.keys():
+        advice = "give it as DATA" if "Agg_AMT_Candidates" in present else "give another folder as DATA, or by --out"
+        raise UserError(f"{out} exists and is not of the DeepSent images; {advice}")
 
 
-def _bring(out, missing, archive):
-    """Put the images that are missing into a DATA folder."""
+def _add(out, missing, archive):
+    """Add the missing images to a DATA folder."""
     links = (download.Link(archive),) if archive else LINKS
     images = out / "images"
-    place = images.resolve() if images.exists() else out  # on the same disk, where a move is at once
-    if place != out:
-        files.sweep(place)
+    place = images.resolve() if images.exists() else out  # on the images' disk, so that a move is a rename
+    files.sweep(place)
     with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as part:
-        taken = Path(part) / "images"
-        taken.mkdir()
-        # What a user has is taken though it differs; a link is left for the next one.
         reasons = download.first_of(
-            links, lambda link: _unpack(link, missing, taken, out, bool(archive)), "the DeepSent images"
+            links, lambda link: _unpack(link, missing, Path(part), out, bool(archive)), "the DeepSent images"
         )
         if reasons and archive:
             raise UserError(f"ARCHIVE: {archive}: {reasons}; give another, or its unpacked folder as DATA")
         if reasons:
-            raise UserError(f"the DeepSent images cannot be had ({reasons}); {_ELSEWHERE}")
-        if place == out:
-            os.replace(taken, images)
-        else:
-            for name in missing:
-                os.replace(taken / name, place / name)
+            raise UserError(f"the DeepSent images cannot be downloaded ({reasons}); {_ELSEWHERE}")
+        images.mkdir(exist_ok=True)
+        for name in missing:
+            os.replace(Path(part) / name, images / name)
+    download.forget(out, links)
 
 
-def _unpack(link, missing, folder, out, differing_too):
-    """Take images out of an archive."""
-    with download.opened(link, out.parent, out.name) as archive:
-        # An image may be packed otherwise elsewhere, but not be many times as long.
-        wanted = {
-            name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
-            for name, row in missing.items()
-        }
+def _unpack(link, missing, folder, out, is_users):
+    """Take images out of an archive; a user's own may have them re-encoded, a link's must be the known ones."""
+    # A re-encoded image is not many times as large.
+    wanted = {
+        name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
+        for name, row in missing.items()
+    }
+    with download.opened(link, out) as archive:
         absent, differing = archives.extract(archive, wanted)
-    if absent:
-        raise ValueError(f"{_of_them(absent)} are not in it" if len(absent) < len(missing) else "none of them is in it")
-    if differing and not differing_too:
-        raise ValueError(f"{_of_them(differing)} are not those known; ARCHIVE={link.url} takes them all the same")
-    if bad := [name for name in differing if not _is_picture(folder / name)]:
-        raise ValueError(f"{_of_them(bad)} are no pictures")
+        if len(absent) == len(missing):
+            raise ValueError("none of them is in it")
+        if absent:
+            raise ValueError(f"{_some(absent)} are not in it")
+        if differing and not is_users:
+            raise ValueError(f"{_some(differing)} differ from the known images; ARCHIVE={link.url} takes them anyway")
+        if bad := [name for name in differing if not _is_image(folder / name)]:
+            raise ValueError(f"{_some(bad)} are not images")
 
 
-def _is_picture(path):
+def _is_image(path):
     """Whether a file can be decoded as one."""
     try:
         image_files.read(path)
     except UserError:
         return False
     return True
-
-
-def _write_labels(out):
-    """Write the label files that are not there."""
-    for subset in paper.SUBSETS:
-        path = out / f"twitter_{subset}.txt"
-        if not path.is_file():
-            files.write_whole(path, folds.list_text(dataset.manifest_labels(subset)))

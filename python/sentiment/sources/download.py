@@ -1,18 +1,25 @@
-"""One file from several places: the first that gives the right content wins, a half one is never taken for it."""
+"""One file from several links: the first link that gives the right content wins.
+
+Where no checksum of a file is published, the first download sets it (trust on first use). The checksum file
+``fetched.json`` beside the files has an entry for each by its key (``caffenet``, ``caffenet mean``): its origin and
+checksums, and its size and times, so that a file that was checked is not read again until it changes.
+"""
 
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from sentiment.sources import archives, checksums, http_files
-from sentiment.sources.archives import LARGEST, Member
+from sentiment.sources import archives, http_files
 from sentiment.utils import locks
 from sentiment.utils.errors import FULL, UserError
-from sentiment.utils.files import replacing, settle
+from sentiment.utils.files import digests, read_json, replacing, write_json
 
+DIGITS = {"sha1": 40, "sha256": 64}
+"""The checksums a file may be known by, algorithms of `hashlib`, and their hexadecimal digits."""
+CHECKSUM_FILE = "fetched.json"
+VERSION = 1
 LARGEST_ARCHIVE = 1 << 33  # bytes
 
 
@@ -23,105 +30,103 @@ class Link:
     url: str
     member: str | None = None
 
+    @property
+    def is_local(self):
+        """Whether it is a path on this machine."""
+        return "://" not in self.url
+
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file wanted at ``path``, where it is had, and what is known of its content (None: not published).
+    """A file to be obtained, and what is published about it."""
 
-    ``key`` says whose file it is, for the book of what was first had. ``looks`` takes a path and raises a ValueError
-    where what lies there cannot be such a file: what is asked before trusting what came. ``otherwise`` is what a user
-    may do who wants another file.
-    """
-
-    path: Path
-    key: str
+    path: Path  # where it belongs
+    key: str = field(compare=False)  # its entry in the checksum file
     links: tuple = ()
-    size: int | None = None
-    sha1: str | None = None
-    sha256: str | None = None
-    where: str = ""
-    looks: Callable | None = None
-    otherwise: str = ""
-
-    @property
-    def known(self):
-        """The published digests by algorithm."""
-        return {name: of for name in checksums.ALGORITHMS if (of := getattr(self, name)) is not None}
+    size: int | None = None  # bytes
+    digests: dict = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
+    where: str = ""  # to look for it when no link gives it
+    read: Callable | None = field(default=None, compare=False)  # reads a path, or raises a UserError: not such a file
+    hint: str = ""  # what to do to use another file
 
 
-def obtain(wanted, fetch=True, say=print, along=()) -> Path:
-    """The file's path, downloaded first when it is not there.
-
-    Parameters
-    ----------
-    wanted : Wanted
-    fetch : bool
-        Try the links.
-    say : callable
-        Takes a line for each link tried.
-    along : sequence of Wanted
-        Taken along where they are missing and the same archive has them.
-
-    Returns
-    -------
-    Path
+def obtain(*wanted) -> list[Path]:
+    """The paths of files, which are downloaded first if they are missing; prints a line for each link tried.
 
     Raises
     ------
     UserError
-        No link gave the file: the sentence says which file to put where. Or the file there is not the one it should be.
+        No link gave the file: the sentence says which file to put where. Or the file there is another one.
     """
-    if wanted.path.is_file():
-        return _there(wanted)
-    book = checksums.Book(wanted.path.parent)  # one that cannot be read is found before anything is fetched
-    links = wanted.links if fetch else ()
-    reasons = first_of(links, lambda link: _fetch(link, wanted, along, book), wanted.path.name, say)
-    if wanted.path.is_file():
-        return _there(wanted)
-    tried = f"no link gives it ({reasons})" if reasons else "no link to it is known"
-    where = f" ({wanted.where})" if wanted.where else ""
-    raise UserError(f"{wanted.path.name} is missing and {tried}: get it elsewhere{where} and put it at {wanted.path}")
+    new = []
+    for file in wanted:
+        if not file.path.is_file():
+            known_digests(file)  # a damaged checksum file is reported before anything is downloaded
+            reasons = first_of(file.links, lambda link, file=file: _fetch(link, file), file.path.name)
+            if reasons or not file.links:
+                tried = f"no link gives it ({reasons})" if reasons else "no link to it is known"
+                where = f" ({file.where})" if file.where else ""
+                raise UserError(
+                    f"{file.path.name} is missing and {tried}: get it elsewhere{where} and put it at {file.path}"
+                )
+            new.append(file)
+        elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
+            _check_present(file)
+            new.append(file)
+    for file in new:  # last, since one archive may have several of them
+        forget(file.path.parent, file.links)
+    return [file.path for file in wanted]
 
 
-def first_of(links, take, name, say=print) -> str:
-    """Try links in order until one gives what is wanted.
+def first_of(links, take, name) -> str:
+    """Try links in order until one gives what is wanted; prints a line for each.
 
-    Parameters
-    ----------
-    links : sequence of Link
-    take : callable
-        Gets the thing from one link; an OSError or ValueError means the next one.
-    name : str
-        Of the thing, for the lines printed.
-    say : callable
-
-    Returns
-    -------
-    str
-        Empty when one gave it; else why none did.
+    ``take`` takes it from a link; its OSError or ValueError leads to the next one. Returns why none gave it; empty when
+    one did. A full disk is a UserError: no other link helps.
     """
     failures = []
     for link in links:
-        say(f"fetching {name} from {link.url}")
+        print(f"fetching {name} from {link.url}", flush=True)
         try:
             take(link)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in FULL:  # no link helps there
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise UserError(f"cannot write {name}: {error.strerror}") from error
             failures.append(http_files.reason(error))
-            say(f"  not from there: {failures[-1]}")
+            print(f"  failed: {failures[-1]}", flush=True)
         else:
             return ""
     return "; ".join(dict.fromkeys(failures))
 
 
-def check(path, wanted) -> dict[str, str]:
-    """Hold a file against what is known of it.
+@contextmanager
+def opened(link, folder, limit=LARGEST_ARCHIVE):
+    """Give what a link leads to as a path: the local file, or one downloaded into a folder, which stays (`forget`).
 
-    Returns
-    -------
-    dict of str to str
-        Its digests.
+    A ValueError within the block, that it is not the file wanted, removes it.
+    """
+    if link.is_local:
+        path = Path(link.url).expanduser()
+        if not path.is_file():
+            raise ValueError(f"no file {path}")
+        yield path
+        return
+    path = http_files.fetch(link.url, folder, limit)
+    try:
+        yield path
+    except ValueError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def forget(folder, links):
+    """Remove what was downloaded from links into a folder, complete or not."""
+    for link in links:
+        http_files.forget(folder, link.url)
+
+
+def check(path, wanted) -> dict[str, str]:
+    """Check a file's size, checksums and content; returns its checksums by algorithm.
 
     Raises
     ------
@@ -129,110 +134,96 @@ def check(path, wanted) -> dict[str, str]:
         Says what differs.
     """
     size = path.stat().st_size
-    if wanted.size is not None and size != wanted.size:
+    if wanted.size not in (None, size):
         raise ValueError(f"{size:,} bytes instead of {wanted.size:,}")
-    with open(path, "rb") as file:
-        start = file.read(256).lstrip().lower()
-    if not start or start.startswith((b"<!doctype", b"<html")):
-        raise ValueError("a web page, not the file" if start else "an empty file")
-    found = checksums.digests_of(path)
-    for algorithm, expected in wanted.known.items():
+    found = digests(path, *DIGITS)
+    for algorithm, expected in known_digests(wanted).items():
         if found[algorithm] != expected:
-            raise ValueError(f"{algorithm} {found[algorithm]} instead of {expected}")
-    if wanted.looks:
-        wanted.looks(path)
+            problem = f"{algorithm} {found[algorithm]} instead of {expected}"
+            if not wanted.digests:
+                checksums = wanted.path.parent / CHECKSUM_FILE
+                problem += f", recorded in {checksums} (remove its entry {wanted.key!r} to accept this file)"
+            raise ValueError(problem)
+    if wanted.read:
+        try:
+            wanted.read(path)
+        except UserError as error:
+            raise ValueError(f"it {str(error).removeprefix(str(path)).partition(';')[0].strip()}") from error
     return found
 
 
-def is_local(link) -> bool:
-    """Whether a link is a path on this machine."""
-    return "://" not in link.url
+def known_digests(wanted) -> dict[str, str]:
+    """The checksums a file has to have: the published ones, else the one recorded from the first download, if any.
 
-
-@contextmanager
-def opened(link, folder, name, limit=LARGEST_ARCHIVE):
-    """What a link gives as a path on this machine while a block takes it: where it lies, or downloaded into a folder.
-
-    What was downloaded goes when the block ends well or with a ValueError; else it is there for the next try.
+    Raises
+    ------
+    UserError
+        The checksum file cannot be read.
     """
-    if is_local(link):
-        path = Path(link.url).expanduser()
-        if not path.is_file():
-            raise ValueError(f"no file {path}")
-        yield path
-        return
-    path = http_files.fetch(link.url, folder, name, limit)
-    try:
-        yield path
-    except ValueError:  # it is not what is wanted; a full disk or an interrupt leaves it for the next try
-        http_files.forget(folder, name, link.url)
-        raise
-    http_files.forget(folder, name)
+    entry = _entries(wanted.path.parent).get(wanted.key)
+    return wanted.digests or ({"sha256": entry["sha256"]} if entry else {})
 
 
-def _there(wanted):
-    """A file that lies there, if it is what it should be; where nothing is known of it, it is from now on."""
-    path = wanted.path
-    if not (wanted.links or wanted.known or wanted.where):  # a user's own
-        return path
-    book = checksums.Book(path.parent)
-    if book.knows(wanted):
-        return path
+def _entries(folder):
+    """The entries of a folder's checksum file by their keys."""
+    path = folder / CHECKSUM_FILE
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    with suppress(AttributeError, KeyError, TypeError):  # it is not of this form
+        if content["version"] == VERSION and all(of["sha256"] for of in content["files"].values()):
+            return content["files"]
+    raise UserError(
+        f"{path} is not a checksum file of version {VERSION}; move it away, and the files are recorded again"
+    )
+
+
+def _stamp(path):
+    """What changes when a file does."""
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+
+
+def _is_checked(wanted):
+    """Whether the file that is there was checked already and has not changed since."""
+    entry = _entries(wanted.path.parent).get(wanted.key, {})
+    same = entry.get("file") == wanted.path.name and entry.get("stamp") == _stamp(wanted.path)
+    right = all(entry.get(algorithm) == of for algorithm, of in wanted.digests.items())
+    return same and right and wanted.size in (None, entry["stamp"][0])
+
+
+def _check_present(wanted):
+    """Check a file that is there already, and record its checksums."""
     try:
-        found = check(path, wanted)
-        problem = book.problem(wanted, found)
+        found = check(wanted.path, wanted)
     except ValueError as error:
-        problem = str(error)
-    if problem:
-        fetched = ", and it is fetched" if wanted.links else ""
-        sentence = f"{path} is not what is wanted there: {problem}; move it away{fetched}"
-        raise UserError("; or ".join(filter(None, [sentence, wanted.otherwise])))
-    with suppress(UserError), locks.held(path.parent, "noting what is there"):  # none in a folder that is read-only
-        book.note(wanted.key, path, found)
-        http_files.forget(path.parent, path.name)
-    return path
+        advice = "move it away, and it is downloaded" if wanted.links else "move it away"
+        hint = f"; or {wanted.hint}" if wanted.hint else ""
+        raise UserError(f"{wanted.path} is not the right file: {error}; {advice}{hint}") from error
+    with suppress(UserError), locks.held(wanted.path.parent, "recording a checksum"):  # a read-only folder has no lock
+        _record(wanted, found)
 
 
-def _fetch(link, wanted, along, book):
-    """Bring one link's file to its place, checked, and note its digests."""
-    folder, name = wanted.path.parent, wanted.path.name
-    with locks.held(folder, f"fetching {name}"):
-        if wanted.path.is_file():  # by another process, while this one waited
+def _fetch(link, wanted):
+    """Take a file from one link to its place, if it is the right one."""
+    folder, path = wanted.path.parent, wanted.path
+    limit = wanted.size or archives.LARGEST
+    with locks.held(folder, f"fetching {path.name}"):
+        if path.is_file():  # fetched by another process while this one waited
             return
-        limit = LARGEST_ARCHIVE if link.member else wanted.size or LARGEST
-        with opened(link, folder, name, limit) as came:
-            if link.member:
-                _unpack(came, link, wanted, along, book)
-            else:
-                _place(came, wanted, link, book)
+        with opened(link, folder, LARGEST_ARCHIVE if link.member else limit) as source, replacing(path) as part:
+            if link.member is None:
+                shutil.copyfile(source, part)
+            elif archives.extract(source, {link.member: archives.Member(part, limit, wanted.digests.get("sha256"))})[0]:
+                raise ValueError(f"the archive has no file {link.member} of up to {limit:,} bytes")
+            found = check(part, wanted)
+        _record(wanted, found, link)
 
 
-def _unpack(packed, link, wanted, along, book):
-    """Take a file out of an archive, and those others that are wanted and in it."""
-    members = {link.member: wanted}
-    for other in along:
-        if not other.path.is_file():
-            members |= {of.member: other for of in other.links if of.url == link.url and of.member}
-    with TemporaryDirectory(prefix=".fetch.", suffix=".part", dir=wanted.path.parent) as folder:
-        taken = {name: Member(Path(folder) / name, of.size or LARGEST, of.sha256) for name, of in members.items()}
-        missing, _ = archives.extract(packed, taken)
-        if link.member in missing:
-            raise ValueError(f"the archive has no file {link.member}")
-        _place(taken[link.member].path, wanted, link, book)
-        for name, other in members.items():
-            if other is not wanted and name not in missing:
-                with suppress(ValueError):  # it is fetched, and refused, in its turn
-                    _place(taken[name].path, other, Link(link.url, name), book)
-
-
-def _place(came, wanted, link, book):
-    """Put what came to its place if it is what is wanted."""
-    found = check(came, wanted)
-    if problem := book.problem(wanted, found):
-        raise ValueError(problem)
-    if is_local(link) and not link.member:
-        with replacing(wanted.path) as part:
-            shutil.copyfile(came, part)
-    else:
-        settle(came, wanted.path)
-    book.note(wanted.key, wanted.path, found, link)
+def _record(wanted, found, link=None):
+    """Enter a file's checksums, while the folder is locked; a read-only folder goes without."""
+    files = _entries(wanted.path.parent)
+    origin = "#".join(filter(None, (link.url, link.member))) if link else files.get(wanted.key, {}).get("link")
+    files[wanted.key] = {"file": wanted.path.name, "link": origin, **found, "stamp": _stamp(wanted.path)}
+    with suppress(UserError):
+        write_json(wanted.path.parent / CHECKSUM_FILE, {"version": VERSION, "files": files})

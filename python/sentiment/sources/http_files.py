@@ -1,259 +1,139 @@
-"""One file over HTTP, by pooch: goes on where an earlier try stopped, takes no more than it should, says why it failed.
+"""Download one file over HTTP: resumes a download that was cut off, and says in a few words why one failed.
 
-What came so far lies beside where the file is to be, as ``.<name>.<hash of the address>.download``. What the server
-said of it (``.json`` beside it) decides whether the rest may be asked for: only under the same ETag or date, for a
-file that changed meanwhile must not be spliced.
+An unfinished download lies in the file's folder as ``.<hash>.<hash>.download``: hashes of the address, and of what the
+server says of the file (ETag or date, length), so that only the rest of that very file is appended.
 """
 
-import contextlib
-import glob
 import hashlib
-import json
 import logging
-import re
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-import pooch
 import requests
-from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
-from sentiment.utils.files import write_json
-from sentiment.utils.progress import SECONDS_BETWEEN_LINES
+from sentiment.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
 TIMEOUT = 60  # seconds without an answer, or without its next bytes
-ATTEMPTS = 3  # at a link whose server or connection is troubled
-PAUSE, LONGEST_PAUSE = 1, 30  # seconds before another; a server that asks for a longer one is left
-TROUBLED = (429, 500, 502, 503, 504)
-BLOCK = 1 << 13  # bytes; a part of one is lost when a connection breaks off
-PAGES = ("text/html", "application/xhtml+xml", "application/json")  # what says in a browser why there is no file
+ATTEMPTS = 3  # at a link whose server is overloaded or whose connection breaks off
+PAUSE = 1  # seconds between them
+OVERLOADED = (429, 500, 502, 503, 504)
+BLOCK = 1 << 13  # bytes; up to one is lost when a connection breaks off
+MB = 1_000_000
 
 
-class _Anew(ValueError):
-    """The server does not go on with what came before."""
+def fetch(url, folder, limit) -> Path:
+    """Download a file into a folder under a temporary name, which is returned.
 
-
-def fetch(url, folder, name, limit) -> Path:
-    """Download a file; an earlier try that stopped is gone on with.
-
-    Parameters
-    ----------
-    url : str
-    folder : Path
-        Where it comes to lie, under a name of its own.
-    name : str
-        What it will be called, for that name.
-    limit : int
-        Bytes; a longer answer is refused.
-
-    Returns
-    -------
-    Path
-        The whole file, for the caller to move or remove.
+    A file of more bytes than ``limit`` is refused. What an earlier call downloaded of it is not downloaded again.
 
     Raises
     ------
     OSError, ValueError
-        It cannot be had: `reason` says why. What can be gone on with stays.
+        It cannot be downloaded: `reason` says why.
     """
-    part = Part(folder, name, url)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            while _take(url, part, limit):  # a part of what was asked for, as some caches give it
-                pass
-            return part.path
-        except (requests.RequestException, _Anew) as error:
-            pause = _pause(error, part)
-            if pause is None or attempt == ATTEMPTS:
+            return _download(url, Path(folder), limit)
+        except requests.RequestException as error:
+            overloaded = error.response is not None and error.response.status_code in OVERLOADED
+            cut_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
+            if attempt == ATTEMPTS or not (overloaded or cut_off):
                 raise
-            log.info("%s: %s, once more in %g s", url, error, pause)
-            time.sleep(pause)
-        finally:
-            part.keep_if_useful()
+            log.info("%s: %s; retrying in %g s", url, error, PAUSE)
+            time.sleep(PAUSE)
     raise AssertionError
 
 
-def forget(folder, name, url=None):
-    """Remove what came of a file, by one address or by all."""
-    if url is not None:
-        Part(folder, name, url).remove()
-        return
-    for path in Path(folder).glob(f".{glob.escape(name)}.*.download*"):
+def forget(folder, url):
+    """Remove what was downloaded from an address."""
+    for path in Path(folder).glob(f".{_hash(url)}.*.download"):
         path.unlink(missing_ok=True)
 
 
 def reason(error) -> str:
-    """An error of `fetch`, or of a check of what came, in a few words."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
+    """Why `fetch`, or a check of what it downloaded, failed, in a few words."""
+    if isinstance(error, requests.HTTPError):
         return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.Timeout) or _caused_by(error, ReadTimeoutError):
+    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate cannot be trusted"
+        return "its certificate cannot be verified"
     if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy does not let it through"
+        return "the proxy refuses the connection"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
     if isinstance(error, requests.ConnectionError):
-        return "no such host, or no network" if _caused_by(error, NameResolutionError) else "no connection"
+        return "no such host, or no network" if "Failed to resolve" in str(error) else "no connection"
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-        return "no address of the web"
+        return "not a web address"
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 
 
-class Part:
-    """What came of a file so far, and what the server said of it."""
-
-    def __init__(self, folder, name, url):
-        self.path = Path(folder) / f".{name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.download"
-        self.told = self.path.with_name(f"{self.path.name}.json")
-
-    def about(self):
-        """``validator`` and ``total`` of what came; empty where nothing can be gone on with."""
-        try:
-            about = json.loads(self.told.read_bytes()) if self.path.stat().st_size else {}
-        except (OSError, ValueError):
-            return {}
-        kinds = {"validator": str, "total": int}
-        right = isinstance(about, dict) and all(isinstance(about.get(key), kind) for key, kind in kinds.items())
-        return about if right else {}
-
-    def keep_if_useful(self):
-        """Remove what nothing can go on with; what is whole by its length stays for its caller."""
-        if self.told.exists() and not self.about():
-            self.remove()
-
-    def remove(self):
-        """Remove it."""
-        for path in (self.path, self.told):
-            with contextlib.suppress(OSError):
-                path.unlink()
+def _hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _take(url, part, limit):
-    """One request: for the whole file, or the rest of it. Whether some is left after the answer."""
-    about = part.about()
-    have = part.path.stat().st_size if about else 0
-    if have and have == about["total"]:
-        return False
-    headers = {"Accept-Encoding": "identity"}  # bytes that can be counted, and asked for from some place on
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": about["validator"]}
-    with open(part.path, "ab" if have else "wb") as file:
-        answer = _Answer(file, part, have, limit)
-        bar = True if sys.stderr.isatty() and not log.isEnabledFor(logging.INFO) else _Lines()
-        download = pooch.HTTPDownloader(
-            progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT, headers=headers, hooks={"response": answer.begins}
-        )
-        try:
-            download(url, answer, None)
-        except BaseException:
-            if not answer.resumable:
-                part.remove()
-            raise
-    return answer.resumable and answer.have < answer.total
-
-
-class _Answer:
-    """What pooch writes an answer's bytes to, once its beginning has been found right."""
-
-    def __init__(self, file, part, have, limit):
-        self.file, self.part, self.have, self.limit = file, part, have, limit
-        self.resumable, self.total = bool(have), part.about().get("total", 0)
-
-    def begins(self, response, **_):
-        """Look at status and headers before anything is written."""
-        if response.is_redirect or response.status_code >= 400:
-            return  # requests goes on with the one and raises for the other
-        headers = response.headers
-        length = headers.get("Content-Length", "")
-        length = int(length) if length.isdecimal() else None
-        if response.status_code == 206 and self.have:
-            given = headers.get("Content-Range", "")
-            if not length or not re.match(rf"bytes {self.have}-\d+/({self.total}|\*)$", given):
-                self.resumable = False
-                raise _Anew("another part of it than was asked for")
-            print(f"  going on at {self.have / 1e6:.0f} MB", file=sys.stderr, flush=True)
-        elif response.status_code == 200:
-            self.part.told.unlink(missing_ok=True)  # first: what comes now is not what it told of
-            self.file.seek(0)
-            self.file.truncate()
-            self.have, self.resumable = 0, False
-        else:
+def _download(url, folder, limit):
+    """One attempt. The rest of a file is asked for after a first answer has shown that it is still the same file."""
+    with ExitStack() as stack:
+        response = stack.enter_context(_get(url))
+        response.raise_for_status()
+        if response.status_code != 200:
             raise ValueError(f"HTTP status {response.status_code}")
-        if headers.get("Content-Type", "").split(";")[0].strip().lower() in PAGES:
-            raise ValueError("a web page, not the file")
-        if headers.get("Content-Encoding", "identity") != "identity":
-            raise ValueError("packed on the way, though that was not asked for")
-        if length is not None and self.have + length > self.limit:
-            raise ValueError(f"{self.have + length:,} bytes, and it may have {self.limit:,}")
-        tag = headers.get("ETag", "")
-        validator = tag if tag.startswith('"') else headers.get("Last-Modified")
-        if not self.have and validator and length and headers.get("Accept-Ranges") != "none":
-            write_json(self.part.told, {"validator": validator, "total": length})
-            self.resumable, self.total = True, length
-        # What pooch counts to; a length that is none would end in int().
-        headers["Content-Length"] = str(length or 0)
-
-    def write(self, block):
-        """Take some bytes, up to the limit."""
-        self.have += len(block)
-        if self.have > self.limit:
-            self.resumable = False
-            raise ValueError(f"more than the {self.limit:,} bytes it may have")
-        self.file.write(block)
-
-    def flush(self):
-        """Bytes are whole at the end, or are asked for again."""
+        length, version = _described(response)
+        if length and length > limit:
+            raise ValueError(f"{length:,} bytes, more than the {limit:,} expected")
+        path = folder / f".{_hash(url)}.{_hash(f'{version} {length}')}.download"
+        have = path.stat().st_size if version and path.is_file() else 0
+        if have and have == length:
+            return path
+        if have:
+            rest = stack.enter_context(_get(url, {"Range": f"bytes={have}-", "If-Range": version}))
+            if rest.headers.get("Content-Range") == f"bytes {have}-{length - 1}/{length}":
+                print(f"  resuming at {have // MB} MB", file=sys.stderr, flush=True)
+                response = rest
+            else:
+                have = 0
+        try:
+            with open(path, "ab" if have else "wb") as file:
+                _receive(response, file, length, limit)
+        except BaseException:
+            if not version:
+                path.unlink(missing_ok=True)  # nothing can show later what the rest of it is
+            raise
+        return path
 
 
-class _Lines:
-    """What pooch takes for a progress bar: lines, of a download that takes long enough for one."""
-
-    total = 0  # bytes; pooch sets it, to 0 where the server does not say
-
-    def __init__(self):
-        self.done, self.said = 0, time.monotonic()
-
-    def update(self, count):
-        self.done += count
-        if time.monotonic() - self.said >= SECONDS_BETWEEN_LINES:
-            self.said = time.monotonic()
-            of = f" of {self.total / 1e6:.0f}" if self.total else ""
-            print(f"  {self.done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
-
-    def reset(self):
-        self.done = 0
-
-    def close(self):
-        pass
+def _get(url, more_headers=None):
+    headers = {"Accept-Encoding": "identity"} | (more_headers or {})  # bytes that can be counted
+    return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
 
 
-def _pause(error, part):
-    """Seconds before another try; None where one would be in vain."""
-    if isinstance(error, _Anew):
-        return 0
-    if isinstance(error, requests.HTTPError):
-        if error.response.status_code == 416:  # what came is longer than what is there
-            part.remove()
-            return 0
-        asked = error.response.headers.get("Retry-After", "")
-        pause = int(asked) if asked.isdecimal() else PAUSE
-        return pause if error.response.status_code in TROUBLED and pause <= LONGEST_PAUSE else None
-    return PAUSE if isinstance(error, requests.exceptions.ChunkedEncodingError) else None
+def _described(response):
+    """A file's length in bytes and its validator (strong ETag or date); None where the server does not say."""
+    headers = response.headers
+    length = headers.get("Content-Length", "")
+    if not length.isdecimal() or headers.get("Content-Encoding", "identity") != "identity":
+        return None, None
+    tag = headers.get("ETag", "")
+    return int(length), tag if tag.startswith('"') else headers.get("Last-Modified")
 
 
-def _caused_by(error, kind):
-    """Whether an error of that kind is behind this one."""
-    behind, seen = [error], set()
-    while behind:
-        one = behind.pop()
-        if isinstance(one, kind):
-            return True
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            behind += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
-    return False
+def _receive(response, file, length, limit):
+    """Append an answer's bytes to an open file."""
+    done = file.tell()
+    is_small = length is not None and length < MB
+    with nullcontext() if is_small else Progress("downloading", length and length // MB, done // MB, "MB") as bar:
+        for block in response.iter_content(BLOCK):
+            file.write(block)
+            done += len(block)
+            if done > limit:
+                raise ValueError(f"more than the {limit:,} bytes expected")
+            if bar and done // MB > bar.done:
+                bar.advance(done // MB - bar.done)
+    if length and done != length:
+        raise requests.exceptions.ChunkedEncodingError(f"{done:,} of {length:,} bytes")

@@ -1,20 +1,21 @@
 """Training losses read from Caffe's logs: curves, how fast and how smoothly they fall (Figure 6).
 
 Both generations of log lines are read: ``Iteration 20, loss = 0.6`` of 2015 and ``Iteration 20 (1.5 iter/s, 13s/20
-iters), loss = 0.6`` of later versions, whatever stands before them.
+iters), loss = 0.6`` of later versions, whatever precedes them in the line.
 """
 
 import math
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from sentiment.utils.errors import UserError
 
 GUESSING = math.log(2)
-"""The loss of a two-way classifier that knows nothing."""
+"""The loss of a classifier that gives both classes the same probability."""
 PART_OF_WAY = 0.9  # of the way from GUESSING to the final loss, where a training counts as converged
 LAST_BYTES = 1 << 14  # of a log, in which there is an iteration if there is one at all
 LAST_PART = 0.1  # of the iterations, whose mean is the final loss
@@ -26,14 +27,14 @@ _TEST_OUTPUT = re.compile(r"\bTest net output #\d+: (\S+) = (\S+)")
 
 @dataclass(frozen=True)
 class Curve:
-    """What a log says of one training.
+    """The losses of one training.
 
     Attributes
     ----------
     iterations : (n,) int ndarray
         Ascending.
     losses : (n,) float64 ndarray
-        Of the training batches, nan or inf where the log says so.
+        Of the training batches; NaN and infinity as in the log.
     tests : dict of str to (list of int, list of float)
         Output of the test net, as ``accuracy`` -> its iterations and values.
     """
@@ -42,15 +43,13 @@ class Curve:
     losses: np.ndarray
     tests: dict = field(default_factory=dict)
 
-    @property
-    def window(self):
-        """Points that `smoothed` averages: a twentieth of all, at least five, odd."""
-        return max(5, len(self.losses) // 20) | 1
-
-    @property
+    @cached_property
     def smoothed(self):
-        """(n,) ndarray: the centred moving average, at both ends over the points there are."""
-        half = self.window // 2
+        """(n,) ndarray: the centred moving average over a twentieth of all points, at least five and an odd number.
+
+        At both ends it is over the points there are.
+        """
+        half = (max(5, len(self.losses) // 20) | 1) // 2
         return np.array([self.losses[max(0, n - half) : n + half + 1].mean() for n in range(len(self.losses))])
 
     @property
@@ -65,7 +64,7 @@ class Curve:
 
     @property
     def converges(self):
-        """Whether the final loss is below guessing's by more than the noise; never where it is no number."""
+        """Whether the final loss is below that of guessing by more than the noise; never where it is NaN."""
         return bool(self.final < GUESSING - self.noise)
 
     @property
@@ -84,11 +83,7 @@ class Curve:
 def read(path) -> Curve:
     """Read a Caffe log.
 
-    A training that was stopped and went on has some iterations twice; the later ones count.
-
-    Returns
-    -------
-    Curve
+    The log of a training that was resumed has some iterations twice; the later ones count.
 
     Raises
     ------
@@ -113,7 +108,7 @@ def read(path) -> Curve:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     found = {iteration: loss for iteration, loss in found.items() if loss is not None}
     if not found:
-        raise UserError(f"{path} has no training loss: it is no log of a Caffe training, or of one that showed none")
+        raise UserError(f"{path} has no training loss: it is not a log of a Caffe training, or of one without display")
     return Curve(
         np.array(list(found)),
         np.array(list(found.values())),
@@ -122,7 +117,7 @@ def read(path) -> Curve:
 
 
 def latest(path):
-    """The last iteration in a Caffe log and its loss, from the log's last lines; None where there is none yet."""
+    """The last iteration in a Caffe log and its loss, from the last lines of the log; None where there is none yet."""
     try:
         with open(path, "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
@@ -135,7 +130,7 @@ def latest(path):
 
 
 def _number(text):
-    """A C++ float (``nan``, ``-nan`` and ``inf`` too), or None where a line was cut off within it."""
+    """A C++ float (``nan``, ``-nan`` and ``inf`` too), or None where the line was cut off within it."""
     try:
         return float(text)
     except ValueError:

@@ -19,16 +19,7 @@ def stderr_to(path):
     """Append what this process writes to file descriptor 2 to a file instead; with -v also show it as it grows.
 
     The descriptor is redirected because a BVLC Caffe writes from C++; ``sys.stderr`` follows in case it is another
-    stream.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Yields
-    ------
-    text stream
-        The previous standard error, for messages to the user.
+    stream. Yields the previous standard error, a text stream for messages to the user.
 
     Raises
     ------
@@ -39,6 +30,7 @@ def stderr_to(path):
     if verbose and path == os.devnull:
         yield sys.stderr
         return
+    path = os.path.abspath(path)
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(file).st_size
@@ -47,16 +39,34 @@ def stderr_to(path):
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     sys.stderr.flush()
-    terminal = Stream(os.dup(2))
+    terminal, ended = Stream(os.dup(2)), threading.Event()
     os.dup2(file, 2)
     os.close(file)
+    reader = threading.Thread(target=_follow, args=(path, size, terminal, ended), daemon=True)
     try:
-        shown = _shown(path, terminal) if verbose else contextlib.nullcontext()
-        with contextlib.redirect_stderr(Stream(2, os.path.abspath(path))), shown:
+        if verbose:
+            reader.start()
+        with contextlib.redirect_stderr(Stream(2, path)):
             yield terminal
     finally:
         os.dup2(terminal.fileno(), 2)
+        ended.set()
+        if verbose:
+            reader.join()
         terminal.close()
+
+
+def _follow(path, start, terminal, ended):
+    """Copy what is appended to a log from byte ``start`` on to the terminal until ``ended`` is set, and what is left.
+
+    Reading the file, not writing to both, keeps the log independent of -v.
+    """
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        lines.seek(start)
+        last = False
+        while not last:
+            last = ended.wait(SECONDS_BETWEEN_LOOKS)
+            terminal.write(lines.read())
 
 
 class Stream(io.TextIOWrapper):
@@ -77,28 +87,6 @@ class Stream(io.TextIOWrapper):
             if self.path:
                 raise UserError(f"cannot write {self.path}: {error.strerror}") from error
             return len(text)
-
-
-@contextlib.contextmanager
-def _shown(path, terminal):
-    """Show what a block appends to a log file on another stream; the file's content does not depend on -v."""
-    ended = threading.Event()
-
-    def copy():
-        last = False
-        while not last:
-            last = ended.wait(SECONDS_BETWEEN_LOOKS)
-            terminal.write(file.read())
-
-    with open(path, encoding="utf-8", errors="replace") as file:
-        file.seek(0, os.SEEK_END)
-        reader = threading.Thread(target=copy, daemon=True)
-        reader.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            reader.join()
 
 
 def ignored_layers(path, start=0):

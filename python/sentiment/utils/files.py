@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and their fingerprints."""
+"""Files that are complete or absent, and their checksums."""
 
 import contextlib
 import hashlib
@@ -15,42 +15,34 @@ from sentiment.utils.errors import UserError
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[3]
-"""The repository's root, where models/, splits/ and prototxt/ lie."""
+"""The repository's root, where models/, splits/ and prototxt/ are."""
+
+# Of this module, of `tempfile` and (.tmp) of the engine.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")
 
 
 def default(name):
-    """Where a folder lies that a command is not given: in the repository, from wherever it is called.
+    """Path of a folder that a command is not given (``runs``): in the repository, wherever the command is called from.
 
-    Parameters
-    ----------
-    name : str
-        ``data/deepsent``, ``runs``, ``results`` and the like.
-
-    Returns
-    -------
-    Path
-        Relative to the current folder where that is above it, as make's is.
+    It is relative if it is below the current folder.
     """
     path = PROJECT / name
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")  # the engine's end in tmp
-
-
 def temporary(path):
-    """A path beside ``path`` that no other process or thread has, for what is to become it; keeps the suffix."""
+    """A path beside ``path``, with its suffix, that no other process or thread uses, for what is to become ``path``."""
     path = Path(path)
     return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
 
 
 def half_written(folder):
-    """What is being written into a folder, or was by a process that was killed."""
+    """Temporary files and folders in a folder, of running processes or left by killed ones."""
     return [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
 
 
 def sweep(folder):
-    """Remove what killed processes left in a folder half-written. Only for one who works there alone (`locks.held`)."""
+    """Remove the temporary files that killed processes left; call it only while holding the folder (`locks.held`)."""
     for path in half_written(folder):
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -58,18 +50,10 @@ def sweep(folder):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Give a temporary path in the same folder that becomes ``path`` when the block ends well.
+    """Give a temporary path in the same folder that becomes ``path`` when the block ends without an error.
 
-    The folder is made when missing. When the block raises, the temporary file goes and ``path`` is as it was.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Yields
-    ------
-    Path
-        Has the suffix of ``path``, for writers that choose their format by it.
+    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed. Both
+    paths have the same suffix, for writers that choose their format by it.
 
     Raises
     ------
@@ -81,14 +65,13 @@ def replacing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
         size = part.stat().st_size
         os.replace(part, path)
         log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
-        # Errors of the network have no errno; one about another file comes from what the block reads. Both speak for
-        # themselves.
+        # Network errors have no errno, and an error about another file is about what the block reads.
         if error.errno is None or (error.filename is not None and Path(error.filename) not in {part, *path.parents}):
             raise
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -98,41 +81,22 @@ def replacing(path):
 
 
 def write_whole(path, content):
-    """Write text (as UTF-8) or bytes to ``path``: at no moment does a part of it stand there."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write text (as UTF-8) or bytes to ``path``, completely or not at all."""
     with replacing(path) as part:
-        part.write_bytes(data)
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_if_changed(path, content) -> bool:
-    """Like `write_whole`, but leave a file that already says the same untouched. Returns whether it was written."""
+    """Like `write_whole`, but do not touch a file that has this content already. Returns whether it was written."""
     data = content.encode() if isinstance(content, str) else content
-    path = Path(path)
-    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+    if Path(path).is_file() and Path(path).read_bytes() == data:
         return False
     write_whole(path, data)
     return True
 
 
-def is_newer(outputs, inputs) -> bool:
-    """Whether all outputs are there and none is older than an input."""
-    if not all(Path(path).is_file() for path in outputs):
-        return False
-    oldest = min(Path(path).stat().st_mtime_ns for path in outputs)
-    return all(Path(path).stat().st_mtime_ns <= oldest for path in inputs)
-
-
-def touch(paths):
-    """Give files the present time, so that they count as made now though their content was right already."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(path)
-
-
 def read_text(path, errors="strict") -> str:
-    """The text of a UTF-8 file, without the mark that some programs begin one with.
-
-    ``errors`` says what becomes of other bytes, as for `open`; by default they are an error.
+    """The text of a UTF-8 file without a byte order mark; ``errors``, as for `open`, is for bytes that are not UTF-8.
 
     Raises
     ------
@@ -148,7 +112,7 @@ def read_text(path, errors="strict") -> str:
 
 
 def digests(path, *algorithms) -> dict[str, str]:
-    """Hexadecimal digests of a file's content by algorithms of `hashlib`; it is read once."""
+    """Hexadecimal digests of a file's content by algorithms of `hashlib`, reading it once."""
     states = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
     try:
         with open(path, "rb") as file:
@@ -165,24 +129,8 @@ def sha256(path) -> str:
     return digests(path, "sha256")["sha256"]
 
 
-def settle(came, path):
-    """Let a whole file in the same folder become ``path``.
-
-    Raises
-    ------
-    UserError
-        It cannot.
-    """
-    try:
-        with open(came, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(came, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-
-
 def read_json(path):
-    """The value in a JSON file; a `UserError` names the line where it is none."""
+    """The value in a JSON file; a `UserError` names the line that is not valid JSON."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -190,5 +138,5 @@ def read_json(path):
 
 
 def write_json(path, value):
-    """Write a value as indented JSON, whole or not at all; keys keep their order, NaN is refused."""
+    """Write a value as indented JSON, completely or not at all; keys keep their order, NaN is refused."""
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long steps: a bar on a terminal, elsewhere a line now and then."""
 
 import contextlib
 import logging
@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-
 SECONDS_BETWEEN_LINES = 30
-SECONDS_UNTOLD = 2  # what is done sooner needs no word
+SECONDS_UNTOLD = 2  # a shorter step is not announced
 
 
 class Progress:
@@ -23,8 +22,10 @@ class Progress:
     ----------
     what : str
         Begins the bar or line.
-    total, done : int
-        All there is to count, and what was counted before this call.
+    total : int or None
+        How many there are, if known.
+    done : int
+        How many were done before.
     unit : str
     stream : text stream, optional
         Where to show it; standard error by default.
@@ -35,7 +36,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
         self.bar = None
-        if self.stream.isatty() and not log.isEnabledFor(logging.INFO):  # lines between would tear a bar apart
+        if self.stream.isatty() and not log.isEnabledFor(logging.INFO):  # lines in between would tear a bar apart
             columns = os.get_terminal_size(self.stream.fileno()).columns or 80  # a terminal may not know its width
             self.bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=self.stream, ncols=columns)
 
@@ -47,47 +48,39 @@ class Progress:
             self.bar.close()
 
     def advance(self, count, note=""):
-        """Count further, with a few words on how it goes (``loss 0.693``)."""
+        """Count further; ``note`` says how it goes (``loss 0.693``)."""
         self.done += count
+        now = time.monotonic()
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(count)
-            return
-        now = time.monotonic()
-        if now - self.said >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+        elif now - self.said >= SECONDS_BETWEEN_LINES or self.done == self.total:
             self.said = now
-            left = (now - self.started) / (self.done - self.before) * (self.total - self.done)
-            parts = [
-                f"{self.what}: {self.done}/{self.total} {self.unit}",
-                note,
-                f"{duration(left)} left" if left else "",
-            ]
-            print(", ".join(part for part in parts if part), file=self.stream, flush=True)
+            left = (now - self.started) / (self.done - self.before) * ((self.total or self.done) - self.done)
+            of = f"/{self.total}" if self.total else ""
+            parts = f"{self.what}: {self.done}{of} {self.unit}", note, left and f"{duration(left)} left"
+            print(", ".join(filter(None, parts)), file=self.stream, flush=True)
 
 
 @contextlib.contextmanager
 def patience(what, stream=None):
-    """Say what is going on when a block that nothing can be counted of takes more than a moment.
+    """Print ``what``, as ``reading weights.caffemodel``, on stderr or ``stream`` when a block takes more than a moment.
 
-    Parameters
-    ----------
-    what : str
-        As ``reading weights.caffemodel``.
-    stream : text stream, optional
-        Standard error by default.
+    It is for steps in which nothing can be counted.
     """
-    line = {"sep": "", "end": "", "file": stream or sys.stderr, "flush": True}  # at once: another thread may write too
-    waiting = threading.Timer(SECONDS_UNTOLD, print, (f"{what} …\n",), line)
+    stream = stream or sys.stderr
+    waiting = threading.Timer(SECONDS_UNTOLD, lambda: print(f"{what} …\n", end="", file=stream, flush=True))
     waiting.daemon = True
     waiting.start()
     try:
         yield
     finally:
         waiting.cancel()
+        waiting.join()
 
 
 def duration(seconds) -> str:
-    """A time in words a person uses.
+    """A time in words.
 
     >>> duration(40), duration(1500), duration(7500)
     ('40 s', '25 min', '2 h 5 min')

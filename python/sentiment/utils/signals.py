@@ -1,4 +1,4 @@
-"""Signals that end a command: at once, or where a long step can go on from."""
+"""Signals that end a command: at once, or where a long step can resume."""
 
 import contextlib
 import multiprocessing
@@ -10,13 +10,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends this command.
-
-    Attributes
-    ----------
-    number : int
-        Which; a shell shows 128 more as the exit status.
-    """
+    """A signal ends this command; ``number`` is the signal's, and the exit status 128 more."""
 
     def __init__(self, number, sentence=""):
         super().__init__(sentence)
@@ -30,35 +24,36 @@ def raised():
     def handle(number, frame):
         raise Interrupted(number)
 
-    with _handled(ENDING[1:], handle):
+    with _handled((signal.SIGTERM, signal.SIGHUP), handle):
         yield
 
 
 @contextlib.contextmanager
 def postponed(sentence, stream):
-    """Hold Ctrl-C, SIGTERM and SIGHUP back while a block runs; a second one stops it at once, by `Interrupted`.
+    """Only note Ctrl-C, SIGTERM and SIGHUP while a block runs; a second one raises `Interrupted`.
 
-    Only a second SIGHUP does not: a terminal that closes sends one from the system and one from the shell.
+    A second SIGHUP does not: when a terminal closes, the system sends one and the shell another.
 
     Parameters
     ----------
     sentence : str
-        Told the user at the first one: that it was heard, and what happens now.
+        Shown at the first signal: that it was received, and what happens now.
     stream : file with a descriptor
+        Where to show it.
 
     Yields
     ------
     list of int
-        Empty until a signal came; look at it where stopping is possible.
+        Signals received; look at it wherever stopping is possible.
     """
     received = []
 
     def handle(number, frame):
         if received and number != signal.SIGHUP:
-            raise Interrupted(number, "stopped at once; the same command goes on from the last snapshot")
+            raise Interrupted(number, "stopped at once; the same command resumes from the last snapshot")
         received.append(number)
-        # Past the stream's buffer, since the signal may have come in the middle of a write to it. The terminal may be
-        # what has gone.
+        # Not through the stream's buffer: the signal may have come in the middle of a write to it. The terminal may be
+        # closed.
         with contextlib.suppress(OSError):
             os.write(stream.fileno(), f"\n{sentence}\n".encode())
 
@@ -68,7 +63,7 @@ def postponed(sentence, stream):
 
 @contextlib.contextmanager
 def kept_from_children():
-    """Let processes started in a block know nothing of the signals that end a command: their parent ends them."""
+    """Block the signals that end a command in processes started by a block: their parent ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
@@ -77,7 +72,7 @@ def kept_from_children():
 
 
 def end_with_parent():
-    """For a process that was started to work for another: end when that one is killed, instead of waiting for ever."""
+    """End this process when the one that started it is killed, instead of waiting for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -91,11 +86,10 @@ def end_with_parent():
 
 @contextlib.contextmanager
 def _handled(numbers, handle):
-    """Handle signals while a block runs, but for those that are ignored, as nohup has SIGHUP."""
-    if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals
-        yield
-        return
+    """Handle signals while a block runs, except those that are ignored, as SIGHUP under nohup."""
     before = {number: signal.getsignal(number) for number in numbers}
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
+        before = {}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     try:
         for number in before:

@@ -1,4 +1,4 @@
-// One picture at a time: it is shown at once, sent to the server, and what comes back is put beside it.
+// One image at a time: it is shown at once, sent to the server, and the prediction is shown beside it.
 "use strict";
 
 const MAX_BYTES = 20_000_000;
@@ -7,11 +7,11 @@ const CROPS = ["upper left", "upper right", "lower left", "lower right", "centre
 
 const at = (id) => document.getElementById(id);
 const percent = (probability) => `${Math.round(100 * probability)} %`;
-const word = (probability) => (probability > 0.5 ? "positive" : "negative");
+const sentiment = (probability) => (probability > 0.5 ? "positive" : "negative");
 
 let models = [];
-let picture = null; // a Blob, and what it is called
-let request = null; // the AbortController of the question under way
+let image = null; // a Blob
+let request = null; // the AbortController of the request under way
 
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -41,14 +41,14 @@ function complain(error) {
 
 async function listModels() {
   models = await (await ask("/api/models")).json();
-  if (!models.length) throw new Error("There is no trained network; make fold or make demo trains some. Then reload.");
+  if (!models.length) throw new Error("There is no trained network; run `make fold` or `make demo`, then reload.");
   const groups = new Map();
   for (const model of models) {
     if (!groups.has(model.group)) groups.set(model.group, element("optgroup", { label: model.group }));
     groups.get(model.group).append(element("option", { value: model.key, textContent: model.title }));
   }
   at("model").replaceChildren(...groups.values());
-  // The best there is: photographs before drawn pictures, then what is right most often.
+  // The best one: photographs before drawn images, then the highest accuracy.
   const rank = (model) => (model.accuracy === null ? 0 : 1 + model.accuracy + (model.demo ? 0 : 2));
   const best = models.reduce((one, other) => (rank(other) > rank(one) ? other : one));
   at("model").value = best.key;
@@ -56,21 +56,21 @@ async function listModels() {
 
 function chooseModel() {
   const { title, group, accuracy } = models.find((model) => model.key === at("model").value);
-  const tested = accuracy === null ? "not tested" : `right on ${percent(accuracy)} of its test pictures`;
+  const tested = accuracy === null ? "not tested" : `right on ${percent(accuracy)} of its test images`;
   at("model-note").textContent = `${title} (${group}): ${tested}.`;
   showGallery().catch(complain);
-  if (picture) predict();
+  if (image) predict();
 }
 
 function take(file) {
   at("problem").textContent = "";
   if (!file) return;
-  if (!TYPES.includes(file.type)) return complain(new Error(`${file.name || "That"} is no JPEG, PNG or WebP picture.`));
-  if (file.size > MAX_BYTES) return complain(new Error(`${file.name || "That"} has more than 20 MB; save it smaller.`));
-  picture = file;
-  URL.revokeObjectURL(at("picture").src);
-  at("picture").src = URL.createObjectURL(file);
-  at("picture").alt = file.name ? `The picture ${file.name}` : "The picture";
+  if (!TYPES.includes(file.type)) return complain(new Error(`${file.name || "That"} is not a JPEG, PNG or WebP image.`));
+  if (file.size > MAX_BYTES) return complain(new Error(`${file.name || "That"} is larger than 20 MB; save it smaller.`));
+  image = file;
+  URL.revokeObjectURL(at("image").src);
+  at("image").src = URL.createObjectURL(file);
+  at("image").alt = file.name ? `The image ${file.name}` : "The image";
   predict();
 }
 
@@ -82,12 +82,12 @@ async function predict() {
   at("result").classList.add("waiting");
   at("result").setAttribute("aria-busy", "true");
   at("verdict").className = "";
-  at("verdict").textContent = "Looking at it …";
+  at("verdict").textContent = "Predicting …";
   try {
-    const options = { method: "POST", body: picture, headers: { "Content-Type": picture.type }, signal: mine.signal };
+    const options = { method: "POST", body: image, headers: { "Content-Type": image.type }, signal: mine.signal };
     show(await (await ask(of("/api/predict"), options)).json());
   } catch (error) {
-    if (request !== mine) return; // a newer question is under way
+    if (request !== mine) return; // a newer request is under way
     at("result").hidden = true;
     complain(error);
   }
@@ -98,16 +98,16 @@ async function predict() {
 
 function show(answer) {
   const said = answer.positive > 0.5 ? answer.positive : 1 - answer.positive;
-  at("verdict").className = answer.word;
-  at("verdict").textContent = `${sentence(answer.word).slice(0, -1)}, ${percent(said)}`;
+  at("verdict").className = answer.sentiment;
+  at("verdict").textContent = `${sentence(answer.sentiment).slice(0, -1)}, ${percent(said)}`;
   at("agreement").textContent =
-    `${answer.agreeing} of ${answer.crops.length} crops say ${answer.word}. P(positive) goes from ` +
-    `${percent(Math.min(...answer.crops))} to ${percent(Math.max(...answer.crops))}; of the centre alone it is ` +
+    `${answer.agreeing} of ${answer.crops.length} crops say ${answer.sentiment}. P(positive) goes from ` +
+    `${percent(Math.min(...answer.crops))} to ${percent(Math.max(...answer.crops))}; of the centre crop alone it is ` +
     `${percent(answer.center)}.`;
   at("crops").tBodies[0].replaceChildren(
     ...CROPS.map((name, row) =>
       element("tr", {}, element("th", { scope: "row", textContent: name }),
-        ...[row, row + CROPS.length].map((index) => cropCell(answer.crops[index], answer.word))),
+        ...[row, row + CROPS.length].map((index) => cropCell(answer.crops[index], answer.sentiment))),
     ),
   );
   at("map").hidden = at("map-controls").hidden = !answer.map;
@@ -116,10 +116,10 @@ function show(answer) {
 }
 
 function cropCell(probability, verdict) {
-  const lone = word(probability) !== verdict;
+  const lone = sentiment(probability) !== verdict;
   return element("td", {
-    className: `${word(probability)}${lone ? " lone" : ""}`,
-    textContent: `${percent(probability)}${lone ? ` ${word(probability)}` : ""}`,
+    className: `${sentiment(probability)}${lone ? " lone" : ""}`,
+    textContent: `${percent(probability)}${lone ? ` ${sentiment(probability)}` : ""}`,
   });
 }
 
@@ -128,7 +128,7 @@ function drawMap(places) {
   [canvas.height, canvas.width] = [places.length, places[0].length];
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
-  // As the paper draws them: green by P(positive), red by P(negative); at 50 % the picture is blended half and half.
+  // As the paper draws them: green by P(positive), red by P(negative), half map and half image at 50 % opacity.
   places.flat().forEach((positive, index) => {
     pixels.data.set([255 * (1 - positive), 255 * positive, 0, 255], 4 * index);
   });
@@ -141,7 +141,7 @@ function drawMap(places) {
   at("places").tBodies[0].replaceChildren(
     ...places.map((row) =>
       element("tr", {}, ...row.map((positive) =>
-        element("td", { className: word(positive), textContent: Math.round(100 * positive) }))),
+        element("td", { className: sentiment(positive), textContent: Math.round(100 * positive) }))),
     ),
   );
 }
@@ -160,7 +160,7 @@ async function showGallery() {
   at("gallery").hidden = false;
   at("gallery-kinds").hidden = "problem" in gallery;
   at("gallery-words").textContent = gallery.problem ??
-    `Of its ${gallery.tested} test pictures, it is right on ${gallery.right}. Choose one to look closer.`;
+    `It is right on ${gallery.right} of its ${gallery.tested} test images. Choose one to see its map.`;
   for (const kind of ["best", "worst"]) {
     at(kind).replaceChildren(...(gallery[kind] ?? []).map(galleryItem));
     at(`${kind}-title`).hidden = !gallery[kind]?.length;
@@ -169,9 +169,9 @@ async function showGallery() {
 
 function galleryItem(row) {
   const said = row.positive > 0.5 ? row.positive : 1 - row.positive;
-  const words = `${word(row.positive)} ${percent(said)}`;
+  const words = `${sentiment(row.positive)} ${percent(said)}`;
   const url = of("/api/image", { name: row.name });
-  const label = element("span", { className: word(row.positive), textContent: words });
+  const label = element("span", { className: sentiment(row.positive), textContent: words });
   const button = element("button", { type: "button" },
     element("img", { src: url, alt: "", loading: "lazy" }), label, `, labelled ${row.label ? "positive" : "negative"}`);
   button.addEventListener("click", async () => {
@@ -195,7 +195,7 @@ at("file").addEventListener("change", (event) => {
 document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files][0];
   if (file) take(file);
-  else complain(new Error("There is no picture in the clipboard."));
+  else complain(new Error("There is no image in the clipboard."));
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -209,7 +209,7 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   const file = event.dataTransfer.files[0];
   if (file) take(file);
-  else complain(new Error("That is no file; save the picture first, or copy and paste it."));
+  else complain(new Error("That is not a file; save the image first, or copy and paste it."));
 });
 
 setOpacity();

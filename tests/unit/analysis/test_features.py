@@ -12,7 +12,7 @@ import pytest
 
 import caffe
 from sentiment import paper
-from sentiment.analysis import features
+from sentiment.analysis import extraction, features
 from sentiment.data.folds import Fold
 from sentiment.networks import architectures
 from sentiment.utils.errors import UserError
@@ -70,25 +70,23 @@ def classifier_crop(path, mean):
 
 def test_layers_are_the_paper_s(tmp_path):
     layers = features.layers_of(built(tmp_path, architectures.deploy("finetune", 16)))
-    assert layers == [layer.replace("fc8", "fc8_twitter") for layer in paper.TABLE3]
+    assert list(layers) == [layer.replace("fc8", "fc8_twitter") for layer in paper.TABLE3]
 
 
 def test_layers_of_other_nets(tmp_path):
     layers = features.layers_of(built(tmp_path, architectures.deploy("fc6-2", 16)))
-    assert layers[:3] == ["fc6_twitter", "pool5", "conv5"]
+    assert list(layers)[:3] == ["fc6_twitter", "pool5", "conv5"]
     layers = features.layers_of(built(tmp_path, architectures.deploy("squeezenet", 8)))
     fires = [f"fire{number}/concat" for number in range(9, 1, -1)]
     expected = ["pool10", "conv10_twitter", fires[0], "pool8", *fires[1:5], "pool4", *fires[5:], "pool1", "conv1"]
-    assert layers == expected
+    assert list(layers) == expected
     layers = features.layers_of(built(tmp_path, architectures.deploy("finetune", 16)), end="relu4")
-    assert layers == ["conv4", "conv3", "norm2", "pool2", "conv2", "norm1", "pool1", "conv1"]
+    assert list(layers) == ["conv4", "conv3", "norm2", "pool2", "conv2", "norm1", "pool1", "conv1"]
 
 
 def test_sizes_at_full_width(tmp_path):
-    net = built(tmp_path, architectures.deploy("finetune"))
-    widths = features.widths_of(net, features.layers_of(net))
+    widths = features.layers_of(built(tmp_path, architectures.deploy("finetune")))
     assert (widths["conv1"], widths["pool5"], widths["fc6"], widths["fc8_twitter"]) == (290400, 9216, 4096, 2)
-    assert features.scratch_bytes(widths, 880) == 880 * 4 * sum(widths.values())
 
 
 def test_centre_crops(net, images, mean_file):
@@ -121,7 +119,7 @@ def test_the_mean_image_has_to_be_one(tmp_path):
 def test_inner_products_of_a_plain_forward_pass(net, images, tmp_path, batch):
     mean = features.mean_to_subtract(MEANS, "channels", (227, 227))
     crops = list(features.centre_crops(net, images, mean))
-    widths = features.widths_of(net, features.layers_of(net))
+    widths = features.layers_of(net)
     assert widths == {"fc": 2, "pool1": 4 * 14 * 14, "conv1": 4 * 28 * 28}
     plain = collections.defaultdict(list)
     for crop in crops:
@@ -131,12 +129,8 @@ def test_inner_products_of_a_plain_forward_pass(net, images, tmp_path, batch):
         for layer in widths:
             plain[layer].append(net.blobs[layer].data.ravel().astype(float))
 
-    before, told, summed = set(tmp_path.iterdir()), [], []
-    with features.activations(net, crops, len(crops), widths, tmp_path, batch, done=told.append) as rows:
-        found = {layer: features.gram(rows[layer], summed.append) for layer in widths}
-        assert rows["conv1"].min() == 0  # after ReLU
-    assert sum(told) == len(images) and max(told) <= batch
-    assert sum(summed) == sum(widths.values())
+    before = set(tmp_path.iterdir())
+    found = features.matrices(net, crops, len(crops), widths, tmp_path, batch)
     assert set(tmp_path.iterdir()) == before
     for layer, matrix in found.items():
         expected = np.stack(plain[layer]) @ np.stack(plain[layer]).T
@@ -151,22 +145,22 @@ def test_inner_products_are_exact_over_blocks_of_columns():
 def test_too_little_room_is_said_before_anything_runs(net, tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(features.shutil, "disk_usage", lambda folder: usage(9e9, 8e9, 1e9))
-    run = features.activations(net, [], 1000, {"conv1": 800_000}, tmp_path)
-    with pytest.raises(UserError, match=r"1\.0 GB left .* 3\.2 GB .*--scratch"), run:
-        pass
+    with pytest.raises(UserError, match=r"1\.0 GB .* 3\.2 GB .*--scratch"):
+        features.matrices(net, [], 1000, {"conv1": 800_000}, tmp_path)
 
 
 def test_files_give_back_what_was_written(tmp_path):
     folds = {1: Fold([("a b.jpg", 1), ("c.jpg", 0)], [("d.jpg", 1)]), 2: Fold([("d.jpg", 1)], [("c.jpg", 0)])}
-    pairs = features.listed_images(folds.values())
-    assert pairs == [("a b.jpg", 1), ("c.jpg", 0), ("d.jpg", 1)]
+    labels, where = extraction.listed(folds, ["1/train", "1/test", "2/train", "2/test"])
+    assert labels == {"a b.jpg": 1, "c.jpg": 0, "d.jpg": 1}
+    assert where == {"a b.jpg": "1/train, line 1", "c.jpg": "1/train, line 2", "d.jpg": "1/test, line 1"}
     matrices = {"fire2/concat": np.arange(9.0).reshape(3, 3), "conv1": np.eye(3)}
     path = tmp_path / features.FILE
-    features.write(path, {"subset": "five_agrees"}, pairs, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
+    features.write(path, {"subset": "five_agrees"}, labels, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
     grams = features.read(path)
     assert grams.about == {"subset": "five_agrees"}
     assert list(grams.layers.items()) == [("fire2/concat", 7), ("conv1", 5)]
-    assert grams.images == [name for name, _ in pairs]
+    assert grams.images == list(labels)
     assert grams.labels.tolist() == [1, 0, 1]
     assert [[part.tolist() for part in fold] for fold in grams.folds.values()] == [[[0, 1], [2]], [[2], [1]]]
     for layer, matrix in matrices.items():
@@ -187,7 +181,7 @@ def test_many_threads_read_one_file(tmp_path, monkeypatch):
     """NumPy parses headers as Python, which fails in two threads at once on Python 3.11 (CPython issue 106905)."""
     path = tmp_path / features.FILE
     matrices = {f"conv{number}": np.full((2, 2), float(number)) for number in range(8)}
-    features.write(path, {}, [("a", 1)], {}, dict.fromkeys(matrices, 1), matrices)
+    features.write(path, {}, {"a": 1}, {}, dict.fromkeys(matrices, 1), matrices)
     grams = features.read(path)
 
     def parse(header, parse=ast.literal_eval):
@@ -211,19 +205,19 @@ def test_many_threads_read_one_file(tmp_path, monkeypatch):
 
 def test_a_file_that_is_none(tmp_path):
     path = tmp_path / features.FILE
-    with pytest.raises(UserError, match=r"grams\.npz; tools/extract_features\.py"):
+    with pytest.raises(UserError, match=r"grams\.npz; run tools/extract_features\.py"):
         features.read(path)
-    features.write(path, {}, [("a", 1)], {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
+    features.write(path, {}, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
     whole = path.read_bytes()
     for content in whole[:-100], b"", b"no archive", whole[:100]:
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"grams\.npz is no whole file"):
+        with pytest.raises(UserError, match=r"grams\.npz is not a complete file"):
             features.read(path)
     np.savez(path, other=1)
-    with pytest.raises(UserError, match=r"grams\.npz is no whole file"):
+    with pytest.raises(UserError, match=r"grams\.npz is not a complete file"):
         features.read(path)
 
 
 def test_an_image_with_both_labels():
     with pytest.raises(UserError, match=r"a\.jpg both labels"):
-        features.listed_images([Fold([("a.jpg", 1)], [("a.jpg", 0)])])
+        extraction.listed({1: Fold([("a.jpg", 1)], [("a.jpg", 0)])}, ["train", "test"])

@@ -243,7 +243,7 @@ def test_pictures_on_the_card_stay_within_the_budget(pictures, on_card, monkeypa
 
 def test_a_picture_of_another_size_is_named_on_the_card_too(pictures, on_card):
     cv2.imwrite(str(pictures / "2.png"), np.zeros((5, 4, 3), np.uint8))
-    with pytest.raises(CaffeError, match=r"an image gives 3 x 5 x 4 in a batch of 3 x 12 x 10.*line 3 of .*list.txt"):
+    with pytest.raises(CaffeError, match=r"3 x 5 x 4 in a batch of 3 x 12 x 10.*line 3 of .*list.txt"):
         image_data(pictures, "batch_size: 7").batch()
 
 
@@ -271,7 +271,7 @@ def test_image_data_tries_a_failed_batch_again(pictures):
         ("0.png zero\n", "", "Line 1 of .*list.txt: the label 'zero' is not an integer"),
         ("0.png 0.5\n", "", "the label '0.5' is not an integer"),
         ("none.png 0\n", "", r"Could not load .*none.png: No such file or directory \(line 1 of .*list.txt\)"),
-        ("list.txt 0\n", "", r"Could not load .*list.txt: it is no picture .*\(line 1 of .*list.txt\)"),
+        ("list.txt 0\n", "", r"Could not load .*list.txt: it is not an image .*\(line 1 of .*list.txt\)"),
         ("0.png 0\n", "new_height: 5", "new_height and new_width to be set at the same time"),
         ("0.png 0\n", "rand_skip: 100", "Not enough points to skip"),
         ("0.png 0\n", "batch_size: 0", "Positive batch size required"),

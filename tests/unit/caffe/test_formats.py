@@ -337,7 +337,7 @@ def test_both_generations_in_one_file_are_refused(tmp_path):
         formats.read_weights(write(tmp_path / "x", net))
 
 
-@pytest.mark.parametrize("unit", [b"\xa2\x06\x02\x0a\x05", b"\x0b", b"\x0b\x0c"], ids=bytes.hex)
+@pytest.mark.parametrize("unit", [b"\xa2\x06\x00", b"\xa2\x06\x02\x0a\x00", b"\x0b", b"\x0b\x0c"], ids=bytes.hex)
 def test_a_flood_of_fields_ends_in_an_error(tmp_path, unit):
     path = tmp_path / "x"
     path.write_bytes(unit * 100_001)

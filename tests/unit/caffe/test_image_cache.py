@@ -90,6 +90,6 @@ def test_a_folder_that_cannot_be_costs_nothing_but_time(tmp_path, picture, read,
 
 def test_no_picture_leaves_nothing(folder, picture, read):
     Path(picture).write_bytes(b"text")
-    with pytest.raises(CaffeError, match=r"a b\.png: it is no picture"):
+    with pytest.raises(CaffeError, match=r"a b\.png: it is not an image"):
         read(picture, 16, 24)
     assert not folder.exists()

@@ -49,7 +49,7 @@ def test_the_commands(folder, capfd):
     assert cli.main(["convert_imageset", "./", "train.txt", "db"]) == 2
     assert cli.main(["convert_imageset", "-resize_width", "9", "./", "train.txt", "other"]) == 2
     said = capfd.readouterr().err.splitlines()
-    assert "there already" in said[1] and "both -resize_height and -resize_width" in said[-1]
+    assert "error: db " in said[1] and "both -resize_height and -resize_width" in said[-1]
 
 
 def test_grey_encoded_and_mixed(folder):
@@ -252,7 +252,7 @@ def test_mnist_and_cifar_become_their_databases(tmp_path, monkeypatch, capfd):
     ("images", "labels", "said"),
     [
         (b"", b"", "images"),
-        (b"\x1f\x8b" + bytes(99), b"", "images.*unpacked"),
+        (b"\x1f\x8b" + bytes(99), b"", "images.*MNIST"),
         (struct.pack(">4I", 2051, 2, 2, 2) + bytes(7), b"", "images.*cut short"),
         (struct.pack(">4I", 2051, 2, 2, 2) + bytes(8), struct.pack(">2I", 2049, 3) + bytes(3), "2 images.*3 labels"),
     ],

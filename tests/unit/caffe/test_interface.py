@@ -144,9 +144,9 @@ def test_parameters_may_stand_in_the_definition(tmp_path):
     net.save(str(tmp_path / "w"))
     saved = caffe.proto.caffe_pb2.NetParameter.FromString((tmp_path / "w").read_bytes())
     assert [list(b.data) for b in saved.layer[1].blobs] == [[7, 7], [1, 2]]
-    with pytest.raises(CaffeError, match=r"Incorrect weight shape.*3 numbers.*layer 'a'"):
+    with pytest.raises(CaffeError, match=r"Incorrect weight shape.*3 values.*layer 'a'"):
         build(input_layer("x", (1, 1)) + layer("a", "x", "y", body.format("4, 5") + bias))
-    with pytest.raises(CaffeError, match=r"0 numbers for parameter 1.*layer 'a'"):
+    with pytest.raises(CaffeError, match=r"0 values for parameter 1.*layer 'a'"):
         build(input_layer("x", (1, 1)) + layer("a", "x", "y", body.format(4)))
 
 

@@ -179,7 +179,7 @@ def test_hdf5_files_may_have_any_name(net, write, tmp_path):
         getattr(other, load)(str(tmp_path / name))
         np.testing.assert_array_equal(other.params["ip"][0].data, net.params["ip"][0].data)
     net.save(str(tmp_path / "binary"))
-    with pytest.raises(caffe.CaffeError, match="binary is not a whole HDF5 weights file"):
+    with pytest.raises(caffe.CaffeError, match="binary is not a complete HDF5 weights file"):
         other.load_hdf5(str(tmp_path / "binary"))
 
 

@@ -67,7 +67,7 @@ def test_arguments_reach_main():
         (PermissionError(errno.EACCES, "Permission denied", "/out"), "/out: Permission denied"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/a.csv"),
-            "/out/a.csv: No space left on device; the disk is full: make room, then the same command goes on",
+            "/out/a.csv: No space left on device; the disk is full: free some space, then the same command resumes",
         ),
         (OSError(errno.EIO, "Input/output error"), "writing the output: Input/output error"),
     ],
@@ -95,7 +95,7 @@ def test_our_own_faults_keep_their_traceback(error):
 
 def test_interrupt_is_130(capsys):
     assert run(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "train: interrupted; what is done is kept, the same command does the rest\n"
+    assert capsys.readouterr().err == "train: interrupted; finished work is kept, the same command does the rest\n"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -103,7 +103,7 @@ def test_other_signals_end_it_with_their_status(number, status, capsys):
     before = signal.getsignal(number)
     assert run(lambda argv: os.kill(os.getpid(), number) or time.sleep(60)) == status
     said = capsys.readouterr().err
-    assert said == f"train: interrupted by {number.name}; what is done is kept, the same command does the rest\n"
+    assert said == f"train: interrupted by {number.name}; finished work is kept, the same command does the rest\n"
     assert signal.getsignal(number) is before
 
 
@@ -135,7 +135,7 @@ def test_a_full_standard_output_is_a_sentence(tmp_path):
     with open("/dev/full", "w") as full:
         ended = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 2
-    assert ": error: writing the output: No space left on device; the disk is full: make room" in ended.stderr
+    assert ": error: writing the output: No space left on device; the disk is full" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

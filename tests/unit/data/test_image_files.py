@@ -53,7 +53,7 @@ def test_a_picture_of_a_data_set_may_be_of_any_kind(tmp_path):
         np.testing.assert_array_equal(image_files.load(tmp_path / "a.jpg"), PIXELS)
     for content in b"", b"no picture":
         (tmp_path / "a.jpg").write_bytes(content)
-        with pytest.raises(UserError, match=r"a\.jpg is damaged or no picture"):
+        with pytest.raises(UserError, match=r"a\.jpg is damaged or not an image"):
             image_files.load(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"cannot read .*nowhere\.jpg"):
         image_files.load(tmp_path / "nowhere.jpg")
@@ -140,12 +140,12 @@ def test_more_bytes_than_allowed(tmp_path):
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
 def test_other_formats_are_refused(kind):
-    assert "no JPEG, PNG or WebP" in refused(encoded(PIXELS, kind))
+    assert "not a JPEG, PNG or WebP" in refused(encoded(PIXELS, kind))
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg/>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", bytes(100)])
 def test_what_is_no_picture_is_refused(data):
-    assert "my file is no JPEG, PNG or WebP" in refused(data, "my file")
+    assert "my file is not a JPEG, PNG or WebP" in refused(data, "my file")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -164,7 +164,7 @@ def test_a_phones_jpeg_with_a_second_picture_behind_it_is_a_picture():
 
 def test_damaged_pixels():
     data = png_of_size(5, 5)[:60]
-    assert "damaged" in refused(data) or "no JPEG" in refused(data)
+    assert "damaged" in refused(data) or "not a JPEG" in refused(data)
 
 
 def test_a_missing_file(tmp_path):

@@ -95,10 +95,10 @@ def test_means_of_channels(tmp_path):
 def test_a_mean_of_numpy_is_told_as_numbers(tmp_path):
     path = tmp_path / "mean.npy"
     np.save(path, np.ones((3, 4, 4)) * [[[1.5]], [[2]], [[250.25]]])
-    with pytest.raises(UserError, match=r"mean.npy is numpy's; .* here 1\.5,2,250\.25"):
+    with pytest.raises(UserError, match=r"mean.npy is a numpy file; .* here 1\.5,2,250\.25"):
         channel_means(path)
     np.save(path, np.ones(4))
-    with pytest.raises(UserError, match="no image of three channels"):
+    with pytest.raises(UserError, match="not an image of three channels"):
         channel_means(path)
 
 

@@ -1,11 +1,8 @@
-"""Trainings over a cluster, as far as it needs none: what a task does, what is refused, what the table says."""
+"""Trainings over a cluster, as far as it needs none: what a task does, what is refused."""
 
 import io
-import os
-import pty
-import signal
+import socket
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -13,74 +10,79 @@ import pytest
 
 from helpers import made_up
 from sentiment.experiments import cluster
-from sentiment.experiments.task_table import DONE, FAILED, RUNNING, WAITING, TaskTable
 from sentiment.training import loss_curves
 from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 
 
-def job(tmp_path, *steps):
-    return cluster.Job(Run(tmp_path, "five_agrees", "finetune", "caffenet", 1), 60, list(steps))
+@pytest.fixture
+def job(tmp_path):
+    def make(*commands):
+        return cluster.Job(Run(tmp_path, "five_agrees", "finetune", "caffenet", 1), 60, list(commands))
+
+    (tmp_path / cluster.LOG).touch()
+    return make
 
 
-def test_a_task_calls_its_commands_where_the_user_did(tmp_path):
-    work = job(tmp_path, ("make_solver", "--out", "made"), ("make_prototxt", "--out", "made"))
+def test_a_task_calls_its_commands_where_the_user_did(job, tmp_path):
+    made_up.run(tmp_path, 1)
     before = Path.cwd()
-    assert cluster.carry_out(work, tmp_path) == (None, None)
+    work = job(("make_solver", "--out", "made"), ("make_prototxt", "--out", "made"))
+    assert cluster._carry_out(work, tmp_path) == 0.8
     assert Path.cwd() == before
     assert (tmp_path / "made" / "five_agrees_finetune.prototxt").is_file()
     assert (tmp_path / "made" / "finetune" / "train_val.prototxt").is_file()
 
 
-def test_a_users_mistake_is_a_sentence_and_a_fault_has_its_traceback(tmp_path, monkeypatch):
-    work = job(tmp_path, ("evaluate", "--data", "nowhere"))
-    sentence, fault = cluster.carry_out(work, tmp_path)
-    assert sentence.startswith("DATA: nowhere is not a folder") and fault is None
+def test_a_users_mistake_is_a_sentence_and_a_fault_is_itself(job, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="DATA: nowhere is not a folder"):
+        cluster._carry_out(job(("evaluate", "--data", "nowhere")), tmp_path)
 
     (tmp_path / "faulty.py").write_text("def main(words):\n    return {}[words[0]]\n")
     monkeypatch.syspath_prepend(tmp_path)
-    sentence, fault = cluster.carry_out(job(tmp_path, ("faulty", "key")), tmp_path)
-    assert sentence == "KeyError: 'key'"
-    assert fault.startswith("Traceback") and "faulty.py" in fault
+    with pytest.raises(KeyError):
+        cluster._carry_out(job(("faulty", "key")), tmp_path)
 
 
-def test_a_folder_that_is_not_shared_is_said(tmp_path):
-    sentence, _ = cluster.carry_out(job(tmp_path), tmp_path / "mine")
-    assert "mine is not there on this node; all nodes have to share it" in sentence
+def test_a_full_disk_is_said_though_causes_do_not_travel(job, tmp_path, monkeypatch):
+    (tmp_path / "filling.py").write_text("def main(words):\n    raise OSError(28, 'No space left on device', 'x')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="the disk is full"):
+        cluster._carry_out(job(("filling",)), tmp_path)
 
 
-def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("missing", ["mine", cluster.LOG])
+def test_a_folder_that_is_not_shared_is_said(job, tmp_path, missing):
+    work = job()
+    (tmp_path / cluster.LOG).unlink()
+    with pytest.raises(UserError, match=f"{missing} is not on this node"):
+        cluster._carry_out(work, tmp_path / "mine" if missing == "mine" else tmp_path)
+
+
+def test_without_ray_the_extra_is_named(job, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[cluster\]'"):
-        cluster.run_jobs([job(tmp_path)])
+        cluster.run_jobs([job()], 2, 0)
 
 
-def test_workers_compute_with_what_the_command_was_given(tmp_path, monkeypatch):
+def test_workers_compute_with_what_the_command_was_given(monkeypatch):
     given = {}
-    ray = types.SimpleNamespace(init=lambda **options: given.update(options))
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=lambda **options: given.update(options)))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("CAFFE_PRECISION", "bf16")
-    cluster._connect(ray, 3, tmp_path / "ray.log")
+    cluster._connect(3)
     assert given["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": "3", "CAFFE_PRECISION": "bf16"}
 
 
-def test_an_address_that_is_none(tmp_path, monkeypatch):
+def test_an_address_that_is_none(job, monkeypatch):
     pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
-    with pytest.raises(UserError, match=r"RAY_ADDRESS=nonsense: .*see docs/howto/cluster.md"):
-        cluster.run_jobs([job(tmp_path)])
-
-
-def test_knocking_ends_though_ray_tries_again_after_any_error():
-    before = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(cluster._LateError), cluster._at_most(1):
-        while True:
-            try:
-                time.sleep(60)
-            except Exception:
-                continue
-    assert signal.getsignal(signal.SIGALRM) is before
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    for address in "nonsense", f"127.0.0.1:{free}":
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: .*see docs/howto/cluster.md"):
+            cluster.run_jobs([job()], 2, 0)
 
 
 def test_a_task_needs_one_node_with_room_for_all_of_it():
@@ -96,60 +98,6 @@ def test_a_task_needs_one_node_with_room_for_all_of_it():
             cluster._require_room(nodes, cpus, gpus)
 
 
-def test_where_there_is_no_terminal_a_change_is_a_line():
-    stream = io.StringIO()
-    table = TaskTable(["fold 1", "fold 2"], stream)
-    for _ in range(3):
-        table.change(0, RUNNING, "on two")
-        table.rows[0].progress = "30/60, loss 0.5"
-        table.draw()
-    table.change(0, WAITING, "again, two was lost")
-    table.change(1, FAILED, "the disk is full")
-    table.change(0, DONE, "with loss 0.400")
-    assert stream.getvalue().splitlines() == [
-        "fold 1: running on two",
-        "fold 1: waiting again, two was lost",
-        "fold 2: failed: the disk is full (0 running, 1 waiting, 0 done, 1 failed)",
-        "fold 1: done with loss 0.400 (0 running, 0 waiting, 1 done, 1 failed)",
-    ]
-
-
-def test_a_table_shows_what_runs_and_what_failed_first_and_fits():
-    table = TaskTable([f"fold {number}" for number in range(1, 6)], io.StringIO())
-    table.change(1, FAILED, "the disk is full")
-    table.change(3, RUNNING, "on two")
-    table.change(4, DONE)
-    table.rows[3].progress = "30/60, loss 0.5"
-    assert table.lines(80, 20) == [
-        "1 running, 2 waiting, 1 done, 1 failed",
-        "  running  fold 4: 30/60, loss 0.5, on two",
-        "  failed   fold 2: the disk is full",
-        "  waiting  fold 1",
-        "  waiting  fold 3",
-    ]
-    for columns in (20, 40):
-        for most in range(2, 7):
-            lines = table.lines(columns, most)
-            assert len(lines) <= most and max(map(len, lines)) <= columns
-    assert table.lines(80, 3)[-1] == "  and 3 more"
-
-
-def test_on_a_terminal_the_table_is_drawn_over_itself():
-    master, slave = pty.openpty()
-    with open(slave, "w") as terminal:
-        table = TaskTable(["fold 1", "fold 2"], terminal)
-        table.draw()
-        table.change(0, RUNNING, "on two")
-        table.draw()
-        shown = ""
-        while shown.count("\n") < 6:  # a terminal hands over in parts
-            shown += os.read(master, 4096).decode()
-    os.close(master)
-    before, after = shown.split("\x1b[3F\x1b[J")
-    assert "2 waiting" in before
-    assert "running  fold 1: on two" in after
-
-
 def test_how_far_a_log_is(tmp_path):
     path = tmp_path / "train.log"
     assert loss_curves.latest(path) is None
@@ -157,3 +105,54 @@ def test_how_far_a_log_is(tmp_path):
     assert loss_curves.latest(path) is None
     path.write_text(made_up.log([0.5] * 1000) + made_up.log([0.75, 0.25], first=30) + "I1105] Iteration 32, loss = 0.")
     assert loss_curves.latest(path) == (31, 0.25)
+
+
+class RayError(Exception):
+    cause = None
+
+
+class TaskCancelledError(RayError):
+    pass
+
+
+class FakeRay:
+    """Tasks on two nodes: the first ends well, the second fails, the third is lost with its node and ends elsewhere."""
+
+    exceptions = types.SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError)
+
+    def __init__(self):
+        self.looks = 0
+        self.read = types.SimpleNamespace(remote=lambda: self)
+
+    def wait(self, tasks, num_returns, timeout):
+        self.looks += 1
+        return [task for task in tasks if self.looks == task + 1], []
+
+    def nodes(self):
+        return [{"NodeID": "1", "NodeName": "one"}, {"NodeID": "2", "NodeName": "two"}]
+
+    def get(self, asked):
+        if asked is self:
+            return {0: "1", 1: "1", 2: "2" if self.looks < 3 else "1"}
+        if asked == 1:
+            error = RayError()
+            error.cause = UserError("the disk is full")
+            raise error
+        return 0.8
+
+
+def test_every_change_is_a_line_and_a_failure_stops_no_other(tmp_path):
+    jobs = [cluster.Job(made_up.run(tmp_path, fold), 60, []) for fold in (1, 2, 3)]
+    ray, shown = FakeRay(), io.StringIO()
+    failed = cluster._follow(ray, jobs, {number: number for number in range(3)}, ray, shown)
+    assert failed == [f"{jobs[1].run.title}: the disk is full"]
+    lines = shown.getvalue().splitlines()
+    places = (0, "one"), (1, "one"), (2, "two"), (2, "one")
+    assert [line for line in lines if "running on" in line] == [
+        f"{jobs[number].run.title}: running on {node}" for number, node in places
+    ]
+    assert [line for line in lines if ": done" in line or ": failed" in line] == [
+        f"{jobs[0].run.title}: done, 0.800 centre crop; 1 done, 0 failed, 2 to go",
+        f"{jobs[1].run.title}: failed: the disk is full; 1 done, 1 failed, 1 to go",
+        f"{jobs[2].run.title}: done, 0.800 centre crop; 2 done, 1 failed, 0 to go",
+    ]

@@ -125,12 +125,6 @@ def test_from_scratch_every_layer_with_weights_is_filled(arch):
     assert architectures.filled_layers(net) == {layer.name for layer in net.layer if layer.param}
 
 
-def test_filled_layers_knows_every_kind_of_filler():
-    text = """layer { name: "a" type: "PReLU" prelu_param { filler { type: "constant" } } }
-              layer { name: "b" type: "Convolution" convolution_param { bias_filler { type: "constant" } } }"""
-    assert architectures.filled_layers(text_format.Parse(text, caffe_pb2.NetParameter())) == {"a"}
-
-
 def build(net, folder):
     path = folder / "net.prototxt"
     path.write_text(str(net))
@@ -173,6 +167,6 @@ def test_data_layers_read_the_fold_in_both_phases():
     assert not with_file.layer[0].transform_param.mean_value
 
 
-def test_deploy_says_nothing_about_learning():
+def test_deploy_definitions_have_no_rates_and_fillers():
     for arch in architectures.ARCHITECTURES:
         assert not re.search("filler|lr_mult|loss", str(architectures.deploy(arch, last=SOURCES)))

@@ -1,4 +1,4 @@
-"""What the figures of networks say is what the definitions say."""
+"""The figures of networks show what the definitions say."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_figure_5_says_what_is_frozen():
 
 
 @pytest.mark.parametrize("number", diagrams.FIGURES)
-def test_figures_become_pictures_of_which_no_word_leaves_the_page(number):
+def test_text_of_the_figures_stays_on_the_page(number):
     figure = diagrams.FIGURES[number]()
     assert plots.png(figure).startswith(b"\x89PNG")
     [axes] = figure.get_axes()

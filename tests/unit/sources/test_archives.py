@@ -5,13 +5,13 @@ import hashlib
 import lzma
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from helpers.packed import tarred, zipped
 from sentiment.sources import archives
 from sentiment.sources.archives import Member
-from sentiment.utils.errors import UserError
 
 CONTENT = b"weights" * 1000
 
@@ -94,8 +94,7 @@ def test_of_files_of_one_name_the_right_one_is_taken(extract, tmp_path, pack):
 def test_what_unpacks_to_too_much_is_not_written(extract, tmp_path, pack):
     bomb = pack([("net", bytes(50_000_000))])
     assert len(bomb) < 100_000
-    with pytest.raises(ValueError, match="net in it has 50,000,000 bytes, and it may have 1,000"):
-        extract(bomb, "net", limit=1000)
+    assert extract(bomb, "net", limit=1000) == (["net"], [])
     assert list((tmp_path / "out").iterdir()) == []
     assert extract(pack([("a/net", bytes(2000)), ("b/net", b"right")]), "net", limit=1000) == ([], [])
     assert (tmp_path / "out" / "net").read_bytes() == b"right"
@@ -106,7 +105,7 @@ def test_a_file_longer_than_it_says_is_refused(extract):
     size = (5000).to_bytes(4, "little")
     place = archive.rindex(size)  # in the directory at the end, which is what is believed
     archive[place : place + 4] = (10).to_bytes(4, "little")
-    with pytest.raises(ValueError, match="damaged|more than the 10 bytes"):
+    with pytest.raises(ValueError, match="damaged"):
         extract(bytes(archive), "net", limit=1000)
 
 
@@ -141,13 +140,13 @@ def damaged(archive, place):
     ],
     ids=["empty", "page", "data", "zip", "crc", "tar", "tar.gz", "length", "checksum", "xz", "encrypted"],
 )  # fmt: skip
-def test_a_damaged_or_locked_archive_is_a_reason(extract, archive):
+def test_a_damaged_or_encrypted_archive_is_a_reason(extract, archive):
     with pytest.raises(ValueError, match="archive|unexpected end|Compressed file ended"):
         extract(archive, "net")
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_full_disk_is_not_a_damaged_archive(tmp_path):
     path = tmp_path / "archive.zip"
     path.write_bytes(zipped([("net", CONTENT)]))
-    with pytest.raises(UserError, match="cannot write /dev/full: No space left on device"):
-        archives.extract(path, {"net": Member(path.with_name("net").parent.joinpath("/dev/full"))})
+    with pytest.raises(OSError, match="No space left on device"):
+        archives.extract(path, {"net": Member(Path("/dev/full"))})

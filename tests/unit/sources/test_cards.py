@@ -68,9 +68,9 @@ def test_a_data_set_s_own_card_comes_first(models, tmp_path):
     assert cards.resolve("mine", models=models, own=tmp_path / "absent").card.title == "Mine"
 
 
-def test_drawn_pictures_take_stand_ins_only(tmp_path):
+def test_drawn_images_take_stand_ins_only(tmp_path):
     data = dataset.Dataset(tmp_path, tmp_path / "images", "drawn", {}, demo=True)
-    with pytest.raises(UserError, match=r"'places': no stand-in for it in .*demo_sources\.py --init places"):
+    with pytest.raises(UserError, match=r"'places': no stand-in for it in .*--init places"):
         cards.of_data_set("places", None, data)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "places.yaml").write_text(CARD)
@@ -89,7 +89,7 @@ def test_a_path_takes_the_imagenet_means_and_says_so(tmp_path, capsys):
     path.touch()
     source = cards.resolve(str(path))
     assert (source.name, source.path, source.mean, source.card) == ("my-net", path, paper.IMAGENET_MEANS_BGR, None)
-    assert "no mean given, so the ImageNet means are taken (b,g,r 104.007,116.669,122.679)" in capsys.readouterr().err
+    assert "no mean given, using the ImageNet means (b,g,r 104.007,116.669,122.679)" in capsys.readouterr().err
     assert cards.resolve(str(path), "1,2,3").mean == (1, 2, 3)
     assert capsys.readouterr().err == ""
 
@@ -132,7 +132,7 @@ def test_a_file_called_like_a_card_stands_in_nobodys_way(models, tmp_path, monke
 
 def test_a_source_is_known_by_its_content(models, tmp_path, monkeypatch):
     monkeypatch.setattr(cards, "MODELS", models)
-    monkeypatch.setattr(cards.resolve, "__defaults__", (None, models, print, True, None))
+    monkeypatch.setattr(cards.resolve, "__defaults__", (None, models, None))
     monkeypatch.setattr(cards.known_as, "__defaults__", (models,))
     data = dataset.Dataset(tmp_path / "data", "data", tmp_path, {})
     content, other = weights(), weights() + b" "
@@ -153,7 +153,7 @@ def test_a_source_is_known_by_its_content(models, tmp_path, monkeypatch):
     assert known(named) == ("mine", "")
     assert known("scratch") == ("scratch", "")
 
-    # Where no digest is published, the file that was first had under the card tells.
+    # Where no digest is published, the file that was first obtained under the card counts.
     (models / "mine.yaml").write_text(CARD + "where: its page\n")
     (models / "fetched.json").unlink()
     assert known(copy) == ("copy", "")
@@ -161,7 +161,7 @@ def test_a_source_is_known_by_its_content(models, tmp_path, monkeypatch):
     assert known(copy) == ("copy", "mine")
     assert known(named) == ("mine", "")
 
-    # A data set's own card of that name counts on drawn pictures alone.
+    # A data set's own card of that name counts for drawn images alone.
     (tmp_path / "data" / "models").mkdir(parents=True)
     (tmp_path / "data" / "models" / "mine.yaml").write_text(CARD)
     (tmp_path / "data" / "models" / "mine.caffemodel").write_bytes(other)
@@ -219,17 +219,17 @@ def test_missing_weights_say_which_file_to_put_where(models):
         ("title: Mine", "no key 'title'"),
         ("mean: [1, 2, 3]", "no key 'mean'"),
         ("mean: [1, 2, 3]|mean: [1, 2]", "mean: expected three channel means"),
-        ("mean: [1, 2, 3]|mean: {links: []}", "file must be a name without folders"),
+        ("mean: [1, 2, 3]|mean: {links: []}", "mean: no key 'file'"),
         ("file: mine.caffemodel|file: ../mine", "file must be a name without folders, not '../mine'"),
         ("title: Mine|title: Mine\nurl: x", "unknown key 'url'"),
         ("title: Mine|title: Mine\nlinks: x", "links must be a list"),
-        ("title: Mine|title: Mine\nlinks: [{member: x}]", "a link is an address, or a mapping of url and member"),
+        ("title: Mine|title: Mine\nlinks: [{member: x}]", "links: no key 'url'"),
         ("file: mine.caffemodel|file: fetched.json", "file must be a name without folders, not 'fetched.json'"),
         ("file: mine.caffemodel|file: mine.yaml", "file must be a name without folders"),
         ("file: mine.caffemodel|file: ..", "file must be a name without folders, not '..'"),
         ("title: Mine|title: [Mine]", "title must be text"),
-        ("title: Mine|title: Mine\nlast_layer: fc8", "last_layer must have name and classes"),
-        ("title: Mine|title: Mine\nlinks: [{url: x, member: a/b}]", "a link is an address, or a mapping"),
+        ("title: Mine|title: Mine\nlast_layer: fc8", "last_layer must be a mapping of name and classes"),
+        ("title: Mine|title: Mine\nlinks: [{url: x, member: a/b}]", "links: member must be a name without folders"),
         ("title: Mine|title: Mine\nsize: 1,048,576", "size must be a number of bytes, not '1,048,576'"),
         ("title: Mine|title: Mine\nsize: true", "size must be a number of bytes"),
         ("title: Mine|title: Mine\nsha1: 4c8d77", "sha1 must be 40 hexadecimal digits, not '4c8d77'"),
@@ -237,7 +237,7 @@ def test_missing_weights_say_which_file_to_put_where(models):
         ("title: Mine|title: Mine\n5: x", "unknown key 5"),
         ("mean: [1, 2, 3]|mean: {file: m, sah1: x}", "mean: unknown key 'sah1'"),
         ("mean: [1, 2, 3]|mean: mine", "mean leads back to mine"),
-        ("mean: [1, 2, 3]|mean: {file: m, where: 5}", "where must be text, not 5"),
+        ("mean: [1, 2, 3]|mean: {file: m, where: 5}", "mean: where must be text, not 5"),
         ("title: Mine|title: [", "not valid YAML"),
         ("title: Mine|title: 2015-13-45", "not valid YAML"),
     ],
@@ -255,10 +255,10 @@ def test_keys_may_be_left_blank(models):
     assert (card.licence, card.citation, card.last_layer, card.file.where) == ("", "", {}, "")
 
 
-def test_a_file_that_is_had_by_hand_only_is_looked_at_too(models):
+def test_a_file_that_is_obtained_by_hand_only_is_checked_too(models):
     (models / "mine.yaml").write_text(CARD + "where: ask its authors\n")
     (models / "mine.caffemodel").write_bytes(b"<html>quota exceeded")
-    with pytest.raises(UserError, match="what is wanted there: a web page, not the file; move it away; or INIT="):
+    with pytest.raises(UserError, match="not the right file: .* web page.*; move it away; or INIT="):
         cards.resolve("mine", models=models)
     (models / "mine.caffemodel").write_bytes(weights())
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
@@ -267,7 +267,7 @@ def test_a_file_that_is_had_by_hand_only_is_looked_at_too(models):
 
 def test_digests_in_capitals_are_the_same_digests(models):
     (models / "mine.yaml").write_text(CARD + f"sha1: {'AB' * 20}\n")
-    assert cards.read("mine", models).file.known == {"sha1": "ab" * 20}
+    assert cards.read("mine", models).file.digests == {"sha1": "ab" * 20}
 
 
 def test_two_cards_do_not_share_a_name_for_two_files(models):
@@ -276,7 +276,10 @@ def test_two_cards_do_not_share_a_name_for_two_files(models):
     (models / "other.yaml").write_text(CARD + "links: [http://c/d]\n")
     (models / "wrong.yaml").write_text("title: [")
     for name, another in ("mine", "other"), ("other", "mine"):
-        with pytest.raises(UserError, match=rf"{name}\.yaml and {another}\.yaml both keep a file as mine\.caffemodel"):
+        with pytest.raises(
+            UserError,
+            match=rf"{name}\.yaml and {another}\.yaml describe different files by the same name, mine\.caffemodel",
+        ):
             cards.resolve(name, models=models)
     (models / "other.yaml").write_text(CARD + "links: [http://a/b]\n")  # the same file of two cards
     (models / "mine.caffemodel").write_bytes(weights())
@@ -289,9 +292,9 @@ def test_two_cards_do_not_share_a_name_for_two_files(models):
 
 def test_what_lies_where_a_card_has_links_must_be_weights(models):
     (models / "mine.yaml").write_text(CARD + "links: [http://127.0.0.1:9/b]\n")
-    for content, words in ((b"", "an empty file"), (b"<p>Too many requests</p>", "it is a web page")):
+    for content, words in ((b"", "empty"), (b"<p>Too many requests</p>", "web page")):
         (models / "mine.caffemodel").write_bytes(content)
-        with pytest.raises(UserError, match=f"is not what is wanted there: .*{words}.*INIT="):
+        with pytest.raises(UserError, match=f"is not the right file: .*{words}.*INIT="):
             cards.resolve("mine", models=models)
     (models / "mine.caffemodel").write_bytes(weights())
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
@@ -301,7 +304,7 @@ def test_another_network_is_not_taken_for_one_of_the_papers(models):
     (models / "places.yaml").write_text(CARD.replace("mine", "places") + "where: its page\n")
     (models / "places.caffemodel").write_bytes(weights())
     with pytest.raises(
-        UserError, match="is not what is wanted there: it is no CaffeNet: there is no layer conv1; move it away"
+        UserError, match="is not the right file: it is not a CaffeNet: there is no layer conv1; move it away"
     ):
         cards.resolve("places", models=models)
     assert not (models / "fetched.json").exists()
@@ -310,7 +313,7 @@ def test_another_network_is_not_taken_for_one_of_the_papers(models):
 def test_a_mean_that_is_none_is_not_taken_for_one(models):
     (models / "mine.yaml").write_text(CARD.replace("[1, 2, 3]", "{file: m.binaryproto, links: [http://127.0.0.1:9/m]}"))
     (models / "m.binaryproto").write_bytes(b"{}")
-    with pytest.raises(UserError, match=r"m\.binaryproto is not what is wanted there: .* no mean image"):
+    with pytest.raises(UserError, match=r"m\.binaryproto is not the right file: .* not a mean image"):
         cards.resolve("mine", models=models)
 
 

@@ -1,0 +1,64 @@
+"""YAML files that users write: a mapping whose values are checked against a table, mistakes in one sentence."""
+
+import re
+
+import yaml
+
+from sentiment.utils.errors import UserError
+from sentiment.utils.files import read_text
+
+# What the value of a key may be: its type, a pattern of the whole value as text, and both in words.
+ANYTHING = (object, r".*", "anything")
+TEXT = (str, r".*", "text")
+YES_OR_NO = (bool, r".*", "true or false")
+COUNT = (int, r"[1-9]\d*", "a whole number above zero")
+POSITIVE = ((int, float), r"(?!0(\.0)?$)\d.*", "a number above zero")
+LIST = (list, r".*", "a list")
+
+
+def read_mapping(path) -> dict:
+    """The keys and values of a YAML file.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(read_text(path)) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected `key: value` lines")
+    return content
+
+
+def checked(mapping, keys, where, required=()) -> dict:
+    """A mapping without its blank keys, each value as a table of keys says.
+
+    Parameters
+    ----------
+    mapping : dict
+    keys : dict of str to (type, str, str)
+        Key -> as `TEXT`.
+    where : str or Path
+        Where the mapping is from, for messages.
+    required : sequence of str
+        Keys that it must have.
+
+    Raises
+    ------
+    UserError
+        An unknown key, a missing one, or a value that is not as it must be.
+    """
+    for key, value in mapping.items():
+        if key not in keys:
+            raise UserError(f"{where}: unknown key {key!r}; known are {', '.join(keys)}")
+        kind, pattern, words = keys[key]
+        right = isinstance(value, kind) and re.fullmatch(pattern, str(value), re.DOTALL)
+        if value is not None and not right:
+            raise UserError(f"{where}: {key} must be {words}, not {value!r}")
+    for key in required:
+        if mapping.get(key) is None:
+            raise UserError(f"{where}: no key {key!r}")
+    return {key: value for key, value in mapping.items() if value is not None}
