@@ -87,34 +87,17 @@ class Environment:
     """What a training or an evaluation was computed with, as run.json and result.json record it.
 
     None of it is part of a run's identity: a training may resume in another environment, which is then recorded too.
-
-    Attributes
-    ----------
-    engine : str
-        Name and version: ``pixels-to-sentiment 0.1.0`` (the project's version), or ``BVLC Caffe 1.0.0``.
-    project : str
-        Version of this project, whose tools these are.
-    commit : str
-        Of the checkout with these tools, with ``-dirty`` if files are changed; empty outside of a checkout.
-    device : str
-        Model of the CPU and its vector instructions, or the name of the GPU.
-    cuda : str
-        Version of CUDA; empty on a CPU, or if unknown.
-    threads : int
-        Of the CPU.
-    precision : str
-        One of `PRECISIONS`.
-    versions : dict of str to str
-        Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     """
 
-    engine: str = ""
-    project: str = ""
+    engine: str = ""  # name and version: ``pixels-to-sentiment 0.1.0`` (the project's version), or ``BVLC Caffe 1.0.0``
+    project: str = ""  # version of this project, whose tools these are
+    # Of the checkout with these tools, with ``-dirty`` if files are changed; empty outside of a checkout.
     commit: str = ""
-    device: str = ""
-    cuda: str = ""
-    threads: int | None = None
-    precision: str = PRECISIONS[0]
+    device: str = ""  # model of the CPU and its vector instructions, or the name of the GPU
+    cuda: str = ""  # version of CUDA; empty on a CPU, or if unknown
+    threads: int | None = None  # of the CPU
+    precision: str = PRECISIONS[0]  # one of `PRECISIONS`
+    # Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     versions: dict = field(default_factory=dict)
 
 

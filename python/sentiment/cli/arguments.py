@@ -175,12 +175,11 @@ def _named(given, known):
     return tuple(known if "all" in given else dict.fromkeys(given))
 
 
-def other_net(parser, args, of_runs, of_net, needed=("weights",)):
+def other_net(parser: Parser, args, of_runs, of_net, needed=("weights",)):
     """Refuse a mix of options for runs of tools/train.py and for --model, any other net.
 
     Parameters
     ----------
-    parser : Parser
     args : Namespace
     of_runs, of_net : group of arguments
     needed : sequence of str

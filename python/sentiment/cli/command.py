@@ -23,14 +23,13 @@ def set_verbose(verbose):
         log.addHandler(handler)
 
 
-def run(main, argv=None):
+def run(main, argv: list[str] | None = None):
     """Call a command's ``main(argv)`` and turn its end into an exit status.
 
     Parameters
     ----------
     main : callable
         Takes the argument list (None: ``sys.argv``) and returns an exit status or None.
-    argv : list of str, optional
 
     Returns
     -------

@@ -33,12 +33,11 @@ _FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth"
 _DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
 
 
-def fetch(out, archive=None):
+def fetch(out: Path, archive=None):
     """Make a DATA folder of the images and their known labels, or add what it lacks; prints the outcome.
 
     Parameters
     ----------
-    out : Path
     archive : str, optional
         A path or an address to take the images from, instead of `LINKS`.
 
@@ -73,13 +72,11 @@ def fetch(out, archive=None):
         print(f"  {_some(others)} differ from the known images; remove them and run the command again to fetch those")
 
 
-def published_fold(subset, number, folder=None, written=None) -> folds.Fold:
+def published_fold(subset: str, number: int, folder=None, written=None) -> folds.Fold:
     """One fold as the authors published it.
 
     Parameters
     ----------
-    subset : str
-    number : int
     folder : Path, optional
         The authors' folder ``ground_truth``; without it the lists are downloaded.
     written : Path, optional
