@@ -1,7 +1,7 @@
 # The paper's experiments by name. `make` alone lists targets and variables.
 
 PYTHON     ?= python3
-DUPLICATES ?= $(TWINS)# its earlier name
+DUPLICATES ?= $(TWINS)# TWINS is its earlier name
 
 VENV  := .venv
 ifeq ($(PY),)
@@ -113,7 +113,7 @@ setup: $(READY) ## make .venv with all packages (every target does so when neede
 # last: a set-up that was interrupted starts again from an empty .venv. `flock`, where there is one, lets one make do it at a time.
 $(VENV)/.set-up: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
-	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer with venv (on Debian: apt install python3-venv), see PYTHON=' >&2; exit 2; }
+	  { echo 'setup: $(PYTHON) is not Python 3.10 or newer with venv (Debian: apt install python3-venv); name another by PYTHON=' >&2; exit 2; }
 	set -e; exec 9>> requirements.lock; \
 	if command -v flock >/dev/null && ! flock -n 9; then \
 	  echo 'setup: another make may be setting up $(VENV); waiting for it to end' >&2; flock 9 || true; \

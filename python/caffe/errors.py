@@ -11,12 +11,13 @@ class CaffeError(RuntimeError):
     """
 
 
+_DETECTION = (
+    "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier instead"
+)
 #: What pycaffe has and this engine does not: why, and what to use instead.
 ABSENT = {
-    **dict.fromkeys(
-        ("Detector", "detector"),
-        "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier instead",
-    ),
+    "Detector": _DETECTION,
+    "detector": _DETECTION,
     "draw": "drawing nets requires pydot and graphviz, which this engine does not use; use a viewer for definitions, "
     "for example Netron, instead",
     "NCCL": "a training runs on one device here; start one process per device for several trainings instead",

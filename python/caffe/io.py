@@ -25,18 +25,19 @@ _SECONDS = 60  # timeout of a download
 _ORIENTATION = 274  # TIFF's tag
 _MAX_BYTES = 2**28
 
-#: modules that pycaffe's io imports, and scripts use from there
-_BORROWED = {"skimage": ("skimage", "skimage.io", "skimage.transform"), "zoom": ("scipy.ndimage",)}
-
 
 def __getattr__(name):
-    if name not in _BORROWED:
+    """``zoom`` and ``skimage``, which pycaffe's io imports and scripts use from there."""
+    if name == "zoom":
+        return importlib.import_module("scipy.ndimage").zoom
+    if name != "skimage":
         raise AttributeError(f"module 'caffe.io' has no attribute '{name}'")
     try:
-        module, *_ = [importlib.import_module(part) for part in _BORROWED[name]]
+        importlib.import_module("skimage.io")
+        importlib.import_module("skimage.transform")
     except ImportError as error:
-        raise AttributeError(f"caffe.io.{name} requires scikit-image: pip install scikit-image ({error}).") from None
-    return getattr(module, name, module)
+        raise AttributeError(f"caffe.io.skimage requires scikit-image: pip install scikit-image ({error}).") from None
+    return importlib.import_module("skimage")
 
 
 def blobproto_to_array(blob, return_diff=False):

@@ -87,51 +87,30 @@ class Environment:
     """What a training or an evaluation was computed with, as run.json and result.json record it.
 
     None of it is part of a run's identity: a training may resume in another environment, which is then recorded too.
-
-    Attributes
-    ----------
-    engine : str
-        Name and version: ``pixels-to-sentiment 0.1.0`` (the project's version), or ``BVLC Caffe 1.0.0``.
-    project : str
-        Version of this project, whose tools these are.
-    commit : str
-        Of the checkout with these tools, with ``-dirty`` if files are changed; empty outside of a checkout.
-    device : str
-        Model of the CPU and its vector instructions, or the name of the GPU.
-    cuda : str
-        Version of CUDA; empty on a CPU, or if unknown.
-    threads : int
-        Of the CPU.
-    precision : str
-        One of `PRECISIONS`.
-    versions : dict of str to str
-        Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     """
 
-    engine: str = ""
-    project: str = ""
+    engine: str = ""  # name and version: ``pixels-to-sentiment 0.1.0`` (the project's version), or ``BVLC Caffe 1.0.0``
+    project: str = ""  # version of this project, whose tools these are
+    # Of the checkout with these tools, with ``-dirty`` if files are changed; empty outside of a checkout.
     commit: str = ""
-    device: str = ""
-    cuda: str = ""
-    threads: int | None = None
-    precision: str = PRECISIONS[0]
+    device: str = ""  # model of the CPU and its vector instructions, or the name of the GPU
+    cuda: str = ""  # version of CUDA; empty on a CPU, or if unknown
+    threads: int | None = None  # of the CPU
+    precision: str = PRECISIONS[0]  # one of `PRECISIONS`
+    # Of Python, the system, torch (of this project's engine), numpy, OpenCV and protobuf.
     versions: dict = field(default_factory=dict)
 
 
 def environment(gpu=None) -> Environment:
     """What the Caffe in use computes with, after `start` with the same number of a GPU."""
     torch = None if _is_bvlc() else sys.modules["torch"]
-    if gpu is not None:
-        device = torch.cuda.get_device_name(gpu) if torch else _nvidia_gpu(gpu)
-    else:
-        device = f"{_cpu()}, {torch.backends.cpu.get_cpu_capability()}" if torch else _cpu()
     told = os.environ.get("OMP_NUM_THREADS", "")  # to the BLAS of a BVLC Caffe
     of_blas = int(told) if told.isdecimal() and int(told) else cores()
     return Environment(
         engine=describe(),
         project=__version__,
         commit=commit(),
-        device=device,
+        device=_cpu() if gpu is None else _gpu(gpu),
         cuda=torch.version.cuda or "" if torch and gpu is not None else "",
         threads=torch.get_num_threads() if torch else of_blas,
         precision=precision(),
@@ -171,16 +150,19 @@ def _output(command, environment=None):
 
 
 def _cpu():
-    """Model of the CPU."""
+    """Model of the CPU, and the vector instructions that torch uses."""
+    model = ""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+        model = found[1].strip() if found else ""
+    model = model or platform.processor() or platform.machine()
+    return model if _is_bvlc() else f"{model}, {sys.modules['torch'].backends.cpu.get_cpu_capability()}"
 
 
-def _nvidia_gpu(number):
-    """Name of a GPU, without torch."""
+def _gpu(number):
+    """Name of a GPU."""
+    if not _is_bvlc():
+        return sys.modules["torch"].cuda.get_device_name(number)
     query = ["nvidia-smi", f"--id={number}", "--query-gpu=name", "--format=csv,noheader"]
     return _output(query) or f"GPU {number}"
 

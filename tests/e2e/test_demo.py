@@ -1,7 +1,8 @@
-"""tools/demo.py: data and source model out of nothing; in full, the task they pose."""
+"""tools/demo.py: data and source model from nothing, and (slow) that they are a real task."""
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def test_it_makes_a_data_set_and_a_source_model_once(tool, tmp_path, capsys):
 
 
 def test_a_stopped_training_resumes_to_the_same_weights(tool, tmp_path, monkeypatch):
-    demo = tmp_path / "demo"
+    monkeypatch.chdir(tmp_path)
+    demo = Path("demo")
     options = ["--out", demo, "--pictures", 64, "--iterations", 4]
     weights = demo / "models" / training.SOURCE
     assert tool("demo", *options) == 0

@@ -21,7 +21,7 @@ from sentiment.utils.progress import Progress
 
 @pytest.fixture
 def demo(tiny, monkeypatch):
-    """The tiny data with a source task: a picture a concept, and a source model that tells them apart."""
+    """The tiny data with a source task, an image per concept, and a source model of them."""
     source = tiny.data / "source"
     (source / "images").mkdir(parents=True)
     pairs = [(f"{label}.jpg", label) for label in range(len(drawn.CONCEPTS))]
@@ -72,7 +72,8 @@ def test_nine_stand_ins_that_differ_in_form(tool, demo, capfd, monkeypatch):
 
 def test_one_of_them_brings_what_it_is_made_from(tool, demo, monkeypatch):
     monkeypatch.setattr("sentiment.demo.stand_ins.ITERATIONS", 1)
-    assert tool("demo_sources", "--data", demo.data, "--init", "mvso_zh") == 0
+    monkeypatch.chdir(demo.data)
+    assert tool("demo_sources", "--data", ".", "--init", "mvso_zh") == 0
     made = {path.stem for path in (demo.data / "models").glob("*.json")}
     assert made == {"caffenet", "deepsentibank", "mvso_zh"}
 

@@ -386,10 +386,7 @@ def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capf
     mean = tmp_path / "m227.binaryproto"
     mean.write_bytes(stand_ins.binaryproto(np.full((3, 227, 227), 100.0)))
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
-    assert (
-        sentence
-        == f"MEAN: {mean} is of 227×227 pixels, and pictures are of 256×256; give another, or channel means b,g,r"
-    )
+    assert str(mean) in sentence and "227×227" in sentence and "256×256" in sentence
     mean.write_text("104 117 123")
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
     assert sentence.startswith(f"{mean} is not a mean image of three channels in binaryproto form; `make models FILE=")
@@ -440,10 +437,10 @@ def test_too_little_memory_is_a_sentence(tool, tiny, capfd, monkeypatch):
         assert sentence == "there is not enough memory for this; try a smaller BATCH, or --batch-size"
 
 
-def test_tf32_without_a_card_is_refused(tool, tiny, capfd, monkeypatch):
+def test_tf32_without_a_gpu_is_refused(tool, tiny, capfd, monkeypatch):
     monkeypatch.setenv("CAFFE_PRECISION", "tf32")
     for name in ("train", "evaluate", "extract_features"):  # the first two record it, the third's tables name it
-        assert refused(tool, capfd, name, *tiny.options).startswith("PRECISION: tf32 is a GPU's; give GPU too")
+        assert re.match("PRECISION: tf32 .*GPU", refused(tool, capfd, name, *tiny.options))
     assert not tiny.runs.exists()
 
 
@@ -453,7 +450,7 @@ def test_a_part_with_nets_of_its_own_takes_no_other(tool, tiny, capfd):
     assert "--init is for table2, table3, figure7; table5 has nets of its own" in capfd.readouterr().err
 
 
-def test_a_card_that_is_not_there_is_a_users_mistake(tool, tiny, capfd, monkeypatch):
+def test_a_gpu_that_is_not_there_is_a_users_mistake(tool, tiny, capfd, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("caffe.runtime.mode._state", dict(mode._state))
     sentence = refused(tool, capfd, "train", *tiny.options, "--gpu", 3)

@@ -13,7 +13,7 @@ CARD = "title: CaffeNet\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123
 
 @pytest.fixture
 def paper(tool, tiny, root, tmp_path, monkeypatch, capfd):
-    """Call tools/paper.py on the tiny data, where a card of CaffeNet is the only one to be had."""
+    """Call tools/paper.py on the tiny data, where a card of CaffeNet is the only one available."""
     monkeypatch.syspath_prepend(root / "tools")
     models = tmp_path / "models"
     models.mkdir()
@@ -89,7 +89,7 @@ def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     assert steps(said) == ["train.py", "evaluate.py", "make_tables.py"]
 
 
-def test_what_cannot_be_had_is_left_out_and_said(paper, tiny, tmp_path):
+def test_what_is_not_available_is_left_out_and_said(paper, tiny, tmp_path):
     status, said = paper("figure6")
     assert status == 2
     assert said.out.splitlines()[0] == "left out: places is missing"

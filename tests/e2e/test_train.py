@@ -181,7 +181,7 @@ def kept_layers(source):
     return {name: blobs[0].data.copy() for name, blobs in net.params.items()}
 
 
-def test_a_system_that_does_not_tell_its_cores_trains_too(tool, tiny, monkeypatch):
+def test_a_system_that_does_not_show_its_cores_trains_too(tool, tiny, monkeypatch):
     monkeypatch.delattr("os.sched_getaffinity")  # as on macOS
     assert tool("train", *tiny.options, "--iterations", 1) == 0
 
@@ -207,7 +207,7 @@ def test_fc9_without_a_last_layer_to_keep_is_a_sentence(tool, tiny, capfd):
     assert not list(tiny.runs.rglob("*.prototxt"))
 
 
-def test_a_variant_lies_beside_the_usual_run_and_says_what_it_chose(tool, tiny, capfd):
+def test_a_variant_lies_beside_the_default_run_and_records_its_choices(tool, tiny, capfd):
     more = ["--iterations", 1, "--variant", "plain", "--set", "mirror=0", "weight_decay=0", "bias_lr_mult=1"]
     assert tool("train", *tiny.options, "--iterations", 1) == 0
     assert tool("train", *tiny.options, *more) == 0
@@ -225,7 +225,7 @@ def test_a_variant_lies_beside_the_usual_run_and_says_what_it_chose(tool, tiny, 
         assert f"SET: {'unknown ' if wrong == 'mirrors=0' else ''}{wrong!r}" in capfd.readouterr().err
 
 
-def test_a_run_of_other_inputs_is_not_gone_on_with(tool, tiny, capfd):
+def test_a_run_of_other_inputs_is_not_resumed(tool, tiny, capfd):
     assert tool("train", *tiny.options) == 0
     assert tool("train", *tiny.options, "--base-lr", 0.5) == 2
     assert "base_lr" in capfd.readouterr().err
@@ -268,7 +268,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_goes_on(root, tool, tiny, number, capfd):
+def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_resumes(root, tool, tiny, number, capfd):
     process = start(root, tiny, "--iterations", 10000)
     wait_for_iteration(tiny.folder(), 3, process)
     process.send_signal(number)
@@ -290,7 +290,7 @@ def test_an_interrupt_ends_with_a_snapshot_and_the_next_call_goes_on(root, tool,
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_from_its_newest_whole_snapshot(root, tool, tiny, capfd):
+def test_a_killed_training_resumes_from_its_newest_complete_snapshot(root, tool, tiny, capfd):
     process = start(root, tiny, "--iterations", 10000)
     wait_for_iteration(tiny.folder(), 61, process)
     process.kill()

@@ -82,6 +82,7 @@ class Server(BaseHTTPRequestHandler):
 
     def answer(self, status, headers, body, page):
         self.close_connection = True
+        stop = page.stop_now()  # before the headers, after which the next request may come
         with contextlib.suppress(OSError):  # who asked went away
             self.send_response(status)
             for name, value in headers.items():
@@ -90,7 +91,7 @@ class Server(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", str(len(body)))
             self.send_header("Connection", "close")
             self.end_headers()
-            body = body[: page.stop_now() or len(body)]
+            body = body[: stop or len(body)]
             self.give(body[: page.hold], page)
             if len(body) > page.hold:
                 page.go.wait()

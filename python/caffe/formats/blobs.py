@@ -1,8 +1,8 @@
 """Weights, solver states and means as protobuf messages whose numbers are bytes, and blobs as bytes to be written.
 
-The classes of caffe_pb2 would turn a model's 60 million floats into as many Python objects. Those here have the same
-bytes in a file, but only the fields that are read, and for packed numbers a list of byte strings, which numpy takes as
-they are. At most two copies of a file are in memory at a time.
+The classes of caffe_pb2 would turn a model's 60 million floats into as many Python objects. The classes here parse the
+same bytes, but have only the fields that are read, and packed numbers are byte strings, which numpy uses directly.
+At most two copies of a file are in memory at a time.
 """
 
 import functools
@@ -89,18 +89,18 @@ def _classes(packed):
 
 
 def parse(name, content):
-    """The message of that name in a file's content; DecodeError where it is none."""
+    """The message of that name in a file's content; raises DecodeError if the content is another."""
     return _classes(packed=True)(name).FromString(content)
 
 
 def parse_unpacked(name, content):
-    """The same for files in which numbers are not packed, or some of them; it takes more time and memory."""
+    """The same for files in which some numbers are not packed; it takes more time and memory."""
     content = _classes(packed=False)(name).FromString(content).SerializePartialToString()  # packed, in one chunk
     return parse(name, content)
 
 
 def check_types(message):
-    """Damaged where a field has another type in the file than in the message, which leaves it unknown to protobuf."""
+    """Raise Damaged if a field has another type in the file than in the message, which makes it an unknown field."""
     unknown = UnknownFieldSet(message)
     for number in [unknown[i].field_number for i in range(len(unknown))]:
         if number in message.DESCRIPTOR.fields_by_number:
@@ -108,14 +108,14 @@ def check_types(message):
 
 
 def read_blobs(blobs):
-    """The BlobProtos of a layer or of a solver's history, as a list of `Array`; Damaged as for `read_blob`."""
+    """The BlobProtos of a layer or of a solver's history as a list of `Array`; raises Damaged as `read_blob`."""
     if len(blobs) > MAX_BLOBS:
         raise Damaged(f"it has more than {MAX_BLOBS} blobs")
     return [read_blob(blob) for blob in blobs]
 
 
 def read_blob(blob):
-    """A BlobProto that was parsed here, as an `Array`; Damaged where its shape and its numbers disagree."""
+    """A BlobProto from `parse` as an `Array`; raises Damaged if its shape and its values do not match."""
     legacy = any(blob.HasField(name) for name in _LEGACY)
     shape = tuple(getattr(blob, name) for name in _LEGACY) if legacy else tuple(blob.shape.dim)
     if len(shape) > MAX_AXES:
@@ -132,7 +132,7 @@ def read_blob(blob):
 
 
 def _numbers(floats, doubles):
-    """The float32 values in chunks of packed floats, or of doubles where there are any."""
+    """The float32 values in chunks of packed floats, or of doubles if there are any."""
     chunks, width = list(doubles), 8
     if not any(chunks):
         chunks, width = list(floats), 4

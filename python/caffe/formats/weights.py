@@ -56,7 +56,7 @@ def read_weights(path):
 
 
 def _weights(net):
-    """The `Weights` in a NetParameter, and what of it is old, as `note_upgrades` names it."""
+    """The `Weights` in a NetParameter, and the set of what is old about it, for `note_upgrades`."""
     blobs.check_types(net)
     if not net.layer and not net.layers:
         raise Damaged("it has no layers")
@@ -80,7 +80,7 @@ def _weights(net):
 
 
 def _old_layer(entry):
-    """A layer of the generation V1, or V0 where another message inside it is the layer."""
+    """A layer of generation V1, or of V0, which is a message inside a V1 layer."""
     if not entry.HasField("layer"):
         return _layer(entry, V1_TYPES.get(entry.type, str(entry.type)))
     blobs.check_types(entry)

@@ -24,7 +24,6 @@ _GIVEN = {
     "Bias": "bias_layer.cpp:13",
     "Convolution": "base_conv_layer.cpp:157",
     "Deconvolution": "base_conv_layer.cpp:157",
-    "Embed": "embed_layer.cpp:19",
     "InnerProduct": "inner_product_layer.cpp:24",
     "PReLU": "prelu_layer.cpp:20",
     "Parameter": "parameter_layer.hpp:18",

@@ -109,13 +109,11 @@ class Extraction:
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
 
-def of_run(run, data, splits, mean=None, way=None):
+def of_run(run: Run, data: Dataset, splits, mean=None, way=None):
     """The `Extraction` from a fold's own net; None where there are features and the weights are gone.
 
     Parameters
     ----------
-    run : runs.Run
-    data : dataset.Dataset
     splits : path
         Folder of fold lists.
     mean, way : str, optional

@@ -128,13 +128,15 @@ def runs_options(option, fold="1", archs=architectures.ARCHITECTURES, several=("
     several : sequence of str
         The options that take several values, or all.
     """
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    use = "folder of all runs (default: %(default)s)"
+    option("--runs", type=Path, default=default("runs"), metavar="FOLDER", help=use)
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
     source = "a model card's name, a .caffemodel, or scratch"
     option("--init", default="caffenet", help=f"weights to start from: {source} (default: %(default)s)")
     use = "keep runs with other choices than the default apart, in <arch>-<init>-NAME (default: none)"
     option("--variant", default="", metavar="NAME", help=use)
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="random seed of the training (default: %(default)s)")
+    use = "random seed of the training (default: %(default)s)"
+    option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help=use)
     for name, choices, first, use in (
         ("subset", paper.SUBSETS, "five_agrees", "images to use, by how many of five annotators agree"),
         ("fold", tuple(map(str, paper.FOLDS)), fold, "fold to use"),
@@ -175,12 +177,11 @@ def _named(given, known):
     return tuple(known if "all" in given else dict.fromkeys(given))
 
 
-def other_net(parser, args, of_runs, of_net, needed=("weights",)):
+def other_net(parser: Parser, args, of_runs, of_net, needed=("weights",)):
     """Refuse a mix of options for runs of tools/train.py and for --model, any other net.
 
     Parameters
     ----------
-    parser : Parser
     args : Namespace
     of_runs, of_net : group of arguments
     needed : sequence of str

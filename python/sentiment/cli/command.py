@@ -13,13 +13,7 @@ log = logging.getLogger("sentiment")
 
 
 def set_verbose(verbose):
-    """Show what the modules log on stderr, or nothing below a warning.
-
-    Parameters
-    ----------
-    verbose : bool
-        Whether -v was given.
-    """
+    """Show what the modules log on stderr, as with -v, or nothing below a warning."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -29,14 +23,13 @@ def set_verbose(verbose):
         log.addHandler(handler)
 
 
-def run(main, argv=None):
+def run(main, argv: list[str] | None = None):
     """Call a command's ``main(argv)`` and turn its end into an exit status.
 
     Parameters
     ----------
     main : callable
         Takes the argument list (None: ``sys.argv``) and returns an exit status or None.
-    argv : list of str, optional
 
     Returns
     -------

@@ -119,12 +119,11 @@ def positives(pairs):
     return sum(label == POSITIVE for _, label in pairs)
 
 
-def duplicates(fold, digests) -> int:
+def duplicates(fold: Fold, digests) -> int:
     """How many test images have a duplicate, a byte-identical image, in the training list.
 
     Parameters
     ----------
-    fold : Fold
     digests : dict of str to str
         Image -> digest of its file.
     """

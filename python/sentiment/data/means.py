@@ -53,10 +53,6 @@ def _npy_means(path):
 def channel_means(mean) -> np.ndarray:
     """The channels' means, BGR on the 0 to 255 scale, of a mean file's path; three numbers stay as they are.
 
-    Returns
-    -------
-    (3,) float64 ndarray
-
     Raises
     ------
     UserError

@@ -1,6 +1,6 @@
 """What the demo's images are made of: faces, flowers and hearts that have a mood, and objects that have none.
 
-A figure is a function ``figure(rng, mood)`` that gives its parts, within about one unit of the origin, y pointing down.
+A figure is a function ``figure(rng, mood)`` that returns its parts, within about one unit of the origin, y downwards.
 ``mood`` runs from -1 (sad) to 1 (happy) and bends brows, mouths and stems and tears hearts by degrees, so that a figure
 near 0 is hard to read. Objects ignore it. Colours are BGR, 0 to 255, drawn at random and never by mood: only shapes
 carry it.

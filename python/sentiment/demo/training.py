@@ -14,7 +14,7 @@ DIVISOR = 8
 """Of the paper's numbers of channels."""
 
 
-def template(listed, images, mean, classes, batch_size, divisor, scratch=False):
+def template(listed, images, mean, classes: int, batch_size: int, divisor: int, scratch=False):
     """The CaffeNet template (§3.1) with a new last layer of any number of classes.
 
     Parameters
@@ -22,7 +22,6 @@ def template(listed, images, mean, classes, batch_size, divisor, scratch=False):
     listed, images : Path
         The list of images, for training and testing, and their folder.
     mean : Path or three float
-    classes, batch_size, divisor : int
     scratch : bool
         Fill every layer; nothing will be loaded.
 

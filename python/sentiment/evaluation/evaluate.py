@@ -18,7 +18,7 @@ from sentiment.utils.files import sha256
 from sentiment.utils.progress import Progress, patience
 
 
-def predict(model, weights, means, list_path, images, folder, batch=None, gpu=None) -> list[Prediction]:
+def predict(model, weights, means, list_path, images, folder, batch=None, gpu: int | None = None) -> list[Prediction]:
     """Predictions of a list's images by a network with two outputs.
 
     Parameters
@@ -35,7 +35,6 @@ def predict(model, weights, means, list_path, images, folder, batch=None, gpu=No
         Where Caffe's log goes, in test.log.
     batch : int, optional
         Crops a forward pass; `inference.BATCH`, or on a GPU `inference.BATCH_GPU`, by default.
-    gpu : int, optional
 
     Raises
     ------

@@ -20,22 +20,12 @@ def is_positive(probability):
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's label and its probability of being positive, both ways of testing.
+    """An image's label and its probability of being positive, both ways of testing."""
 
-    Attributes
-    ----------
-    image : str
-        Its name in the data set.
-    label : int
-        0 negative, 1 positive.
-    center, oversampled : float
-        P(positive) of the centre crop, and the mean over ten crops.
-    """
-
-    image: str
-    label: int
-    center: float
-    oversampled: float
+    image: str  # its name in the data set
+    label: int  # 0 negative, 1 positive
+    center: float  # P(positive) of the centre crop
+    oversampled: float  # mean of P(positive) over ten crops
 
     def is_right(self, way) -> bool:
         """Whether the more probable class, tested one of `WAYS`, is the label."""

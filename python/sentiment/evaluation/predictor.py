@@ -17,15 +17,10 @@ from sentiment.utils.progress import patience
 
 @dataclass(frozen=True)
 class CropPredictions:
-    """The predictions of an image's ten crops.
+    """The predictions of an image's ten crops."""
 
-    Attributes
-    ----------
-    crops : (10,) float32 ndarray
-        P(positive) of each crop, in the order of ``caffe.io.oversample``: upper left, upper right, lower left, lower
-        right, centre; then their mirrors.
-    """
-
+    # (10,) float32: P(positive) of each crop, in the order of ``caffe.io.oversample``: upper left, upper
+    # right, lower left, lower right, centre; then their mirrors.
     crops: np.ndarray
 
     @property

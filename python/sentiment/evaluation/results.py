@@ -17,35 +17,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """What a tested run found.
+    """What a tested run found."""
 
-    Attributes
-    ----------
-    config : Configuration
-        What the run is made from.
-    training : tuple of Stretch
-        What it was trained with; empty where an earlier version did not record it.
-    accuracy : dict of str to float
-        By way of testing, 0 to 1.
-    test_images : int
-    evaluation : engine.Environment
-        What it was tested with.
-    weights : str
-        Checksum (SHA-256) of the tested weights.
-    note : str
-        What the data set's description says to readers of tables.
-    folder : Path or None
-        The run's folder, where it was read from one; not part of the file.
-    """
-
-    config: Configuration
-    training: tuple
-    accuracy: dict
+    config: Configuration  # what the run is made from
+    training: tuple  # what it was trained with; empty where an earlier version did not record it
+    accuracy: dict  # by way of testing, 0 to 1
     test_images: int
-    evaluation: Environment
-    weights: str | None
-    note: str = ""
-    folder: Path | None = field(default=None, compare=False)
+    evaluation: Environment  # what it was tested with
+    weights: str | None  # checksum (SHA-256) of the tested weights
+    note: str = ""  # what the data set's description says to readers of tables
+    folder: Path = field(default=Path(), compare=False)  # the run's folder that it was read from; not part of the file
 
     def to_json(self):
         """The object in a result.json."""
@@ -129,10 +110,6 @@ def mean_std(values, sample=False) -> tuple[float, float | None]:
     values : sequence of float
     sample : bool
         Divide by n - 1; None for a single value then.
-
-    Returns
-    -------
-    (float, float or None)
     """
     values = list(values)
     if not values:

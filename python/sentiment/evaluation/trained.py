@@ -16,33 +16,17 @@ NEEDED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "de
 
 @dataclass(frozen=True)
 class Trained:
-    """A net that tells sentiment.
+    """A net that tells sentiment."""
 
-    Attributes
-    ----------
-    key : str
-        Names it among others: the run's folder below the folder of runs, or the weights' path.
-    title, group : str
-        For people: which net, and what it was trained on.
-    deploy, weights : Path
-    means : (3,) tuple of float
-        BGR, 0 to 255.
-    run : Run or None
-    dataset : str
-        The data set a run was trained on, as its run.json names it; else empty.
-    demo : bool
-        Of drawn pictures.
-    """
-
-    key: str
-    title: str
-    group: str
+    key: str  # unique: the run's folder below the folder of runs, or the weights' path
+    title: str  # which net, for readers
+    group: str  # what it was trained on, for readers
     deploy: Path
     weights: Path
-    means: tuple
+    means: tuple  # BGR, 0 to 255
     run: Run | None = None
-    dataset: str = ""
-    demo: bool = False
+    dataset: str = ""  # the data set a run was trained on
+    demo: bool = False  # trained on drawn images
 
     @property
     def accuracy(self):
@@ -86,12 +70,11 @@ def of_run(run, key="") -> Trained:
     )
 
 
-def of_files(model, weights, mean) -> Trained:
+def of_files(model: Path, weights: Path, mean) -> Trained:
     """Any deploy definition and its weights.
 
     Parameters
     ----------
-    model, weights : Path
     mean : Path or (3,) tuple of float
         As `cards.parse_mean` gives it.
     """

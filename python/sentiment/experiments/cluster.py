@@ -27,7 +27,7 @@ from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import Progress
 from sentiment.utils.signals import postponed
 
-RETRIES = 5  # of a task whose worker is lost; a training that ends its worker by itself is not tried for ever
+RETRIES = 5  # of a task whose worker is lost; not without end, for a training may be what ends its worker
 SECONDS_BETWEEN_LOOKS = 1
 SECONDS_TO_CONNECT = 5
 SECONDS_UNTIL_SHARED = 90  # a network file system may show a new file only after a minute
@@ -37,19 +37,11 @@ LOG = "ray.log"  # in RUNS
 
 @dataclass(frozen=True)
 class Job:
-    """One task.
-
-    Attributes
-    ----------
-    run : runs.Run
-    iterations : int
-    commands : list of list of str
-        In their order, each a tool of tools/ and its arguments; paths may be relative to where the user called.
-    """
+    """One task: the commands that train and test a run, each a tool of tools/ and its arguments."""
 
     run: Run
     iterations: int
-    commands: list
+    commands: list[list[str]]  # paths in them may be relative to where the user called
 
 
 def run_jobs(jobs, cpus, gpus):
@@ -91,18 +83,10 @@ def run_jobs(jobs, cpus, gpus):
         raise UserError(f"{count}{failed[0]} (the same command resumes what is left)")
 
 
-def carry_out(job, folder):
-    """What a task does on its node: the job's commands, in the folder the user called from.
+def _carry_out(job, folder):
+    """Call a job's commands, on its node, in the folder the user called from; returns the accuracy of the centre crop.
 
-    Returns
-    -------
-    float
-        The accuracy of the centre crop.
-
-    Raises
-    ------
-    UserError
-        The sentence a user should read; any other exception is a fault of ours.
+    A `UserError` is the sentence a user should read; any other exception is a fault of ours.
     """
     for path in (folder, job.run.root / LOG):
         if not path.exists():
@@ -112,7 +96,7 @@ def carry_out(job, folder):
             for tool, *words in job.commands:
                 call(tool, *words)
     except Exception as error:
-        if sentence := sentence_of(error):  # here, for what it is made from does not travel with an exception
+        if sentence := sentence_of(error):  # made here, since an exception travels without its cause
             raise UserError(sentence) from None
         raise
     return results.read(job.run.result).accuracy["center"]
@@ -123,7 +107,7 @@ def _task(number, job, folder, board):
 
     # Not waited for: Ray lends a waiting task's cores to another.
     board.started.remote(number, ray.get_runtime_context().get_node_id())
-    return carry_out(job, folder)
+    return _carry_out(job, folder)
 
 
 class _Board:

@@ -13,21 +13,14 @@ FIVE = "five_agrees"
 
 @dataclass(frozen=True)
 class Experiment:
-    """A net fine-tuned and tested on some folds.
-
-    Attributes
-    ----------
-    subset, arch, init : str
-    folds : tuple of int
-    full_rate : bool
-        Trained at the base rate of the other architectures, where this one has a lower rate of its own; the run is a
-        variant.
-    """
+    """A net fine-tuned and tested on some folds."""
 
     subset: str
     arch: str
     init: str
     folds: tuple = paper.FOLDS
+    # Trained at the base rate of the other architectures, where this one has a lower rate of its own; the run is a
+    # variant.
     full_rate: bool = False
 
 

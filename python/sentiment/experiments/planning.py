@@ -1,4 +1,4 @@
-"""The trainings of experiments: which are possible, which are done, how long the others take, and their commands."""
+"""The trainings of experiments: which are possible, which are done, how long the others take, their commands."""
 
 import importlib
 import shlex
@@ -48,9 +48,9 @@ class Repeat:
 
     @property
     def untested(self):
-        """The plans that are still to be trained or tested; `UserError` where a folder holds a run of another origin.
+        """The plans that are still to be trained or tested; `UserError` if a folder holds another run.
 
-        A result is enough: a 240 MB file of weights is not read to see that it is complete.
+        A result is enough: a 240 MB file of weights is not read to see whether it is complete.
         """
         return [plan for plan in self.plans if not _is_tested(plan)]
 
@@ -141,7 +141,7 @@ def _repeat(experiment, source, seed, options):
 def _is_tested(plan):
     if not (plan.run.result.is_file() and plan.run.predictions.is_file() and plan.run.is_of(plan.configuration)):
         return False
-    results.read(plan.run.result)
+    results.read(plan.run.result)  # refuses a damaged one
     return True
 
 

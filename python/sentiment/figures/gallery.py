@@ -63,14 +63,13 @@ def figure7(shown):
     )
 
 
-def sheet(exhibits, title, notes):
+def sheet(exhibits, title: str, notes):
     """Draw the sheet.
 
     Parameters
     ----------
     exhibits : list of Exhibit
         From left to right.
-    title : str
     notes : str
         Text below the maps, in lines of up to about 110 characters.
 

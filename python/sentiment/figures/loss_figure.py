@@ -17,14 +17,13 @@ _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
-def draw(curves, title, notes="", tests=False):
+def draw(curves, title: str, notes="", tests=False):
     """Draw the curves: the smoothed ones in one panel, then, if there are several, each in its own, raw and smoothed.
 
     Parameters
     ----------
     curves : dict of str to loss_curves.Curve
         By name, in the legend's order.
-    title, notes : str
     tests : bool
         Draw the test net's outputs too: its loss as points, its accuracy in a panel of its own.
 

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from sentiment.report import claims, comparisons, convergence, paper_tables
+from sentiment.report.study import Study
+from sentiment.report.tables import Table
 
 TABLES = {
     "1": paper_tables.table1,
@@ -21,13 +23,8 @@ TABLES = {
 """Name -> function of a `study.Study` that returns its tables; none where there is nothing to show."""
 
 
-def make(name, study):
-    """The tables of a name; those of some nets only say so in their titles and files, beside which those of all stay.
-
-    Returns
-    -------
-    list of tables.Table
-    """
+def make(name: str, study: Study) -> list[Table]:
+    """The tables of a name; those of some nets only say so in their titles and in the names of their files."""
     words = ", ".join(f"{key} {' '.join(values)}" for key, values in study.only.items())
     return [
         replace(table, file=table.file + suffix(study), title=table.title + (f"; only {words}" if words else ""))

@@ -24,18 +24,10 @@ def pooled(net) -> dict[tuple[int, str], Prediction]:
     }
 
 
-def mcnemar(only_first, only_second) -> float:
-    """Exact two-sided p-value of McNemar's test.
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value of McNemar's test, given how many images only the first or only the second net has right.
 
-    Parameters
-    ----------
-    only_first, only_second : int
-        Images that only the first net, or only the second, has right.
-
-    Returns
-    -------
-    float
-        How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+    How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from sentiment import paper
 from sentiment.names import score
 from sentiment.report import claims, departures
 from sentiment.report.tables import NOTHING, Number, Table
-from sentiment.training.loss_curves import LAST_PART, PART_OF_WAY
+from sentiment.training.loss_curves import LAST_PART, PART_OF_WAY, Curve
 
 
 def definition():
@@ -20,29 +20,16 @@ def definition():
     )
 
 
-def table(curves, title, demo=False, notes=()) -> Table:
-    """Iterations to convergence, final loss and noise, a row a training.
-
-    Parameters
-    ----------
-    curves : dict of str to Curve or None
-        By what the row is called; None for one that was not run.
-    """
-    rows = []
+def table(curves: dict[str, Curve | None], title: str, demo=False, notes=()) -> Table:
+    """Iterations to convergence, final loss and noise: a row for each curve, by name; None for one that was not run."""
+    rows: list[list] = []
     for name, curve in curves.items():
         if curve is None:
             rows.append([name, *[NOTHING] * 4])
             continue
-        converged = curve.converged_at
-        rows.append(
-            [
-                name,
-                int(curve.iterations[-1]),
-                "does not converge" if converged is None else converged,
-                Number(curve.final, score(curve.final)),
-                Number(curve.noise, score(curve.noise)),
-            ]
-        )
+        converged = "does not converge" if curve.converged_at is None else curve.converged_at
+        measures = [Number(value, score(value)) for value in (curve.final, curve.noise)]
+        rows.append([name, int(curve.iterations[-1]), converged, *measures])
     header = ["training", "last iteration", "converged at", "final loss", "noise"]
     return Table("convergence", title, [*notes, definition()], header, rows, demo)
 

@@ -4,9 +4,12 @@ The default is the paper's schedule for so many images, and this project's answe
 (docs/protocol.md); for SqueezeNet, which is not the paper's, this project's schedule.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 from sentiment import engine, paper
+from sentiment.engine import Environment
+from sentiment.evaluation.results import Result
 from sentiment.names import SUBSET_TITLES, plain, source_name
 from sentiment.networks.choices import Choices
 from sentiment.training import solvers
@@ -15,7 +18,7 @@ _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNe
 _NOT_RECORDED = "not recorded"  # by the first version
 
 
-def of(result) -> dict:
+def of(result: Result) -> dict:
     """What a result's training departs in: name of the setting -> its value.
 
     What the result does not record counts as the default.
@@ -40,31 +43,21 @@ def of(result) -> dict:
 def about(study, nets=None) -> list[str]:
     """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
 
-    Parameters
-    ----------
-    study : study.Study
-    nets : iterable of study.Net, optional
-        Those in the table; all by default.
+    Of a `Study`'s nets those in the table, by default all.
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]
     return [f"{first} {study.note}".strip(), *note(titled), *computed_with(titled)]
 
 
-def note(titled) -> list[str]:
-    """A table's note on the trainings that depart from the default; none where none does.
-
-    Parameters
-    ----------
-    titled : sequence of (str, Result)
-        The nets' titles, and a result each.
-    """
+def note(titled: list[tuple[str, Result]]) -> list[str]:
+    """A table's note on the trainings that depart from the default, each a net's title and a result, if any does."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
     parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
 
 
-def computed_with(titled) -> list[str]:
+def computed_with(titled: list[tuple[str, Result]]) -> list[str]:
     """A table's notes on engines, devices and versions of torch, each where there is more than one."""
     notes = []
     for way in WAYS:
@@ -97,7 +90,7 @@ MIXED = ("engine", "device", "torch")
 """What a table's nets should have in common; other precisions are other choices, which `of` reports."""
 
 
-def said_of(result, way, fact) -> str:
+def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str:
     """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
     stretches = [stretch.environment for stretch in result.training]
     environments = stretches if way == "trained" else [result.evaluation]

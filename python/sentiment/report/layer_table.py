@@ -1,6 +1,7 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
 from sentiment import names, paper
+from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
 from sentiment.report import tables
 from sentiment.report.study import folds_text
@@ -27,20 +28,11 @@ _EARLIER = (
 _MEANS = {"image": "the mean image resized to the crop", "channels": "the means of the channels"}
 
 
-def table(summary, selection, sample=False) -> Table:
+def table(summary: Summary, selection: str, sample=False) -> Table:
     """Table 3 for one net: accuracy of both classifiers on every layer, the paper's rows beside them.
 
-    Parameters
-    ----------
-    summary : layer_summary.Summary
-    selection : str
-        How C was chosen, one of ``layer_summary.SELECTIONS``; named in the table.
-    sample : bool
-        Sample standard deviation instead of the population's.
-
-    Returns
-    -------
-    tables.Table
+    ``selection``, one of ``layer_summary.SELECTIONS``, is how C was chosen, which the table names; ``sample`` asks for
+    the sample standard deviation instead of the population's.
     """
     columns = ["here", "N", *_beside(summary)]
     header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]

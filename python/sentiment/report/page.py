@@ -10,6 +10,7 @@ from string import Template
 from sentiment import paper
 from sentiment.names import SUBSET_TITLES, net_title, plain
 from sentiment.report import catalogue, claims, departures
+from sentiment.report.study import Study
 from sentiment.report.tables import DEMO, Difference, Table
 from sentiment.training.configuration import CHECKSUMS
 from sentiment.utils.errors import say
@@ -59,33 +60,20 @@ SECTIONS = (
 )
 
 
-def write(folder, study, tables):
+def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
     """Write report.html into a folder, with the figures found there; returns its path.
 
-    The name of a report of some nets only says which nets.
-
-    Parameters
-    ----------
-    folder : path
-    study : study.Study
-    tables : dict of str to list of tables.Table
-        By name, as in ``catalogue.TABLES``.
+    The tables are by name, as in ``catalogue.TABLES``. The name of a report of some nets only says which nets.
     """
     path = _path(folder, study)
     write_if_changed(path, page(folder, study, tables))
     return path
 
 
-def renew(folder, study, filters):
+def renew(folder: Path, study: Study, filters: list[dict]):
     """Update the reports of some nets only in a folder; remove those whose nets are gone, and say so.
 
-    Parameters
-    ----------
-    folder : path
-    study : study.Study
-        All nets.
-    filters : iterable of dict
-        ``study.only`` of each of those reports.
+    ``study`` is of all nets, ``filters`` are the ``study.only`` of those reports.
     """
     for only in filters:
         part = study.of(only)
@@ -98,7 +86,7 @@ def renew(folder, study, filters):
 
 
 def _path(folder, study):
-    return Path(folder) / f"report{catalogue.suffix(study)}.html"
+    return folder / f"report{catalogue.suffix(study)}.html"
 
 
 def page(folder, study, tables):
@@ -110,7 +98,7 @@ def page(folder, study, tables):
             continue
         body = "".join(_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown)
         body += "".join(_figure(folder, number, study.demo) for number in numbers)
-        body += _maps(Path(folder) / "figure7.json") if "7" in numbers else ""
+        body += _maps(folder / "figure7.json") if "7" in numbers else ""
         sections.append((anchor, title, body))
     sections.append(("how", "How it was run", _how(study)))
     sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
@@ -165,7 +153,7 @@ def _glance(study, tables):
 def _figure(folder, number, demo):
     """A figure embedded in the page, or how to make it."""
     caption, alternative = FIGURES[number]
-    path = Path(folder) / f"figure{number}.png"
+    path = folder / f"figure{number}.png"
     title = f"Figure {number}. {caption}" + (f" {_FULL_SIZE}" if demo and number in "245" else "")
     if not path.is_file():
         target = "demo-paper" if demo else f"figure{number}"

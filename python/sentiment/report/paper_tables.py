@@ -206,16 +206,7 @@ def _difference(here, mean_std):
 
 
 def _notes(study, shown, beside=True):
-    """What a table is of.
-
-    Parameters
-    ----------
-    study : study.Study
-    shown : iterable
-        The nets in it, each a `study.Net` or its (arch, init, subset).
-    beside : bool
-        Differences from the paper are in it.
-    """
+    """A table's notes, given the nets in it: each a `Net`, or its (arch, init, subset)."""
     keys = {one if isinstance(one, tuple) else (one.arch, one.init, one.subset) for one in shown}
     found = [study.net(*one) if isinstance(one, tuple) else one for one in shown]
     apart = [net for net in study.nets if (net.arch, net.init, net.subset) in keys and net not in found]
@@ -245,17 +236,8 @@ def _table3_not_run(study):
     return Table("table3", "Table 3: linear classifiers on layers", notes, header, rows, study.demo)
 
 
-def fcn_table(conversion) -> Table:
-    """Table 1: the converted layers beside the paper's.
-
-    Parameters
-    ----------
-    conversion : Conversion
-
-    Returns
-    -------
-    tables.Table
-    """
+def fcn_table(conversion: surgery.Conversion) -> Table:
+    """Table 1: the converted layers beside the paper's."""
     rows = []
     for kernel in conversion.kernels:
         published, of_paper = None, NOTHING

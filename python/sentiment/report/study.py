@@ -8,7 +8,9 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.analysis import layer_summary
+from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
+from sentiment.evaluation.results import Result
 from sentiment.names import net_title, source_name
 from sentiment.networks import architectures
 from sentiment.report.tables import Score
@@ -20,25 +22,14 @@ _FOLLOWS = {"stepsize"}  # a setting that follows from a training list's length,
 
 @dataclass(frozen=True)
 class Net:
-    """One trained network: the results of its folds, and of its seeds where there are several.
-
-    Attributes
-    ----------
-    subset, arch, init : str
-        ``init`` as `names.source_name` gives it.
-    settings : dict
-        What the paper leaves open, as its results record it.
-    results : list of Result
-    title : str
-        Names the settings that differ, where another net has the same name.
-    """
+    """One trained network: the results of its folds, and of its seeds where there are several."""
 
     subset: str
     arch: str
-    init: str
-    settings: dict
-    results: list
-    title: str
+    init: str  # as `names.source_name` gives it
+    settings: dict  # what the paper leaves open, as its results record it
+    results: list[Result]
+    title: str  # names the settings that differ, where another net has the same name
 
     @property
     def variant(self):
@@ -102,29 +93,15 @@ class Net:
 
 @dataclass(frozen=True)
 class Study:
-    """All results on one data set.
-
-    Attributes
-    ----------
-    dataset : str
-    demo : bool
-    nets : list of Net
-    layers : list of layer_summary.Summary
-    sample : bool
-        Sample standard deviations instead of the population's.
-    root : path
-        The folder of runs that all is from.
-    only : dict of str to list of str
-        Values of subset, arch or init that the nets were chosen by; empty where all are there.
-    """
+    """All results on one data set."""
 
     dataset: str
     demo: bool
-    nets: list
-    layers: list
-    sample: bool = False
-    root: str | Path = "runs"
-    only: dict = field(default_factory=dict)
+    nets: list[Net]
+    layers: list[Summary]  # of the layer analysis
+    sample: bool = False  # sample standard deviations instead of the population's
+    root: str | Path = "runs"  # the folder of runs that all is from
+    only: dict[str, list[str]] = field(default_factory=dict)  # values of subset, arch or init the nets were chosen by
 
     def of(self, only):
         """The study of some nets only, ``only`` as above."""
@@ -175,20 +152,11 @@ class Study:
         return net and net.score(way, self.sample)
 
 
-def read(root, sample=False, **wanted) -> list[Study]:
-    """The studies under a folder of runs, one a data set.
+def read(root: str | Path, sample=False, **wanted) -> list[Study]:
+    """The studies under a folder of runs, one a data set, of results with the wanted values alone: ``dataset="demo"``.
 
-    Parameters
-    ----------
-    root : path
-    sample : bool
-    **wanted
-        Only results with these values, as ``dataset="demo"``; a value may be a list of values.
-
-    Raises
-    ------
-    UserError
-        No result.json there, or one that is wrong; two results of the same net, fold and seed.
+    A value may be a list of values. A `UserError` says that there is no result, that one is wrong, or that two are of
+    the same net, fold and seed.
     """
     wanted = {key: value if isinstance(value, list) else [value] for key, value in wanted.items()}
     only = {key: values for key, values in wanted.items() if key != "dataset"}
@@ -208,7 +176,7 @@ def read(root, sample=False, **wanted) -> list[Study]:
     return studies
 
 
-def nets(found) -> list[Net]:
+def nets(found: list[Result]) -> list[Net]:
     """Results by net, in the paper's order of subsets and initialisations."""
     named = {}  # (subset, arch, init) -> [(settings, results)], an entry a variant
     for result in found:

@@ -8,7 +8,8 @@ import contextlib
 from pathlib import Path
 
 from sentiment.report import catalogue
-from sentiment.report.tables import NOTHING
+from sentiment.report.study import Study
+from sentiment.report.tables import NOTHING, Table
 from sentiment.utils.errors import UserError, say
 from sentiment.utils.files import read_json, write_json
 
@@ -17,28 +18,13 @@ RECORD = ".tables.json"
 SUFFIXES = (".md", ".csv", ".tex")
 
 
-def write(folder, study, name, tables) -> dict[str, list[Path]]:
+def write(folder: Path, study: Study, name: str, tables: list[Table]) -> dict[str, list[Path]]:
     """Write the tables of one name; those of some nets only that lie there from earlier calls are written anew.
 
-    What an earlier call made of what is not there any more is removed; files that no such call made are left alone.
-    Where a table shows less than the one it replaces, that is said.
-
-    Parameters
-    ----------
-    folder : path
-        Held by the caller (`locks.held`).
-    study : study.Study
-    name : str
-        As in ``catalogue.TABLES``.
-    tables : list of tables.Table
-        As `catalogue.make` gives them.
-
-    Returns
-    -------
-    dict of str to list of Path
-        The tables' files, by their name without suffix.
+    The caller holds the folder (`locks.held`); ``tables`` are what `catalogue.make` gives for the name. What an earlier
+    call made of runs that are gone is removed; files that no such call made are not touched. A table that shows less
+    than the one it replaces is announced. Returns the tables' files by their name without suffix.
     """
-    folder = Path(folder)
     before = _read(folder)
     record, runs, files = dict(before), str(Path(study.root).resolve()), {}
     wanted = [study.only]
@@ -67,11 +53,11 @@ def write(folder, study, name, tables) -> dict[str, list[Path]]:
     return files
 
 
-def filters(folder, study) -> list[dict]:
+def filters(folder: Path, study: Study) -> list[dict]:
     """By what ``only`` nets were chosen for tables that lie there of the study's runs; tables of all nets left out."""
     runs = str(Path(study.root).resolve())
     found: list[dict] = []
-    for of in _read(Path(folder)).values():
+    for of in _read(folder).values():
         if of["runs"] == runs and of["only"] and of["only"] not in found:
             found.append(of["only"])
     return found

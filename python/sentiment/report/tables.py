@@ -50,22 +50,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Score(Cell):
-    """A mean with its standard deviation.
-
-    Attributes
-    ----------
-    mean : float
-    std : float or None
-    runs : int or None
-        How many accuracies it is the mean of.
-    note : str
-        What a reader has to know of this one, as ``fold 3 only``.
-    """
+    """A mean with its standard deviation."""
 
     mean: float
     std: float | None = None
-    runs: int | None = None
-    note: str = ""
+    runs: int | None = None  # how many accuracies it is the mean of
+    note: str = ""  # what a reader has to know of this one, as ``fold 3 only``
 
     parts = ("", "std", "runs")
 
@@ -82,17 +72,10 @@ class Score(Cell):
 
 @dataclass(frozen=True)
 class Difference(Cell):
-    """A mean minus the paper's, and whether it is within the paper's standard deviation.
-
-    Attributes
-    ----------
-    value : float
-    allowed : float or None
-        The paper's standard deviation, where it gives one.
-    """
+    """A mean minus the paper's, and whether it is within the paper's standard deviation."""
 
     value: float
-    allowed: float | None = None
+    allowed: float | None = None  # the paper's standard deviation, where it gives one
 
     parts = ("", "within the paper's std")
 
@@ -135,30 +118,16 @@ class Number(Cell):
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be written.
+    """A table ready to be written."""
 
-    Attributes
-    ----------
-    file : str
-        Its file's name without suffix.
-    title : str
-    notes : list of str
-        What a reader has to know before the numbers.
-    header : list of str or (str, str)
-        The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column
-        names the row.
-    rows : list of list
-        Of cells.
-    demo : bool
-        Of drawn data, which the first line of every form says.
-    """
-
-    file: str
+    file: str  # its file's name without suffix
     title: str
-    notes: list
+    notes: list[str]  # what a reader has to know before the numbers
+    # The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column names
+    # the row.
     header: list
-    rows: list
-    demo: bool = False
+    rows: list[list]  # of cells
+    demo: bool = False  # of drawn data, which the first line of every form says
 
     @property
     def full_title(self):

@@ -202,10 +202,6 @@ def resolve(init, mean=None, models=MODELS, own=None) -> Source:
     own : Path, optional
         The data set's own folder of cards, if it has one; a card there comes before one of the same name elsewhere.
 
-    Returns
-    -------
-    Source
-
     Raises
     ------
     UserError

@@ -33,12 +33,11 @@ _FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth"
 _DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
 
 
-def fetch(out, archive=None):
+def fetch(out: Path, archive=None):
     """Make a DATA folder of the images and their known labels, or add what it lacks; prints the outcome.
 
     Parameters
     ----------
-    out : Path
     archive : str, optional
         A path or an address to take the images from, instead of `LINKS`.
 
@@ -73,13 +72,11 @@ def fetch(out, archive=None):
         print(f"  {_some(others)} differ from the known images; remove them and run the command again to fetch those")
 
 
-def published_fold(subset, number, folder=None, written=None) -> folds.Fold:
+def published_fold(subset: str, number: int, folder=None, written=None) -> folds.Fold:
     """One fold as the authors published it.
 
     Parameters
     ----------
-    subset : str
-    number : int
     folder : Path, optional
         The authors' folder ``ground_truth``; without it the lists are downloaded.
     written : Path, optional
@@ -127,7 +124,7 @@ def _some(names):
 
 def _check_own(out, known):
     """Refuse a folder that holds anything else than these images."""
-    present = {path.name for path in out.iterdir()} - {locks.NAME, ".DS_Store"}
+    present = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     images = {path.name for path in (out / "images").iterdir()} if "images" in present else set()
     labels = [out / f"twitter_{subset}.txt" for subset in paper.SUBSETS]
     listed = {name for path in labels if path.is_file() for name, _ in lists.read(path)}
@@ -154,7 +151,7 @@ def _add(out, missing, archive):
         images.mkdir(exist_ok=True)
         for name in missing:
             os.replace(Path(part) / name, images / name)
-    download.forget(out.parent, links)
+    download.forget(out, links)
 
 
 def _unpack(link, missing, folder, out, is_users):
@@ -164,7 +161,7 @@ def _unpack(link, missing, folder, out, is_users):
         name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
         for name, row in missing.items()
     }
-    with download.opened(link, out.parent) as archive:
+    with download.opened(link, out) as archive:
         absent, differing = archives.extract(archive, wanted)
         if len(absent) == len(missing):
             raise ValueError("none of them is in it")

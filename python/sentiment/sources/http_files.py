@@ -8,7 +8,7 @@ import hashlib
 import logging
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import requests
@@ -126,13 +126,14 @@ def _described(response):
 def _receive(response, file, length, limit):
     """Append an answer's bytes to an open file."""
     done = file.tell()
-    with Progress("downloading", length and length // MB, done // MB, unit="MB") as bar:
+    is_small = length is not None and length < MB
+    with nullcontext() if is_small else Progress("downloading", length and length // MB, done // MB, "MB") as bar:
         for block in response.iter_content(BLOCK):
             file.write(block)
             done += len(block)
             if done > limit:
                 raise ValueError(f"more than the {limit:,} bytes expected")
-            if done // MB > bar.done:
+            if bar and done // MB > bar.done:
                 bar.advance(done // MB - bar.done)
     if length and done != length:
         raise requests.exceptions.ChunkedEncodingError(f"{done:,} of {length:,} bytes")

@@ -28,60 +28,31 @@ _checksum = functools.cache(sha256)  # a source of 240 MB is read once for all f
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a run is made from; a field is None where a file of an earlier version does not record it.
-
-    Attributes
-    ----------
-    dataset : str
-    demo : bool
-        Drawn images.
-    subset, arch, init : str
-    fold : int
-    seed, fold_seed : int
-        The seed given by the user, and `solvers.fold_seed` of it.
-    variant : str
-        The user's own name for a run with other choices than the default.
-    precision : str
-        One of `engine.PRECISIONS`.
-    mean : (3,) tuple of float
-        Channel means, BGR, 0 to 255.
-    mean_image : bool
-        Training subtracts a mean image, whose channel means ``mean`` are.
-    channels_divisor : int
-        The network has 1/divisor of the paper's channels.
-    choices : Choices
-    schedule : Schedule
-    card : str
-        Model card whose file the source is by its checksum; empty where it is another file's. Not part of what two
-        runs are compared by.
-    source, mean_file : str or None
-        Checksums; None without such a file.
-    train_images : int
-    train_list, test_list : str
-        Checksums of the fold lists.
-    """
+    """What a run is made from; a field is None where a file of an earlier version does not record it."""
 
     dataset: str
-    demo: bool
+    demo: bool  # drawn images
     subset: str
     arch: str
     init: str
     fold: int
-    seed: int
-    fold_seed: int | None
-    variant: str | None
-    precision: str | None
-    mean: tuple | None
-    mean_image: bool | None
-    channels_divisor: int | None
+    seed: int  # as given by the user
+    fold_seed: int | None  # `solvers.fold_seed` of it
+    variant: str | None  # the user's own name for a run with other choices than the default
+    precision: str | None  # one of `engine.PRECISIONS`
+    mean: tuple | None  # channel means, BGR, 0 to 255
+    mean_image: bool | None  # training subtracts a mean image, whose channel means ``mean`` are
+    channels_divisor: int | None  # the network has 1/divisor of the paper's channels
     choices: Choices
     schedule: Schedule
+    # Model card whose file the source is by its checksum; empty where it is another file's. Not part of what two runs
+    # are compared by.
     card: str | None
-    source: str | None
-    mean_file: str | None
+    source: str | None  # checksum of the source's weights; None from scratch
+    mean_file: str | None  # checksum of the mean image; None without one
     train_images: int | None
-    train_list: str | None
-    test_list: str | None
+    train_list: str | None  # checksum of the training list
+    test_list: str | None  # checksum of the test list
 
     @classmethod
     def of(cls, plan):
@@ -135,13 +106,7 @@ _PARTS = {"schedule": Schedule, "choices": Choices}
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a training that one environment computed.
-
-    Attributes
-    ----------
-    from_iteration : int
-    environment : engine.Environment
-    """
+    """A part of a training that one environment computed."""
 
     from_iteration: int
     environment: Environment

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +20,17 @@ from sentiment.utils.signals import Interrupted, postponed
 
 @dataclass(frozen=True)
 class Training:
-    """What `train` trains.
+    """What `train` trains: the net and solver in a folder, where Caffe runs.
 
-    Attributes
-    ----------
-    folder : Path
-        Where Caffe runs. It holds ``solver.prototxt``, which names the net, the iterations and how many lie between
-        two snapshots; its snapshot_prefix is ``snapshot``. The log, ``train.log``, and the snapshots are written there.
-    title : str
-        Names the training in messages.
-    advice : str
-        What the user can do when the loss is NaN: the end of that error's sentence.
-    source : Path, optional
-        Weights to start from; without them, the net's fillers.
-    keep_diverged : bool
-        Train to the end although the loss is NaN, as Caffe does.
+    ``solver.prototxt`` there says how many iterations to train and how many lie between two snapshots; its
+    snapshot_prefix is ``snapshot``. The log, ``train.log``, and the snapshots are written there too.
     """
 
     folder: Path
-    title: str
-    advice: str
-    source: Path | None = None
-    keep_diverged: bool = False
+    title: str  # in messages
+    advice: str  # what the user can do when the loss is NaN: the end of that error's sentence
+    source: Path | None = None  # weights to start from; without them, the net's fillers
+    keep_diverged: bool = False  # train to the end although the loss is NaN, as Caffe does
 
 
 def train(caffe, training) -> Path:
@@ -62,6 +51,8 @@ def train(caffe, training) -> Path:
     from google.protobuf import text_format
 
     folder, title = training.folder.resolve(), training.title
+    source = training.source and str(training.source.resolve())
+    training = replace(training, folder=folder)  # the current folder changes
     definition = text_format.Parse(read_text(folder / "solver.prototxt"), caffe.proto.caffe_pb2.SolverParameter())
     total, every = definition.max_iter, definition.snapshot
     weights = snapshots.weights(folder, total)
@@ -77,9 +68,9 @@ def train(caffe, training) -> Path:
         if resumed is not None:
             solver.restore(f"snapshot_iter_{resumed}.solverstate")
             print(f"  resumes from iteration {resumed}")
-        elif training.source is not None:
+        elif source is not None:
             net = text_format.Parse(read_text(definition.net), caffe.proto.caffe_pb2.NetParameter())
-            taken, new = take_over(solver.net, str(training.source.resolve()), architectures.filled_layers(net))
+            taken, new = take_over(solver.net, source, architectures.filled_layers(net))
             print(f"  taken over: {' '.join(taken)}\n  new: {' '.join(new)}")
             if ignored := ignored_layers("train.log", log_start):
                 print(f"  left behind: {' '.join(ignored)}")

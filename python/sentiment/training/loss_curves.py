@@ -27,21 +27,11 @@ _TEST_OUTPUT = re.compile(r"\bTest net output #\d+: (\S+) = (\S+)")
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of one training.
+    """The losses of one training."""
 
-    Attributes
-    ----------
-    iterations : (n,) int ndarray
-        Ascending.
-    losses : (n,) float64 ndarray
-        Of the training batches; NaN and infinity as in the log.
-    tests : dict of str to (list of int, list of float)
-        Output of the test net, as ``accuracy`` -> its iterations and values.
-    """
-
-    iterations: np.ndarray
-    losses: np.ndarray
-    tests: dict = field(default_factory=dict)
+    iterations: np.ndarray  # (n,) int, ascending
+    losses: np.ndarray  # (n,) float64, of the training batches; NaN and infinity as in the log
+    tests: dict = field(default_factory=dict)  # output of the test net, as ``accuracy`` -> its iterations and values
 
     @cached_property
     def smoothed(self):

@@ -193,7 +193,6 @@ class Plan:
         Parameters
         ----------
         environment : engine.Environment
-        gpu : bool
         """
         self.run.claim(self.configuration)
         self.run.record_environment(snapshots.newest(self.run) or 0, environment)

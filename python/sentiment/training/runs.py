@@ -31,26 +31,14 @@ def variant_name(variant="", seed=DEFAULT_SEED) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One training's folder, ``root/<subset>/<arch>-<init>[-<variant>]/fold<k>``, and the files in it.
+    """One training's folder, ``root/<subset>/<arch>-<init>[-<variant>]/fold<k>``, and the files in it."""
 
-    Attributes
-    ----------
-    root : Path
-        The folder of all runs.
-    subset, arch, init : str
-        ``init`` is a `cards.Source.name`.
-    fold : int
-        1 to 5.
-    variant : str
-        As `variant_name` gives it: ``lr0.001``, ``seed1702``.
-    """
-
-    root: Path
+    root: Path  # the folder of all runs
     subset: str
     arch: str
-    init: str
-    fold: int
-    variant: str = ""
+    init: str  # a `cards.Source.name`
+    fold: int  # 1 to 5
+    variant: str = ""  # as `variant_name` gives it: ``lr0.001``, ``seed1702``
 
     @property
     def folder(self):

@@ -114,19 +114,17 @@ def snapshot_every(gpu) -> int:
     return SNAPSHOT_EVERY_ON_GPU if gpu else SNAPSHOT_EVERY
 
 
-def solver(values, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
+def solver(values: Schedule, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
     """A solver definition.
 
     Parameters
     ----------
-    values : Schedule
     net, prefix : str
         Paths of the train_val definition and the snapshots' beginning, relative to where Caffe will run.
     test_iter : int
         Batches that cover the test list.
     seed : int
         As `fold_seed` gives it.
-    gpu : bool
 
     Returns
     -------

@@ -19,16 +19,7 @@ def stderr_to(path):
     """Append what this process writes to file descriptor 2 to a file instead; with -v also show it as it grows.
 
     The descriptor is redirected because a BVLC Caffe writes from C++; ``sys.stderr`` follows in case it is another
-    stream.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Yields
-    ------
-    text stream
-        The previous standard error, for messages to the user.
+    stream. Yields the previous standard error, a text stream for messages to the user.
 
     Raises
     ------

@@ -22,17 +22,9 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")
 
 
 def default(name):
-    """Path of a folder that a command is not given: in the repository, wherever the command is called from.
+    """Path of a folder that a command is not given (``runs``): in the repository, wherever the command is called from.
 
-    Parameters
-    ----------
-    name : str
-        For example ``data/deepsent`` or ``runs``.
-
-    Returns
-    -------
-    Path
-        Relative to the current folder if it is below it.
+    It is relative if it is below the current folder.
     """
     path = PROJECT / name
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -60,16 +52,8 @@ def sweep(folder):
 def replacing(path):
     """Give a temporary path in the same folder that becomes ``path`` when the block ends without an error.
 
-    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Yields
-    ------
-    Path
-        Has the suffix of ``path``, for writers that choose their format by it.
+    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed. Both
+    paths have the same suffix, for writers that choose their format by it.
 
     Raises
     ------
@@ -81,7 +65,11 @@ def replacing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        settle(part, path)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        size = part.stat().st_size
+        os.replace(part, path)
+        log.info("wrote %s (%s bytes)", path, f"{size:,}")
     except OSError as error:
         # Network errors have no errno, and an error about another file is about what the block reads.
         if error.errno is None or (error.filename is not None and Path(error.filename) not in {part, *path.parents}):
@@ -90,18 +78,6 @@ def replacing(path):
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
-
-
-def settle(complete, path):
-    """Let a complete file in the same folder become ``path``; a `UserError` if it cannot."""
-    try:
-        with open(complete, "rb") as file:
-            os.fsync(file.fileno())
-            size = os.fstat(file.fileno()).st_size
-        os.replace(complete, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    log.info("wrote %s (%s bytes)", path, f"{size:,}")
 
 
 def write_whole(path, content):
@@ -120,13 +96,7 @@ def write_if_changed(path, content) -> bool:
 
 
 def read_text(path, errors="strict") -> str:
-    """The text of a UTF-8 file, without a byte order mark.
-
-    Parameters
-    ----------
-    path : str or Path
-    errors : str
-        What happens to bytes that are not UTF-8, as for `open`.
+    """The text of a UTF-8 file without a byte order mark; ``errors``, as for `open`, is for bytes that are not UTF-8.
 
     Raises
     ------

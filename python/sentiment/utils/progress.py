@@ -64,14 +64,9 @@ class Progress:
 
 @contextlib.contextmanager
 def patience(what, stream=None):
-    """Say what is being done when a block, of which nothing can be counted, takes more than a moment.
+    """Print ``what``, as ``reading weights.caffemodel``, on stderr or ``stream`` when a block takes more than a moment.
 
-    Parameters
-    ----------
-    what : str
-        For example ``reading weights.caffemodel``.
-    stream : text stream, optional
-        Standard error by default.
+    It is for steps in which nothing can be counted.
     """
     stream = stream or sys.stderr
     waiting = threading.Timer(SECONDS_UNTOLD, lambda: print(f"{what} …\n", end="", file=stream, flush=True))

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_type_hints
 from sentiment.utils.errors import UserError
 
 
-def read(cls, values, where) -> Any:
+def read(cls, values: dict, where) -> Any:
     """Make a dataclass from the JSON object it was written as; keys that are no fields of it are skipped.
 
     A field that may be None, or has a default, may be missing, as in files of earlier versions.
@@ -15,7 +15,6 @@ def read(cls, values, where) -> Any:
     ----------
     cls : type
         A dataclass whose fields are annotated with plain types, or unions of them such as ``str | None``.
-    values : dict
     where : str or Path
         The file, for error messages.
 

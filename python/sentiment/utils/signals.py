@@ -39,6 +39,7 @@ def postponed(sentence, stream):
     sentence : str
         Shown at the first signal: that it was received, and what happens now.
     stream : file with a descriptor
+        Where to show it.
 
     Yields
     ------

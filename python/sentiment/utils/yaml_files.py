@@ -33,12 +33,11 @@ def read_mapping(path) -> dict:
     return content
 
 
-def checked(mapping, keys, where, required=()) -> dict:
+def checked(mapping: dict, keys, where, required=()) -> dict:
     """A mapping without its blank keys, each value as a table of keys says.
 
     Parameters
     ----------
-    mapping : dict
     keys : dict of str to (type, str, str)
         Key -> as `TEXT`.
     where : str or Path

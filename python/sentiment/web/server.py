@@ -145,12 +145,11 @@ def names_of(host):
     return sorted(names)
 
 
-def create_app(models, hosts):
+def create_app(models: Models, hosts):
     """The page and what its script asks for, as a Flask application.
 
     Parameters
     ----------
-    models : Models
     hosts : sequence of str
         The names it answers to. Any other name gets nothing: a foreign page's name may lead here (DNS rebinding).
     """

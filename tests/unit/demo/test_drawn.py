@@ -1,4 +1,4 @@
-"""The demo's pictures: a real task that only shapes can solve, the same on every machine."""
+"""The demo's images: a real task that only shapes can solve, the same on every machine."""
 
 import hashlib
 from collections import Counter
@@ -39,8 +39,8 @@ def test_a_scene_is_of_one_kind_and_mood(scenes):
 
 
 @pytest.mark.parametrize("seed", [drawn.SEED, 1, 2])
-def test_the_fewer_agree_the_less_the_drawn_mood_tells_the_label(seed):
-    """What a perfect reader of the pictures would score: above the paper's CaffeNet, and less on each larger subset."""
+def test_the_fewer_agree_the_less_the_drawn_mood_shows_the_label(seed):
+    """What a perfect reader of the images would score: above the paper's CaffeNet, and less on each larger subset."""
 
     def readable(least):
         chosen = [scene for scene in drawn.scenes(seed) if scene.agreement >= least]
@@ -52,7 +52,7 @@ def test_the_fewer_agree_the_less_the_drawn_mood_tells_the_label(seed):
     assert four > three + 0.015
 
 
-def test_a_seed_and_a_number_make_a_picture(scenes):
+def test_a_seed_and_a_number_make_an_image(scenes):
     again = drawn.scenes()[17]
     assert np.array_equal(again.draw(), scenes[17].draw())
     assert not np.array_equal(drawn.scenes(seed=1)[17].draw(), scenes[17].draw())
@@ -60,13 +60,13 @@ def test_a_seed_and_a_number_make_a_picture(scenes):
     assert len(set(names)) == len(names)
 
 
-def test_pictures_are_colour_images_of_the_papers_size_and_all_different(scenes):
-    pictures = [scene.draw() for scene in scenes[:100]]
-    assert all(picture.shape == (256, 256, 3) and picture.dtype == np.uint8 for picture in pictures)
-    assert len({hashlib.sha256(picture.tobytes()).digest() for picture in pictures}) == 100
+def test_they_are_colour_images_of_the_papers_size_and_all_different(scenes):
+    images = [scene.draw() for scene in scenes[:100]]
+    assert all(image.shape == (256, 256, 3) and image.dtype == np.uint8 for image in images)
+    assert len({hashlib.sha256(image.tobytes()).digest() for image in images}) == 100
 
 
-def test_few_pixels_do_not_tell_the_label(scenes):
+def test_few_pixels_do_not_show_the_label(scenes):
     agreed = [scene for scene in scenes if scene.agreement == 5]
     pixels = np.stack([cv2.resize(s.draw(), (16, 16), interpolation=cv2.INTER_AREA).ravel() / 255 for s in agreed])
     labels = [scene.label for scene in agreed]

@@ -30,7 +30,7 @@ def test_they_differ_as_the_real_ones_do():
     assert languages == sorted(languages, reverse=True)
 
 
-def test_pictures_are_those_of_its_concepts_labelled_among_them():
+def test_its_images_are_those_of_its_concepts_labelled_among_them():
     stand_in = STAND_INS["places"]
     pairs = [(f"{label}.jpg", label) for label in range(len(STAND_INS["caffenet"].concepts))]
     chosen = stand_ins.own_images(stand_in, pairs)

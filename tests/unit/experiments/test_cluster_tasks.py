@@ -28,7 +28,7 @@ def test_a_task_calls_its_commands_where_the_user_did(job, tmp_path):
     made_up.run(tmp_path, 1)
     before = Path.cwd()
     work = job(("make_solver", "--out", "made"), ("make_prototxt", "--out", "made"))
-    assert cluster.carry_out(work, tmp_path) == 0.8
+    assert cluster._carry_out(work, tmp_path) == 0.8
     assert Path.cwd() == before
     assert (tmp_path / "made" / "five_agrees_finetune.prototxt").is_file()
     assert (tmp_path / "made" / "finetune" / "train_val.prototxt").is_file()
@@ -36,19 +36,19 @@ def test_a_task_calls_its_commands_where_the_user_did(job, tmp_path):
 
 def test_a_users_mistake_is_a_sentence_and_a_fault_is_itself(job, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="DATA: nowhere is not a folder"):
-        cluster.carry_out(job(("evaluate", "--data", "nowhere")), tmp_path)
+        cluster._carry_out(job(("evaluate", "--data", "nowhere")), tmp_path)
 
     (tmp_path / "faulty.py").write_text("def main(words):\n    return {}[words[0]]\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyError):
-        cluster.carry_out(job(("faulty", "key")), tmp_path)
+        cluster._carry_out(job(("faulty", "key")), tmp_path)
 
 
 def test_a_full_disk_is_said_though_causes_do_not_travel(job, tmp_path, monkeypatch):
     (tmp_path / "filling.py").write_text("def main(words):\n    raise OSError(28, 'No space left on device', 'x')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="the disk is full"):
-        cluster.carry_out(job(("filling",)), tmp_path)
+        cluster._carry_out(job(("filling",)), tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["mine", cluster.LOG])
@@ -56,7 +56,7 @@ def test_a_folder_that_is_not_shared_is_said(job, tmp_path, missing):
     work = job()
     (tmp_path / cluster.LOG).unlink()
     with pytest.raises(UserError, match=f"{missing} is not on this node"):
-        cluster.carry_out(work, tmp_path / "mine" if missing == "mine" else tmp_path)
+        cluster._carry_out(work, tmp_path / "mine" if missing == "mine" else tmp_path)
 
 
 def test_without_ray_the_extra_is_named(job, monkeypatch):

@@ -1,4 +1,4 @@
-"""A training goes on from the newest snapshot that is whole, and keeps no others."""
+"""A training resumes from the newest complete snapshot, and keeps no others."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sentiment.training.runs import Run
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with whole snapshots at 10 and 20."""
+    """A run with complete snapshots at 10 and 20."""
     run = Run(tmp_path, "five_agrees", "finetune", "caffenet", 1)
     run.folder.mkdir(parents=True)
     blob = caffe.io.array_to_blobproto(np.ones((2, 3)))
