@@ -5,7 +5,6 @@
 The array is 3×H×W, BGR, 0 to 255, so that np.load(FILE).mean(1).mean(1) gives the channels' means.
 """
 
-import io
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser
 from sentiment.data.means import mean_image
-from sentiment.utils.files import write_whole
+from sentiment.utils.files import replacing
 
 
 def main(argv=None):
@@ -27,10 +26,9 @@ def main(argv=None):
 
     engine.start()
     image = mean_image(args.mean)
-    content = io.BytesIO()
-    np.save(content, image)
     out = args.out or args.mean.with_suffix(".npy")
-    write_whole(out, content.getvalue())
+    with replacing(out) as part, open(part, "wb") as file:
+        np.save(file, image)
     means = ", ".join(f"{value:.8f}" for value in image.mean((1, 2)))
     print(f"{out}: {'×'.join(map(str, image.shape))}, channel means (BGR) {means}")
     return 0

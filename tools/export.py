@@ -42,7 +42,16 @@ def main(argv=None):
     except ImportError as error:
         raise UserError(f"exporting needs {error.name}; `pip install onnx onnxruntime safetensors` in .venv") from error
 
-    model, weights, metadata = chosen(args)
+    model, weights, metadata = args.model, args.weights, {}
+    if not model:
+        run = trained.of_run(run_of(args))
+        model, weights = run.deploy, run.weights
+        means = ",".join(f"{mean:.9g}" for mean in run.means)
+        metadata = {
+            "title": f"{run.title}, {run.group}",
+            "input": f"BGR, 0 to 255, minus the means {means}",
+            "classes": "negative,positive",
+        }
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"reading {weights}", terminal):
         net = transfer.load(caffe, model, weights)
@@ -58,16 +67,6 @@ def main(argv=None):
     print(f"{paths[0]}: every blob is as Caffe's, within {difference:.1g} of its largest value")
     print(f"{paths[1]}: {len(state)} arrays")
     return 0
-
-
-def chosen(args):
-    """Definition and weights, and a run's metadata."""
-    if args.model:
-        return args.model, args.weights, {}
-    net = trained.of_run(run_of(args))
-    means = ",".join(f"{mean:.9g}" for mean in net.means)
-    about = {"title": f"{net.title}, {net.group}", "input": f"BGR, 0 to 255, minus the means {means}"}
-    return net.deploy, net.weights, {**about, "classes": "negative,positive"}
 
 
 if __name__ == "__main__":

@@ -50,12 +50,10 @@ def lines(found):
     last = f"{found.last.name}, {found.last.outputs} outputs" if found.last else "unknown: HDF5 keeps no order"
     yield f"  last layer  {last}"
     problems = weights_files.fits(found)
+    fitting = " ".join(arch for arch, problem in problems.items() if not problem)
     divided = f", with channels_divisor: {found.divisor} in the data set's dataset.yaml" if found.divisor > 1 else ""
-    fitting = [arch for arch, problem in problems.items() if not problem]
-    yield f"  fits        {'ARCH=' + ' '.join(fitting) + divided if fitting else 'none of the architectures'}"
-    for arch, problem in problems.items():
-        if problem:
-            yield f"    not {arch}: {problem}"
+    yield f"  fits        {f'ARCH={fitting}{divided}' if fitting else 'none of the architectures'}"
+    yield from (f"    not {arch}: {problem}" for arch, problem in problems.items() if problem)
 
 
 if __name__ == "__main__":

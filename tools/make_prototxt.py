@@ -59,8 +59,7 @@ def definitions(arch, args):
     if arch == FCN:
         return {"deploy": surgery.convert(architectures.deploy("finetune", args.divisor)).net}
     test_images = paper.IMAGES[SUBSET] // len(paper.FOLDS)
-    given = {"batch_size": args.batch_size}
-    batch_size = solvers.schedule(arch, paper.IMAGES[SUBSET] - test_images, given=given).batch_size
+    batch_size = solvers.schedule(arch, paper.IMAGES[SUBSET] - test_images, given=vars(args)).batch_size
     test_batch_size, _ = solvers.covering_batches(test_images, batch_size)
     last = source_layer(args.init) if arch in architectures.ON_LAST_LAYER else None
     train, test = (f"{args.splits}/{SUBSET}/test{FOLD}/{part}.txt" for part in ("train", "test"))

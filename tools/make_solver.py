@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import paper
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_number, positive, seed
+from sentiment.cli.arguments import Parser, gpu_number, schedule_options, seed
 from sentiment.networks import architectures
 from sentiment.training import solvers
 from sentiment.utils.files import PROJECT, write_if_changed
@@ -28,17 +28,9 @@ def main(argv=None):
     option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
     option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
-    option(
-        "--gpu", type=gpu_number, metavar="N", help="write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
-    )
-    own = "or the architecture's own"
-    option(
-        "--batch-size", type=positive, metavar="N", help=f"images per iteration (default: {paper.BATCH_SIZE}, {own})"
-    )
-    option("--iterations", type=positive, metavar="N", help=f"iterations (default: {paper.EPOCHS} epochs, {own})")
-    option("--base-lr", type=float, metavar="RATE", help=f"base learning rate (default: {paper.BASE_LR}, {own})")
-    steps = f"iterations between divisions of the rate (default: {paper.STEP_EPOCHS} epochs, {own})"
-    option("--stepsize", type=positive, metavar="N", help=steps)
+    mode = "write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
+    option("--gpu", type=gpu_number, metavar="N", help=mode)
+    schedule_options(option)
     option("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
     args = parser.parse_args(argv)
 
@@ -47,19 +39,12 @@ def main(argv=None):
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
             # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
-            test_batch_size, _ = solvers.covering_batches(
-                paper.IMAGES["five_agrees"] // len(paper.FOLDS), schedule.batch_size
-            )
+            images = paper.IMAGES["five_agrees"] // len(paper.FOLDS)
+            test_batch_size, _ = solvers.covering_batches(images, schedule.batch_size)
             test_iter = math.ceil(test_images / test_batch_size)
             name = architectures.folder_name(arch)
-            solver = solvers.solver(
-                schedule,
-                f"prototxt/{name}/train_val.prototxt",
-                f"runs/{subset}_{name}",
-                test_iter,
-                args.seed,
-                args.gpu is not None,
-            )
+            net, prefix = f"prototxt/{name}/train_val.prototxt", f"runs/{subset}_{name}"
+            solver = solvers.solver(schedule, net, prefix, test_iter, args.seed, args.gpu is not None)
             path = args.out / f"{subset}_{name}.prototxt"
             written = write_if_changed(path, HEADER + str(solver))
             print(f"{path}{'' if written else ' (unchanged)'}")

@@ -44,9 +44,9 @@ def main(argv=None):
     other_net(parser, args, of_runs, of_net, ())
     if args.model and not args.weights:
         parser.refuse(["out"], "needs --weights: without them nothing is written")
-    found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
+    runs = [] if args.model else [trained.of_run(run) for run in runs_of(args)]
     shown = None
-    for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
+    for model, weights in [(run.deploy, run.weights) for run in runs] or [(args.model, args.weights)]:
         conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
         if conversion != shown:
             shown = conversion
