@@ -30,8 +30,8 @@ def main(argv=None):
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
     runs_options(of_run.add_argument, several=())
     option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition")
-    option("--weights", type=Path, help=".caffemodel")
+    option("--model", type=Path, help="its deploy definition (.prototxt)")
+    option("--weights", type=Path, help="its weights (.caffemodel)")
     args = parser.parse_args(argv)
     other_net(parser, args, of_run, of_net)
     try:

@@ -22,7 +22,7 @@ from sentiment.utils.progress import patience
 def main(argv=None):
     """Inspect; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="file")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     args = parser.parse_args(argv)
     engine.start()
     each = command.OneByOne()

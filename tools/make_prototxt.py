@@ -39,10 +39,10 @@ def main(argv=None):
     mean = "models/imagenet_mean.binaryproto"
     option("--mean", default=mean, help="mean file in the definitions (default: %(default)s)")
     option("--batch-size", type=positive, metavar="N", help="images per iteration (default: the architecture's own)")
-    option("--divisor", type=positive, default=1, metavar="N", help="divide the numbers of channels (the demo's: 8)")
+    option("--divisor", type=positive, default=1, metavar="N", help="divide channel counts by N (default: 1; demo: 8)")
     init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
     option("--init", default=architectures.EXAMPLE_INIT, help=init)
-    option("--scratch", action="store_true", help="fillers in every layer, for training from scratch")
+    option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
     option("--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)")
     args = parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Make fine-tuned networks fully convolutional (Table 1): fully connected layers become convolutions, weights and all.
+"""Make fine-tuned networks fully convolutional: fully connected layers become convolutions (Table 1).
 
     python tools/net_surgery.py --init mvso_en --fold all
     python tools/net_surgery.py --model deploy.prototxt --weights any.caffemodel --input-size 600
@@ -33,8 +33,8 @@ def main(argv=None):
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
     runs_options(of_runs.add_argument)
     option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition")
-    option("--weights", type=Path, help=".caffemodel")
+    option("--model", type=Path, help="its deploy definition (.prototxt)")
+    option("--weights", type=Path, help="its weights (.caffemodel)")
     option = parser.add_argument
     size = "side of the new net's input in pixels (default: %(default)s)"
     option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)

@@ -18,7 +18,7 @@ from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
 
 EXAMPLE_INIT = "caffenet"
-"""Whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
+"""The source whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def train_val(
 ):
     """The training definition, a NetParameter: lists in, loss out, accuracy at TEST.
 
-    ``divisor`` divides all channel counts but the last layers'. With ``scratch`` every layer is filled, for nothing
-    will be loaded. ``last`` is the source's layer that ``ON_LAST_LAYER`` keep; without it they raise a `UserError`.
+    ``divisor`` divides all channel counts but the last layers'. With ``scratch`` every layer is filled, because nothing
+    will be loaded. ``last`` is the source's layer that ``ON_LAST_LAYER`` keep; they raise a `UserError` without it.
     """
     import caffe
 

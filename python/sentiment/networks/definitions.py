@@ -44,8 +44,15 @@ def fields(net, where: str = "the net") -> dict[str, Field]:
     Its layers are of the types that `above` knows. A `UserError`, in which ``where`` names the net, says that there is
     not one input of images, that a layer's bottom is missing, or that a window is larger than its bottom.
     """
-    data, first = _input(net, where)
-    found = {data: first}
+    layers = [layer for layer in net.layer if layer.type == "Input"]
+    names = [*net.input, *(top for layer in layers for top in layer.top)]
+    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
+    dims = shapes[0].dim if shapes else net.input_dim
+    if len(names) != 1 or len(dims) != 4:
+        raise UserError(
+            f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
+        )
+    found = {names[0]: Field(dims[1], (dims[2], dims[3]))}
     for layer in net.layer:
         if missing := [bottom for bottom in layer.bottom if bottom not in found]:
             raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
@@ -55,20 +62,6 @@ def fields(net, where: str = "the net") -> dict[str, Field]:
                 raise UserError(f"{where}: the window of layer {layer.name} is larger than its bottom")
             found.update(dict.fromkeys(layer.top, top))
     return found
-
-
-def _input(net, where):
-    """Name and Field of a definition's input, in any of the three ways to write it."""
-    layers = [layer for layer in net.layer if layer.type == "Input"]
-    names = [*net.input, *(top for layer in layers for top in layer.top)]
-    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
-    dims = [*shapes[0].dim] if shapes else [*net.input_dim]
-    if len(names) != 1 or len(dims) != 4:
-        raise UserError(
-            f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
-        )
-    _, channels, height, width = dims
-    return names[0], Field(channels, (height, width))
 
 
 def above(layer, bottoms: list[Field]) -> Field:

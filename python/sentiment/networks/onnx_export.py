@@ -211,7 +211,7 @@ class _Graph:
     def _pooling(self, layer, bottom, shape):
         kind = {0: "Max", 1: "Average"}.get(layer.pooling_param.pool)  # MAX, AVE
         if kind is None:
-            raise UserError("pools at random")
+            raise UserError("pools stochastically")
         if pools_globally(layer):
             return self._node(f"Global{kind}Pool", bottom)
         kernel, stride, pad = window(layer)
@@ -224,7 +224,7 @@ class _Graph:
         # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
         lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
         if any(lacks >= side for lacks, side in zip(lacking, kernel)):
-            raise UserError("has a last window that looks at nothing")
+            raise UserError("has a last window that lies outside its bottom")
         return self._node(f"{kind}Pool", bottom, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
 
     def _node(self, operator, *inputs, **attributes):

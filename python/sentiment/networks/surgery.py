@@ -103,9 +103,9 @@ def convert(net, size: Pair = (MAP_INPUT, MAP_INPUT), where: str = "the net") ->
 
 
 def _problem(layer, bottoms: list[Field]):
-    """Why a layer of the classifier has no counterpart on a map, or None."""
+    """Why a layer of the classifier has no counterpart on a map; None if it has one."""
     if not bottoms:
-        return "is no part of a deploy net"
+        return "is not part of a deploy net"
     if layer.type == "InnerProduct":
         param = layer.inner_product_param
         if param.axis != 1:

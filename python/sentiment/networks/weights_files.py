@@ -1,5 +1,6 @@
 """Files of weights: their generation, their layers, and which of the architectures can start from them."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,7 @@ class WeightsFile:
     @property
     def divisor(self) -> int:
         """The number of CaffeNet's channels over its own, by conv1."""
-        first = next((layer for layer in self.learned if layer.name == "conv1"), None)
-        outputs = first.outputs if first else 96
+        outputs = next((layer.outputs for layer in self.learned if layer.name == "conv1"), 96)
         return 96 // outputs if outputs and 96 % outputs == 0 else 1
 
 
@@ -141,7 +141,7 @@ def misfit(found: WeightsFile, arch: str, divisor: int) -> str:
 
 
 def shapes_text(shapes) -> str:
-    """Shapes for people: ``96×3×11×11 and 96``."""
+    """Shapes as text: ``96×3×11×11 and 96``."""
     return " and ".join("×".join(map(str, _plain(shape))) for shape in shapes)
 
 
@@ -208,20 +208,16 @@ def _content(path, head):
             return content
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"
-    is_text = b"\0" not in head and "\ufffd" not in head.decode(errors="replace").rstrip("\ufffd")
-    if is_text:
-        return "a text, as definitions (.prototxt) are" if b"layer" in head else "a text"
-    others = (
+    if b"\0" not in head and "\ufffd" not in head.decode(errors="replace").rstrip("\ufffd"):
+        return "a text file, like a definition (.prototxt)" if b"layer" in head else "a text file"
+    for message, field, content in (
         (caffe_pb2.SolverState, "history", "a solver state"),
         (caffe_pb2.BlobProto, "data", "a mean image, for MEAN="),
-    )
-    for message, field, content in others:
-        try:
+    ):
+        with contextlib.suppress(DecodeError):
             if len(getattr(message.FromString(path.read_bytes()), field)):
                 return content
-        except DecodeError:
-            pass
-    return "incomplete, damaged or of another program; copy or download it again"
+    return "incomplete, damaged or written by another program; copy or download it again"
 
 
 def _read_hdf5(path):

@@ -125,7 +125,7 @@ def test_layers_of_two_bottoms_and_in_place_behind_them(tmp_path, kind, paramete
     ("kind", "parameters", "reason"),
     [
         ("Power", "power_param { power: 2 }", "layer (Power) is of a type"),
-        ("Pooling", "pooling_param { kernel_size: 2 stride: 7 }", "layer (Pooling) has a last window that looks at"),
+        ("Pooling", "pooling_param { kernel_size: 2 stride: 7 }", "layer (Pooling) has a last window"),
         ("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }", "layer (LRN) normalises within channels"),
         ("InnerProduct", "inner_product_param { num_output: 5 axis: 2 }", "layer (InnerProduct) has axis 2"),
         ("Flatten", "flatten_param { axis: 2 }", "layer (Flatten) flattens other than"),

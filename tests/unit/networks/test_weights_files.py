@@ -96,7 +96,7 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
         (b"\x1f\x8brest", "archive; unpack it"),
         (bytes(257) + b"ustar", "archive; unpack it"),
         (b"\x80\x02}q\x00.", "a Python pickle"),
-        (b'layer { name: "a" }', "a text, as definitions"),
+        (b'layer { name: "a" }', "prototxt"),
         (bytes(range(256)), "damaged"),
     ],
 )
