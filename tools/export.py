@@ -26,12 +26,12 @@ from sentiment.utils.progress import patience
 def main(argv=None):
     """Export; returns the exit status."""
     parser = Parser(__doc__)
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
     runs_options(of_run.add_argument, several=())
     option = of_net.add_argument
-    option("--model", type=Path, help="its deploy definition (.prototxt)")
-    option("--weights", type=Path, help="its weights (.caffemodel)")
+    option("--model", type=Path, metavar="FILE", help="its deploy definition (.prototxt)")
+    option("--weights", type=Path, metavar="FILE", help="its weights (.caffemodel)")
     args = parser.parse_args(argv)
     other_net(parser, args, of_run, of_net)
     try:

@@ -33,12 +33,12 @@ def main(argv=None):
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
     runs_options(of_runs.add_argument)
     option = of_net.add_argument
-    option("--model", type=Path, help="its deploy definition (.prototxt)")
-    option("--weights", type=Path, help="its weights (.caffemodel)")
+    option("--model", type=Path, metavar="FILE", help="its deploy definition (.prototxt)")
+    option("--weights", type=Path, metavar="FILE", help="its weights (.caffemodel)")
     option = parser.add_argument
     size = "side of the new net's input in pixels (default: %(default)s)"
     option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
-    option("--out", type=Path, help="folder to write to (default: the weights' own)")
+    option("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
     other_net(parser, args, of_runs, of_net, ())
