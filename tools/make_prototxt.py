@@ -43,13 +43,7 @@ def main(argv=None):
     init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
     option("--init", default=architectures.EXAMPLE_INIT, help=init)
     option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
-    option(
-        "--out",
-        type=Path,
-        default=PROJECT / "prototxt",
-        metavar="FOLDER",
-        help="folder to write to (default: prototxt/)",
-    )
+    option("--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)")
     args = parser.parse_args(argv)
 
     for arch in archs if "all" in args.arch else args.arch:

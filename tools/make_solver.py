@@ -31,9 +31,7 @@ def main(argv=None):
     mode = "write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
     option("--gpu", type=gpu_number, metavar="N", help=mode)
     schedule_options(option)
-    option(
-        "--out", type=Path, default=PROJECT / "solvers", metavar="FOLDER", help="folder to write to (default: solvers/)"
-    )
+    option("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
     args = parser.parse_args(argv)
 
     for arch in archs if "all" in args.arch else args.arch:
