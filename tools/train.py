@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, folds_of, gpu_option, runs_options, schedule_options, subsets_of
+from sentiment.cli.arguments import Parser, folds_of, gpu_option, positive, runs_options, subsets_of
 from sentiment.data import dataset, folds
 from sentiment.networks import architectures
 from sentiment.networks.choices import CHOICES
@@ -35,7 +35,12 @@ def main(argv=None):
     runs_options(option)
     option("--mean", help="mean file, or b,g,r (default: the model card's; for a file, the ImageNet means)")
     gpu_option(option)
-    schedule_options(option)
+    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: 256)")
+    option("--iterations", type=positive, metavar="N", help="iterations to train (default: those of 65 epochs)")
+    option(
+        "--base-lr", type=float, metavar="RATE", help="learning rate at the start (default: 0.001, for fc6-2 0.0001)"
+    )
+    option("--stepsize", type=positive, metavar="N", help="iterations between drops of the rate (default: 6 epochs)")
     other = ("gamma", "momentum", "weight_decay", *CHOICES)
     option(
         "--set",

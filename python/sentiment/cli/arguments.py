@@ -114,17 +114,6 @@ def gpu_option(option):
     option("--gpu", type=gpu_number, metavar="N", help="GPU to use (default: CPU)")
 
 
-def schedule_options(option):
-    """Add the options that replace values of `solvers.Schedule`, by their names."""
-    own = "or the architecture's own"
-    text = f"images per iteration (default: {paper.BATCH_SIZE}, {own})"
-    option("--batch-size", type=positive, metavar="N", help=text)
-    option("--iterations", type=positive, metavar="N", help=f"iterations (default: {paper.EPOCHS} epochs, {own})")
-    option("--base-lr", type=float, metavar="RATE", help=f"base learning rate (default: {paper.BASE_LR}, {own})")
-    text = f"iterations between drops of the rate (default: {paper.STEP_EPOCHS} epochs, {own})"
-    option("--stepsize", type=positive, metavar="N", help=text)
-
-
 def runs_options(option, fold="1", archs=architectures.ARCHITECTURES, several=("subset", "fold")):
     """Add the options that name runs of tools/train.py; see `runs_of` and, if none of them takes several, `run_of`.
 
