@@ -9,12 +9,10 @@ run its metadata name the mean and the classes.
 """
 
 import os
-import sys
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
+from sentiment.cli import arguments, command
 from sentiment.evaluation import trained
 from sentiment.networks import transfer
 from sentiment.utils.caffe_log import stderr_to
@@ -24,16 +22,14 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Export; returns the exit status."""
-    parser = Parser(__doc__)
+    """Export."""
+    parser = arguments.Parser(__doc__)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
-    runs_options(of_run.add_argument, several=())
-    option = of_net.add_argument
-    option("--model", type=Path, metavar="FILE", help="its deploy definition (.prototxt)")
-    option("--weights", type=Path, metavar="FILE", help="its weights (.caffemodel)")
+    arguments.runs_options(of_run.add_argument, several=())
+    arguments.net_options(of_net.add_argument, mean=False)
     args = parser.parse_args(argv)
-    other_net(parser, args, of_run, of_net)
+    arguments.other_net(parser, args, of_run, of_net)
     try:
         import onnx
         from safetensors.numpy import save
@@ -44,7 +40,7 @@ def main(argv=None):
 
     model, weights, metadata = args.model, args.weights, {}
     if not model:
-        run = trained.of_run(run_of(args))
+        run = trained.of_run(arguments.run_of(args))
         model, weights = run.deploy, run.weights
         means = ",".join(f"{mean:.9g}" for mean in run.means)
         metadata = {
@@ -66,8 +62,7 @@ def main(argv=None):
         of_state.write_bytes(save(state, {"format": "pt", **metadata}))
     print(f"{paths[0]}: every blob is as Caffe's, within {difference:.1g} of its largest value")
     print(f"{paths[1]}: {len(state)} arrays")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

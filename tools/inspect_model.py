@@ -7,12 +7,10 @@ A file is identified by its content, never by its name: a model card is shown wh
 file's.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser
+from sentiment.cli import arguments, command
 from sentiment.networks import weights_files
 from sentiment.sources import cards
 from sentiment.utils.files import sha256
@@ -20,8 +18,8 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Inspect; returns the exit status."""
-    parser = Parser(__doc__)
+    """Inspect."""
+    parser = arguments.Parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     args = parser.parse_args(argv)
     engine.start()
@@ -57,4 +55,4 @@ def lines(found):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -11,18 +11,16 @@ tools/train.py writes the same nets with a run's own paths. fc9 and fc9-frozen k
 start from: the committed ones keep CaffeNet's.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, positive
+from sentiment.cli import arguments, command
 from sentiment.networks import architectures, surgery
 from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, write_if_changed
+from sentiment.utils.files import write_if_changed
 
 SUBSET, FOLD = "five_agrees", 1
 HEADER = "# Written by tools/make_prototxt.py\n"
@@ -30,28 +28,27 @@ FCN = "fcn"
 
 
 def main(argv=None):
-    """Generate; returns the exit status."""
-    parser = Parser(__doc__)
-    option, archs = parser.add_argument, [*architectures.ARCHITECTURES, FCN]
-    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
+    """Write the definitions."""
+    parser = arguments.Parser(__doc__)
+    option = parser.add_argument
+    arguments.several_option(option, "arch", (*architectures.ARCHITECTURES, FCN), "architectures")
     option("--data", default="data/deepsent", help="data set's folder in the definitions (default: %(default)s)")
     option("--splits", default="splits/deepsent", help="fold lists' folder in the definitions (default: %(default)s)")
     mean = "models/imagenet_mean.binaryproto"
     option("--mean", default=mean, help="mean file in the definitions (default: %(default)s)")
-    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: the architecture's own)")
-    option("--divisor", type=positive, default=1, metavar="N", help="divide channel counts by N (default: 1; demo: 8)")
+    arguments.count_option(option, "batch-size", "images per iteration (default: the architecture's own)")
+    arguments.count_option(option, "divisor", "divide channel counts by N; the demo's networks have 8", 1)
     init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
     option("--init", default=architectures.EXAMPLE_INIT, help=init)
     option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
-    option("--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)")
+    arguments.folder_options(option, out="prototxt")
     args = parser.parse_args(argv)
 
-    for arch in archs if "all" in args.arch else args.arch:
+    for arch in args.arch:
         for name, net in definitions(arch, args).items():
             path = args.out / architectures.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
             print(f"{path}{'' if written else ' (unchanged)'}")
-    return 0
 
 
 def definitions(arch, args):
@@ -79,4 +76,4 @@ def source_layer(init):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -8,34 +8,31 @@ the same with a run's own net, number of images and seed.
 """
 
 import math
-import sys
-from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_number, schedule_options, seed
+from sentiment.cli import arguments, command
 from sentiment.networks import architectures
 from sentiment.training import solvers
-from sentiment.utils.files import PROJECT, write_if_changed
+from sentiment.utils.files import write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
 
 
 def main(argv=None):
-    """Generate; returns the exit status."""
-    parser = Parser(__doc__)
-    option, archs = parser.add_argument, architectures.ARCHITECTURES
-    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
+    """Write the definitions."""
+    parser = arguments.Parser(__doc__)
+    option = parser.add_argument
+    arguments.several_option(option, "arch", architectures.ARCHITECTURES, "architectures")
+    arguments.several_option(option, "subset", paper.SUBSETS, "subsets")
+    arguments.seed_option(option, "random seed")
     mode = "write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
-    option("--gpu", type=gpu_number, metavar="N", help=mode)
-    schedule_options(option)
-    option("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
+    option("--gpu", type=arguments.gpu_number, metavar="N", help=mode)
+    arguments.schedule_options(option)
+    arguments.folder_options(option, out="solvers")
     args = parser.parse_args(argv)
 
-    for arch in archs if "all" in args.arch else args.arch:
-        for subset in paper.SUBSETS if "all" in args.subset else args.subset:
+    for arch in args.arch:
+        for subset in args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
             # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
@@ -48,8 +45,7 @@ def main(argv=None):
             path = args.out / f"{subset}_{name}.prototxt"
             written = write_if_changed(path, HEADER + str(solver))
             print(f"{path}{'' if written else ' (unchanged)'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

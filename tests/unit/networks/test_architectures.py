@@ -58,7 +58,7 @@ def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
     spec = importlib.util.spec_from_file_location("make_prototxt", root / "tools" / "make_prototxt.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    assert tool.main(["--arch", arch, "--out", str(tmp_path)]) == 0
+    tool.main(["--arch", arch, "--out", str(tmp_path)])
     for name in ("train_val.prototxt", "deploy.prototxt"):
         folder = architectures.folder_name(arch)
         assert (tmp_path / folder / name).read_text() == (root / "prototxt" / folder / name).read_text()
