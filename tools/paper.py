@@ -103,26 +103,25 @@ def train_and_test(parts, repeats, args):
 
 def make(parts, data, repeats, args):
     """Make the parts, but for those whose only net was left out."""
-    out, runs = args.out / data.name, ["--runs", args.runs]
-    gpu = ["--gpu", args.gpu] if args.gpu is not None else []
-    of_seed = ["--seed", args.seed] if args.seed != solvers.DEFAULT_SEED else []
+    out, made_from = args.out / data.name, {"runs": args.runs, "out": args.out, "dataset": data.name}
+    seed = args.seed if args.seed != solvers.DEFAULT_SEED else None
     for part in parts:
         if part in ("table3", "figure7"):
             (experiment,) = paper_parts.experiments_of(part, args.arch, args.init)
             repeat = next((repeat for repeat in repeats if repeat.experiment == experiment), None)
-            net = [*runs, "--arch", experiment.arch, "--init", experiment.init, *of_seed]
+            net = {"runs": args.runs, "arch": experiment.arch, "init": experiment.init, "seed": seed}
             if part == "table3" and repeat and not repeat.is_analysed:
-                call("extract_features", "--data", args.data, "--splits", args.splits, *net, *gpu)
-                call("analyze_layers", *net)
+                call("extract_features", data=args.data, splits=args.splits, **net, gpu=args.gpu)
+                call("analyze_layers", **net)
             elif part == "figure7" and repeat:
-                call("sentiment_maps", "--data", args.data, *net, "--fold", "all", "--out", args.out, *gpu)
+                call("sentiment_maps", data=args.data, **net, fold="all", out=args.out, gpu=args.gpu)
         elif part == "figure6":
-            call("plot_loss", *runs, "--dataset", data.name, "--out", args.out)
+            call("plot_loss", **made_from)
         elif part.startswith("figure"):
-            call("draw_nets", "--figure", part.removeprefix("figure"), "--out", out)
+            call("draw_nets", figure=part.removeprefix("figure"), out=out)
     tables = [part.removeprefix("table") for part in parts if part.startswith("table")]
     if "report" in parts:
-        call("make_tables", *runs, "--out", args.out, "--dataset", data.name, "--report")
+        call("make_tables", "--report", **made_from)
         return
     if "1" in tables:  # shows the definition alone, whether anything is trained or not
         tables.remove("1")
@@ -132,7 +131,7 @@ def make(parts, data, repeats, args):
         replace(table, demo=data.demo).write(out)
         print(table.markdown())
     if tables:
-        call("make_tables", *runs, "--out", args.out, "--dataset", data.name, "--table", *tables)
+        call("make_tables", **made_from, table=tables)
 
 
 if __name__ == "__main__":

@@ -102,8 +102,8 @@ _FOLDERS = {  # option -> its default, in the repository, and what it is
 def folder_options(option, *names: str, **defaults: str):
     """Add options for folders, by their names, or with another default in the repository (``out="prototxt"``)."""
     for name in (*names, *defaults):
-        path, use = _FOLDERS[name]
-        path = default(defaults.get(name, path))
+        folder, use = _FOLDERS[name]
+        path = default(defaults.get(name, folder))
         option(f"--{name}", type=Path, default=path, metavar="FOLDER", help=f"{use} (default: %(default)s)")
 
 
