@@ -31,13 +31,13 @@ class LastLayer:
 
 @dataclass(frozen=True)
 class ImageLists:
-    """What a training definition reads: two lists with one ``<image> <label>`` a line, and how."""
+    """The images that a training definition reads: two lists with one ``<image> <label>`` a line, and how."""
 
-    train: str
+    train: str  # path of the list
     test: str
-    images: str | Path  # the images' folder
-    mean: str | Sequence[float]  # a mean file (.binaryproto), or the channels' means, BGR, 0 to 255
-    batch_size: int  # images an iteration
+    images: str | Path  # folder of the images
+    mean: str | Sequence[float]  # a mean file (.binaryproto), or the channel means, BGR, 0 to 255
+    batch_size: int  # images per iteration
     test_batch_size: int
 
 
