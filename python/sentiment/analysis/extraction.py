@@ -1,9 +1,8 @@
 """What features are extracted from, a run or a source that is not fine-tuned, and whether that is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sentiment import engine, paper
 from sentiment.analysis import features
@@ -32,7 +31,7 @@ class Extraction:
     model: Path  # runs as far as the weights have its layers
     weights: Path
     mean: features.Mean
-    card: str | None = None  # the model card whose file the source is; a trained run records it itself
+    card: str | None = None  # see features.About
 
     @property
     def title(self) -> str:
@@ -45,28 +44,31 @@ class Extraction:
         return features.file_of(self.run)
 
     @cached_property
-    def made_from(self) -> dict[str, Any]:
-        """What the features depend on, as `features.Grams.about` has it."""
-        return {
-            "dataset": self.data.name,
-            "demo": self.data.demo,
-            "subset": self.run.subset,
-            "arch": self.run.arch,
-            "init": self.run.init,
-            "precision": engine.precision(),
-            "mean_way": "image" if isinstance(self.mean, Path) else "channels",
-            "mean": channel_means(self.mean).tolist(),
-            "hashes": {
+    def made_from(self) -> features.About:
+        """What the features depend on."""
+        is_image = isinstance(self.mean, Path)
+        return features.About(
+            dataset=self.data.name,
+            demo=self.data.demo,
+            subset=self.run.subset,
+            arch=self.run.arch,
+            init=self.run.init,
+            precision=engine.precision(),
+            mean_way="image" if is_image else "channels",
+            mean=channel_means(self.mean).tolist(),
+            hashes={
                 "definition": sha256(self.model),
                 "weights": sha256(self.weights),
-                "mean": sha256(self.mean) if isinstance(self.mean, Path) else None,
+                "mean": sha256(self.mean) if is_image else None,
                 "lists": [sha256(path) for path in self.lists],
             },
-        }
+        )
 
     def is_done(self) -> bool:
         """Whether the file is there and made from the same."""
-        return self.path.is_file() and self.made_from.items() <= features.read(self.path).about.items()
+        if not self.path.is_file():
+            return False
+        return replace(features.read(self.path).about, card=None, engine="", versions={}) == self.made_from
 
     def extract(self, gpu: int | None, batch: int, scratch: Path | None = None):
         """Run the images through the net and write the file, unless another process does so meanwhile.
@@ -89,8 +91,7 @@ class Extraction:
             crops = features.centre_crops(net, list(places), mean, places.get)
             scratch = scratch or self.path.parent
             grams = features.matrices(net, crops, len(labels), layers, scratch, batch, end, self.title)
-            about = {**self.made_from, **({} if self.card is None else {"card": self.card})}
-            about |= {"engine": engine.describe(), "versions": engine.versions()}
+            about = replace(self.made_from, card=self.card, engine=engine.describe(), versions=engine.versions())
             features.write(self.path, about, labels, self.folds, layers, grams)
 
     def _load(self, caffe):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sentiment.data.means import channel_means, mean_image
 from sentiment.engine import PRECISIONS
 from sentiment.evaluation import inference
 from sentiment.training.runs import Run
+from sentiment.utils import records
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
 from sentiment.utils.progress import Progress
@@ -139,12 +140,30 @@ def gram(rows: np.ndarray, done=lambda count: None) -> np.ndarray:
     return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What Gram matrices are made from; the attributes are the keys of their file's ``about``, in its order."""
+
+    dataset: str
+    demo: bool
+    subset: str
+    arch: str  # "source" for a source that is not fine-tuned
+    init: str
+    precision: str = PRECISIONS[0]  # earlier files do not name it
+    mean_way: str  # one of `MEAN_WAYS`
+    mean: list = field(default_factory=list)  # of each channel, BGR, 0 to 255
+    hashes: dict  # SHA-256 of the definition, the weights, the mean image (or None) and the lists
+    card: str | None = None  # the model card whose file the source is; a trained run records it itself
+    engine: str = ""
+    versions: dict = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Grams:
     """A file of Gram matrices."""
 
     path: Path
-    about: dict  # what they are made from: data set, subset, architecture, source, checksums, the mean subtracted
+    about: About
     images: list[str]  # in the order of rows and columns
     labels: np.ndarray  # (n,) int
     folds: dict[int, tuple]  # number -> rows of its training images, rows of its test images
@@ -156,10 +175,11 @@ class Grams:
             return arrays[f"gram/{layer}"]
 
 
-def write(path: Path, about: dict, labels: dict[str, int], folds: dict[int, Fold], layers: dict[str, int], grams: dict):
+def write(path, about: About, labels: dict[str, int], folds: dict[int, Fold], layers: dict[str, int], grams: dict):
     """Write a file of `Grams`; ``labels`` are by image, ``layers`` and ``grams``, the matrices, by layer."""
     rows = {image: row for row, image in enumerate(labels)}
-    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": layers, "folds": list(folds)})}
+    known = {key: value for key, value in asdict(about).items() if key != "card" or value is not None}
+    arrays: dict[str, Any] = {"about": json.dumps({**known, "layers": layers, "folds": list(folds)})}
     arrays["images"] = np.array(list(labels))
     arrays["labels"] = np.array(list(labels.values()), np.int8)
     for number, fold in folds.items():
@@ -173,10 +193,11 @@ def write(path: Path, about: dict, labels: dict[str, int], folds: dict[int, Fold
 def read(path: Path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
-        about = {"precision": PRECISIONS[0], **json.loads(str(arrays["about"]))}  # earlier files do not name it
-        layers, numbers = about.pop("layers"), about.pop("folds")
+        about = json.loads(str(arrays["about"]))
+        layers, numbers = about["layers"], about["folds"]
         folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in PARTS) for number in numbers}
-        return Grams(path, about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
+        images, labels = arrays["images"].tolist(), arrays["labels"].astype(int)
+    return Grams(path, records.read(About, about, path), images, labels, folds, layers)
 
 
 @contextlib.contextmanager

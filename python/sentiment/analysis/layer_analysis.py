@@ -102,10 +102,10 @@ class FoldAnalysis:
                 f"{self.grams.path}: fold {run.fold} has {least} training images of one class, and {needed} are needed"
                 + ("; --selection paper alone needs one" if least > 0 else "")
             )
-        precision = self.grams.about["precision"]
+        precision = self.grams.about.precision
         self.made_from = {
-            "hashes": self.grams.about["hashes"],
-            "mean_way": self.grams.about["mean_way"],
+            "hashes": self.grams.about.hashes,
+            "mean_way": self.grams.about.mean_way,
             **({"precision": precision} if precision != PRECISIONS[0] else {}),
             "exponents": list(paper.C_GRID_EXPONENTS),
             "inner_folds": INNER_FOLDS,
@@ -170,26 +170,26 @@ def summary(folds: list[FoldAnalysis]) -> Summary:
     """Accuracies by layer, classifier and fold, and each selection's C and scores."""
     run, grams = folds[0].run, folds[0].grams
     # Which model card the source is of; runs and matrices of the first version do not say.
-    recorded = read_json(run.record) if run.record.is_file() else grams.about
-    precisions = dict.fromkeys(fold.grams.about["precision"] for fold in folds)
+    card = read_json(run.record).get("card") if run.record.is_file() else grams.about.card
+    precisions = dict.fromkeys(fold.grams.about.precision for fold in folds)
     return Summary(
-        dataset=grams.about["dataset"],
-        demo=grams.about["demo"],
+        dataset=grams.about.dataset,
+        demo=grams.about.demo,
         subset=run.subset,
         arch=run.arch,
         init=run.init,
-        card=recorded.get("card"),
+        card=card,
         variant=run.variant,
         images=len(grams.images),
         folds=[fold.run.fold for fold in folds],
         exponents=list(paper.C_GRID_EXPONENTS),
         inner_folds=INNER_FOLDS,
-        mean_way=grams.about["mean_way"],
+        mean_way=grams.about.mean_way,
         precision=" and ".join(precisions) if list(precisions) != [PRECISIONS[0]] else None,
         classifiers=FITTED,
-        engine=grams.about["engine"],
-        versions=grams.about["versions"],
-        weights={fold.run.fold: fold.grams.about["hashes"]["weights"] for fold in folds},
+        engine=grams.about.engine,
+        versions=grams.about.versions,
+        weights={fold.run.fold: fold.grams.about.hashes["weights"] for fold in folds},
         layers={
             layer: Layer(width, **{name: _classifier(folds, layer, name) for name in CLASSIFIERS})
             for layer, width in grams.layers.items()

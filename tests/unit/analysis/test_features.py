@@ -30,6 +30,9 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool1" top: "fc"
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
 MEANS = (104.0, 117.0, 123.0)
+ABOUT = features.About(
+    dataset="drawn", demo=True, subset="five_agrees", arch="finetune", init="caffenet", mean_way="image", hashes={}
+)
 
 
 def built(folder, definition):
@@ -152,9 +155,9 @@ def test_files_give_back_what_was_written(tmp_path):
     assert where == {"a b.jpg": "1/train, line 1", "c.jpg": "1/train, line 2", "d.jpg": "1/test, line 1"}
     matrices = {"fire2/concat": np.arange(9.0).reshape(3, 3), "conv1": np.eye(3)}
     path = tmp_path / features.FILE
-    features.write(path, {"subset": "five_agrees"}, labels, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
+    features.write(path, ABOUT, labels, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
     grams = features.read(path)
-    assert grams.about == {"subset": "five_agrees", "precision": "float32"}  # of files that do not name it
+    assert grams.about == ABOUT
     assert list(grams.layers.items()) == [("fire2/concat", 7), ("conv1", 5)]
     assert grams.images == list(labels)
     assert grams.labels.tolist() == [1, 0, 1]
@@ -177,7 +180,7 @@ def test_many_threads_read_one_file(tmp_path, monkeypatch):
     """NumPy parses headers as Python, which fails in two threads at once on Python 3.11 (CPython issue 106905)."""
     path = tmp_path / features.FILE
     matrices = {f"conv{number}": np.full((2, 2), float(number)) for number in range(8)}
-    features.write(path, {}, {"a": 1}, {}, dict.fromkeys(matrices, 1), matrices)
+    features.write(path, ABOUT, {"a": 1}, {}, dict.fromkeys(matrices, 1), matrices)
     grams = features.read(path)
 
     def parse(header, parse=ast.literal_eval):
@@ -203,7 +206,7 @@ def test_a_file_that_is_none(tmp_path):
     path = tmp_path / features.FILE
     with pytest.raises(UserError, match=r"grams\.npz; run tools/extract_features\.py"):
         features.read(path)
-    features.write(path, {}, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
+    features.write(path, ABOUT, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
     whole = path.read_bytes()
     for content in whole[:-100], b"", b"no archive", whole[:100]:
         path.write_bytes(content)

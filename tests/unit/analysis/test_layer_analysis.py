@@ -42,10 +42,10 @@ def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **more):
     for fold in paper.FOLDS:
         test = pairs[(fold - 1) * 10 : fold * 10]
         lists = Fold([pair for pair in pairs if pair not in test], test)
-        about = {
-            "dataset": "drawn", "demo": demo, "subset": "five_agrees", "arch": "finetune", "init": "caffenet",
-            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {}, **more,
-        }  # fmt: skip
+        about = features.About(
+            dataset="drawn", demo=demo, subset="five_agrees", arch="finetune", init="caffenet", mean_way="image",
+            hashes={"weights": weights}, **more,
+        )  # fmt: skip
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
         path = Run(root, "five_agrees", "finetune", "caffenet", fold).folder / features.FILE
