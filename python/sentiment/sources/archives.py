@@ -1,4 +1,8 @@
-"""Files out of tar and zip archives from strangers: no path in them counts, no link is followed, no bomb unpacked."""
+"""Single files out of tar and zip archives of strangers.
+
+Their paths do not decide where a file is written, links out of the archive are not followed, and what unpacks to too
+much is refused.
+"""
 
 import hashlib
 import lzma
@@ -8,7 +12,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 
 from sentiment.utils.errors import FULL
 
@@ -31,27 +35,12 @@ class Member:
     sha256: str | None = None  # if known: among files of its name the one that has it is taken
 
 
-def extract(archive, wanted) -> tuple[list[str], list[str]]:
+def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[str]]:
     """Write files of an archive, chosen by their base names (in any case).
 
-    Parameters
-    ----------
-    archive : Path
-        Tar (compressed by gzip, bzip2, xz or not at all) or zip, whatever it is called.
-    wanted : dict of str to Member
-        By base name.
-
-    Returns
-    -------
-    missing, differing : list of str
-        Names the archive does not have, and names of files that were written though their SHA-256 is another one.
-
-    Raises
-    ------
-    ValueError
-        It is not an archive, or damaged, or unpacks to too much.
-    OSError
-        The disk is full.
+    The archive is a tar (compressed by gzip, bzip2, xz or not at all) or a zip, whatever it is called. Returns the
+    names that it does not have, and those of files that were written though their SHA-256 is another one. A ValueError
+    says that it is not an archive, is damaged, or unpacks to too much; an OSError that the disk is full.
     """
     names = {name.casefold(): name for name in wanted}
     right = {}  # of the files written: whether the content is as known
@@ -94,14 +83,14 @@ def _files(archive):
                     plain.setdefault(entry.name, entry)
                 file = plain.get(entry.linkname) if entry.islnk() else entry
                 if file is not None and file.isreg():
-                    yield _base(entry.name), file.size, partial(tar.extractfile, file)
+                    yield _base_name(entry.name), file.size, partial(tar.extractfile, file)
             while tar.fileobj.read(BLOCK):
                 pass  # a compressed stream has its checksum at the end
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                    yield _base(info.filename), info.file_size, partial(packed.open, info)
+                    yield _base_name(info.filename), info.file_size, partial(packed.open, info)
     else:
         raise ValueError("not a complete tar or zip archive")
 
@@ -118,6 +107,5 @@ class _Entry(tarfile.TarInfo):
 _NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
-def _base(name):
-    """The last part of a path, of a Windows path too."""
-    return PurePosixPath(name.replace("\\", "/")).name
+def _base_name(path):
+    return PureWindowsPath(path).name  # which takes / and \ as separators

@@ -6,7 +6,7 @@ checksums, and its size and times, so that a file that was checked is not read a
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,21 +42,18 @@ class Wanted:
 
     path: Path  # where it belongs
     key: str = field(compare=False)  # its entry in the checksum file
-    links: tuple = ()
+    links: tuple[Link, ...] = ()
     size: int | None = None  # bytes
-    digests: dict = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
+    digests: dict[str, str] = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
     where: str = ""  # to look for it when no link gives it
     read: Callable | None = field(default=None, compare=False)  # reads a path, or raises a UserError: not such a file
     hint: str = ""  # what to do to use another file
 
 
-def obtain(*wanted) -> list[Path]:
+def obtain(*wanted: Wanted) -> list[Path]:
     """The paths of files, which are downloaded first if they are missing; prints a line for each link tried.
 
-    Raises
-    ------
-    UserError
-        No link gave the file: the sentence says which file to put where. Or the file there is another one.
+    A `UserError` says that no link gives a file, and which file to put where, or that the file there is a wrong one.
     """
     new = []
     for file in wanted:
@@ -78,11 +75,11 @@ def obtain(*wanted) -> list[Path]:
     return [file.path for file in wanted]
 
 
-def first_of(links, take, name) -> str:
+def first_of(links: Sequence[Link], take: Callable[[Link], None], name: str) -> str:
     """Try links in order until one gives what is wanted; prints a line for each.
 
     ``take`` takes it from a link; its OSError or ValueError leads to the next one. Returns why none gave it; empty when
-    one did. A full disk is a UserError: no other link helps.
+    one did. A full disk is a `UserError`: no other link helps.
     """
     failures = []
     for link in links:
@@ -100,10 +97,10 @@ def first_of(links, take, name) -> str:
 
 
 @contextmanager
-def opened(link, folder, limit=LARGEST_ARCHIVE):
+def opened(link: Link, folder: Path, limit: int = LARGEST_ARCHIVE) -> Iterator[Path]:
     """Give what a link leads to as a path: the local file, or one downloaded into a folder, which stays (`forget`).
 
-    A ValueError within the block, that it is not the file wanted, removes it.
+    A ValueError within the block, that it is not the file wanted, removes the downloaded file.
     """
     if link.is_local:
         path = Path(link.url).expanduser()
@@ -119,20 +116,14 @@ def opened(link, folder, limit=LARGEST_ARCHIVE):
         raise
 
 
-def forget(folder, links):
+def forget(folder: Path, links: Sequence[Link]):
     """Remove what was downloaded from links into a folder, complete or not."""
     for link in links:
         http_files.forget(folder, link.url)
 
 
-def check(path, wanted) -> dict[str, str]:
-    """Check a file's size, checksums and content; returns its checksums by algorithm.
-
-    Raises
-    ------
-    ValueError
-        Says what differs.
-    """
+def check(path: Path, wanted: Wanted) -> dict[str, str]:
+    """Check a file's size, checksums and content; returns its checksums by algorithm. A ValueError says what differs."""
     size = path.stat().st_size
     if wanted.size not in (None, size):
         raise ValueError(f"{size:,} bytes instead of {wanted.size:,}")
@@ -152,13 +143,10 @@ def check(path, wanted) -> dict[str, str]:
     return found
 
 
-def known_digests(wanted) -> dict[str, str]:
+def known_digests(wanted: Wanted) -> dict[str, str]:
     """The checksums a file has to have: the published ones, else the one recorded from the first download, if any.
 
-    Raises
-    ------
-    UserError
-        The checksum file cannot be read.
+    A `UserError` says that the checksum file cannot be read.
     """
     entry = _entries(wanted.path.parent).get(wanted.key)
     return wanted.digests or ({"sha256": entry["sha256"]} if entry else {})
