@@ -4,8 +4,8 @@ Their paths do not decide where a file is written, links out of the archive are 
 much is refused.
 """
 
-import hashlib
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from sentiment.utils.errors import FULL
+from sentiment.utils.files import sha256
 
-BLOCK = 1 << 20  # bytes
 LARGEST = (1 << 31) - 1  # bytes of a file: no .caffemodel is longer
 LARGEST_NAME = 1 << 20  # bytes
 LARGEST_TAR = 1 << 33  # bytes that a tar archive, which is read to its end, may unpack to
@@ -51,23 +51,14 @@ def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[s
                 continue
             member = wanted[name]
             if size <= member.limit:
-                with content() as packed:
-                    right[name] = member.sha256 in (None, _copy(packed, member.path))
+                with content() as packed, open(member.path, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+                right[name] = member.sha256 is None or member.sha256 == sha256(member.path)
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         raise ValueError(f"a damaged or encrypted archive ({error or type(error).__name__})") from error
     return [name for name in wanted if name not in right], [name for name in right if not right[name]]
-
-
-def _copy(packed, path):
-    """Write a file's content to its place; returns its SHA-256."""
-    digest = hashlib.sha256()
-    with open(path, "wb") as out:
-        while block := packed.read(BLOCK):
-            digest.update(block)
-            out.write(block)
-    return digest.hexdigest()
 
 
 def _files(archive):
@@ -84,7 +75,7 @@ def _files(archive):
                 file = plain.get(entry.linkname) if entry.islnk() else entry
                 if file is not None and file.isreg():
                     yield _base_name(entry.name), file.size, partial(tar.extractfile, file)
-            while tar.fileobj.read(BLOCK):
+            while tar.fileobj.read(1 << 20):
                 pass  # a compressed stream has its checksum at the end
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
