@@ -45,9 +45,8 @@ def make(labels: list[tuple[str, int]], seed: int) -> list[Fold]:
         raise UserError(f"{len(labels)} images are too few for {len(FOLDS)} folds")
     # Sorting by random() keys, since Python promises the same random() forever but not the same shuffle().
     draw = random.Random(seed)
-    keys = [draw.random() for _ in labels]
-    shuffled = [labels[index] for index in sorted(range(len(labels)), key=keys.__getitem__)]
-    blocks = [shuffled[block * size : (block + 1) * size] for block in range(len(FOLDS))]
+    shuffled = sorted(labels, key=lambda _: draw.random())
+    blocks = [shuffled[start : start + size] for start in range(0, size * len(FOLDS), size)]
     return [
         Fold(train=[pair for other in blocks if other is not block for pair in other], test=block) for block in blocks
     ]
