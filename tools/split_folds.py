@@ -31,7 +31,7 @@ def main(argv=None):
     option = parser.add_argument
     option("--data", type=Path, default=files.default("data/deepsent"), help="folder of images (default: %(default)s)")
     option(
-        "--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="which (default: all there are)"
+        "--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets to split (default: all with labels)"
     )
     option("--published", type=Path, help="folder with the authors' lists (default: download them)")
     option("--seed", type=seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
@@ -83,7 +83,7 @@ def split(data, subset, args):
         f"{data.name} {subset}: {len(tested)} of {len(labels)} images, {origin}; {state} ({out / data.name / subset})"
     )
     if written and replaced:
-        print("  they replace others; runs on those are kept, and resume after `make splits SEED=N` with their seed")
+        print("  they replace other lists; runs on those are kept, and resume after `make splits SEED=N` with their seed")
     if len({label for _, label in labels}) < paper.CLASSES:
         print("  all these labels are the same; a net learns nothing from one class")
     if written:

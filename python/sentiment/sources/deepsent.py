@@ -114,7 +114,7 @@ def _check_own(out):
     empty = not images and present <= {"images", "models", *labels}
     if not (images & known or empty) or not listed <= known:
         advice = "give it as DATA" if "Agg_AMT_Candidates" in present else "give another folder as DATA, or by --out"
-        raise UserError(f"{out} exists and is not of the DeepSent images; {advice}")
+        raise UserError(f"{out} holds other files than the DeepSent images; {advice}")
 
 
 def _add(out, missing, archive):
@@ -149,9 +149,9 @@ def _unpack(archive, missing, folder, link):
     }
     absent, differing = archives.extract(archive, wanted)
     if len(absent) == len(missing):
-        raise ValueError("none of them is in it")
+        raise ValueError("the archive has none of the images")
     if absent:
-        raise ValueError(f"{_some(absent)} are not in it")
+        raise ValueError(f"{_some(absent)} are not in the archive")
     if differing and link:
         raise ValueError(f"{_some(differing)} differ from the known images; ARCHIVE={link} takes them anyway")
     if bad := [name for name in differing if not _is_image(folder / name)]:
