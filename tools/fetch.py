@@ -19,7 +19,7 @@ from sentiment.utils import files
 from sentiment.utils.errors import UserError
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Fetch; returns the exit status."""
     parser = Parser(__doc__)
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")
@@ -40,7 +40,7 @@ def main(argv=None):
     return fetch_models(cards.names(args.models) if "all" in args.names else args.names, args.models)
 
 
-def fetch_models(names, models):
+def fetch_models(names: list[str], models: Path) -> int:
     """Fetch networks and means by their cards, continuing after one that cannot be obtained."""
     if not names:
         raise UserError(f"there are no cards in {models}")
