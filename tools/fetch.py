@@ -19,7 +19,7 @@ from sentiment.utils import files
 from sentiment.utils.errors import UserError
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv=None):
     """Fetch; returns the exit status."""
     parser = Parser(__doc__)
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")

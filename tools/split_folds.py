@@ -25,7 +25,7 @@ from sentiment.utils import errors, files, locks
 from sentiment.utils.progress import patience
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv=None):
     """Split; returns the exit status."""
     parser = Parser(__doc__)
     option = parser.add_argument

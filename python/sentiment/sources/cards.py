@@ -1,25 +1,6 @@
 """Model cards: what training starts from, where to download it, and which mean belongs to it.
 
-``models/<name>.yaml`` describes a pre-trained network by these keys:
-
-``title``, ``about``
-    The name a table prints; what the network was trained on.
-``file``
-    The weights' file name under ``models/``.
-``links``
-    Addresses, tried in order: of the file itself, or a mapping ``{url, member}`` for one file inside an archive. A
-    plain path (``~`` allowed) is a link too.
-``where``
-    Where else to look when no link gives the file.
-``size``, ``sha1``, ``sha256``
-    Bytes and checksums of the file, as far as they were published.
-``mean``
-    The mean image: a mapping of ``file``, ``links`` and so on like the card's own; the name of the card whose mean it
-    shares; or three numbers, the channel means in the order B G R.
-``last_layer``
-    ``name`` and ``classes`` as far as published; tools read them from the weights and never rely on this.
-``licence``, ``citation``
-    What whoever uses the network owes its authors.
+A card is a file ``models/<name>.yaml``; ``models/README.md`` explains its keys.
 """
 
 import contextlib
