@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from sentiment.utils.errors import FULL
 from sentiment.utils.files import sha256
@@ -45,8 +45,9 @@ def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[s
     names = {name.casefold(): name for name in wanted}
     right = {}  # of the files written: whether the content is as known
     try:
-        for name, size, content in _files(archive):
-            name = names.get(name.casefold())
+        for path, size, content in _files(archive):
+            base_name = PurePosixPath(path.replace("\\", "/")).name  # of a Windows path too
+            name = names.get(base_name.casefold())
             if name is None or right.get(name):
                 continue
             member = wanted[name]
@@ -62,7 +63,7 @@ def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[s
 
 
 def _files(archive):
-    """Base name, bytes and opener of each file in an archive; a hard link in a tar is the file it leads to."""
+    """Path, bytes and opener of each file in an archive; a hard link in a tar is the file it leads to."""
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive, tarinfo=_Entry) as tar:
             unpacked, plain = 0, {}
@@ -74,14 +75,14 @@ def _files(archive):
                     plain.setdefault(entry.name, entry)
                 file = plain.get(entry.linkname) if entry.islnk() else entry
                 if file is not None and file.isreg():
-                    yield _base_name(entry.name), file.size, partial(tar.extractfile, file)
+                    yield entry.name, file.size, partial(tar.extractfile, file)
             while tar.fileobj.read(1 << 20):
                 pass  # a compressed stream has its checksum at the end
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                    yield _base_name(info.filename), info.file_size, partial(packed.open, info)
+                    yield info.filename, info.file_size, partial(packed.open, info)
     else:
         raise ValueError("not a complete tar or zip archive")
 
@@ -96,7 +97,3 @@ class _Entry(tarfile.TarInfo):
 
 
 _NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-
-
-def _base_name(path):
-    return PureWindowsPath(path).name  # which takes / and \ as separators

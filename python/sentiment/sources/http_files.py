@@ -49,7 +49,7 @@ def fetch(url: str, folder: Path, limit: int) -> Path:
             overloaded = error.response is not None and error.response.status_code in OVERLOADED
             if not (overloaded or isinstance(error, exceptions.ChunkedEncodingError)):
                 raise
-            log.info("%s: %s; retrying in %g s", url, error, PAUSE)
+            log.info("%s: %s; retrying in %g s", url, reason(error), PAUSE)
             time.sleep(PAUSE)
     return _download(url, folder, limit)
 

@@ -39,7 +39,7 @@ def extract(tmp_path):
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize(
-    "place", ["net", "a/b/net", "/net", "../../net", "a/../net", "a\\b\\net", "C:\\net", "./net", "Agg/NET"]
+    "place", ["net", "a/b/net", "/net", "../../net", "a/../net", "a\\b\\net", "C:\\net", "./net", "Agg/NET", "//a/net"]
 )
 def test_no_path_in_it_decides_where_a_file_goes(extract, tmp_path, pack, place):
     assert extract(pack([("readme", b"no"), (place, CONTENT), ("a/other", b"no")]), "net", "absent") == (["absent"], [])
