@@ -20,6 +20,7 @@ from sentiment.utils.files import sha256
 LARGEST = (1 << 31) - 1  # bytes of a file: no .caffemodel is longer
 LARGEST_NAME = 1 << 20  # bytes
 LARGEST_TAR = 1 << 33  # bytes that a tar archive, which is read to its end, may unpack to
+_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _DAMAGED = (  # what reading a damaged or encrypted archive raises
     *(OSError, EOFError, RuntimeError, NotImplementedError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -94,6 +95,3 @@ class _Entry(tarfile.TarInfo):
         if self.type in _NAMES and self.size > LARGEST_NAME:
             raise tarfile.ReadError(f"a name of {self.size:,} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]  # CPython's hook for subclasses, not in typeshed
-
-
-_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)

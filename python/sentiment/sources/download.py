@@ -41,7 +41,7 @@ class Wanted:
     size: int | None = None  # bytes
     digests: dict[str, str] = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
     where: str = ""  # to look for it when no link gives it
-    read: Callable | None = field(default=None, compare=False)  # reads a path, or raises a UserError: not such a file
+    read: Callable | None = field(default=None, compare=False)  # raises a UserError if a path has other content
     hint: str = ""  # what to do to use another file
 
 
