@@ -8,7 +8,7 @@ from sentiment import engine, paper
 from sentiment.analysis import features
 from sentiment.data import folds
 from sentiment.data.dataset import Dataset
-from sentiment.data.means import channel_means
+from sentiment.data.means import channel_means, parse_mean
 from sentiment.networks import definitions
 from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
@@ -124,7 +124,7 @@ def of_run(run: Run, data: Dataset, splits: Path, mean: str | None = None, way: 
     for name, path in zip(names, lists, strict=True):
         if sha256(path) != getattr(config, name):
             raise UserError(f"{path} is not the list that {run.folder} was trained with; restore it, or train again")
-    subtracted = _in_way(way, cards.parse_mean(mean) if mean else _mean_of_run(run, config, way))
+    subtracted = _in_way(way, parse_mean(mean) if mean else _mean_of_run(run, config, way))
     return Extraction(run, data, by_fold, lists, run.deploy, weights, subtracted)
 
 
