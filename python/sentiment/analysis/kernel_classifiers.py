@@ -84,10 +84,10 @@ def _svm(points, margins, penalty):
     positive = points[:, -1] > 0
     counts = np.where(positive, positive.sum(), (~positive).sum())
     alpha = penalty / 2 * counts.min() / counts
-    room = np.stack([alpha, penalty - alpha])
     weights = penalised * (alpha @ points)
-    multipliers = np.maximum(sides * (points @ weights - margins), 0) + 1
+    state = np.stack([[alpha, penalty - alpha], np.maximum(sides * (points @ weights - margins), 0) + 1])
     for step in range(INTERIOR_STEPS + 1):
+        room, multipliers = state
         scores = points @ weights
         residual = scores - margins - (sides * multipliers).sum(0)
         apart = points.T @ room[0] - penalised * weights
@@ -106,19 +106,16 @@ def _svm(points, margins, penalty):
             of_weights = solved(points.T @ (steepness * right) + apart)
             of_room = sides * steepness * (right - points @ of_weights)
             of_multipliers = (target - multipliers * of_room) / room
-            length = min(_longest(room, of_room), _longest(multipliers, of_multipliers))
+            change = np.stack([of_room, of_multipliers])
+            shrinks = change < 0
+            length = (state[shrinks] / -change[shrinks]).min(initial=1.0)  # the longest that keeps all above zero
             if not corrects:
-                ahead = ((room + length * of_room) * (multipliers + length * of_multipliers)).sum()
+                ahead = np.prod(state + length * change, axis=0).sum()
                 target = gap / room.size * (ahead / gap) ** 3 - room * multipliers - of_room * of_multipliers
         weights = weights + 0.99 * length * of_weights
-        room, multipliers = room + 0.99 * length * of_room, multipliers + 0.99 * length * of_multipliers
+        state = state + 0.99 * length * change
     at_zero, at_penalty = room < multipliers
     return np.where(at_zero, 0, np.where(at_penalty, penalty, room[0])), weights, step, converged
-
-
-def _longest(values, changes):
-    """The longest step, at most one, that keeps values above zero."""
-    return min(1.0, (values[changes < 0] / -changes[changes < 0]).min(initial=1.0))
 
 
 def logistic_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:

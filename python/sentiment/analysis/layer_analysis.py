@@ -41,36 +41,35 @@ class Fitted:
     flat_from: int | None  # exponent of the C from which an SVM's margin is hard, so that it stays the same
 
 
-def accuracies(kernel, labels, train, test, classifier: str, penalties=C_GRID) -> tuple[list[float], list[Fit]]:
-    """Test accuracy for every C, and the fits, of one of `CLASSIFIERS`.
+def accuracies(kernel, labels, splits, classifier: str, penalties=C_GRID) -> tuple[list[float], list[Fit]]:
+    """Mean test accuracy for every C over some splits, and all fits, of one of `CLASSIFIERS`.
 
-    ``kernel``, (n, n), and ``labels``, (n,), are of all images; ``train`` and ``test`` are rows of them.
+    ``kernel``, (n, n), and ``labels``, (n,), are of all images; a split is the rows to train on and those to test on.
     """
-    fits = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
-    weights = np.stack([fit.coefficients for fit in fits], axis=1)
-    scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in fits]
-    right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
-    return right.mean(0).tolist(), fits
-
-
-def inner_accuracies(kernel, labels, train, classifier: str, penalties=C_GRID) -> tuple[list[float], list[Fit]]:
-    """Mean accuracy for every C over inner folds of the training images (stratified, in the list's order), and fits."""
-    from sklearn.model_selection import StratifiedKFold
-
     found, fits = [], []
-    for part, held_out in StratifiedKFold(INNER_FOLDS).split(train, labels[train]):
-        values, of_part = accuracies(kernel, labels, train[part], train[held_out], classifier, penalties)
-        found.append(values)
-        fits += of_part
+    for train, test in splits:
+        path = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
+        weights = np.stack([fit.coefficients for fit in path], axis=1)
+        scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in path]
+        right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
+        found.append(right.mean(0))
+        fits += path
     return np.mean(found, 0).tolist(), fits
 
 
 def analyse(kernel, labels, train, test, nested=True) -> dict[str, Fitted]:
-    """One layer of one fold: each classifier over the grid of C; arguments as of `accuracies`."""
+    """One layer of one fold: each classifier over the grid of C.
+
+    With ``nested`` also over inner folds of the training images, which are stratified, in the list's order.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    parts = StratifiedKFold(INNER_FOLDS).split(train, labels[train]) if nested else ()
+    inner_folds = [(train[fitted], train[held_out]) for fitted, held_out in parts]
     found = {}
     for classifier in CLASSIFIERS:
-        values, fits = accuracies(kernel, labels, train, test, classifier)
-        inner, inner_fits = inner_accuracies(kernel, labels, train, classifier) if nested else (None, [])
+        values, fits = accuracies(kernel, labels, [(train, test)], classifier)
+        inner, inner_fits = accuracies(kernel, labels, inner_folds, classifier) if nested else (None, [])
         same = sum(fit is fits[-1] for fit in fits)
         found[classifier] = Fitted(
             accuracy=values,

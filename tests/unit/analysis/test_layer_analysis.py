@@ -85,12 +85,13 @@ def analysed(tmp_path_factory):
 @pytest.mark.parametrize("name", LAYERS)
 def test_accuracies_are_those_of_scikit_learn_on_the_features(name, classifier):
     rows, (train, test) = LAYERS[name], np.split(np.random.default_rng(5).permutation(COUNT), [40])
-    found, _ = layer_analysis.accuracies(rows @ rows.T, LABELS, train, test, classifier, GRID)
+    found, _ = layer_analysis.accuracies(rows @ rows.T, LABELS, [(train, test)], classifier, GRID)
     plain = PLAIN[classifier]
     expected = [plain.set_params(C=c).fit(rows[train], LABELS[train]).score(rows[test], LABELS[test]) for c in GRID]
     assert found == pytest.approx(expected)
 
-    inner, fits = layer_analysis.inner_accuracies(rows @ rows.T, LABELS, train, classifier, GRID)
+    splits = [(train[part], train[held_out]) for part, held_out in StratifiedKFold(5).split(train, LABELS[train])]
+    inner, fits = layer_analysis.accuracies(rows @ rows.T, LABELS, splits, classifier, GRID)
     search = GridSearchCV(plain, {"C": GRID}, cv=StratifiedKFold(5)).fit(rows[train], LABELS[train])
     assert inner == pytest.approx(search.cv_results_["mean_test_score"])
     assert len(fits) == 15
