@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import command
-from sentiment.cli.arguments import Parser, folds_of, gpu_option, positive, runs_options, subsets_of
+from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options
 from sentiment.data import dataset, folds
 from sentiment.networks import architectures
 from sentiment.networks.choices import CHOICES
@@ -57,41 +57,35 @@ def main(argv=None):
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
     given = settings(args.set, vars(args))
-    plans = [
-        Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)
-        for subset in subsets_of(args)
-        for fold in folds_of(args)
-    ]
-    due = [plan for plan in plans if not plan.done()]
+    plans = [Plan(run, data, source, args.splits, args.seed, args.variant, given) for run in runs_of(args)]
+    due = []
     for plan in plans:
-        if plan not in due:
-            snapshots.tidy(plan.run, plan.schedule.iterations)
+        if plan.done():
+            snapshots.tidy(plan.run.folder, plan.schedule.iterations)
             say_done(plan)
+        else:
+            due.append(plan)
+    if not due:
+        return 0
     for plan in due:
         plan.check_source()
-    if due:
-        seconds = [plan.estimate() for plan in due]
-        each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
-        print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
-        caffe = engine.start(args.gpu, images=args.runs)
-        for plan in due:
-            with locks.held(plan.run.folder, "training"):
-                if plan.done():  # by another process, while this one waited
-                    say_done(plan)
-                    continue
-                plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
-                tenth = f"{plan.schedule.base_lr / 10:g}"
-                advice = (
-                    f"try a lower rate, as SET='base_lr={tenth}' VARIANT=lr{tenth}, and check that the mean is the one "
-                    "of these weights"
-                )
-                loop.train(caffe, loop.Training(plan.run.folder, plan.title, advice, source.path, args.keep_diverged))
+    seconds = [plan.estimate() for plan in due]
+    each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
+    print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
+    caffe = engine.start(args.gpu, images=args.runs)
+    for plan in due:
+        with locks.held(plan.run.folder, "training"):
+            if plan.done():  # by another process, while this one waited
+                say_done(plan)
+                continue
+            plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
+            loop.train(caffe, plan.training(args.keep_diverged))
     return 0
 
 
 def say_done(plan):
     """Print that a run needs no training."""
-    print(f"{plan.title}: already done, skipped ({plan.run.weights(plan.schedule.iterations)})", flush=True)
+    print(f"{plan.run.title}: already done, skipped ({plan.weights})", flush=True)
 
 
 if __name__ == "__main__":

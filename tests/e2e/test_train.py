@@ -119,7 +119,8 @@ def test_a_run_records_what_it_was_trained_with_and_a_result_both(tool, tiny, mo
     monkeypatch.setattr(engine, "_cpu", lambda: "another CPU")
     assert tool("evaluate", *tiny.options) == 0
     result = read_json(tiny.folder() / "result.json")
-    assert result["training"] == recorded["training"] and result["evaluation"]["device"] == "another CPU"
+    assert result["training"] == recorded["training"]
+    assert result["evaluation"]["device"].startswith("another CPU")
     assert result["hashes"]["mean_file"] == recorded["mean_file"] and result["choices"]["precision"] == "float32"
     assert result["train_images"] == 20
 

@@ -80,5 +80,5 @@ def train(caffe, folder, title, net, gpu, source=None, **solver) -> Path:
     changed = [write_if_changed(folder / name, text) for name, text in texts.items()]
     training = loop.Training(folder, title, "make the demo with another --seed in another --out", source)
     if any(changed):
-        snapshots.discard(training)
+        snapshots.keep_only(folder, None)
     return loop.train(caffe, training)

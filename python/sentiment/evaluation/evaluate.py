@@ -10,8 +10,8 @@ from sentiment.evaluation import inference, predictions, results
 from sentiment.evaluation.predictions import Prediction
 from sentiment.evaluation.results import Result
 from sentiment.training import runs
-from sentiment.training.configuration import FIELDS
-from sentiment.utils import locks
+from sentiment.training.configuration import Configuration
+from sentiment.utils import locks, records
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import sha256
@@ -99,13 +99,13 @@ def _recorded(run):
         return found
     # A training that was done again may end with the same weights.
     training = run.training()
-    if found and training in (None, list(found.training)) and found.weights == sha256(weights):
+    if found and training in (None, found.training) and found.weights == sha256(weights):
         return found
     return None
 
 
 def _test(run, data, splits, batch, gpu):
-    config = run.configuration(*FIELDS, runs.TRAINING)
+    config = run.configuration(*records.names(Configuration), runs.TRAINING)
     weights = run.weights(config.schedule.iterations)
     test_list = folds.list_path(splits, data.name, run.subset, run.fold, "test")
     folds.read(splits, data.name, run.subset, run.fold)
@@ -114,7 +114,7 @@ def _test(run, data, splits, batch, gpu):
     tested = predict(run.deploy, weights, config.mean, test_list, data.images, run.folder, batch, gpu)
     result = Result(
         config=config,
-        training=tuple(run.training()),
+        training=run.training(),
         accuracy=predictions.accuracy(tested),
         test_images=len(tested),
         evaluation=engine.environment(gpu),

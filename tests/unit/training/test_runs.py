@@ -9,13 +9,14 @@ from sentiment.engine import Environment
 from sentiment.training import runs
 from sentiment.training.configuration import Configuration
 from sentiment.training.runs import Run
+from sentiment.utils import records
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
 
 
 def configuration(**changes):
     values = {**made_up.result(1, 0.8), **made_up.CHOICES, **made_up.result(1, 0.8)["hashes"], **changes}
-    return Configuration.from_json(values, "made up")
+    return records.read(Configuration, values, "made up")
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_variant_says_nothing_that_a_seed_says(word):
 
 
 def test_how_a_tool_is_called_for_a_run(tmp_path):
-    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
+    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 0), ("a-b", 7)):
         run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(word, seed))
         run.claim(configuration(init="my net", seed=seed, variant=word))
         python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
@@ -68,24 +69,8 @@ def test_how_a_tool_is_called_for_a_run(tmp_path):
         assert Run(tmp_path, given["--subset"], given["--arch"], given["--init"], int(given["--fold"]), named) == run
 
 
-def test_snapshots_are_named_as_caffe_names_them(run):
+def test_weights_are_named_as_caffe_names_them(run):
     assert run.weights(180).name == "snapshot_iter_180.caffemodel"
-    assert run.state(180).name == "snapshot_iter_180.solverstate"
-
-
-def test_snapshots_need_weights_and_state(run):
-    run.folder.mkdir(parents=True)
-    for iteration in (20, 100, 60):
-        run.weights(iteration).touch()
-        run.state(iteration).touch()
-    run.weights(120).touch()
-    run.state(140).touch()
-    (run.folder / "snapshot_iter_x.solverstate").touch()
-    assert run.snapshots() == [100, 60, 20]
-
-
-def test_no_folder_has_no_snapshots(run):
-    assert run.snapshots() == []
 
 
 def test_a_run_belongs_to_what_it_was_made_from(run):
