@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
-from sentiment.evaluation import trained
+from sentiment.evaluation.network import Network
 from sentiment.networks import onnx_export, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -63,7 +63,7 @@ def chosen(args):
     """Definition and weights, and a run's metadata."""
     if args.model:
         return args.model, args.weights, {}
-    net = trained.of_run(run_of(args))
+    net = Network.of_run(run_of(args))
     means = ",".join(f"{mean:.9g}" for mean in net.means)
     about = {"title": f"{net.title}, {net.group}", "input": f"BGR, 0 to 255, minus the means {means}"}
     return net.deploy, net.weights, {**about, "classes": "negative,positive"}

@@ -16,7 +16,8 @@ from pathlib import Path
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, runs_options
 from sentiment.data import image_files
-from sentiment.evaluation import maps, trained
+from sentiment.evaluation import maps
+from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictor import Predictor
 from sentiment.sources import cards
 from sentiment.utils.errors import UserError
@@ -45,9 +46,9 @@ def main(argv=None):
         parser.refuse(["out"], "is for maps; give --map too")
 
     if args.model:
-        network = trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
+        network = Network.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
     else:
-        network = trained.of_run(run_of(args))
+        network = Network.of_run(run_of(args))
     outputs = map_paths(args.images, args.out)
     predictor = Predictor(network, args.gpu)
     each = command.OneByOne()
@@ -63,7 +64,7 @@ def main(argv=None):
             )
             if args.map:
                 overlay = maps.overlay(pixels, predictor.map(pixels))
-                maps.save_picture(out, maps.bordered(overlay, prediction.positive))
+                maps.save_image(out, maps.bordered(overlay, prediction.positive))
                 print(f"  {out}", flush=True)
     return each.status
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option
 from sentiment.data import dataset, image_files
-from sentiment.evaluation import trained
+from sentiment.evaluation.network import Network
 from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
@@ -54,7 +54,7 @@ def main(argv=None):
             f"the page needs Flask and waitress ({error}); run `pip install flask waitress` in .venv"
         ) from error
 
-    given = [trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
+    given = [Network.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
     for folder in args.data:
         if not folder.is_dir():
             print(f"DATA: no folder {folder}, so no gallery of its images", file=sys.stderr)

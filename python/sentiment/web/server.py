@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, 
 
 from sentiment import paper
 from sentiment.data import image_files
-from sentiment.evaluation import predictions, trained
+from sentiment.evaluation import network, predictions
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError, sentence_of
 
@@ -44,7 +44,7 @@ class Models:
     ----------
     runs : Path
         The folder of all runs, searched again for every request: runs that are trained meanwhile appear.
-    given : sequence of trained.Trained
+    given : sequence of network.Network
         Further networks.
     data : sequence of dataset.Dataset
         Where the galleries' images are.
@@ -65,7 +65,7 @@ class Models:
 
     def all(self):
         """Every network, those given first."""
-        return [*self._given, *trained.find(self._runs)]
+        return [*self._given, *network.find(self._runs)]
 
     def get(self, key):
         """The network of that key; NotFound if there is none."""
