@@ -45,7 +45,8 @@ def predict(
     caffe = engine.start(gpu)
     folder.mkdir(parents=True, exist_ok=True)
     with stderr_to(folder / "test.log") as terminal, patience(f"reading {network.weights}", terminal):
-        net = inference.load(caffe, network.deploy, network.weights)
+        net = caffe.Net(str(network.deploy), str(network.weights), caffe.TEST)
+    inference.check_outputs(net, network.deploy)
     where = {images / image: f"{list_path}, line {number}" for number, (image, _) in enumerate(listed, start=1)}
     paths = [images / image for image, _ in listed]
     with Progress(f"testing {network.weights}", len(paths), unit="images") as bar:

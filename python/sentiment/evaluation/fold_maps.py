@@ -11,7 +11,7 @@ from sentiment import engine, names
 from sentiment.data import image_files
 from sentiment.data.dataset import Dataset
 from sentiment.evaluation import inference, maps, predictions, results
-from sentiment.networks import definitions, surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.training.runs import Run
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
@@ -70,7 +70,7 @@ class FoldMaps:
             raise UserError(f"{self.run.predictions} is not of {weights.name}; run tools/evaluate.py again")
         caffe = engine.start(self.gpu)
         with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {weights}", terminal):
-            classifier = inference.load(caffe, self.run.deploy, weights)
+            classifier = transfer.load(caffe, self.run.deploy, weights)
             return surgery.build(caffe, self.conversion, classifier), classifier
 
     def inputs(self, images: Iterable[str]):

@@ -15,7 +15,6 @@ import numpy as np
 
 from sentiment.data import image_files
 from sentiment.engine import cores
-from sentiment.networks import transfer
 from sentiment.paper import CLASSES, IMAGE_SIZE
 from sentiment.utils.errors import UserError
 
@@ -24,16 +23,14 @@ CENTER = 4
 BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
 
 
-def load(caffe, model: Path, weights: Path):
-    """A ``caffe.Net`` with two outputs for testing; a `UserError` if the files do not give one."""
-    net = transfer.load(caffe, model, weights)
+def check_outputs(net, model: Path):
+    """Refuse a ``caffe.Net`` with another number of outputs than two; ``model`` is its definition."""
     outputs = net.blobs[net.outputs[0]].data.shape[1:]
     if math.prod(outputs) != CLASSES:
         raise UserError(
             f"{model} has {'×'.join(map(str, outputs))} outputs; a sentiment network has {CLASSES}, P(negative) and "
             "P(positive)"
         )
-    return net
 
 
 def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZE)) -> np.ndarray:

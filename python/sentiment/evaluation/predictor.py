@@ -10,7 +10,7 @@ from sentiment import engine, paper
 from sentiment.evaluation import inference, maps
 from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictions import is_positive
-from sentiment.networks import definitions, surgery
+from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.progress import patience
 
@@ -51,7 +51,8 @@ class Predictor:
         self._deploy, self._means = network.deploy, np.array(network.means)
         self._caffe = engine.start(gpu)
         with stderr_to(os.devnull) as terminal, patience(f"reading {network.weights}", terminal):
-            self._net = inference.load(self._caffe, network.deploy, network.weights)
+            self._net = transfer.load(self._caffe, network.deploy, network.weights)
+        inference.check_outputs(self._net, network.deploy)
 
     def predict(self, pixels: np.ndarray) -> CropPredictions:
         """The predictions of an image, (H, W, 3) uint8 RGB; to the last digit those of tools/evaluate.py."""
