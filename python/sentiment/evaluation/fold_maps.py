@@ -1,6 +1,7 @@
 """The sentiment maps of runs' test images, kept in the runs' folders, and what they are compared with."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,40 +24,36 @@ ON_SHEET = 6
 """How many images are shown by default."""
 
 
+@dataclass(eq=False)
 class FoldMaps:
-    """The maps of the test images of one run, by its net, made fully convolutional.
+    """The maps of one run's test images, by its net made fully convolutional.
 
-    Parameters
-    ----------
-    run
-        Trained and tested.
-    input_size
-        Height and width of the fully convolutional net's input, pixels.
-    prediction
-        Which of ``predictions.WAYS`` is the global prediction.
-
-    Raises
-    ------
-    UserError
-        The run is not tested, or its net cannot be made fully convolutional.
+    A `UserError` says that the run is not tested, or that its net cannot be made fully convolutional.
     """
 
-    def __init__(self, run: Run, data: Dataset, input_size: int, prediction: str, gpu: int | None = None):
-        self.run, self.data, self.prediction, self.gpu = run, data, prediction, gpu
+    run: Run
+    data: Dataset
+    input_size: int  # height and width of the fully convolutional net's input, pixels
+    prediction: str  # which of ``predictions.WAYS`` is the global prediction
+    gpu: int | None = None
+
+    def __post_init__(self):
+        run = self.run
         if not (run.result.is_file() and run.predictions.is_file()):
             raise UserError(f"{run.folder} has no predictions; run tools/train.py and tools/evaluate.py first")
         self.config, result = run.configuration("mean"), results.read(run.result)
         self.source = names.source_name(result.config.init, result.config.card)
         tested = predictions.read(run.predictions)
         # Test image -> its label and the global P(positive).
-        self.predicted = {one.image: (one.label, getattr(one, prediction)) for one in tested}
-        self.conversion = surgery.convert(definitions.read(run.deploy), (input_size, input_size), where=str(run.deploy))
+        self.predicted = {one.image: (one.label, getattr(one, self.prediction)) for one in tested}
+        size = self.input_size, self.input_size
+        self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
         self._record = run.folder / "maps" / "maps.json"
         self.made_from = {  # as maps.json says
             "weights": result.weights,
             "predictions": sha256(run.predictions),
-            "prediction": prediction,
-            "input_size": input_size,
+            "prediction": self.prediction,
+            "input_size": self.input_size,
             "mean": list(self.config.mean or ()),
         }
 

@@ -17,7 +17,7 @@ _NEEDED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "d
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network that tells an image's sentiment."""
+    """A trained network that predicts the sentiment of images."""
 
     key: str  # unique: the run's folder below the folder of runs, or the weights' path
     title: str  # which network, for readers

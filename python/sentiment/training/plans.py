@@ -4,6 +4,7 @@ import functools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sentiment import paper
@@ -51,56 +52,41 @@ def _value(pair, text, is_bool):
         number = float(text)
     except ValueError:
         number = math.nan
-    if is_bool and number not in (0, 1):
-        raise UserError(f"SET: {pair!r} needs 0 (no) or 1 (yes) after the =")
-    if not math.isfinite(number):
-        raise UserError(f"SET: {pair!r} needs a number after the =")
+    if not math.isfinite(number) or (is_bool and number not in (0, 1)):
+        needed = "0 (no) or 1 (yes)" if is_bool else "a number"
+        raise UserError(f"SET: {pair!r} needs {needed} after the =")
     if is_bool:
         return bool(number)
     return int(number) if number.is_integer() else number
 
 
+@dataclass(eq=False)
 class Plan:
     """What one run will be made from and do.
 
-    Parameters
-    ----------
-    splits
-        Folder of all fold lists.
-    seed
-        The seed of all folds; `solvers.fold_seed` derives this one's own.
-    variant
-        The user's own name for a run with other choices than the default.
-    given
-        Values of the schedule and of `Choices` by name; None counts as not given.
-
-    Raises
-    ------
-    UserError
-        A fold list or an image that it names is missing or wrong, or a value cannot be trained with.
+    A `UserError` names a fold list or an image in it that is missing or wrong, or a value that cannot be trained with.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        data: Dataset,
-        source: Source,
-        splits: Path,
-        seed: int = solvers.DEFAULT_SEED,
-        variant: str = "",
-        given: Mapping | None = None,
-    ):
-        self.run, self.data, self.source, self.seed, self.variant = run, data, source, seed, variant
-        which = splits, data.name, run.subset, run.fold
+    run: Run
+    data: Dataset
+    source: Source
+    splits: Path  # folder of all fold lists
+    seed: int = solvers.DEFAULT_SEED  # of all folds; `solvers.fold_seed` derives this one's own
+    variant: str = ""  # the user's own name for a run with other choices than the default
+    given: Mapping = field(default_factory=dict)  # values of the schedule and of `Choices` by name, see `settings`
+
+    def __post_init__(self):
+        arch, subset = self.run.arch, self.run.subset
+        which = self.splits, self.data.name, subset, self.run.fold
         self.lists = folds.read(*which)
         self.paths = [folds.list_path(*which, part).resolve() for part in folds.PARTS]
         for path, pairs in zip(self.paths, self.lists, strict=True):
-            if missing := data.missing([image for image, _ in pairs]):
-                raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
-        of_data = {name: data.setting(name, run.subset) for name in solvers.NAMES}
-        self.schedule = solvers.schedule(run.arch, len(self.lists.train), of_data, given)
-        self.choices = Choices(**{name: value for name, value in (given or {}).items() if name in CHOICES})
-        self.divisor = architectures.ARCHITECTURES[run.arch].divisor(data.setting("channels_divisor", run.subset, 1))
+            if missing := self.data.missing([image for image, _ in pairs]):
+                raise UserError(f"{path}: {missing[0]} is not in {self.data.images} ({len(missing)} such lines)")
+        of_data = {name: self.data.setting(name, subset) for name in solvers.NAMES}
+        self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, self.given)
+        self.choices = Choices(**{name: value for name, value in self.given.items() if name in CHOICES})
+        self.divisor = architectures.ARCHITECTURES[arch].divisor(self.data.setting("channels_divisor", subset, 1))
 
     @functools.cached_property
     def last(self) -> architectures.LastLayer | None:

@@ -64,8 +64,9 @@ def schedule(arch: str, train_images: int, data_set: Mapping | None = None, give
     values["base_lr"] = float(f"{values['base_lr'] * architecture.rate_factor:.6g}")
     values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
-    values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
-    values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
+    # The nearest integers, halves up: the paper's 16.5 iterations make a step of 17.
+    values.setdefault("iterations", _ROUND_TO * max(1, int(paper.EPOCHS * epoch / _ROUND_TO + 0.5)))
+    values.setdefault("stepsize", max(1, int(paper.STEP_EPOCHS * epoch + 0.5)))
     found = Schedule(**values)
     for name, value in asdict(found).items():
         if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():
@@ -77,11 +78,6 @@ def schedule(arch: str, train_images: int, data_set: Mapping | None = None, give
 
 def _values(settings):
     return {name: value for name, value in (settings or {}).items() if name in NAMES and value is not None}
-
-
-def _nearest(number):
-    """The nearest integer, halves up (the paper's 16.5 iterations make a step of 17)."""
-    return int(number + 0.5)
 
 
 def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
