@@ -24,7 +24,7 @@ def run(tmp_path):
     return Run(tmp_path, "five_agrees", "fc7-2", "mvso_en", 3)
 
 
-def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
+def test_all_files_are_in_the_run_s_own_folder(run, tmp_path):
     assert run.folder == tmp_path / "five_agrees" / "fc7-2-mvso_en" / "fold3"
     files = [
         run.train_val,
@@ -50,17 +50,17 @@ def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
         runs.variant_name("a/b")
 
 
-@pytest.mark.parametrize("word", ["seed7", "plain-seed1701"])
-def test_a_variant_says_nothing_that_a_seed_says(word):
-    with pytest.raises(UserError, match=f"VARIANT: '{word}'.*SEED="):
-        runs.variant_name(word)
+@pytest.mark.parametrize("variant", ["seed7", "plain-seed1701"])
+def test_a_variant_is_not_named_like_a_seed(variant):
+    with pytest.raises(UserError, match=f"VARIANT: '{variant}'.*SEED="):
+        runs.variant_name(variant)
     assert runs.variant_name("seedless") == "seedless"
 
 
 def test_how_a_tool_is_called_for_a_run(tmp_path):
-    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 0), ("a-b", 7)):
-        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(word, seed))
-        run.claim(configuration(init="my net", seed=seed, variant=word))
+    for variant, seed in (("", 1701), ("lr0.001", 1701), ("", 0), ("a-b", 7)):
+        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(variant, seed))
+        run.claim(configuration(init="my net", seed=seed, variant=variant))
         python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
         given = dict(zip(words[::2], words[1::2], strict=True))
         assert (python.rpartition("/")[2], tool) == ("python", "tools/evaluate.py")
@@ -85,7 +85,7 @@ def test_a_run_belongs_to_what_it_was_made_from(run):
             call(other)
 
 
-def test_what_was_only_begun_is_in_nobodys_way(run):
+def test_a_run_without_a_snapshot_is_replaced(run):
     made_from, other = configuration(seed=1), configuration(seed=2)
     run.claim(made_from)
     run.log.write_text("a net that could not be built\n")
@@ -96,14 +96,14 @@ def test_what_was_only_begun_is_in_nobodys_way(run):
     assert run.is_of(other) and not run.log.exists()
 
 
-def test_other_fold_lists_are_told_how_to_come_back(run):
+def test_the_error_about_other_fold_lists_says_how_to_restore_them(run):
     run.claim(configuration(test_list="a"))
     run.result.touch()
     with pytest.raises(UserError, match=r"another test_list; restore its fold lists \(shuffled ones by `make splits"):
         run.is_of(configuration(test_list="b"))
 
 
-def test_only_what_still_counts_of_a_training_is_recorded(run):
+def test_only_the_stretches_that_count_are_recorded(run):
     run.claim(configuration(seed=1))
     for iteration, device in ((0, "a"), (30, "a"), (60, "b"), (60, "c"), (90, "a"), (90, "a")):
         run.record_environment(iteration, Environment(device=device))

@@ -51,12 +51,12 @@ def test_newest(run):
         lambda run: state(run, 20).write_bytes(state(run, 10).read_bytes()),
     ],
 )
-def test_half_a_snapshot_is_none(run, damage):
+def test_an_incomplete_snapshot_does_not_count(run, damage):
     damage(run)
     assert snapshots.newest(run.folder) == 10
 
 
-def test_none_at_all(tmp_path):
+def test_no_folder_has_no_snapshot(tmp_path):
     assert snapshots.newest(tmp_path / "absent") is None
 
 
