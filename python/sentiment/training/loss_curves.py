@@ -5,7 +5,6 @@ iters), loss = 0.6`` of later versions, whatever precedes them in the line.
 """
 
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,6 @@ from sentiment.utils.files import read_text
 GUESSING = math.log(2)
 """The loss of a classifier that gives both classes the same probability."""
 PART_OF_WAY = 0.9  # of the way from GUESSING to the final loss, where a training counts as converged
-LAST_BYTES = 1 << 14  # of a log, in which there is an iteration if there is one at all
 LAST_PART = 0.1  # of the iterations, whose mean is the final loss
 
 _NUMBER = r"(-?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))(?!\S)"  # a C++ float that is not cut off
@@ -99,15 +97,3 @@ def read(path: Path) -> Curve:
         np.array(list(found.values())),
         {name: (sorted(values), [values[n] for n in sorted(values)]) for name, values in tests.items()},
     )
-
-
-def latest(path: Path) -> tuple[int, float] | None:
-    """The last iteration in a Caffe log and its loss, from the last lines of the log; None where there is none yet."""
-    try:
-        with open(path, "rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
-            text = log.read().decode(errors="replace")
-    except OSError:
-        return None
-    found = _LOSS.findall(text[: text.rfind("\n") + 1])  # the last line may still grow
-    return (int(found[-1][0]), float(found[-1][1])) if found else None
