@@ -46,7 +46,7 @@ def save(path: Path, probabilities: np.ndarray):
         np.save(part, probabilities, allow_pickle=False)
 
 
-def read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+def read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The map in a .npy file, or None if there is no complete one of that (rows, columns)."""
     try:
         probabilities = np.load(path, allow_pickle=False)

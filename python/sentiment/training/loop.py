@@ -48,7 +48,7 @@ def train(caffe, training: Training) -> Path:
     from google.protobuf import text_format
 
     folder, title = training.folder.resolve(), training.title  # absolute, for the current folder changes
-    source = training.source and str(training.source.resolve())
+    source = str(training.source.resolve()) if training.source else None
     definition = text_format.Parse(read_text(folder / "solver.prototxt"), caffe.proto.caffe_pb2.SolverParameter())
     total, every = definition.max_iter, definition.snapshot
     weights = snapshots.weights(folder, total)
