@@ -16,10 +16,10 @@ from pathlib import Path
 from sentiment import engine
 from sentiment.cli import arguments, command
 from sentiment.data import dataset
+from sentiment.data.means import mean_for
 from sentiment.evaluation import predictions
 from sentiment.evaluation.evaluate import evaluate, predict
 from sentiment.evaluation.network import Network
-from sentiment.sources import cards
 
 
 def main(argv=None):
@@ -41,7 +41,7 @@ def main(argv=None):
     engine.check_precision(args.gpu)
     arguments.other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
-        network = Network.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
+        network = Network.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
         tested = predict(network, args.list, args.images, args.out, args.batch_size, args.gpu)
         predictions.write(args.out / "predictions.csv", tested)
         print_accuracy(str(args.weights), predictions.accuracy(tested), len(tested))

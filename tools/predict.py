@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sentiment.cli import arguments, command
 from sentiment.data import image_files
+from sentiment.data.means import mean_for
 from sentiment.evaluation import maps
 from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictor import Predictor
-from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
 
@@ -39,7 +39,7 @@ def main(argv=None):
         parser.refuse(["out"], "is for maps; give --map too")
 
     if args.model:
-        network = Network.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
+        network = Network.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
     else:
         network = Network.of_run(arguments.run_of(args))
     outputs = map_paths(args.images, args.out)

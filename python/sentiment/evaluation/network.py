@@ -54,7 +54,7 @@ class Network:
 
     @classmethod
     def of_files(cls, model: Path, weights: Path, mean: Path | tuple[float, ...]) -> "Network":
-        """Any deploy definition and its weights; ``mean`` is as `cards.parse_mean` gives it."""
+        """Any deploy definition and its weights; ``mean`` is as `means.parse_mean` gives it."""
         for path in (model, weights):
             if not path.is_file():
                 raise UserError(f"no file {path}")
