@@ -128,7 +128,8 @@ def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Sho
     """
     tested = {image: fold for fold in folds for image in fold.predicted}
     ranked = sorted(tested, key=lambda image: (tested[image].predicted[image][1], image))
-    count = ON_SHEET if list(images) == ["all"] else 0
+    everything = list(images) == ["all"]
+    count = ON_SHEET if everything else 0
     if len(images) == 1 and images[0].isdigit() and images[0] not in tested:
         count = int(images[0])
     if count:
@@ -142,7 +143,8 @@ def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Sho
     else:
         chosen = [image for image in ranked if image in images]
     shown = {image: tested[image] for image in chosen}
-    return {image: tested[image] for image in ranked} if list(images) == ["all"] else shown, shown
+    mapped = {image: tested[image] for image in ranked} if everything else shown
+    return mapped, shown
 
 
 def describe(folds: Sequence[FoldMaps], shown: Shown) -> dict[str, Any]:
