@@ -11,53 +11,45 @@ those warp 8-bit pixels by OpenCV and subtract the mean image, pycaffe warps flo
 """
 
 import math
-import sys
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, other_net, positive, runs_of, runs_options
-from sentiment.data import dataset, folds
-from sentiment.data.means import channel_means, mean_for
+from sentiment.cli import arguments, command
+from sentiment.data import dataset
+from sentiment.data.means import mean_for
 from sentiment.evaluation import predictions
 from sentiment.evaluation.evaluate import evaluate, predict
-from sentiment.utils.files import default
+from sentiment.evaluation.network import Network
 
 
 def main(argv=None):
-    """Test; returns the exit status."""
-    parser = Parser(__doc__)
+    """Test."""
+    parser = arguments.Parser(__doc__)
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other network with two outputs"))
-    option = of_runs.add_argument
-    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    runs_options(option)
+    arguments.folder_options(of_runs.add_argument, "data", "splits")
+    arguments.runs_options(of_runs.add_argument)
+    arguments.net_options(of_net.add_argument)
     option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition")
-    option("--weights", type=Path, help=".caffemodel file")
-    option("--list", type=Path, help="file of `name label` lines")
-    option("--images", type=Path, help="folder the list's names are relative to")
-    option("--mean", help="mean image file, or channel means b,g,r (default: the ImageNet means)")
-    option("--out", type=Path, help="folder for predictions.csv")
+    option("--list", type=Path, metavar="FILE", help="lines of `name label`")
+    option("--images", type=Path, metavar="FOLDER", help="folder the list's names are relative to")
+    option("--out", type=Path, metavar="FOLDER", help="folder for predictions.csv")
     option = parser.add_argument
-    gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="crops in a forward pass (default: 20, on a GPU 200)")
+    arguments.gpu_option(option)
+    arguments.count_option(option, "batch-size", "crops in a forward pass (default: 20; 200 on a GPU)")
     args = parser.parse_args(argv)
 
     engine.check_precision(args.gpu)
-    other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
+    arguments.other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
-        means = channel_means(mean_for(args.weights, args.mean))
-        listed = args.list, args.images
-        tested = predict(args.model, args.weights, means, *listed, args.out, args.batch_size, args.gpu)
+        network = Network.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
+        tested = predict(network, args.list, args.images, args.out, args.batch_size, args.gpu)
         predictions.write(args.out / "predictions.csv", tested)
         print_accuracy(str(args.weights), predictions.accuracy(tested), len(tested))
-        return 0
+        return
     data = dataset.load(args.data)
-    for run in runs_of(args):
+    for run in arguments.runs_of(args):
         result, now = evaluate(run, data, args.splits, args.batch_size, args.gpu)
         print_accuracy(run.title + ("" if now else " (already done)"), result.accuracy, result.test_images)
-    return 0
 
 
 def print_accuracy(title, accuracy, images):
@@ -68,4 +60,4 @@ def print_accuracy(title, accuracy, images):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

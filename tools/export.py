@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import engine
 from sentiment.cli import arguments, command
-from sentiment.evaluation import trained
+from sentiment.evaluation.network import Network
 from sentiment.networks import transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -40,7 +40,7 @@ def main(argv=None):
 
     model, weights, metadata = args.model, args.weights, {}
     if not model:
-        run = trained.of_run(arguments.run_of(args))
+        run = Network.of_run(arguments.run_of(args))
         model, weights = run.deploy, run.weights
         means = ",".join(f"{mean:.9g}" for mean in run.means)
         metadata = {

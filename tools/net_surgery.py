@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sentiment import engine, paper
 from sentiment.cli import arguments, command
-from sentiment.evaluation import trained
+from sentiment.evaluation.network import Network
 from sentiment.networks import definitions, surgery, transfer
 from sentiment.report import paper_tables
 from sentiment.utils import locks
@@ -39,7 +39,7 @@ def main(argv=None):
     arguments.other_net(parser, args, of_runs, of_net, ())
     if args.model and not args.weights:
         parser.refuse(["out"], "needs --weights: without them nothing is written")
-    found = () if args.model else [trained.of_run(run) for run in arguments.runs_of(args)]
+    found = () if args.model else [Network.of_run(run) for run in arguments.runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
         conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))

@@ -9,12 +9,10 @@ the table of iterations to convergence beside it; with another fold than 1 the f
 on. With logs it draws those and prints their table.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser
+from sentiment.cli import arguments, command
 from sentiment.figures import loss_figure, plots
 from sentiment.report import claims, convergence, study, table_files
 from sentiment.training import loss_curves
@@ -26,16 +24,15 @@ NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where 
 
 
 def main(argv=None):
-    """Plot; returns the exit status."""
-    parser = Parser(__doc__)
+    """Plot."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
     option("logs", nargs="*", type=Path, metavar="LOG", help="logs to plot (default: those of Figure 6)")
-    option(
-        "--names", nargs="+", help="names of the logs in the legend (default: the parts in which their paths differ)"
-    )
+    use = "names of the logs in the legend (default: the parts in which their paths differ)"
+    option("--names", nargs="+", help=use)
     option("--tests", action="store_true", help="draw the loss and accuracy of the test net too")
     option("--title", help="title above the plot")
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    arguments.folder_options(option, "runs")
     option("--dataset", help="use only results on this data set (default: a figure for each)")
     option("--fold", type=int, choices=paper.FOLDS, default=claims.FOLD, help="fold of Figure 6 (default: %(default)s)")
     option("--out", type=Path, help="with logs: PNG file (default: losses.png); without: folder (default: results)")
@@ -51,7 +48,7 @@ def main(argv=None):
         path = args.out or Path("losses.png")
         write(path, curves, args.title or "Training loss", args.tests)
         print(convergence.table(curves, args.title or "Training loss").markdown())
-        return 0
+        return
 
     parser.refuse(["names"], "applies to logs, and none are given")
     wanted = {"dataset": args.dataset} if args.dataset else {}
@@ -74,13 +71,12 @@ def main(argv=None):
             table_files.write(folder, found, name, tables)
             for table in tables:
                 print(table.markdown())
-    return 0
 
 
 def write(path, curves, title, tests):
     """Draw into a PNG file and print its path."""
     changed = plots.save(path, loss_figure.draw, curves, title, NOTES if len(curves) > 1 else "", tests)
-    print(f"{path}{'' if changed else ' (unchanged)'}")
+    command.say_written(path, changed)
 
 
 def distinct_names(paths):
@@ -94,4 +90,4 @@ def distinct_names(paths):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -10,44 +10,38 @@ and red for negative, blended half and half with the image, in a border of the p
 or WebP files without animation, turned upright if the camera noted its orientation.
 """
 
-import sys
 from pathlib import Path
 
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, runs_options
+from sentiment.cli import arguments, command
 from sentiment.data import image_files
 from sentiment.data.means import mean_for
-from sentiment.evaluation import maps, trained
+from sentiment.evaluation import maps
+from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import default
 from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Predict; returns the exit status."""
-    parser = Parser(__doc__)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="file to predict the sentiment of")
-    parser.add_argument("--map", action="store_true", help="also lay the sentiment map over each image")
-    parser.add_argument(
-        "--out", type=Path, default=default("results/predictions"), help="folder for the maps (default: %(default)s)"
-    )
-    gpu_option(parser.add_argument)
+    """Predict."""
+    parser = arguments.Parser(__doc__)
+    option = parser.add_argument
+    option("images", nargs="+", type=Path, metavar="IMAGE", help="file to predict the sentiment of")
+    option("--map", action="store_true", help="also lay the sentiment map over each image")
+    arguments.folder_options(option, out="results/predictions")
+    arguments.gpu_option(option)
     of_run, of_net = map(parser.add_argument_group, ("a run of tools/train.py", "any other network of two classes"))
-    runs_options(of_run.add_argument, several=())
-    option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition of the network")
-    option("--weights", type=Path, help=".caffemodel of --model")
-    option("--mean", help="mean file of --model, or b,g,r (default: the ImageNet means)")
+    arguments.runs_options(of_run.add_argument, several=())
+    arguments.net_options(of_net.add_argument)
     args = parser.parse_args(argv)
-    other_net(parser, args, of_run, of_net)
+    arguments.other_net(parser, args, of_run, of_net)
     if not args.map:
         parser.refuse(["out"], "is for maps; give --map too")
 
     if args.model:
-        network = trained.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
+        network = Network.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
     else:
-        network = trained.of_run(run_of(args))
+        network = Network.of_run(arguments.run_of(args))
     outputs = map_paths(args.images, args.out)
     predictor = Predictor(network, args.gpu)
     each = command.OneByOne()
@@ -63,7 +57,7 @@ def main(argv=None):
             )
             if args.map:
                 overlay = maps.overlay(pixels, predictor.map(pixels))
-                maps.save_picture(out, maps.bordered(overlay, prediction.positive))
+                maps.save_image(out, maps.bordered(overlay, prediction.positive))
                 print(f"  {out}", flush=True)
     return each.status
 
@@ -79,4 +73,4 @@ def map_paths(images, folder):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

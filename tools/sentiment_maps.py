@@ -10,48 +10,40 @@ global prediction's colour. The figure is results/<data set>/figure7.png; figure
 nets in it and what was measured. What is already done is skipped.
 """
 
-import sys
-from pathlib import Path
-
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options
+from sentiment.cli import arguments, command
 from sentiment.data import dataset
 from sentiment.evaluation import fold_maps, maps
 from sentiment.evaluation.predictions import WAYS
 from sentiment.figures import gallery, plots
 from sentiment.utils import locks
-from sentiment.utils.files import default, read_json, write_json
+from sentiment.utils.files import read_json, write_json
 from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Map; returns the exit status."""
-    parser = Parser(__doc__)
+    """Map."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    runs_options(option, several=("fold",))
-    option(
-        "--images",
-        nargs="+",
-        default=[str(fold_maps.ON_SHEET)],
-        metavar="IMAGE",
-        help="names of test images; or a number: that many, evenly spaced from the most negative to the most positive "
-        f"prediction; or all: map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})",
+    arguments.folder_options(option, "data", "out")
+    arguments.runs_options(option, several=("fold",))
+    use = (
+        "names of test images; or a number: that many, evenly spaced from the most negative to the most positive "
+        f"prediction; or all: map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})"
     )
-    size = "height and width of the net's input, pixels (default: %(default)s)"
-    option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
+    option("--images", nargs="+", default=[str(fold_maps.ON_SHEET)], metavar="IMAGE", help=use)
+    arguments.count_option(option, "input-size", "height and width of the net's input, pixels", paper.MAP_INPUT)
     option("--prediction", choices=WAYS, default="oversampled", help="global prediction (default: %(default)s)")
-    option("--out", type=Path, default=default("results"), help="folder of the figure (default: %(default)s)")
-    option("--compare-patches", type=positive, metavar="N", help="compare N maps with predictions of their patches")
+    arguments.count_option(option, "compare-patches", "compare N maps with predictions of their patches")
     option("--cost", action="store_true", help="measure the cost of a map over that of one prediction")
-    gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="images in a forward pass (default: 4; 50 on a GPU)")
+    arguments.gpu_option(option)
+    arguments.count_option(option, "batch-size", "images in a forward pass (default: 4; 50 on a GPU)")
     args = parser.parse_args(argv)
     batch = args.batch_size or (maps.BATCH if args.gpu is None else maps.BATCH_GPU)
 
     data = dataset.load(args.data)
-    folds = [fold_maps.FoldMaps(run, data, args.input_size, args.prediction, args.gpu) for run in runs_of(args)]
+    runs = arguments.runs_of(args)
+    folds = [fold_maps.FoldMaps(run, data, args.input_size, args.prediction, args.gpu) for run in runs]
     mapped, shown = fold_maps.choose(folds, args.images)
     for fold in folds:
         fold.make([image for image, of in mapped.items() if of is fold], batch)
@@ -75,7 +67,6 @@ def main(argv=None):
         if (now := {"about": about, "patches": patches, "cost": cost}) != before:
             write_json(record, now)
     print(f"{path}{': already done, skipped' if same else ''}")
-    return 0
 
 
 def say(patches, cost):
@@ -96,4 +87,4 @@ def say(patches, cost):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

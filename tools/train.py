@@ -9,46 +9,26 @@ snapshot. The same command resumes from the newest complete snapshot, and skips 
 stops a training, unless --keep-diverged is given.
 """
 
-import sys
-from pathlib import Path
-
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, folds_of, gpu_option, positive, runs_options, subsets_of
-from sentiment.data import dataset, folds
+from sentiment.cli import arguments, command
+from sentiment.data import dataset
 from sentiment.networks import architectures
-from sentiment.networks.choices import CHOICES
 from sentiment.sources import cards
 from sentiment.training import loop, snapshots
 from sentiment.training.plans import Plan, settings
 from sentiment.utils import locks
-from sentiment.utils.files import default
 from sentiment.utils.progress import duration
 
 
 def main(argv=None):
-    """Train; returns the exit status."""
-    parser = Parser(__doc__)
+    """Train."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    runs_options(option)
-    option("--mean", help="mean file, or b,g,r (default: the model card's; for a file, the ImageNet means)")
-    gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: 256)")
-    option("--iterations", type=positive, metavar="N", help="iterations to train (default: those of 65 epochs)")
-    option(
-        "--base-lr", type=float, metavar="RATE", help="learning rate at the start (default: 0.001, for fc6-2 0.0001)"
-    )
-    option("--stepsize", type=positive, metavar="N", help="iterations between drops of the rate (default: 6 epochs)")
-    other = ("gamma", "momentum", "weight_decay", *CHOICES)
-    option(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"any other choice of docs/protocol.md: {', '.join(other)}",
-    )
+    arguments.folder_options(option, "data", "splits")
+    arguments.runs_options(option)
+    arguments.gpu_option(option)
+    arguments.schedule_options(option)
+    arguments.training_options(option)
     option("--keep-diverged", action="store_true", help="train to the end although the loss is NaN, as Caffe does")
     args = parser.parse_args(argv)
 
@@ -57,42 +37,30 @@ def main(argv=None):
     data = dataset.load(args.data)
     source = cards.of_data_set(args.init, args.mean, data)
     given = settings(args.set, vars(args))
-    plans = [
-        Plan(data, source, args.arch, subset, fold, args.splits, args.runs, args.seed, given, args.variant)
-        for subset in subsets_of(args)
-        for fold in folds_of(args)
-    ]
-    due = [plan for plan in plans if not plan.done()]
-    for plan in plans:
-        if plan not in due:
-            snapshots.tidy(plan.run, plan.schedule.iterations)
-            say_done(plan)
+    runs = arguments.runs_of(args)
+    due = []
+    for plan in [Plan(run, data, source, args.splits, args.seed, args.variant, given) for run in runs]:
+        if plan.done():
+            snapshots.tidy(plan.run.folder, plan.schedule.iterations)
+            command.say_skipped(plan.run.title, plan.weights)
+        else:
+            due.append(plan)
+    if not due:
+        return
     for plan in due:
         plan.check_source()
-    if due:
-        seconds = [plan.estimate() for plan in due]
-        each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
-        print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
-        caffe = engine.start(args.gpu, images=args.runs)
-        for plan in due:
-            with locks.held(plan.run.folder, "training"):
-                if plan.done():  # by another process, while this one waited
-                    say_done(plan)
-                    continue
+    seconds = [plan.estimate() for plan in due]
+    each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
+    print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
+    caffe = engine.start(args.gpu, images=args.runs)
+    for plan in due:
+        with locks.held(plan.run.folder, "training"):
+            if plan.done():  # by another process, while this one waited
+                command.say_skipped(plan.run.title, plan.weights)
+            else:
                 plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
-                tenth = f"{plan.schedule.base_lr / 10:g}"
-                advice = (
-                    f"try a lower rate, as SET='base_lr={tenth}' VARIANT=lr{tenth}, and check that the mean is the one "
-                    "of these weights"
-                )
-                loop.train(caffe, loop.Training(plan.run.folder, plan.title, advice, source.path, args.keep_diverged))
-    return 0
-
-
-def say_done(plan):
-    """Print that a run needs no training."""
-    print(f"{plan.title}: already done, skipped ({plan.run.weights(plan.schedule.iterations)})", flush=True)
+                loop.train(caffe, plan.training(args.keep_diverged))
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -47,7 +47,7 @@ def test_predictions_and_result(tool, trained, capfd):
     assert read_json(folder / "result.json") == result
 
 
-def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, capfd):
+def test_a_result_is_kept_until_the_weights_change(tool, trained, capfd):
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
     written = (trained.folder() / "result.json").stat().st_mtime_ns
     assert tool("evaluate", *trained.options, "--fold", 1, 2) == 0
@@ -62,7 +62,7 @@ def test_what_is_done_stays_and_a_new_training_is_tested_anew(tool, trained, cap
     assert "already done" in capfd.readouterr().out
 
 
-def test_a_training_done_anew_is_what_its_result_tells_of_though_the_weights_are_the_same(tool, trained, capfd):
+def test_a_repeated_training_is_tested_again_though_the_weights_are_the_same(tool, trained, capfd):
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
     run = trained.folder() / "run.json"
     identity = read_json(run)
@@ -71,7 +71,7 @@ def test_a_training_done_anew_is_what_its_result_tells_of_though_the_weights_are
     assert tool("evaluate", *trained.options, "--fold", 1) == 0
     assert "already done" not in capfd.readouterr().out
     assert read_json(trained.folder() / "result.json")["training"] == identity["training"]
-    # A run of the first version tells nothing of its training, and neither does its result.
+    # A run of the first version does not record its training, and neither does its result.
     del identity["training"]
     write_json(run, identity)
     assert tool("evaluate", *trained.options, "--fold", 1) == 0

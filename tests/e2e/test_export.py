@@ -27,7 +27,7 @@ def test_a_run_and_its_fully_convolutional_net(tool, tiny, capfd, tmp_path):
     net = caffe.Net(str(folder / "deploy.prototxt"), str(folder / "snapshot_iter_1.caffemodel"), caffe.TEST)
     pixels = image_files.read(tiny.data / "images" / "picture 3.jpg")
     means = np.array([104.00698793, 116.66876762, 122.67891434])
-    [crop] = inference.warp(net, [pixels / np.float32(255)], means, (227, 227))
+    crop = inference.warp(net, pixels, means, (227, 227))
     [expected] = inference.probabilities(net, [crop])[:, inference.CENTER]
     np.testing.assert_allclose(session.run(["prob"], {"data": crop[None]})[0], [expected], atol=1e-6)
     weights = safetensors.load_file(folder / "snapshot_iter_1.safetensors")

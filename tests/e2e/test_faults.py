@@ -20,7 +20,7 @@ from helpers import made_up
 from helpers.commands import largest_file, losses, refused, wait_for_iteration
 from helpers.small_training import experiment
 from sentiment import engine, paper
-from sentiment.evaluation import inference, trained
+from sentiment.evaluation import inference, network
 from sentiment.utils import errors
 from sentiment.utils.files import half_written, read_json
 from sentiment.utils.progress import Progress
@@ -385,15 +385,15 @@ def test_a_run_of_an_older_form_hides_no_other_from_the_web_page(tool, tiny):
     assert tool("train", *tiny.options, "--fold", 1, 2) == 0
     path = tiny.folder(2) / "run.json"
     path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "demo"}))
-    assert [net.run.fold for net in trained.find(tiny.runs)] == [1]
+    assert [net.run.fold for net in network.find(tiny.runs)] == [1]
 
 
 def test_the_web_page_tells_equal_nets_of_two_folders_of_runs_apart(tool, tiny):
     assert tool("train", *tiny.options, "--iterations", 1) == 0
-    [alone] = trained.find(tiny.runs)
+    [alone] = network.find(tiny.runs)
     assert alone.group == "tiny, five-agree"
     shutil.copytree(tiny.runs, tiny.runs / "quick")
-    both = trained.find(tiny.runs)
+    both = network.find(tiny.runs)
     assert {net.title for net in both} == {alone.title}
     assert {net.group for net in both} == {
         f"tiny, five-agree, in {tiny.runs}",

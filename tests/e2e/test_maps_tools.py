@@ -119,7 +119,7 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
         found = np.load(fold / "maps" / f"{entry['image']}.npy")
         assert found.shape == (2, 8, 8)
 
-        # By hand: the fold's own net, made fully convolutional, over the whole image.
+        # By hand: the fold's own net, made fully convolutional, over the complete image.
         assert tool(*surgery(tested, "--fold", entry["fold"])) == 0
         fcn = caffe.Net(str(fold / "deploy_conv.prototxt"), str(fold / "snapshot_iter_2_conv.caffemodel"), caffe.TEST)
         image = tested.data / "images" / entry["image"]
@@ -130,7 +130,7 @@ def test_maps_overlays_and_sheet(tool, tested, capfd, tmp_path):
     assert width > height > 600
 
 
-def test_nothing_is_made_twice_and_other_weights_are_mapped_anew(tool, tested, capfd, tmp_path):
+def test_maps_are_made_once_and_again_for_other_weights(tool, tested, capfd, tmp_path):
     options = mapping(tested, tmp_path, "--images", "all", "--compare-patches", 2, "--cost")
     assert tool("sentiment_maps", *options) == 0
     said = capfd.readouterr().out

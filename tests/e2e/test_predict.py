@@ -62,7 +62,7 @@ def test_any_net_and_weights(tool, tested, capfd):
     assert capfd.readouterr().out != of_run[1]
 
 
-def test_one_bad_picture_does_not_end_the_others(tool, tested, capfd, tmp_path):
+def test_one_bad_image_does_not_end_the_others(tool, tested, capfd, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"none")
     good = [tested.data / "images" / f"picture {number}.jpg" for number in (1, 2)]
     named = ["--runs", tested.runs, "--init", "source"]

@@ -119,7 +119,8 @@ def test_a_run_records_what_it_was_trained_with_and_a_result_both(tool, tiny, mo
     monkeypatch.setattr(engine, "_cpu", lambda: "another CPU")
     assert tool("evaluate", *tiny.options) == 0
     result = read_json(tiny.folder() / "result.json")
-    assert result["training"] == recorded["training"] and result["evaluation"]["device"] == "another CPU"
+    assert result["training"] == recorded["training"]
+    assert result["evaluation"]["device"].startswith("another CPU")
     assert result["hashes"]["mean_file"] == recorded["mean_file"] and result["choices"]["precision"] == "float32"
     assert result["train_images"] == 20
 
@@ -142,7 +143,9 @@ def test_a_training_may_resume_elsewhere_which_is_recorded(tool, tiny, monkeypat
         assert tool("train", *tiny.options) == (130 if stop else 0)
     assert tool("evaluate", *tiny.options) == 0
     trained = read_json(tiny.folder() / "result.json")["training"]
-    assert [(one["from_iteration"], one["device"]) for one in trained] == [(0, "first"), (3, "second"), (4, "third")]
+    assert [one["from_iteration"] for one in trained] == [0, 3, 4]
+    for one, cpu in zip(trained, ("first", "second", "third"), strict=True):
+        assert one["device"].startswith(cpu)
     assert tool("train", *tiny.options) == 0  # done, wherever it is asked for
 
 

@@ -25,13 +25,14 @@ def test_every_assumption_says_what_changes_it(rows):
 
 def test_what_changes_a_choice_exists(root, rows):
     makefile = (root / "Makefile").read_text()
-    tools = "".join(path.read_text() for path in (root / "tools").glob("*.py"))
+    paths = [*(root / "tools").glob("*.py"), root / "python" / "sentiment" / "cli" / "arguments.py"]
+    code = "".join(path.read_text() for path in paths)
     said = [text for row in rows for text in re.findall(r"`([^`]+)`", row[2])]
     for text in said:
         if variable := re.match(r"[A-Z]{2,}\b", text):
             assert re.search(rf"^#: (?:[A-Z]+ )*{variable[0]}\b", makefile, re.MULTILINE), text
         for option in re.findall(r"--[a-z-]+", text):
-            assert f'"{option}"' in tools, text
+            assert re.search(rf'"(--)?{option[2:]}"', code), text
         for path in re.findall(r"tools/\w+\.py", text):
             assert (root / path).is_file(), text
     names = set(re.findall(r"(\w+)=[\d.]+", " ".join(text for text in said if text.startswith("SET="))))

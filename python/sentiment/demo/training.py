@@ -68,5 +68,5 @@ def train(caffe, folder: Path, title: str, net, gpu: int | None, source=None, **
     changed = [write_if_changed(folder / name, text) for name, text in texts.items()]
     training = loop.Training(folder, title, "make the demo with another --seed in another --out", source)
     if any(changed):
-        snapshots.discard(training)
+        snapshots.keep_only(folder, None)
     return loop.train(caffe, training)

@@ -6,34 +6,34 @@ import numpy as np
 
 from sentiment import engine, paper
 from sentiment.data import folds, lists
+from sentiment.data.dataset import Dataset
 from sentiment.evaluation import inference, predictions, results
+from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictions import Prediction
 from sentiment.evaluation.results import Result
 from sentiment.training import runs
-from sentiment.training.configuration import FIELDS
-from sentiment.utils import locks
+from sentiment.training.configuration import Configuration
+from sentiment.utils import locks, records
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import sha256
 from sentiment.utils.progress import Progress, patience
 
 
-def predict(model, weights, means, list_path, images, folder, batch=None, gpu: int | None = None) -> list[Prediction]:
-    """Predictions of a list's images by a network with two outputs.
+def predict(
+    network: Network, list_path: Path, images: Path, folder: Path, batch: int | None = None, gpu: int | None = None
+) -> list[Prediction]:
+    """Predictions of a list's images.
 
     Parameters
     ----------
-    model, weights : Path
-        Deploy definition and .caffemodel.
-    means : (3,) sequence of float
-        BGR, 0 to 255.
-    list_path : Path
+    list_path
         Lines of ``name label``.
-    images : Path
+    images
         The folder the names are relative to.
-    folder : Path
+    folder
         Where Caffe's log goes, in test.log.
-    batch : int, optional
+    batch
         Crops a forward pass; `inference.BATCH`, or on a GPU `inference.BATCH_GPU`, by default.
 
     Raises
@@ -41,21 +41,16 @@ def predict(model, weights, means, list_path, images, folder, batch=None, gpu: i
     UserError
         A file is missing or wrong, or the network has another number of outputs.
     """
-    for path in (model, weights):
-        if not Path(path).is_file():
-            raise UserError(f"no file {path}")
     listed = lists.read(list_path)
     caffe = engine.start(gpu)
     folder.mkdir(parents=True, exist_ok=True)
-    with stderr_to(folder / "test.log") as terminal, patience(f"reading {weights}", terminal):
-        net = caffe.Net(str(model), str(weights), caffe.TEST)
-    output = net.blobs[net.outputs[0]].data
-    if (classes := output.size // output.shape[0]) != paper.CLASSES:
-        raise UserError(f"{model} has {classes} outputs; a sentiment network has {paper.CLASSES}: negative, positive")
+    with stderr_to(folder / "test.log") as terminal, patience(f"reading {network.weights}", terminal):
+        net = caffe.Net(str(network.deploy), str(network.weights), caffe.TEST)
+    inference.check_outputs(net, network.deploy)
     where = {images / image: f"{list_path}, line {number}" for number, (image, _) in enumerate(listed, start=1)}
     paths = [images / image for image, _ in listed]
-    with Progress(f"testing {weights}", len(paths), unit="images") as bar:
-        warped = inference.warped(net, paths, np.array(means), where=where.get)
+    with Progress(f"testing {network.weights}", len(paths), unit="images") as bar:
+        warped = inference.warped(net, paths, np.array(network.means), where=where.get)
         batch = batch or (inference.BATCH if gpu is None else inference.BATCH_GPU)
         crops = inference.probabilities(net, warped, batch, done=bar.advance)[:, :, paper.POSITIVE]
     return [
@@ -64,22 +59,13 @@ def predict(model, weights, means, list_path, images, folder, batch=None, gpu: i
     ]
 
 
-def evaluate(run, data, splits, batch=None, gpu=None) -> tuple[Result, bool]:
+def evaluate(
+    run: runs.Run, data: Dataset, splits: Path, batch: int | None = None, gpu: int | None = None
+) -> tuple[Result, bool]:
     """The result of a run, and whether this call tested it; a run that is tested already is not tested again.
 
-    Parameters
-    ----------
-    run : runs.Run
-    data : dataset.Dataset
-    splits : Path
-        The folder of fold lists.
-    batch, gpu : int, optional
-        As for `predict`.
-
-    Raises
-    ------
-    UserError
-        The run's training is not complete, or its test list is another now.
+    ``splits`` is the folder of fold lists; ``batch`` is as for `predict`. A `UserError` says that the run's training is
+    not complete, or that its test list is another now.
     """
     if found := _recorded(run):
         return found, False
@@ -99,26 +85,26 @@ def _recorded(run):
         return found
     # A training that was done again may end with the same weights.
     training = run.training()
-    if found and training in (None, list(found.training)) and found.weights == sha256(weights):
+    if found and training in (None, found.training) and found.weights == sha256(weights):
         return found
     return None
 
 
 def _test(run, data, splits, batch, gpu):
-    config = run.configuration(*FIELDS, runs.TRAINING)
-    weights = run.weights(config.schedule.iterations)
+    config = run.configuration(*records.names(Configuration), runs.TRAINING)
+    folds.read(splits, data.name, run.subset, run.fold)  # refuses lists that are not there
     test_list = folds.list_path(splits, data.name, run.subset, run.fold, "test")
-    folds.read(splits, data.name, run.subset, run.fold)
     if sha256(test_list) != config.test_list:
         raise UserError(f"{test_list} is not the list {run.folder} was trained for; it may name images trained on")
-    tested = predict(run.deploy, weights, config.mean, test_list, data.images, run.folder, batch, gpu)
+    network = Network.of_run(run)
+    tested = predict(network, test_list, data.images, run.folder, batch, gpu)
     result = Result(
         config=config,
-        training=tuple(run.training()),
+        training=run.training(),
         accuracy=predictions.accuracy(tested),
         test_images=len(tested),
         evaluation=engine.environment(gpu),
-        weights=sha256(weights),
+        weights=sha256(network.weights),
         note=data.note,
     )
     predictions.write(run.predictions, tested)

@@ -1,13 +1,19 @@
 """The sentiment maps of runs' test images, kept in the runs' folders, and what they are compared with."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sentiment import engine, names
 from sentiment.data import image_files
-from sentiment.evaluation import maps, predictions, results
+from sentiment.data.dataset import Dataset
+from sentiment.evaluation import inference, maps, predictions, results
 from sentiment.networks import definitions, surgery, transfer
+from sentiment.training.runs import Run
 from sentiment.utils import locks
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
@@ -18,89 +24,76 @@ ON_SHEET = 6
 """How many images are shown by default."""
 
 
+@dataclass(eq=False)
 class FoldMaps:
-    """The maps of one run's test images.
+    """The maps of one run's test images, by its net made fully convolutional.
 
-    Parameters
-    ----------
-    run : runs.Run
-        Trained and tested.
-    data : dataset.Dataset
-    input_size : int
-        Height and width of the fully convolutional net's input, pixels.
-    prediction : str
-        Which of ``predictions.WAYS`` is the global prediction.
-    gpu : int, optional
-        By default the CPU.
-
-    Attributes
-    ----------
-    predicted : dict of str to (int, float)
-        Test image -> its label and the global P(positive).
-    conversion : surgery.Conversion
-    fingerprint : dict
-        What the maps are made from, as maps.json beside them says.
-
-    Raises
-    ------
-    UserError
-        The run is not tested, or its net cannot be made fully convolutional.
+    A `UserError` says that the run is not tested, or that its net cannot be made fully convolutional.
     """
 
-    def __init__(self, run, data, input_size, prediction, gpu=None):
-        self.run, self.data, self.prediction, self.gpu = run, data, prediction, gpu
+    run: Run
+    data: Dataset
+    input_size: int  # height and width of the fully convolutional net's input, pixels
+    prediction: str  # which of ``predictions.WAYS`` is the global prediction
+    gpu: int | None = None
+
+    def __post_init__(self):
+        run = self.run
         if not (run.result.is_file() and run.predictions.is_file()):
-            raise UserError(f"{run.folder} holds no predictions; run tools/train.py and tools/evaluate.py first")
-        config, result = run.configuration("mean"), results.read(run.result)
-        self.mean, self.weights = list(config.mean), run.weights(config.schedule.iterations)
+            raise UserError(f"{run.folder} has no predictions; run tools/train.py and tools/evaluate.py first")
+        self.config, result = run.configuration("mean"), results.read(run.result)
         self.source = names.source_name(result.config.init, result.config.card)
         tested = predictions.read(run.predictions)
-        self.predicted = {one.image: (one.label, getattr(one, prediction)) for one in tested}
-        self.conversion = surgery.convert(definitions.read(run.deploy), (input_size, input_size), where=str(run.deploy))
-        self.fingerprint = {
+        # Test image -> its label and the global P(positive).
+        self.predicted = {one.image: (one.label, getattr(one, self.prediction)) for one in tested}
+        size = self.input_size, self.input_size
+        self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
+        self._record = run.folder / "maps" / "maps.json"
+        self.made_from = {  # as maps.json says
             "weights": result.weights,
             "predictions": sha256(run.predictions),
-            "prediction": prediction,
-            "input_size": input_size,
-            "mean": self.mean,
+            "prediction": self.prediction,
+            "input_size": self.input_size,
+            "mean": list(self.config.mean or ()),
         }
 
     @cached_property
     def nets(self):
         """The fully convolutional net and the classifier it is made from."""
-        if not self.weights.is_file():
-            raise UserError(f"no file {self.weights}; run tools/train.py with the same options again")
-        if sha256(self.weights) != self.fingerprint["weights"]:
-            raise UserError(f"{self.run.predictions} is not of {self.weights.name}; run tools/evaluate.py again")
+        weights = self.run.weights(self.config.schedule.iterations)
+        if not weights.is_file():
+            raise UserError(f"no file {weights}; run tools/train.py with the same options again")
+        if sha256(weights) != self.made_from["weights"]:
+            raise UserError(f"{self.run.predictions} is not of {weights.name}; run tools/evaluate.py again")
         caffe = engine.start(self.gpu)
-        with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {self.weights}", terminal):
-            classifier = transfer.load(caffe, self.run.deploy, self.weights)
+        with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {weights}", terminal):
+            classifier = transfer.load(caffe, self.run.deploy, weights)
             return surgery.build(caffe, self.conversion, classifier), classifier
 
-    def inputs(self, images):
-        """Images as the fully convolutional net takes them, see `maps.inputs`."""
-        return maps.inputs(self.nets[0], [self.data.images / image for image in images], np.array(self.mean))
+    def inputs(self, images: Iterable[str]):
+        """Images as the fully convolutional net takes them, whatever their shape; see `inference.warped`."""
+        paths = [self.data.images / image for image in images]
+        return inference.warped(self.nets[0], paths, np.array(self.config.mean), size=self.conversion.input)
 
-    def files(self, image):
+    def files(self, image: str) -> tuple[Path, Path]:
         """The paths of an image's map and overlay."""
-        folder = self.run.folder / "maps"
+        folder = self._record.parent
         return folder / f"{image}.npy", folder / f"{image}.png"
 
-    def make(self, images, batch):
+    def make(self, images: Sequence[str], batch: int):
         """Map those of the images that have no complete map of this net and input yet, ``batch`` a forward pass."""
         if not self._missing(images):
             return
-        identity = self.run.folder / "maps" / "maps.json"
-        with locks.held(identity.parent, "mapping"):
+        with locks.held(self._record.parent, "mapping"):
             if not self._is_current():
                 for image in self.predicted:
                     self.files(image)[0].unlink(missing_ok=True)
-                write_json(identity, self.fingerprint)
+                write_json(self._record, self.made_from)
             if not (missing := self._missing(images)):  # another process made them meanwhile
                 return
             # Complete batches: the last digits of a map depend on the batch it is in, and must not on an interrupt.
-            batches = [images[start : start + batch] for start in range(0, len(images), batch)]
-            again = [image for one in batches if not missing.isdisjoint(one) for image in one]
+            batches = [group for group in inference.groups(images, batch) if not missing.isdisjoint(group)]
+            again = [image for group in batches for image in group]
             title = f"mapping {self.run.folder}"
             with Progress(title, len(images), len(images) - len(missing), unit="images") as bar:
                 answers = maps.forward(self.nets[0], self.inputs(again), batch)
@@ -112,7 +105,7 @@ class FoldMaps:
     def _save(self, image, answer):
         of_map, of_overlay = self.files(image)
         pixels = maps.overlay(image_files.load(self.data.images / image), answer)
-        maps.save_picture(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
+        maps.save_image(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
         maps.save(of_map, answer)  # last: where there is a map, there is an overlay
 
     def _missing(self, images):
@@ -121,73 +114,72 @@ class FoldMaps:
         return {image for image in images if maps.read(self.files(image)[0], self.conversion.map) is None}
 
     def _is_current(self):
-        identity = self.run.folder / "maps" / "maps.json"
-        return identity.is_file() and read_json(identity) == self.fingerprint
+        return self._record.is_file() and read_json(self._record) == self.made_from
 
 
-def choose(folds, images):
+Shown = dict[str, FoldMaps]
+"""Test images, and the fold that tests each."""
+
+
+def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Shown]:
     """The images to map, and those to show, from the most negative to the most positive prediction.
 
     ``images`` are names, or ``all``, or a number: that many, evenly spaced. A `UserError` names one that is not tested.
-
-    Returns
-    -------
-    mapped, shown : dict of str to FoldMaps
-        Image -> the fold that tests it.
     """
     tested = {image: fold for fold in folds for image in fold.predicted}
     ranked = sorted(tested, key=lambda image: (tested[image].predicted[image][1], image))
-
-    def spaced(count):
+    everything = list(images) == ["all"]
+    count = ON_SHEET if everything else 0
+    if len(images) == 1 and images[0].isdigit() and images[0] not in tested:
+        count = int(images[0])
+    if count:
         places = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
-        return {ranked[round(n)]: tested[ranked[round(n)]] for n in places}
-
-    if images == ["all"]:
-        return {image: tested[image] for image in ranked}, spaced(ON_SHEET)
-    if len(images) == 1 and images[0].isdigit() and int(images[0]) and images[0] not in tested:
-        shown = spaced(int(images[0]))
-        return shown, shown
-    for image in images:
-        if image not in tested:
-            numbers = ", ".join(str(fold.run.fold) for fold in folds)
-            raise UserError(
-                f"{image} is not a test image of fold {numbers} of {folds[0].run.subset}; choose other folds by --fold"
-            )
-    shown = {image: tested[image] for image in ranked if image in images}
-    return shown, shown
+        chosen = [ranked[round(place)] for place in places]
+    elif missing := [image for image in images if image not in tested]:
+        numbers = ", ".join(str(fold.run.fold) for fold in folds)
+        raise UserError(
+            f"{missing[0]} is not a test image of fold {numbers} of {folds[0].run.subset}; choose other folds by --fold"
+        )
+    else:
+        chosen = [image for image in ranked if image in images]
+    shown = {image: tested[image] for image in chosen}
+    mapped = {image: tested[image] for image in ranked} if everything else shown
+    return mapped, shown
 
 
-def describe(folds, shown):
-    """What a sheet of the ``shown`` images (see `choose`) is made from, as figure7.json says: a dict of JSON values."""
+def describe(folds: Sequence[FoldMaps], shown: Shown) -> dict[str, Any]:
+    """What a sheet of the ``shown`` images is made from, as figure7.json says."""
     run, data, conversion = folds[0].run, folds[0].data, folds[0].conversion
+    images = []
+    for image, fold in shown.items():
+        label, positive = fold.predicted[image]
+        images.append({"image": image, "label": label, "positive": positive, "fold": fold.run.fold})
     return {
         "dataset": data.name,
         "demo": data.demo,
         **{key: getattr(run, key) for key in ("subset", "arch", "init", "variant")},
         "source": folds[0].source,
         **{key: list(getattr(conversion, key)) for key in ("input", "map", "patch", "step")},
-        "folds": {str(fold.run.fold): fold.fingerprint for fold in folds},
-        "shown": [
-            {"image": image, "label": label, "positive": positive, "fold": fold.run.fold}
-            for image, fold in shown.items()
-            for label, positive in [fold.predicted[image]]
-        ],
+        "folds": {str(fold.run.fold): fold.made_from for fold in folds},
+        "shown": images,
     }
 
 
-def compare(shown):
-    """How far maps of images (see `choose`) are from predictions of their patches, see `maps.difference_summary`."""
+def compare(shown: Shown) -> dict[str, float]:
+    """How far maps of images are from predictions of their patches, see `maps.difference_summary`."""
     both = []
     for fold in dict.fromkeys(shown.values()):
         net, classifier = fold.nets
-        inputs = fold.inputs([image for image, of in shown.items() if of is fold])
+        inputs = fold.inputs(image for image, of in shown.items() if of is fold)
         both.append(maps.patch_differences(net, classifier, fold.conversion, inputs))
-    return maps.difference_summary(*map(np.concatenate, zip(*both)))
+    mapped, patched = zip(*both, strict=True)
+    return maps.difference_summary(np.concatenate(mapped), np.concatenate(patched))
 
 
-def cost(fold):
+def cost(fold: FoldMaps) -> dict[str, dict[str, float]]:
     """What a map and a prediction take: seconds, in batches of one, and multiply-adds."""
+    nets = dict(zip(("map", "prediction"), fold.nets, strict=True))
     return {
-        unit: dict(zip(("map", "prediction"), map(measure, fold.nets)))
-        for unit, measure in (("seconds", maps.seconds), ("multiply_adds", definitions.multiply_adds))
+        "seconds": {name: maps.seconds(net) for name, net in nets.items()},
+        "multiply_adds": {name: definitions.multiply_adds(net) for name, net in nets.items()},
     }

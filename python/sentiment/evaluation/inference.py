@@ -4,16 +4,18 @@ An image is warped to 256×256, its channels' means are subtracted, and ten crop
 centre, and their mirrors. The fifth is what Classifier takes without oversampling, so one pass serves both.
 """
 
-import functools
+import math
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from sentiment.data import image_files
 from sentiment.engine import cores
-from sentiment.paper import IMAGE_SIZE
+from sentiment.paper import CLASSES, IMAGE_SIZE
 from sentiment.utils.errors import UserError
 
 CROPS = 10
@@ -21,47 +23,35 @@ CENTER = 4
 BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
 
 
-def warped(net, paths, means, where=str, size=(IMAGE_SIZE, IMAGE_SIZE)):
-    """Images as the net's crops are cut from them, or with the size of its input, as it takes them whole.
+def check_outputs(net, model: Path):
+    """Refuse a ``caffe.Net`` with another number of outputs than two; ``model`` is its definition."""
+    outputs = net.blobs[net.outputs[0]].data.shape[1:]
+    if math.prod(outputs) != CLASSES:
+        raise UserError(
+            f"{model} has {'×'.join(map(str, outputs))} outputs; a sentiment network has {CLASSES}, P(negative) and "
+            "P(positive)"
+        )
+
+
+def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZE)) -> np.ndarray:
+    """An image as a net's crops are cut from it or, with the size of the net's input, as it takes it complete.
 
     Parameters
     ----------
-    net : caffe.Net
-    paths : sequence of path
-    means : (3,) ndarray
-        BGR, 0 to 255.
-    where : callable
-        Says of a path where it was listed, for the message about one that is no image.
-    size : (height, width)
-        What each image is warped to.
+    net
+        A ``caffe.Net``.
+    pixels
+        (H, W, 3) uint8, RGB.
+    means
+        (3,), BGR, 0 to 255.
+    size
+        Height and width that the image is warped to, pixels.
 
-    Yields
-    ------
-    (3, height, width) float32 ndarray
-        BGR, 0 to 255, minus the means.
+    Returns
+    -------
+    ndarray
+        (3, height, width) float32, BGR, 0 to 255, minus the means.
     """
-    prepare = _preparation(net, means, size)
-    # Threads do it, since neither OpenCV nor numpy holds Python's lock, and on a GPU the forward pass is far quicker.
-    paths, threads = iter(paths), cores()
-    with ThreadPoolExecutor(threads) as pool:
-
-        def submit(count):
-            return [pool.submit(lambda path: prepare(_loaded(path, where)), path) for path in islice(paths, count)]
-
-        waiting = deque(submit(2 * threads))
-        while waiting:
-            image = waiting.popleft().result()
-            waiting.extend(submit(1))
-            yield image
-
-
-def warp(net, images, means, size=(IMAGE_SIZE, IMAGE_SIZE)):
-    """Like `warped`, of images that are loaded: (H, W, 3) float32 RGB in [0, 1], as `scaled` gives."""
-    return map(_preparation(net, means, size), images)
-
-
-def _preparation(net, means, size):
-    """What becomes of one image: a function from what `scaled` gives to what `warped` yields."""
     import caffe
 
     name = net.inputs[0]
@@ -70,40 +60,57 @@ def _preparation(net, means, size):
     transformer.set_channel_swap(name, (2, 1, 0))
     transformer.set_raw_scale(name, 255)
     transformer.set_mean(name, means)
-    return functools.partial(transformer.preprocess, name)
+    # From 0 to 1, as by ``caffe.io.load_image``, which would not turn an image upright as training does.
+    return transformer.preprocess(name, np.divide(pixels, np.float32(255), dtype=np.float32))
 
 
-def scaled(pixels):
-    """A picture, (H, W, 3) uint8 RGB, in float32 from 0 to 1, as ``caffe.io.load_image`` gives it."""
-    return np.divide(pixels, np.float32(255), dtype=np.float32)
+def warped(
+    net, paths: Iterable[Path], means: np.ndarray, where: Callable = str, size=(IMAGE_SIZE, IMAGE_SIZE)
+) -> Iterator[np.ndarray]:
+    """What `warp` makes of image files, in their order.
+
+    ``where`` says of a path where it was listed, for the `UserError` about one that is not an image.
+    """
+
+    def prepare(path):
+        try:
+            pixels = image_files.load(path)
+        except UserError as error:
+            raise UserError(f"{where(path)}: {error}") from error
+        return warp(net, pixels, means, size)
+
+    # Threads do it, since neither OpenCV nor numpy holds Python's lock, and on a GPU the forward pass is far quicker.
+    threads = cores()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future] = deque()
+        for path in paths:
+            waiting.append(pool.submit(prepare, path))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _loaded(path, where):
-    """The picture in a file as training saw it: ``caffe.io.load_image`` would not turn it upright."""
-    try:
-        return scaled(image_files.load(path))
-    except UserError as error:
-        raise UserError(f"{where(path)}: {error}") from error
-
-
-def probabilities(net, images, batch=BATCH, done=lambda count: None) -> np.ndarray:
+def probabilities(
+    net, images: Iterable[np.ndarray], batch: int = BATCH, done: Callable = lambda count: None
+) -> np.ndarray:
     """What the net says of each image's ten crops.
 
     Parameters
     ----------
-    net : caffe.Net
-        One image input, one output of N×classes (and trailing ones).
-    images : iterable of (3, H, W) float32 ndarray
-        As `warped` gives them.
-    batch : int
-        Crops a forward pass, rounded down to whole images.
-    done : callable
-        Told after each pass how many images went through.
+    net
+        A ``caffe.Net`` with one image input and one output of N×classes (and trailing ones).
+    images
+        (3, H, W) float32, as `warp` gives them.
+    batch
+        Crops a forward pass, rounded down to entire images.
+    done
+        Called after each pass with the number of images that went through.
 
     Returns
     -------
-    (N, 10, classes) float32 ndarray
-        Crops in the order of ``caffe.io.oversample``; number ``CENTER`` is the centre's.
+    ndarray
+        (N, 10, classes) float32; crops in the order of ``caffe.io.oversample``, number ``CENTER`` is the centre's.
     """
     name, out = net.inputs[0], net.outputs[0]
     height, width = net.blobs[name].data.shape[2:]
@@ -119,7 +126,7 @@ def probabilities(net, images, batch=BATCH, done=lambda count: None) -> np.ndarr
     return np.concatenate(answers)
 
 
-def ten_crops(image, out):
+def ten_crops(image: np.ndarray, out: np.ndarray):
     """Cut an image's crops into ``out``, (10, 3, height, width), in the order of ``caffe.io.oversample``."""
     height, width = out.shape[2:]
     bottom, right = image.shape[1] - height, image.shape[2] - width
@@ -129,13 +136,8 @@ def ten_crops(image, out):
     out[CROPS // 2 :] = out[: CROPS // 2, :, :, ::-1]
 
 
-def groups(items, size):
+def groups(items: Iterable, size: int) -> Iterator[Sequence]:
     """Lists of ``size`` items, the last one shorter."""
-    group = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
+    items = iter(items)
+    while group := list(islice(items, size)):
         yield group

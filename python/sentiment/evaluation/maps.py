@@ -4,16 +4,18 @@ An image is warped to the fully convolutional network's input, 451×451, which g
 pass.
 """
 
-import io
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from sentiment.evaluation import inference
 from sentiment.evaluation.predictions import is_positive
+from sentiment.networks.surgery import Conversion
 from sentiment.paper import CLASSES, NEGATIVE, POSITIVE
-from sentiment.utils.files import write_whole
+from sentiment.utils.files import replacing, write_whole
 
 BATCH, BATCH_GPU = 4, 50  # images a forward pass
 BORDER = 0.035  # of an image's shorter side
@@ -22,60 +24,29 @@ PERCENTILES = (50, 90, 99, 100)
 GREEN, RED = (0, 255, 0), (255, 0, 0)  # RGB
 
 
-def inputs(net, paths, means, where=str):
-    """Images as the fully convolutional network takes them: warped to its input, whatever their shape.
+def forward(net, images: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[np.ndarray]:
+    """The maps of images, (2, rows, columns) float32: P(negative) and P(positive) of each place.
 
-    Parameters
-    ----------
-    net : caffe.Net
-    paths, means, where
-        As for `inference.warped`.
-
-    Yields
-    ------
-    (3, height, width) float32 ndarray
-        BGR, 0 to 255, minus the means.
+    The net has one image input, and one output of N×2×rows×columns probabilities; images are (3, height, width)
+    float32, as `inference.warp` gives them for the size of its input, and ``batch`` of them go through it at a time.
     """
-    return inference.warped(net, paths, means, where, net.blobs[net.inputs[0]].data.shape[2:])
-
-
-def forward(net, images, batch=BATCH):
-    """The maps of images.
-
-    Parameters
-    ----------
-    net : caffe.Net
-        One image input; one output of N×2×rows×columns probabilities.
-    images : iterable of (3, height, width) float32 ndarray
-    batch : int
-        Images a forward pass.
-
-    Yields
-    ------
-    (2, rows, columns) float32 ndarray
-        P(negative) and P(positive) of each place.
-    """
-    for group in inference.groups(images, batch):
-        yield from _pass(net, np.stack(group))
-
-
-def _pass(net, images):
     data = net.blobs[net.inputs[0]]
-    if data.data.shape != images.shape:
-        data.reshape(*images.shape)
-        net.reshape()
-    data.data[...] = images
-    return net.forward()[net.outputs[0]].copy()
+    for group in inference.groups(images, batch):
+        stacked = np.stack(group)
+        if data.data.shape != stacked.shape:
+            data.reshape(*stacked.shape)
+            net.reshape()
+        data.data[...] = stacked
+        yield from net.forward()[net.outputs[0]].copy()
 
 
-def save(path, probabilities):
+def save(path: Path, probabilities: np.ndarray):
     """Write a map as .npy, completely or not at all."""
-    content = io.BytesIO()
-    np.save(content, probabilities, allow_pickle=False)
-    write_whole(path, content.getvalue())
+    with replacing(path) as part:
+        np.save(part, probabilities, allow_pickle=False)
 
 
-def read(path, shape):
+def read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The map in a .npy file, or None if there is no complete one of that (rows, columns)."""
     try:
         probabilities = np.load(path, allow_pickle=False)
@@ -84,69 +55,52 @@ def read(path, shape):
     return probabilities if probabilities.shape == (CLASSES, *shape) and probabilities.dtype == np.float32 else None
 
 
-def overlay(image, probabilities):
+def overlay(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """A map laid over its image: each place green by P(positive) and red by P(negative), blended half and half.
 
-    Parameters
-    ----------
-    image : (H, W, 3) uint8 ndarray
-        RGB.
-    probabilities : (2, rows, columns) ndarray
-        The map. Each place becomes a rectangle of the image: nearest neighbour, as the paper enlarges maps.
-
-    Returns
-    -------
-    (H, W, 3) uint8 ndarray
-        RGB.
+    Each place of the map becomes a rectangle of the image, (H, W, 3) uint8 RGB as the result: nearest neighbour, as the
+    paper enlarges maps.
     """
-    colours = (
-        np.stack([probabilities[NEGATIVE], probabilities[POSITIVE], np.zeros_like(probabilities[0])], axis=-1) * 255
-    )
+    negative, positive = probabilities[NEGATIVE], probabilities[POSITIVE]
+    colours = np.stack([negative, positive, np.zeros_like(negative)], axis=-1) * 255
     enlarged = cv2.resize(colours, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return np.rint((image + enlarged) / 2).astype(np.uint8)
 
 
-def bordered(image, positive):
-    """An image in a border of the global prediction's colour: green for positive, red for negative.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8 ndarray
-        RGB; the border is added around it.
-    positive : float
-        P(positive) of the image.
-    """
+def bordered(image: np.ndarray, positive: float) -> np.ndarray:
+    """An image, (H, W, 3) uint8 RGB, with a border around it: green if P(positive) means a positive image, else red."""
     width = max(2, round(BORDER * min(image.shape[:2])))
     colour = GREEN if is_positive(positive) else RED
     return cv2.copyMakeBorder(image, width, width, width, width, cv2.BORDER_CONSTANT, value=colour)
 
 
-def save_picture(path, image):
+def save_image(path: Path, image: np.ndarray):
     """Write an (H, W, 3) uint8 RGB image as PNG, completely or not at all."""
     _, encoded = cv2.imencode(".png", image[:, :, ::-1])
     write_whole(path, encoded.tobytes())
 
 
-def patch_differences(net, classifier, conversion, images, batch=inference.BATCH):
+def patch_differences(
+    net, classifier, conversion: Conversion, images: Iterable[np.ndarray], batch: int = inference.BATCH
+) -> tuple[np.ndarray, np.ndarray]:
     """How far maps are from the classifier run on each place's patch, cut from the same input.
 
     The two agree if no layer pads; padding gives each patch edges that the complete image does not have.
 
     Parameters
     ----------
-    net, classifier : caffe.Net
+    net, classifier
         The fully convolutional network, and the one it was made from.
-    conversion : surgery.Conversion
-    images : iterable of (3, height, width) float32 ndarray
-        As `inputs` gives them.
-    batch : int
+    images
+        (3, height, width) float32, as for `forward`.
+    batch
         Patches a forward pass.
 
     Returns
     -------
-    maps, patches : (N, rows, columns) float32 ndarray
-        P(positive) both ways, without places whose patch would extend beyond the image (rounding up in pooling adds a
-        row or column).
+    maps, patches
+        (N, rows, columns) float32, P(positive) both ways, without places whose patch would extend beyond the image
+        (rounding up in pooling adds a row or column).
     """
     (height, width), (down, right) = conversion.patch, conversion.step
     rows = min(conversion.map[0], (conversion.input[0] - height) // down + 1)
@@ -164,35 +118,28 @@ def patch_differences(net, classifier, conversion, images, batch=inference.BATCH
     return np.stack(mapped), np.stack(patched)
 
 
-def difference_summary(mapped, patched):
+def difference_summary(mapped: np.ndarray, patched: np.ndarray) -> dict[str, float]:
     """Percentiles of the absolute differences, and how often both ways predict the same class.
 
-    Returns
-    -------
-    dict
-        ``maps``, and ``places`` in each; ``"50"``, ``"90"``, ``"99"``, ``"100"`` (the largest) -> difference in
-        probability; ``same`` -> fraction of places.
+    ``maps``, and ``places`` in each; ``"50"``, ``"90"``, ``"99"``, ``"100"`` (the largest) -> difference in
+    probability; ``same`` -> fraction of places.
     """
     difference = np.abs(np.asarray(mapped, float) - patched)
     return {
         "maps": len(mapped),
         "places": mapped[0].size,
-        **{str(q): float(value) for q, value in zip(PERCENTILES, np.percentile(difference, PERCENTILES), strict=True)},
+        **{str(q): float(np.percentile(difference, q)) for q in PERCENTILES},
         "same": float(np.mean(is_positive(mapped) == is_positive(patched))),
     }
 
 
-def seconds(net, repeats=7):
-    """Median seconds of a forward pass of one image, after a first one that does not count."""
-    data = net.blobs[net.inputs[0]]
-    shape = (1, *data.data.shape[1:])
-    data.reshape(*shape)
-    net.reshape()
-    data.data[...] = np.random.default_rng(0).uniform(-100, 100, shape)
+def seconds(net, repeats: int = 7) -> float:
+    """Median seconds of a pass of one image, after a first one that does not count."""
+    shape = net.blobs[net.inputs[0]].data.shape[1:]
+    image = np.random.default_rng(0).uniform(-100, 100, shape).astype(np.float32)
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        # Reading the output waits for a GPU to finish.
-        net.forward()[net.outputs[0]].sum()
+        list(forward(net, [image]))  # copies the output, so it waits for a GPU to finish
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))

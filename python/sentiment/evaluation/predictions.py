@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from sentiment import paper
 from sentiment.utils.errors import UserError
@@ -27,17 +29,17 @@ class Prediction:
     center: float  # P(positive) of the centre crop
     oversampled: float  # mean of P(positive) over ten crops
 
-    def is_right(self, way) -> bool:
+    def is_right(self, way: str) -> bool:
         """Whether the more probable class, tested one of `WAYS`, is the label."""
         return is_positive(getattr(self, way)) == (self.label == paper.POSITIVE)
 
 
-def accuracy(predictions) -> dict[str, float]:
+def accuracy(predictions: Collection[Prediction]) -> dict[str, float]:
     """The fraction of predictions that are right, by way of testing."""
     return {way: sum(one.is_right(way) for one in predictions) / len(predictions) for way in WAYS}
 
 
-def write(path, predictions):
+def write(path: Path, predictions: Collection[Prediction]):
     """Write predictions.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -47,14 +49,13 @@ def write(path, predictions):
     write_whole(path, text.getvalue())
 
 
-def read(path) -> list[Prediction]:
+def read(path: Path) -> list[Prediction]:
     """Read what `write` wrote; a `UserError` names a line that is wrong."""
+    lines = csv.reader(io.StringIO(read_text(path)))
+    if tuple(next(lines, ())) != HEADER:
+        raise UserError(f"{path}, line 1: expected the header {','.join(HEADER)}")
     found = []
-    for number, line in enumerate(csv.reader(io.StringIO(read_text(path))), start=1):
-        if number == 1:
-            if tuple(line) != HEADER:
-                raise UserError(f"{path}, line 1: expected the header {','.join(HEADER)}")
-            continue
+    for number, line in enumerate(lines, start=2):
         try:
             image, label, center, oversampled = line
             found.append(Prediction(image, int(label), float(center), float(oversampled)))

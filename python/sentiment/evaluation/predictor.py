@@ -1,4 +1,4 @@
-"""A trained network's prediction and sentiment map of single images."""
+"""A network's prediction and sentiment map of single images."""
 
 import functools
 import os
@@ -8,10 +8,10 @@ import numpy as np
 
 from sentiment import engine, paper
 from sentiment.evaluation import inference, maps
+from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictions import is_positive
 from sentiment.networks import definitions, surgery, transfer
 from sentiment.utils.caffe_log import stderr_to
-from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
 
 
@@ -24,74 +24,52 @@ class CropPredictions:
     crops: np.ndarray
 
     @property
-    def positive(self):
+    def positive(self) -> float:
         """P(positive) of the image: the mean over the ten crops."""
         return float(self.crops.mean())
 
     @property
-    def center(self):
+    def center(self) -> float:
         """P(positive) of the centre crop alone."""
         return float(self.crops[inference.CENTER])
 
     @property
-    def sentiment(self):
+    def sentiment(self) -> str:
         """``positive`` or ``negative``."""
         return "positive" if is_positive(self.positive) else "negative"
 
     @property
-    def agreeing(self):
+    def agreeing(self) -> int:
         """How many crops have the image's sentiment."""
         return int(np.sum(is_positive(self.crops) == is_positive(self.positive)))
 
 
 class Predictor:
-    """A trained network, loaded.
+    """A network, loaded; a `UserError` if its files do not belong together or it has not two outputs."""
 
-    Parameters
-    ----------
-    trained : trained.Trained
-    gpu : int, optional
-        Number of the GPU; without it, the CPU.
-
-    Raises
-    ------
-    UserError
-        Definition and weights do not belong together, or the network has not two outputs.
-    """
-
-    def __init__(self, trained, gpu=None):
-        self.trained = trained
-        self._means = np.array(trained.means)
+    def __init__(self, network: Network, gpu: int | None = None):
+        self._deploy, self._means = network.deploy, np.array(network.means)
         self._caffe = engine.start(gpu)
-        with stderr_to(os.devnull) as terminal, patience(f"reading {trained.weights}", terminal):
-            self._net = transfer.load(self._caffe, trained.deploy, trained.weights)
-        shape = self._net.blobs[self._net.outputs[0]].data.shape[1:]
-        if np.prod(shape) != paper.CLASSES:
-            raise UserError(
-                f"{trained.deploy} has {'×'.join(map(str, shape))} outputs; a sentiment network has {paper.CLASSES}, "
-                "P(negative) and P(positive)"
-            )
+        with stderr_to(os.devnull) as terminal, patience(f"reading {network.weights}", terminal):
+            self._net = transfer.load(self._caffe, network.deploy, network.weights)
+        inference.check_outputs(self._net, network.deploy)
 
-    def predict(self, pixels) -> CropPredictions:
+    def predict(self, pixels: np.ndarray) -> CropPredictions:
         """The predictions of an image, (H, W, 3) uint8 RGB; to the last digit those of tools/evaluate.py."""
-        crops = inference.probabilities(self._net, inference.warp(self._net, [inference.scaled(pixels)], self._means))
+        crops = inference.probabilities(self._net, [inference.warp(self._net, pixels, self._means)])
         return CropPredictions(crops[0, :, paper.POSITIVE])
 
-    def map(self, pixels):
+    def map(self, pixels: np.ndarray) -> np.ndarray:
         """The sentiment map of an image, (2, rows, columns) float32: P(negative) and P(positive) of each place.
 
-        Raises
-        ------
-        UserError
-            The network cannot be made fully convolutional.
+        A `UserError` says why the network cannot be made fully convolutional.
         """
-        size = self._convolutional.blobs[self._convolutional.inputs[0]].data.shape[2:]
-        warped = inference.warp(self._convolutional, [inference.scaled(pixels)], self._means, size)
-        return next(maps.forward(self._convolutional, warped))
+        net = self._convolutional
+        size = net.blobs[net.inputs[0]].data.shape[2:]
+        return next(maps.forward(net, [inference.warp(net, pixels, self._means, size)]))
 
     @functools.cached_property
     def _convolutional(self):
-        deploy = self.trained.deploy
-        conversion = surgery.convert(definitions.read(deploy), where=str(deploy))
+        conversion = surgery.convert(definitions.read(self._deploy), where=str(self._deploy))
         with stderr_to(os.devnull):
             return surgery.build(self._caffe, conversion, self._net)

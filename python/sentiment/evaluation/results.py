@@ -2,8 +2,11 @@
 
 import logging
 import math
-from dataclasses import asdict, dataclass, field, replace
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sentiment.engine import Environment
 from sentiment.evaluation.predictions import WAYS
@@ -15,55 +18,44 @@ from sentiment.utils.files import read_json, write_json
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What a tested run found."""
 
-    config: Configuration  # what the run is made from
-    training: tuple  # what it was trained with; empty where an earlier version did not record it
-    accuracy: dict  # by way of testing, 0 to 1
+    config: Configuration = field(metadata=records.FLAT)  # what the run is made from
+    training: tuple[Stretch, ...] = ()  # what it was trained with; empty where an earlier version did not record it
+    accuracy: dict[str, float]  # by way of testing, 0 to 1
     test_images: int
     evaluation: Environment  # what it was tested with
     weights: str | None  # checksum (SHA-256) of the tested weights
     note: str = ""  # what the data set's description says to readers of tables
     folder: Path = field(default=Path(), compare=False)  # the run's folder that it was read from; not part of the file
 
-    def to_json(self):
+    def to_json(self) -> dict[str, Any]:
         """The object in a result.json."""
-        values = self.config.to_json()
+        values = records.to_json(self)
         return {
-            **{name: values[name] for name in IDENTITY},
-            "training": [stretch.to_json() for stretch in self.training],
-            "accuracy": self.accuracy,
-            "test_images": self.test_images,
-            "iterations": values["iterations"],
-            "evaluation": asdict(self.evaluation),
-            "hashes": {"weights": self.weights, **{name: values[name] for name in CHECKSUMS}},
+            **{name: values[name] for name in (*IDENTITY, "training", "accuracy", "test_images", "iterations")},
+            "evaluation": values["evaluation"],
+            "hashes": {name: values[name] for name in ("weights", *CHECKSUMS)},
             "choices": {name: value for name, value in self.config.settings().items() if name != "iterations"},
             **({"note": self.note} if self.note else {}),
         }
 
     @classmethod
-    def from_json(cls, values, where):
+    def from_json(cls, values, where) -> "Result":
         """Read what `to_json` gave, of this or an earlier version."""
         values = _of_today(values)
         for name in ("hashes", "choices"):
             if not isinstance(values, dict) or not isinstance(values.get(name), dict):
                 raise UserError(f"{where} is not a complete result: {name} is missing")
-        config = Configuration.from_json({**values, **values["hashes"], **values["choices"]}, where)
-        if config.fold_seed is None:  # the first version had one seed for all folds
-            config = replace(config, fold_seed=config.seed)
-        made = {
-            "config": config,
-            "training": tuple(Stretch.from_json(one, where) for one in values.get("training", [])),
-            "evaluation": records.read(Environment, values.get("evaluation"), where),
-            "weights": values["hashes"].get("weights"),
-        }
-        found = records.read(cls, {**values, **made}, where)
+        found = records.read(cls, {**values, **values["hashes"], **values["choices"]}, where)
         if set(found.accuracy) != set(WAYS) or not all(0 <= value <= 1 for value in found.accuracy.values()):
             raise UserError(
                 f"{where}: accuracy must have {' and '.join(WAYS)}, between 0 and 1, not {found.accuracy!r}"
             )
+        if found.config.fold_seed is None:  # the first version had one seed for all folds
+            found = replace(found, config=replace(found.config, fold_seed=found.config.seed))
         return found
 
 
@@ -82,17 +74,17 @@ def _of_today(values):
     }
 
 
-def write(path, result):
+def write(path: Path, result: Result):
     """Write a result.json, complete or not at all."""
     write_json(path, result.to_json())
 
 
-def read(path) -> Result:
+def read(path: Path) -> Result:
     """Read one result.json, also of the first version; a `UserError` says what is wrong with it."""
-    return replace(Result.from_json(read_json(path), path), folder=Path(path).parent)
+    return replace(Result.from_json(read_json(path), path), folder=path.parent)
 
 
-def collect(root) -> list[Result]:
+def collect(root: str | Path) -> list[Result]:
     """Every result under a folder of runs, sorted by data set, subset, arch, init, seed, fold."""
     found = [read(path) for path in Path(root).glob("**/result.json")]
     log.info("read %d results in %s", len(found), root)
@@ -100,22 +92,13 @@ def collect(root) -> list[Result]:
     return sorted(found, key=lambda result: [getattr(result.config, name) for name in names])
 
 
-def mean_std(values, sample=False) -> tuple[float, float | None]:
+def mean_std(values: Iterable[float], sample=False) -> tuple[float, float | None]:
     """Mean and standard deviation of some numbers.
 
-    The paper does not say which deviation it prints; the population's (dividing by n) is the default here.
-
-    Parameters
-    ----------
-    values : sequence of float
-    sample : bool
-        Divide by n - 1; None for a single value then.
+    The paper does not say which deviation it prints: the default is the population's, which divides by n; the
+    ``sample``'s divides by n - 1, and is None for a single value.
     """
     values = list(values)
-    if not values:
-        raise ValueError("no values")
-    mean = math.fsum(values) / len(values)
+    mean = statistics.fmean(values)
     divisor = len(values) - 1 if sample else len(values)
-    if divisor == 0:
-        return mean, None
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / divisor)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / divisor) if divisor else None

@@ -225,8 +225,10 @@ def _follow(ray, jobs, tasks, board, shown):
 
 def _iterations(job):
     """How many iterations are behind a training, by its log."""
-    latest = loss_curves.latest(job.run.log)
-    return latest[0] + 1 if latest else 0
+    try:
+        return int(loss_curves.read(job.run.log).iterations[-1]) + 1
+    except UserError:  # no log, or no iteration in it yet
+        return 0
 
 
 def _sentence(error, say):

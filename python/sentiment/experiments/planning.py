@@ -15,6 +15,7 @@ from sentiment.experiments.paper_parts import Experiment
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.training.plans import Plan, settings
+from sentiment.training.runs import Run, variant_name
 from sentiment.training.solvers import DEFAULT_SEED
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT
@@ -124,9 +125,10 @@ def _repeat(experiment, source, seed, options):
     if experiment.full_rate:
         rate = options.data.setting("base_lr", experiment.subset, paper.BASE_LR)
         given, variant = {**given, "base_lr": rate}, f"lr{rate:g}"
-    where = options.splits, options.runs, seed, given, variant
-    names = experiment.arch, experiment.subset
-    return Repeat(experiment, [Plan(options.data, source, *names, fold, *where) for fold in experiment.folds], options)
+    net = options.runs, experiment.subset, experiment.arch, source.name
+    runs = [Run(*net, fold, variant_name(variant, seed)) for fold in experiment.folds]
+    plans = [Plan(run, options.data, source, options.splits, seed, variant, given) for run in runs]
+    return Repeat(experiment, plans, options)
 
 
 def _is_tested(plan):

@@ -5,7 +5,7 @@ type in `Configuration`, and its value in `Configuration.of`.
 """
 
 import functools
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sentiment import engine
 from sentiment.data.means import channel_means
 from sentiment.engine import Environment
 from sentiment.networks.choices import Choices
-from sentiment.training.solvers import Schedule
+from sentiment.training.solvers import Schedule, fold_seed
 from sentiment.utils import records
 from sentiment.utils.files import sha256
 
@@ -21,7 +21,6 @@ IDENTITY = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_s
 """Fields that name a run and its images, at the top level of a result.json."""
 CHECKSUMS = ("source", "mean_file", "train_list", "test_list")
 """Fields that are SHA-256 checksums of the inputs; every other field is a choice (`Configuration.settings`)."""
-
 
 _checksum = functools.cache(sha256)  # a source of 240 MB is read once for all folds
 
@@ -43,8 +42,8 @@ class Configuration:
     mean: tuple | None  # channel means, BGR, 0 to 255
     mean_image: bool | None  # training subtracts a mean image, whose channel means ``mean`` are
     channels_divisor: int | None  # the network has 1/divisor of the paper's channels
-    choices: Choices
-    schedule: Schedule
+    choices: Choices = field(metadata=records.FLAT)
+    schedule: Schedule = field(metadata=records.FLAT)
     # Model card whose file the source is by its checksum; empty where it is another file's. Not part of what two runs
     # are compared by.
     card: str | None
@@ -67,7 +66,7 @@ class Configuration:
             init=run.init,
             fold=run.fold,
             seed=plan.seed,
-            fold_seed=plan.fold_seed,
+            fold_seed=fold_seed(plan.seed, run.fold),
             variant=plan.variant,
             precision=engine.precision(),
             mean=tuple(channel_means(source.mean).tolist()),
@@ -83,25 +82,10 @@ class Configuration:
             test_list=sha256(plan.paths[1]),
         )
 
-    @classmethod
-    def from_json(cls, values, where):
-        """Read what `to_json` gave, of this or an earlier version."""
-        parts = {name: records.read(of, values, where) for name, of in _PARTS.items()}
-        return records.read(cls, {**values, **parts}, where)
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields by name, those of the schedule and the choices beside the others."""
-        found: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            found |= value if name in _PARTS else {name: list(value) if isinstance(value, tuple) else value}
-        return found
-
     def settings(self) -> dict[str, Any]:
         """What the paper leaves open or a user can change, by name: all fields that are not identity or checksum."""
-        return {name: value for name, value in self.to_json().items() if name not in (*IDENTITY, *CHECKSUMS)}
-
-
-_PARTS = {"schedule": Schedule, "choices": Choices}
+        fields = records.to_json(self)
+        return {name: value for name, value in fields.items() if name not in (*IDENTITY, *CHECKSUMS)}
 
 
 @dataclass(frozen=True)
@@ -109,21 +93,4 @@ class Stretch:
     """A part of a training that one environment computed."""
 
     from_iteration: int
-    environment: Environment
-
-    @classmethod
-    def from_json(cls, values, where):
-        """Read what `to_json` gave."""
-        return cls(values["from_iteration"], records.read(Environment, values, where))
-
-    def to_json(self) -> dict[str, Any]:
-        """The iteration beside the environment's fields."""
-        return {"from_iteration": self.from_iteration, **asdict(self.environment)}
-
-
-FIELDS = tuple(
-    name
-    for field in fields(Configuration)
-    for name in ([part.name for part in fields(_PARTS[field.name])] if field.name in _PARTS else [field.name])
-)
-"""Every field's name in JSON."""
+    environment: Environment = field(metadata=records.FLAT)

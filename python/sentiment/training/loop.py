@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,10 @@ class Training:
     keep_diverged: bool = False  # train to the end although the loss is NaN, as Caffe does
 
 
-def train(caffe, training) -> Path:
+def train(caffe, training: Training) -> Path:
     """Train until the last iteration, from the newest snapshot where there is one.
 
-    Returns
-    -------
-    Path
-        The weights of the last iteration. No other snapshot is left.
+    Returns the path of the last iteration's weights. No other snapshot is left.
 
     Raises
     ------
@@ -50,23 +47,22 @@ def train(caffe, training) -> Path:
     """
     from google.protobuf import text_format
 
-    folder, title = training.folder.resolve(), training.title
-    source = training.source and str(training.source.resolve())
-    training = replace(training, folder=folder)  # the current folder changes
+    folder, title = training.folder.resolve(), training.title  # absolute, for the current folder changes
+    source = str(training.source.resolve()) if training.source else None
     definition = text_format.Parse(read_text(folder / "solver.prototxt"), caffe.proto.caffe_pb2.SolverParameter())
     total, every = definition.max_iter, definition.snapshot
     weights = snapshots.weights(folder, total)
-    if snapshots.is_whole(weights):
-        snapshots.keep_only(training, total, state=False)
+    if snapshots.is_complete(weights):
+        snapshots.keep_only(folder, total, state=False)
         return weights
-    resumed = snapshots.newest(training)
+    resumed = snapshots.newest(folder)
     with engine.working_in(folder), stderr_to(folder / "train.log") as terminal:
         log_start = (folder / "train.log").stat().st_size
         with patience(f"{title}: setting up", terminal):
             solver = caffe.get_solver("solver.prototxt")
         print(title)
         if resumed is not None:
-            solver.restore(f"snapshot_iter_{resumed}.solverstate")
+            solver.restore(f"{snapshots.PREFIX}_iter_{resumed}.solverstate")
             print(f"  resumes from iteration {resumed}")
         elif source is not None:
             net = text_format.Parse(read_text(definition.net), caffe.proto.caffe_pb2.NetParameter())
@@ -84,15 +80,18 @@ def train(caffe, training) -> Path:
                 solver.step(1)
                 loss = float(solver.net.blobs["loss"].data)
                 snapshot = solver.iter % every == 0
-                finite = _is_finite(solver.net, loss, snapshot or solver.iter == total)
+                finite = math.isfinite(loss)
+                if finite and (snapshot or solver.iter == total):  # a loss is computed before the weights' update
+                    blobs = [blob for of_layer in solver.net.params.values() for blob in of_layer]
+                    finite = all(np.isfinite(blob.data).all() for blob in blobs)
                 if not (finite or training.keep_diverged):
-                    raise _diverged(training, solver.iter, loss, definition.base_lr)
+                    raise _diverged(training, folder, solver.iter, loss, definition.base_lr)
                 bar.advance(1, f"loss {loss:.3f}")
                 if snapshot:
-                    snapshots.keep_only(training, solver.iter)
+                    snapshots.keep_only(folder, solver.iter)
             if solver.iter % every:
                 solver.snapshot()
-    snapshots.keep_only(training, solver.iter, state=solver.iter < total)
+    snapshots.keep_only(folder, solver.iter, state=solver.iter < total)
     if solver.iter < total:
         sentence = f"stopped at iteration {solver.iter} of {total}; the same command resumes from there"
         raise Interrupted(stopped[0], sentence)
@@ -101,16 +100,11 @@ def train(caffe, training) -> Path:
     return weights
 
 
-def _is_finite(net, loss, weights):
-    """Whether the loss is finite, and with ``weights`` the net's too: a loss is computed before the update."""
-    blobs = [blob.data for of_layer in net.params.values() for blob in of_layer] if weights else []
-    return math.isfinite(loss) and all(np.isfinite(values).all() for values in blobs)
-
-
-def _diverged(training, iteration, loss, base_lr):
+def _diverged(training, folder, iteration, loss, base_lr):
     """The `UserError` of a training whose loss or weights are not finite; their snapshot is deleted."""
-    snapshots.discard(training, iteration)
-    good = snapshots.newest(training)
+    for path in folder.glob(f"{snapshots.PREFIX}_iter_{iteration}.*"):
+        path.unlink()
+    good = snapshots.newest(folder)
     kept = f"the snapshot of iteration {good} is kept" if good is not None else "there is no snapshot yet"
     what = "some weights are not finite" if math.isfinite(loss) else f"the loss is {loss:g}"
     return UserError(  # the log counts iterations from 0

@@ -3,40 +3,36 @@
 import functools
 import math
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sentiment import paper
 from sentiment.data import folds
+from sentiment.data.dataset import Dataset
 from sentiment.data.means import mean_image
+from sentiment.engine import Environment
 from sentiment.networks import architectures, weights_files
 from sentiment.networks.choices import CHOICES, Choices
+from sentiment.sources.cards import Source
 from sentiment.training import snapshots, solvers
 from sentiment.training.configuration import Configuration
-from sentiment.training.runs import Run, variant_name
+from sentiment.training.loop import Training
+from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
 
 FORWARD = 3  # an image's training over its forward pass
 SECONDS_SETTING_UP = 2
 
-# A source of 240 MB is read once for all folds.
-inspected = functools.cache(weights_files.read)
+_read_source = functools.cache(weights_files.read)  # a source of 240 MB is read once for all folds
 
 
-def settings(pairs, options) -> dict[str, bool | int | float]:
+def settings(pairs: Sequence[str], options: Mapping) -> dict[str, bool | int | float]:
     """Values of the schedule and of `Choices` by name, from the command line.
 
-    Parameters
-    ----------
-    pairs : sequence of str
-        ``NAME=VALUE``, as given to ``--set``.
-    options : dict
-        Options of the command line by name; None counts as not given.
-
-    Raises
-    ------
-    UserError
-        An unknown name, a value that is not a number, or a name given twice.
+    ``pairs`` are the ``NAME=VALUE`` of ``--set``; ``options`` are all options by name, where None counts as not given.
+    A `UserError` names a pair whose name is unknown or given twice, or whose value is not a number.
     """
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
@@ -56,81 +52,57 @@ def _value(pair, text, is_bool):
         number = float(text)
     except ValueError:
         number = math.nan
-    if is_bool and number not in (0, 1):
-        raise UserError(f"SET: {pair!r} needs 0 (no) or 1 (yes) after the =")
-    if not math.isfinite(number):
-        raise UserError(f"SET: {pair!r} needs a number after the =")
+    if not math.isfinite(number) or (is_bool and number not in (0, 1)):
+        needed = "0 (no) or 1 (yes)" if is_bool else "a number"
+        raise UserError(f"SET: {pair!r} needs {needed} after the =")
     if is_bool:
         return bool(number)
     return int(number) if number.is_integer() else number
 
 
+@dataclass(eq=False)
 class Plan:
     """What one run will be made from and do.
 
-    Parameters
-    ----------
-    data : dataset.Dataset
-    source : cards.Source
-    arch, subset : str
-    fold : int
-    splits, runs : Path
-        Folder of all fold lists, folder of all runs.
-    seed : int
-        The seed of all folds; `solvers.fold_seed` derives this one's own.
-    given : dict, optional
-        Values of the schedule and of `Choices` from the command line; None counts as not given.
-    variant : str
-        The user's own name for a run with other choices than the default.
-
-    Attributes
-    ----------
-    run : runs.Run
-    fold_seed : int
-    schedule : solvers.Schedule
-    choices : Choices
-    title : str
-
-    Raises
-    ------
-    UserError
-        A fold list or an image that it names is missing or wrong, or a value cannot be trained with.
+    A `UserError` names a fold list or an image in it that is missing or wrong, or a value that cannot be trained with.
     """
 
-    def __init__(
-        self, data, source, arch, subset, fold, splits, runs, seed=solvers.DEFAULT_SEED, given=None, variant=""
-    ):
-        self.data, self.source, self.seed, self.variant = data, source, seed, variant
-        self.run = Run(Path(runs).resolve(), subset, arch, source.name, fold, variant_name(variant, seed))
-        self.title, self.fold_seed = self.run.title, solvers.fold_seed(seed, fold)
-        self.lists = folds.read(splits, data.name, subset, fold)
-        self.paths = [folds.list_path(splits, data.name, subset, fold, part).resolve() for part in folds.PARTS]
+    run: Run
+    data: Dataset
+    source: Source
+    splits: Path  # folder of all fold lists
+    seed: int = solvers.DEFAULT_SEED  # of all folds; `solvers.fold_seed` derives this one's own
+    variant: str = ""  # the user's own name for a run with other choices than the default
+    given: Mapping = field(default_factory=dict)  # values of the schedule and of `Choices` by name, see `settings`
+
+    def __post_init__(self):
+        arch, subset = self.run.arch, self.run.subset
+        which = self.splits, self.data.name, subset, self.run.fold
+        self.lists = folds.read(*which)
+        self.paths = [folds.list_path(*which, part).resolve() for part in folds.PARTS]
         for path, pairs in zip(self.paths, self.lists, strict=True):
-            if missing := data.missing([image for image, _ in pairs]):
-                raise UserError(f"{path}: {missing[0]} is not in {data.images} ({len(missing)} such lines)")
-        of_data = {name: data.setting(name, subset) for name in solvers.NAMES}
-        self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, given)
-        self.choices = Choices(**{name: value for name, value in (given or {}).items() if name in CHOICES})
-        self.divisor = architectures.ARCHITECTURES[arch].divisor(data.setting("channels_divisor", subset, 1))
+            if missing := self.data.missing([image for image, _ in pairs]):
+                raise UserError(f"{path}: {missing[0]} is not in {self.data.images} ({len(missing)} such lines)")
+        of_data = {name: self.data.setting(name, subset) for name in solvers.NAMES}
+        self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, self.given)
+        self.choices = Choices(**{name: value for name, value in self.given.items() if name in CHOICES})
+        self.divisor = architectures.ARCHITECTURES[arch].divisor(self.data.setting("channels_divisor", subset, 1))
 
     @functools.cached_property
-    def last(self):
+    def last(self) -> architectures.LastLayer | None:
         """The source's last layer, where the architecture keeps it."""
-        keeps = self.run.arch in architectures.ON_LAST_LAYER and self.source.path is not None
-        return weights_files.last_layer(self.source.path) if keeps else None
+        path = self.source.path if self.run.arch in architectures.ON_LAST_LAYER else None
+        return weights_files.last_layer(path) if path else None
 
     @functools.cached_property
-    def configuration(self):
+    def configuration(self) -> Configuration:
         """The run's `Configuration`; reads the source and the fold lists for their checksums."""
         return Configuration.of(self)
 
     def check_source(self):
         """Refuse a source or a mean that does not fit this architecture, before anything is made.
 
-        Raises
-        ------
-        UserError
-            Names the layer that is missing or of another shape; or the mean image's size.
+        The `UserError` names the layer that is missing or of another shape, or the mean image's size.
         """
         if isinstance(self.source.mean, Path):
             *_, height, width = mean_image(self.source.mean).shape
@@ -140,7 +112,7 @@ class Plan:
                     f"{paper.IMAGE_SIZE}; give another mean image, or channel means b,g,r"
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
-        model = inspected(path) if path is not None else None
+        model = _read_source(path) if path is not None else None
         if model and (problem := weights_files.misfit(model, arch, self.divisor)):
             own = model.divisor
             width = f" with a channels_divisor of {self.divisor} ({described})" * (self.divisor > 1)
@@ -150,25 +122,24 @@ class Plan:
                 advice = f"its channels are 1/{own} of the paper's: write `channels_divisor: {own}` into {described}"
             raise UserError(f"INIT: {path} does not fit ARCH={arch}{width}: {problem}; {advice}")
 
-    def done(self):
-        """Whether the last iteration's weights are there and complete.
+    @property
+    def weights(self) -> Path:
+        """The weights of the last iteration."""
+        return self.run.weights(self.schedule.iterations)
 
-        Raises
-        ------
-        UserError
-            The folder holds a run of another configuration.
-        """
-        return self.run.is_of(self.configuration) and snapshots.is_whole(self.run.weights(self.schedule.iterations))
+    def done(self) -> bool:
+        """Whether the last weights are there and complete; a `UserError` if the folder holds another run."""
+        return self.run.is_of(self.configuration) and snapshots.is_complete(self.weights)
 
     @property
-    def seconds_an_image(self):
+    def seconds_an_image(self) -> float:
         """About how many seconds an image takes in an iteration, on two CPU cores."""
         # Arithmetic falls with nearly the divisor's square, reading an image does not.
         return architectures.ARCHITECTURES[self.run.arch].seconds_per_image / self.divisor**1.4
 
-    def estimate(self):
+    def estimate(self) -> float:
         """About how many seconds of training and its tests are to go, on two CPU cores."""
-        left = self.schedule.iterations - (snapshots.newest(self.run) or 0)
+        left = self.schedule.iterations - (snapshots.newest(self.run.folder) or 0)
         tests = (1 + left // solvers.TEST_EVERY) * len(self.lists.test)
         passes = self.schedule.batch_size * left + tests / FORWARD
         return SECONDS_SETTING_UP + self.seconds_an_image * passes
@@ -187,22 +158,25 @@ class Plan:
         scratch = self.source.path is None
         return architectures.train_val(self.run.arch, lists, self.divisor, scratch, self.last, self.choices)
 
-    def write(self, environment, gpu=False):
-        """Write the run's record and its definitions; the solver's paths are relative, so that the folder can be moved.
+    def write(self, environment: Environment, gpu=False):
+        """Write the run's record and definitions; the solver's paths are relative, so that the folder can be moved."""
+        run = self.run
+        run.claim(self.configuration)
+        run.record_environment(snapshots.newest(run.folder) or 0, environment)
+        fold_seed, (_, test_batches) = solvers.fold_seed(self.seed, run.fold), self._test_batches
+        solver = solvers.solver(self.schedule, run.train_val.name, snapshots.PREFIX, test_batches, fold_seed, gpu)
+        deploy = architectures.deploy(run.arch, self.divisor, self.last, self.choices)
+        for path, definition in ((run.train_val, self.train_val()), (run.deploy, deploy), (run.solver, solver)):
+            write_if_changed(path, str(definition))
 
-        Parameters
-        ----------
-        environment : engine.Environment
-        """
-        self.run.claim(self.configuration)
-        self.run.record_environment(snapshots.newest(self.run) or 0, environment)
-        names = self.run.train_val.name, self.run.snapshot_prefix.name
-        solver = solvers.solver(self.schedule, *names, self._test_batches[1], self.fold_seed, gpu)
-        write_if_changed(self.run.train_val, str(self.train_val()))
-        write_if_changed(
-            self.run.deploy, str(architectures.deploy(self.run.arch, self.divisor, self.last, self.choices))
+    def training(self, keep_diverged=False) -> Training:
+        """What `loop.train` takes, after `write`."""
+        tenth = f"{self.schedule.base_lr / 10:g}"
+        advice = (
+            f"try a lower rate, as SET='base_lr={tenth}' VARIANT=lr{tenth}, and check that the mean is the one of "
+            "these weights"
         )
-        write_if_changed(self.run.solver, str(solver))
+        return Training(self.run.folder, self.run.title, advice, self.source.path, keep_diverged)
 
     @property
     def _test_batches(self):

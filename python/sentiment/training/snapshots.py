@@ -3,37 +3,37 @@
 A snapshot is a pair, ``snapshot_iter_<N>.caffemodel`` and ``.solverstate``, and what the engine keeps beside them. A
 process killed while it writes can leave one file of the pair, and with a BVLC Caffe a part of a file, so only what
 parses counts.
-
-A training is here anything with a ``folder``: a `runs.Run` or a `loop.Training`.
 """
 
 import re
+from pathlib import Path
 
 from sentiment.utils import locks
 from sentiment.utils.files import half_written
 
-_FILE = re.compile(r"snapshot_iter_(\d+)\.(caffemodel|solverstate|streams).*")  # .solverstate.streams in version 0.1
+PREFIX = "snapshot"
+"""Caffe's ``snapshot_prefix``."""
+_FILE = re.compile(rf"{PREFIX}_iter_(\d+)\.(caffemodel|solverstate|streams).*")  # .solverstate.streams in version 0.1
 
 
-def weights(folder, iteration):
+def weights(folder: Path, iteration: int) -> Path:
     """The path of the weights of an iteration."""
-    return folder / f"snapshot_iter_{iteration}.caffemodel"
+    return folder / f"{PREFIX}_iter_{iteration}.caffemodel"
 
 
-def newest(training):
+def newest(folder: Path) -> int | None:
     """The iteration of the newest snapshot that can be restored, or None."""
     from caffe.proto import caffe_pb2
 
-    iterations = {int(match[1]) for path in training.folder.glob("snapshot_*") if (match := _FILE.fullmatch(path.name))}
-    for iteration in sorted(iterations, reverse=True):
-        path = weights(training.folder, iteration)
+    for iteration in sorted({iteration for _, iteration, _ in _files(folder)}, reverse=True):
+        path = weights(folder, iteration)
         state = _parsed(caffe_pb2.SolverState, path.with_suffix(".solverstate"))
-        if state is not None and state.iter == iteration and is_whole(path):
+        if state is not None and state.iter == iteration and is_complete(path):
             return iteration
     return None
 
 
-def is_whole(weights):
+def is_complete(weights: Path) -> bool:
     """Whether a .caffemodel is there and parses, with a layer in it."""
     from caffe.proto import caffe_pb2
 
@@ -41,33 +41,28 @@ def is_whole(weights):
     return net is not None and len(net.layer) + len(net.layers) > 0
 
 
-def others(training, iteration, state=True):
-    """The paths of all snapshots but one iteration's, and with ``state=False`` of that one's solver state too."""
-    found = []
-    for path in training.folder.glob("snapshot_*"):
-        match = _FILE.fullmatch(path.name)
-        if match and (int(match[1]) != iteration or (match[2] != "caffemodel" and not state)):
-            found.append(path)
-    return found
+def others(folder: Path, iteration: int | None = None, state=True) -> list[Path]:
+    """Files of all snapshots but one iteration's, and with ``state=False`` that one's but for the weights."""
+    return [path for path, of, kind in _files(folder) if of != iteration or not (state or kind == "caffemodel")]
 
 
-def keep_only(training, iteration, state=True):
-    """Delete all other snapshots, and with ``state=False`` this one's solver state too (240 MB for CaffeNet)."""
-    for path in others(training, iteration, state):
+def keep_only(folder: Path, iteration: int | None, state=True):
+    """Delete `others`; a solver's state takes 240 MB for CaffeNet."""
+    for path in others(folder, iteration, state):
         path.unlink(missing_ok=True)
 
 
-def tidy(training, last):
+def tidy(folder: Path, last: int):
     """Delete what a process killed in its last moments left beside the weights of the last iteration."""
-    if others(training, last, state=False) or half_written(training.folder):
-        with locks.held(training.folder, "tidying"):
-            keep_only(training, last, state=False)
+    if others(folder, last, state=False) or half_written(folder):
+        with locks.held(folder, "tidying"):
+            keep_only(folder, last, state=False)
 
 
-def discard(training, iteration="*"):
-    """Delete the snapshot of an iteration if there is one, by default all snapshots."""
-    for path in training.folder.glob(f"snapshot_iter_{iteration}.*"):
-        path.unlink()
+def _files(folder):
+    """Path, iteration and kind of each snapshot file in a folder."""
+    matches = ((path, _FILE.fullmatch(path.name)) for path in folder.glob(f"{PREFIX}_*"))
+    return [(path, int(match[1]), match[2]) for path, match in matches if match]
 
 
 def _parsed(message, path):

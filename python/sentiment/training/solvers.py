@@ -1,6 +1,7 @@
 """Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,10 +10,11 @@ from sentiment.networks.architectures import ARCHITECTURES
 from sentiment.utils.errors import UserError
 
 DEFAULT_SEED = 1701
-SEEDS = 1 << 32  # how many the generator tells apart
+SEEDS = 1 << 32  # how many the generator distinguishes
 SEED_STEP = 100_000_000
 """From one fold's seed to the next one's: more than any number of repeats, so that no two trainings have the same."""
-SNAPSHOT_EVERY, SNAPSHOT_EVERY_ON_GPU = 30, 300  # iterations lost to a power cut, at most: some minutes, some seconds
+# Iterations between snapshots, of 456 MB for CaffeNet: what a power cut loses is some minutes, on a GPU some seconds.
+SNAPSHOT_EVERY, SNAPSHOT_EVERY_ON_GPU = 30, 300
 TEST_EVERY = 30  # iterations; about one hundredth of the training's time
 
 _ROUND_TO = 15  # the paper's 180, 225 and 255 iterations are 65 epochs to the nearest multiple of 15
@@ -34,7 +36,7 @@ class Schedule:
 NAMES = tuple(field.name for field in fields(Schedule))
 
 
-def fold_seed(seed, fold) -> int:
+def fold_seed(seed: int, fold: int) -> int:
     """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
 
     With one seed for all, the folds of a net would share one draw of its new layer.
@@ -45,25 +47,15 @@ def fold_seed(seed, fold) -> int:
     return (seed + SEED_STEP * (fold - 1)) % SEEDS
 
 
-def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
+def schedule(arch: str, train_images: int, data_set: Mapping | None = None, given: Mapping | None = None) -> Schedule:
     """The schedule of an architecture over a training list of a given length.
 
     Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
     images in batches of 256 give its 180, 225 and 255 iterations, and steps of 17, 21 and 24.
 
-    Parameters
-    ----------
-    arch : str
-        One of ``ARCHITECTURES``.
-    train_images : int
-        Lines of the training list.
-    data_set, given : dict, optional
-        What the data set's description and the command line say; the latter wins, a None counts as not given.
-
-    Raises
-    ------
-    UserError
-        A value nothing can be trained with.
+    What ``data_set``, the data set's description, says by name comes before the architecture's own values, and what is
+    ``given`` on the command line before both; None counts as not given. A `UserError` names a value that nothing can be
+    trained with.
     """
     architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # results may come from another version
     values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
@@ -72,8 +64,9 @@ def schedule(arch, train_images, data_set=None, given=None) -> Schedule:
     values["base_lr"] = float(f"{values['base_lr'] * architecture.rate_factor:.6g}")
     values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
-    values.setdefault("iterations", _ROUND_TO * max(1, _nearest(paper.EPOCHS * epoch / _ROUND_TO)))
-    values.setdefault("stepsize", max(1, _nearest(paper.STEP_EPOCHS * epoch)))
+    # The nearest integers, halves up: the paper's 16.5 iterations make a step of 17.
+    values.setdefault("iterations", _ROUND_TO * max(1, int(paper.EPOCHS * epoch / _ROUND_TO + 0.5)))
+    values.setdefault("stepsize", max(1, int(paper.STEP_EPOCHS * epoch + 0.5)))
     found = Schedule(**values)
     for name, value in asdict(found).items():
         if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():
@@ -87,12 +80,7 @@ def _values(settings):
     return {name: value for name, value in (settings or {}).items() if name in NAMES and value is not None}
 
 
-def _nearest(number):
-    """The nearest integer, halves up (the paper's 16.5 iterations make a step of 17)."""
-    return int(number + 0.5)
-
-
-def covering_batches(test_images, largest) -> tuple[int, int]:
+def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
     """How to pass over a test list: (batch size, batches), each image once where the list's length has a fit divisor.
 
     A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny
@@ -109,26 +97,11 @@ def covering_batches(test_images, largest) -> tuple[int, int]:
     return largest, -(-test_images // largest)
 
 
-def snapshot_every(gpu) -> int:
-    """Iterations between snapshots, of 456 MB for CaffeNet: a GPU trains longer while one of them is written."""
-    return SNAPSHOT_EVERY_ON_GPU if gpu else SNAPSHOT_EVERY
+def solver(values: Schedule, net: str, prefix: str, test_iter: int, seed: int = DEFAULT_SEED, gpu=False):
+    """A solver definition, a ``SolverParameter``.
 
-
-def solver(values: Schedule, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=False):
-    """A solver definition.
-
-    Parameters
-    ----------
-    net, prefix : str
-        Paths of the train_val definition and the snapshots' beginning, relative to where Caffe will run.
-    test_iter : int
-        Batches that cover the test list.
-    seed : int
-        As `fold_seed` gives it.
-
-    Returns
-    -------
-    caffe.proto.caffe_pb2.SolverParameter
+    ``net`` and ``prefix`` are paths of the train_val definition and of the snapshots' beginning, relative to where
+    Caffe will run; ``test_iter`` batches cover the test list; ``seed`` is as `fold_seed` gives it.
     """
     from caffe.proto import caffe_pb2
 
@@ -144,7 +117,7 @@ def solver(values: Schedule, net, prefix, test_iter, seed=DEFAULT_SEED, gpu=Fals
         max_iter=values.iterations,
         momentum=values.momentum,
         weight_decay=values.weight_decay,
-        snapshot=snapshot_every(gpu),
+        snapshot=SNAPSHOT_EVERY_ON_GPU if gpu else SNAPSHOT_EVERY,
         snapshot_prefix=prefix,
         random_seed=seed,
         solver_mode=caffe_pb2.SolverParameter.GPU if gpu else caffe_pb2.SolverParameter.CPU,

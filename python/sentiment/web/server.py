@@ -16,7 +16,8 @@ from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, 
 from sentiment import paper
 from sentiment.data import image_files
 from sentiment.data.dataset import Dataset
-from sentiment.evaluation import predictions, trained
+from sentiment.evaluation import network, predictions
+from sentiment.evaluation.network import Network
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError, sentence_of
 
@@ -57,18 +58,18 @@ class Models:
 
         self._load = load
 
-    def all(self) -> list[trained.Trained]:
+    def all(self) -> list[Network]:
         """Every network, those given first."""
-        return [*self._given, *trained.find(self._runs)]
+        return [*self._given, *network.find(self._runs)]
 
-    def get(self, key: str) -> trained.Trained:
+    def get(self, key: str) -> Network:
         """The network of that key; NotFound if there is none."""
         for model in self.all():
             if model.key == key:
                 return model
         raise NotFound(f"there is no trained network {key!r} (any more); reload the page")
 
-    def predict(self, model: trained.Trained, data: bytes) -> dict:
+    def predict(self, model: Network, data: bytes) -> dict:
         """The prediction and map of an uploaded image, as the page's script takes them."""
         return self._thread.submit(self._predict, model, data).result()
 

@@ -87,7 +87,7 @@ def test_every_command_sees_the_image_upright_as_training_does(orientation, tmp_
     net = caffe.Net(str(tmp_path / "deploy.prototxt"), caffe.TEST)
     size = upright.shape[:2]
     (evaluated,) = inference.warped(net, [path], np.zeros(3), size=size)  # evaluation, features and maps
-    (predicted,) = inference.warp(net, [inference.scaled(image_files.read(path))], np.zeros(3), size)
+    predicted = inference.warp(net, image_files.read(path), np.zeros(3), size)
     for found in evaluated, predicted:
         np.testing.assert_allclose(found.transpose(1, 2, 0)[:, :, ::-1], upright, atol=1e-4)
 

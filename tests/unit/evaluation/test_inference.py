@@ -50,10 +50,10 @@ def test_numbers_of_the_classifier(images, net_files):
     classifier = caffe.Classifier(*net_files, image_dims=(256, 256), mean=MEANS, raw_scale=255, channel_swap=(2, 1, 0))
     loaded = [caffe.io.load_image(str(path)) for path in images]
     net = caffe.Net(*net_files, caffe.TEST)
-    told = []
-    found = inference.probabilities(net, inference.warped(net, images, MEANS), batch=25, done=told.append)
+    counts = []
+    found = inference.probabilities(net, inference.warped(net, images, MEANS), batch=25, done=counts.append)
     assert found.shape == (5, 10, 2)
-    assert told == [2, 2, 1]
+    assert counts == [2, 2, 1]
     center = np.concatenate([classifier.predict([image], oversample=False) for image in loaded])
     ten = np.concatenate([classifier.predict([image]) for image in loaded])
     assert np.ptp(center[:, 0]) > 0.01
@@ -69,7 +69,7 @@ def test_crops_are_those_of_oversample():
     np.testing.assert_array_equal(out, expected)
 
 
-def test_what_is_no_image_is_named_with_its_line(net_files, tmp_path):
+def test_a_file_that_is_not_an_image_is_named_with_its_line(net_files, tmp_path):
     net = caffe.Net(*net_files, caffe.TEST)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
@@ -92,7 +92,7 @@ def test_means_of_channels(tmp_path):
         channel_means(tmp_path / "nowhere")
 
 
-def test_a_mean_of_numpy_is_told_as_numbers(tmp_path):
+def test_the_error_about_a_numpy_mean_gives_its_channel_means(tmp_path):
     path = tmp_path / "mean.npy"
     np.save(path, np.ones((3, 4, 4)) * [[[1.5]], [[2]], [[250.25]]])
     with pytest.raises(UserError, match=r"mean.npy is a numpy file; .* here 1\.5,2,250\.25"):

@@ -1,4 +1,4 @@
-"""Maps as files and pictures: colours, borders, what is read back, what is said of differences and time."""
+"""Maps as files and images: colours, borders, reading back, differences and time."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 import caffe
 from sentiment.data import image_files
-from sentiment.evaluation import maps
+from sentiment.evaluation import inference, maps
 
 NET = """
 name: "places"
@@ -46,11 +46,11 @@ def test_maps_do_not_depend_on_the_batch(net, images, batch):
         np.testing.assert_allclose(answer.sum(0), 1, atol=1e-6)
 
 
-def test_inputs_are_warped_whole_to_the_net_s_size(net, tmp_path):
-    picture = np.zeros((200, 90, 3), np.uint8)
-    picture[:, :, 0], picture[100:, :, 2] = 50, 250  # BGR: blue, and red in the lower half
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
-    (found,) = maps.inputs(net, [tmp_path / "a.png"], np.array([10.0, 20.0, 30.0]))
+def test_inputs_are_warped_to_the_net_s_size_without_a_crop(net, tmp_path):
+    image = np.zeros((200, 90, 3), np.uint8)
+    image[:, :, 0], image[100:, :, 2] = 50, 250  # BGR: blue, and red in the lower half
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (found,) = inference.warped(net, [tmp_path / "a.png"], np.array([10.0, 20.0, 30.0]), size=(40, 60))
     assert found.shape == (3, 40, 60)
     np.testing.assert_allclose(found[0], 40, atol=1e-3)
     np.testing.assert_allclose(found[1], -20, atol=1e-3)
@@ -98,16 +98,16 @@ def test_a_border_says_the_global_prediction_and_covers_nothing(positive, colour
     assert (shown[edge] == colour).all()
 
 
-def test_pictures_are_written_and_read_as_rgb(tmp_path):
+def test_images_are_written_and_read_as_rgb(tmp_path):
     image = np.zeros((4, 5, 3), np.uint8)
     image[..., 0] = 200
-    maps.save_picture(tmp_path / "folder" / "red.png", image)
+    maps.save_image(tmp_path / "folder" / "red.png", image)
     np.testing.assert_array_equal(image_files.load(tmp_path / "folder" / "red.png"), image)
     cv2.imwrite(str(tmp_path / "grey.jpg"), np.full((4, 5), 77, np.uint8))
     assert (image_files.load(tmp_path / "grey.jpg") == 77).all()
 
 
-def test_what_is_said_of_differences():
+def test_differences_are_summarised():
     mapped = np.array([[[0.4, 0.6]], [[0.9, 0.1]]], np.float32)
     patched = np.array([[[0.4, 0.4]], [[0.8, 0.1]]], np.float32)
     found = maps.difference_summary(mapped, patched)

@@ -10,7 +10,6 @@ import pytest
 
 from helpers import made_up
 from sentiment.experiments import cluster
-from sentiment.training import loss_curves
 from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 
@@ -99,12 +98,13 @@ def test_a_task_needs_one_node_with_room_for_all_of_it():
 
 
 def test_how_far_a_log_is(tmp_path):
-    path = tmp_path / "train.log"
-    assert loss_curves.latest(path) is None
-    path.write_text("I1105 net.cpp:1] Creating layer\n")
-    assert loss_curves.latest(path) is None
-    path.write_text(made_up.log([0.5] * 1000) + made_up.log([0.75, 0.25], first=30) + "I1105] Iteration 32, loss = 0.")
-    assert loss_curves.latest(path) == (31, 0.25)
+    job = cluster.Job(Run(tmp_path, "five_agrees", "finetune", "caffenet", 1), 60, [])
+    assert cluster._iterations(job) == 0
+    job.run.folder.mkdir(parents=True)
+    job.run.log.write_text("I1105 net.cpp:1] Creating layer\n")
+    assert cluster._iterations(job) == 0
+    job.run.log.write_text(made_up.log([0.5] * 1000) + made_up.log([0.75, 0.25], first=30) + "I1105] Iteration 32, lo")
+    assert cluster._iterations(job) == 32
 
 
 class RayError(Exception):

@@ -1,4 +1,4 @@
-"""Training losses are read from any Caffe's log, and what is said of them is so."""
+"""Training losses are read from any Caffe's log, and summarised correctly."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def test_both_generations_of_logs_are_read(tmp_path, old):
     assert found.losses.tolist() == [0.7, 0.5, 0.25]
 
 
-def test_a_training_that_went_on_from_a_snapshot_counts_once(tmp_path):
+def test_the_iterations_of_a_resumed_training_count_once(tmp_path):
     path = tmp_path / "train.log"
     path.write_text(made_up.log([0.7, 0.6, 0.5, 0.4]) + made_up.log([0.55, 0.45], first=2))
     assert loss_curves.read(path).losses.tolist() == [0.7, 0.6, 0.55, 0.45]
 
 
-def test_losses_that_are_no_numbers_are_kept_and_cut_off_lines_are_not(tmp_path):
+def test_nan_and_infinity_are_kept_and_cut_off_lines_are_not(tmp_path):
     path = tmp_path / "train.log"
     path.write_text(made_up.log([0.7, float("nan"), float("inf")]) + "I1105 solver.cpp:239] Iteration 3, loss = 0.\n")
     text = path.read_text().replace("loss = nan", "loss = -nan")
@@ -50,7 +50,7 @@ def test_outputs_of_the_test_net_are_read_with_their_iteration(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "nothing of a training\n"])
-def test_what_is_no_training_log_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_training_log_is_refused(tmp_path, text):
     (tmp_path / "a.log").write_text(text)
     with pytest.raises(errors.UserError, match="no training loss"):
         loss_curves.read(tmp_path / "a.log")

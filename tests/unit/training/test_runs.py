@@ -9,13 +9,14 @@ from sentiment.engine import Environment
 from sentiment.training import runs
 from sentiment.training.configuration import Configuration
 from sentiment.training.runs import Run
+from sentiment.utils import records
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
 
 
 def configuration(**changes):
     values = {**made_up.result(1, 0.8), **made_up.CHOICES, **made_up.result(1, 0.8)["hashes"], **changes}
-    return Configuration.from_json(values, "made up")
+    return records.read(Configuration, values, "made up")
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(tmp_path):
     return Run(tmp_path, "five_agrees", "fc7-2", "mvso_en", 3)
 
 
-def test_everything_lies_in_the_runs_own_folder(run, tmp_path):
+def test_all_files_are_in_the_run_s_own_folder(run, tmp_path):
     assert run.folder == tmp_path / "five_agrees" / "fc7-2-mvso_en" / "fold3"
     files = [
         run.train_val,
@@ -49,17 +50,17 @@ def test_a_variant_and_a_seed_have_folders_of_their_own(tmp_path):
         runs.variant_name("a/b")
 
 
-@pytest.mark.parametrize("word", ["seed7", "plain-seed1701"])
-def test_a_variant_says_nothing_that_a_seed_says(word):
-    with pytest.raises(UserError, match=f"VARIANT: '{word}'.*SEED="):
-        runs.variant_name(word)
+@pytest.mark.parametrize("variant", ["seed7", "plain-seed1701"])
+def test_a_variant_is_not_named_like_a_seed(variant):
+    with pytest.raises(UserError, match=f"VARIANT: '{variant}'.*SEED="):
+        runs.variant_name(variant)
     assert runs.variant_name("seedless") == "seedless"
 
 
 def test_how_a_tool_is_called_for_a_run(tmp_path):
-    for word, seed in (("", 1701), ("lr0.001", 1701), ("", 7), ("a-b", 7)):
-        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(word, seed))
-        run.claim(configuration(init="my net", seed=seed, variant=word))
+    for variant, seed in (("", 1701), ("lr0.001", 1701), ("", 0), ("a-b", 7)):
+        run = Run(tmp_path, "five_agrees", "fc6-2", "my net", 2, runs.variant_name(variant, seed))
+        run.claim(configuration(init="my net", seed=seed, variant=variant))
         python, tool, *words = shlex.split(run.command("evaluate", "my photographs"))
         given = dict(zip(words[::2], words[1::2], strict=True))
         assert (python.rpartition("/")[2], tool) == ("python", "tools/evaluate.py")
@@ -68,24 +69,8 @@ def test_how_a_tool_is_called_for_a_run(tmp_path):
         assert Run(tmp_path, given["--subset"], given["--arch"], given["--init"], int(given["--fold"]), named) == run
 
 
-def test_snapshots_are_named_as_caffe_names_them(run):
+def test_weights_are_named_as_caffe_names_them(run):
     assert run.weights(180).name == "snapshot_iter_180.caffemodel"
-    assert run.state(180).name == "snapshot_iter_180.solverstate"
-
-
-def test_snapshots_need_weights_and_state(run):
-    run.folder.mkdir(parents=True)
-    for iteration in (20, 100, 60):
-        run.weights(iteration).touch()
-        run.state(iteration).touch()
-    run.weights(120).touch()
-    run.state(140).touch()
-    (run.folder / "snapshot_iter_x.solverstate").touch()
-    assert run.snapshots() == [100, 60, 20]
-
-
-def test_no_folder_has_no_snapshots(run):
-    assert run.snapshots() == []
 
 
 def test_a_run_belongs_to_what_it_was_made_from(run):
@@ -100,7 +85,7 @@ def test_a_run_belongs_to_what_it_was_made_from(run):
             call(other)
 
 
-def test_what_was_only_begun_is_in_nobodys_way(run):
+def test_a_run_without_a_snapshot_is_replaced(run):
     made_from, other = configuration(seed=1), configuration(seed=2)
     run.claim(made_from)
     run.log.write_text("a net that could not be built\n")
@@ -111,14 +96,14 @@ def test_what_was_only_begun_is_in_nobodys_way(run):
     assert run.is_of(other) and not run.log.exists()
 
 
-def test_other_fold_lists_are_told_how_to_come_back(run):
+def test_the_error_about_other_fold_lists_says_how_to_restore_them(run):
     run.claim(configuration(test_list="a"))
     run.result.touch()
     with pytest.raises(UserError, match=r"another test_list; restore its fold lists \(shuffled ones by `make splits"):
         run.is_of(configuration(test_list="b"))
 
 
-def test_only_what_still_counts_of_a_training_is_recorded(run):
+def test_only_the_stretches_that_count_are_recorded(run):
     run.claim(configuration(seed=1))
     for iteration, device in ((0, "a"), (30, "a"), (60, "b"), (60, "c"), (90, "a"), (90, "a")):
         run.record_environment(iteration, Environment(device=device))

@@ -18,9 +18,13 @@ def run(tmp_path):
     for iteration in 10, 20:
         net = caffe_pb2.NetParameter(name="n", layer=[caffe_pb2.LayerParameter(name="fc", blobs=[blob])])
         run.weights(iteration).write_bytes(net.SerializeToString())
-        state = caffe_pb2.SolverState(iter=iteration, learned_net=run.weights(iteration).name, history=[blob])
-        run.state(iteration).write_bytes(state.SerializeToString())
+        solver = caffe_pb2.SolverState(iter=iteration, learned_net=run.weights(iteration).name, history=[blob])
+        state(run, iteration).write_bytes(solver.SerializeToString())
     return run
+
+
+def state(run, iteration):
+    return run.weights(iteration).with_suffix(".solverstate")
 
 
 def names(run):
@@ -32,35 +36,35 @@ def cut(path):
 
 
 def test_newest(run):
-    assert snapshots.newest(run) == 20
+    assert snapshots.newest(run.folder) == 20
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda run: cut(run.state(20)),
+        lambda run: cut(state(run, 20)),
         lambda run: cut(run.weights(20)),
         lambda run: run.weights(20).unlink(),
-        lambda run: run.state(20).unlink(),
-        lambda run: run.state(20).write_bytes(b""),
+        lambda run: state(run, 20).unlink(),
+        lambda run: state(run, 20).write_bytes(b""),
         lambda run: run.weights(20).write_bytes(b""),
-        lambda run: run.state(20).write_bytes(run.state(10).read_bytes()),
+        lambda run: state(run, 20).write_bytes(state(run, 10).read_bytes()),
     ],
 )
-def test_half_a_snapshot_is_none(run, damage):
+def test_an_incomplete_snapshot_does_not_count(run, damage):
     damage(run)
-    assert snapshots.newest(run) == 10
+    assert snapshots.newest(run.folder) == 10
 
 
-def test_none_at_all(tmp_path):
-    assert snapshots.newest(Run(tmp_path, "five_agrees", "finetune", "caffenet", 1)) is None
+def test_no_folder_has_no_snapshot(tmp_path):
+    assert snapshots.newest(tmp_path / "absent") is None
 
 
 def test_keep_only(run):
     for name in "10.streams", "20.streams", "10.solverstate.streams", "20.solverstate.streams":
         (run.folder / f"snapshot_iter_{name}").touch()
     (run.folder / "train.log").touch()
-    snapshots.keep_only(run, 20)
+    snapshots.keep_only(run.folder, 20)
     assert names(run) == ["20.caffemodel", "20.solverstate", "20.solverstate.streams", "20.streams", "train.log"]
-    snapshots.keep_only(run, 20, state=False)
+    snapshots.keep_only(run.folder, 20, state=False)
     assert names(run) == ["20.caffemodel", "train.log"]

@@ -40,14 +40,14 @@ def test_the_command_line_wins_over_the_data_set_over_the_architecture():
     data = {"base_lr": 0.01, "batch_size": 64, "iterations": 60, "stepsize": None}
     assert solvers.schedule("squeezenet", 704, data).base_lr == 0.01
     both = solvers.schedule("squeezenet", 704, data, {"base_lr": 0.02, "iterations": None, "unrelated": 3})
-    assert solvers.schedule("fc6-2", 704, data).base_lr == 0.001  # a tenth of the usual, whatever that is
+    assert solvers.schedule("fc6-2", 704, data).base_lr == 0.001  # a tenth of the default, whatever that is
     assert solvers.schedule("fc6-2", 704, data, {"base_lr": 0.01}).base_lr == 0.01
     assert (both.base_lr, both.iterations, both.batch_size, both.stepsize) == (0.02, 60, 64, 80)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "iterations", "base_lr", "stepsize"])
 @pytest.mark.parametrize("value", [0, -1])
-def test_nothing_trains_with_these(name, value):
+def test_values_that_cannot_be_trained_with_are_refused(name, value):
     with pytest.raises(UserError, match=name):
         solvers.schedule("finetune", 704, {name: value})
 
