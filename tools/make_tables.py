@@ -53,12 +53,11 @@ def main(argv=None):
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
     args = parser.parse_args(argv)
 
-    wanted = {}
-    if not {*paper.SUBSETS} <= {*args.subset} and "all" not in args.subset:
-        wanted["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
-    named = {"arch": args.arch, "init": args.init and cards.run_name(args.init), "dataset": args.dataset}
-    wanted |= {key: value for key, value in named.items() if value}
-    for found in study.read(args.runs, args.sample, **wanted):
+    only = {"arch": [args.arch], "init": [args.init and cards.run_name(args.init)]}
+    only = {key: values for key, values in only.items() if values != [None]}
+    if "all" not in args.subset and {*paper.SUBSETS} != {*args.subset}:
+        only = {"subset": [subset for subset in paper.SUBSETS if subset in args.subset], **only}
+    for found in study.read(args.runs, args.sample, args.dataset, only):
         folder = args.out / found.dataset
         with locks.held(folder, "making tables"):
             write(found, folder, args)
@@ -67,7 +66,7 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
-    filters = [] if found.only else table_files.filters(folder, found)
+    filters = table_files.filters(folder, found)  # before those of runs that are gone are removed
     made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
         files = table_files.write(folder, found, name, tables)

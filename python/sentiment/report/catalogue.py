@@ -25,13 +25,5 @@ TABLES = {
 
 def make(name: str, study: Study) -> list[Table]:
     """The tables of a name; those of some nets only say so in their titles and in the names of their files."""
-    words = ", ".join(f"{key} {' '.join(values)}" for key, values in study.only.items())
-    return [
-        replace(table, file=table.file + suffix(study), title=table.title + (f"; only {words}" if words else ""))
-        for table in TABLES[name](study)
-    ]
-
-
-def suffix(study):
-    """What the names of files end in that are of some nets only: ``-init-caffenet``; nothing for those of all."""
-    return "".join(f"-{word}" for key, values in study.only.items() for word in (key, *values))
+    only = f"; only {study.restriction}" if study.only else ""
+    return [replace(table, file=table.file + study.suffix, title=table.title + only) for table in TABLES[name](study)]

@@ -1,7 +1,7 @@
 """The paper's claims, each tried on this project's numbers and on the paper's own.
 
-A claim is a predicate on an `Evidence`, stated in words beside it. It compares means; whether a difference is beyond
-chance is for the deviations beside the means and for McNemar's test to say.
+A claim is a predicate on the numbers that a `Published` or `Found` looks up, stated in words beside it. It compares
+means; whether a difference is beyond chance is for the deviations beside the means and for McNemar's test to say.
 """
 
 import math
@@ -13,8 +13,10 @@ from sentiment import paper
 from sentiment.evaluation.results import mean_std
 from sentiment.names import SUBSET_TITLES, net_title, score
 from sentiment.report import departures
-from sentiment.report.paper_tables import FIVE, published_scores
+from sentiment.report.paper_tables import PUBLISHED
+from sentiment.report.study import FIVE
 from sentiment.report.tables import NOTHING, Cell, Score, Table
+from sentiment.training.loss_curves import Curve
 
 FOLD = 1  # whose training losses are compared
 SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
@@ -23,48 +25,38 @@ CONVOLUTIONAL = ("conv1", "pool1", "norm1", "conv2", "pool2", "norm2", "conv3", 
 CONNECTED = ("fc6", "fc7", "fc8")
 
 HELD, NOT_HELD, NOT_TESTED = "held", "not held", "not tested here"
-_LACKING = Score(math.nan, math.nan)
 
 
-class Evidence:
-    """Where a claim looks numbers up; ``missing`` collects what it asked for and was not there."""
+class Published:
+    """Where a claim looks up the paper's numbers; ``missing`` collects what it asked for and was not there."""
 
     def __init__(self):
         self.missing = []
 
-    def accuracy(self, arch, init, subset=FIVE, way="center"):
-        """Mean and deviation over the five folds, a `tables.Score`."""
-        raise NotImplementedError
+    def accuracy(self, arch, init, subset=FIVE, way="center") -> Score:
+        """Mean and deviation over the five folds."""
+        return Score(*PUBLISHED[arch, init, subset][way])
 
-    def layer(self, name, classifier):
+    def layer(self, name, classifier) -> float:
         """Mean accuracy of a classifier on a layer of the fine-tuned CaffeNet, C chosen the paper's way."""
-        raise NotImplementedError
+        return paper.TABLE3[name][classifier][0]
 
-    def curve(self, init):
-        """Training loss of fold 1 of a fine-tuned initialisation, a `loss_curves.Curve` or None."""
-        return self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}", None)
+    def curve(self, init) -> Curve | None:
+        """Training loss of fold 1 of a fine-tuned initialisation; the paper prints none."""
+        return self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
 
-    def fast_fc6_2(self):
-        """Training loss of fc6-2 at the base rate of the other nets, or None."""
-        return self._lacks("a run of fc6-2 at the base rate of the other nets", None)
+    def fast_fc6_2(self) -> tuple[Curve | None, float]:
+        """Training loss of fc6-2 at the base rate of the other nets, and that rate."""
+        return self._lacks("a run of fc6-2 at the base rate of the other nets"), math.nan
 
-    def _lacks(self, what, instead):
-        self.missing += [what] if what not in self.missing else []
+    def _lacks(self, what, instead=None):
+        if what not in self.missing:
+            self.missing.append(what)
         return instead
 
 
-class Published(Evidence):
-    """The paper's numbers. It prints no losses, so claims on those are not tried."""
-
-    def accuracy(self, arch, init, subset=FIVE, way="center"):
-        return Score(*published_scores(arch, init, subset)[way])
-
-    def layer(self, name, classifier):
-        return paper.TABLE3[name][classifier][0]
-
-
-class Found(Evidence):
-    """Numbers of this project: only nets with all five folds count."""
+class Found(Published):
+    """Where a claim looks up the numbers of this project: only nets with all five folds count."""
 
     def __init__(self, study):
         super().__init__()
@@ -72,11 +64,10 @@ class Found(Evidence):
 
     def accuracy(self, arch, init, subset=FIVE, way="center"):
         net, title = self.study.net(arch, init, subset), f"{net_title(arch, init)} {SUBSET_TITLES[subset]}"
-        if net is None:
-            return self._lacks(title, _LACKING)
-        if net.missing_folds:
-            return self._lacks(f"{title} folds {' '.join(map(str, net.missing_folds))}", _LACKING)
-        return net.score(way, self.study.sample)
+        if net.results and not net.missing_folds:
+            return net.score(way)
+        folds = f" folds {' '.join(map(str, net.missing_folds))}" if net.results else ""
+        return self._lacks(title + folds, Score(math.nan, math.nan))
 
     def layer(self, name, classifier):
         analysis = self.study.paper_layers
@@ -86,18 +77,14 @@ class Found(Evidence):
         return self._lacks("the layer analysis of CaffeNet, five folds", math.nan)
 
     def curve(self, init):
-        net = self.study.net("finetune", init)
-        return (net and net.curve(FOLD)) or super().curve(init)
-
-    def whole_rate(self):
-        """The base rate that CaffeNet was trained at."""
-        return _rate(self.study.net("finetune", "caffenet"))
+        return self.study.net("finetune", init).curve(FOLD) or super().curve(init)
 
     def fast_fc6_2(self):
-        whole = self.study.net("finetune", "caffenet")
+        rate = self.study.net("finetune", "caffenet").settings.get("base_lr")
         for net in self.study.nets:
-            if whole and (net.subset, net.arch) == (FIVE, "fc6-2") and _rate(net) == _rate(whole):
-                return net.curve(net.folds[0]) or super().fast_fc6_2()
+            if (net.subset, net.arch, net.settings["base_lr"]) == (FIVE, "fc6-2", rate):
+                curve = net.curve(net.folds[0])
+                return (curve, rate) if curve else super().fast_fc6_2()
         return super().fast_fc6_2()
 
 
@@ -125,7 +112,7 @@ class Verdict(Cell):
 class Claim:
     """A claim, where the paper makes it, what it means here, and how it is tried.
 
-    ``test`` takes an `Evidence` and returns whether it holds and the numbers that decide.
+    ``test`` takes a `Published` and returns whether it holds and the numbers that decide.
     """
 
     title: str
@@ -214,11 +201,10 @@ def _does_not_converge(evidence):
     """Trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of
     guessing, ln 2 = .693, by more than its noise, or is NaN.
     """
-    curve = evidence.fast_fc6_2()
+    curve, rate = evidence.fast_fc6_2()
     if curve is None:
         return False, NOTHING
-    rate = f"at {evidence.whole_rate():g}: "
-    return not curve.converges, f"{rate}final loss {score(curve.final)}, noise {score(curve.noise)}"
+    return not curve.converges, f"at {rate:g}: final loss {score(curve.final)}, noise {score(curve.noise)}"
 
 
 @_claim("Sources trained on sentiment are above those trained on objects and places", "Table 5")
@@ -295,11 +281,6 @@ def _crops_help(evidence):
         held &= ten > one
         numbers.append(f"{SUBSET_TITLES[subset]} {score(one)} → {score(ten)}")
     return held, "; ".join(numbers)
-
-
-def _rate(net):
-    """The base rate a net was trained at."""
-    return net.settings["base_lr"]
 
 
 def _listed(names):

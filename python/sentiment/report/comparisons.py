@@ -9,7 +9,7 @@ import math
 from sentiment import paper
 from sentiment.evaluation import predictions
 from sentiment.evaluation.predictions import Prediction
-from sentiment.names import SUBSET_TITLES, WAY_TITLES, score
+from sentiment.names import SUBSET_TITLES, WAY_TITLES
 from sentiment.report import departures
 from sentiment.report.tables import NOTHING, Number, Table
 
@@ -63,13 +63,9 @@ def classes_table(study) -> Table:
                 cells += [sum(right), len(right) - sum(right), _rate(right)]
             overall = _rate([one.is_right(way) for one in tested])
             rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells, overall])
-    header = [
-        "net",
-        "subset",
-        "tested by",
-        *((group, name) for group in ("negative images", "positive images") for name in ("right", "wrong", "accuracy")),
-        "accuracy",
-    ]
+    groups = ("negative images", "positive images")
+    by_class = [(group, name) for group in groups for name in ("right", "wrong", "accuracy")]
+    header = ["net", "subset", "tested by", *by_class, "accuracy"]
     notes = [
         *departures.about(study),
         "Counts over the test images of the folds there are, pooled; a wrong negative image was answered positive, and "
@@ -95,19 +91,8 @@ def mcnemar_tables(study) -> list[Table]:
                     found.append(([one, other, SUBSET_TITLES[subset], title, len(pairs), *counts], p))
     adjusted = holm([p for _, p in found])
     rows = [[*cells, _p(p), _p(corrected)] for (cells, p), corrected in zip(found, adjusted, strict=True)]
-    header = [
-        "first net",
-        "second net",
-        "subset",
-        "tested by",
-        "images",
-        "both right",
-        "only first",
-        "only second",
-        "both wrong",
-        "p",
-        "p (Holm)",
-    ]
+    counted = ["images", "both right", "only first", "only second", "both wrong"]
+    header = ["first net", "second net", "subset", "tested by", *counted, "p", "p (Holm)"]
     notes = [
         *departures.about(study),
         "McNemar's exact test over the images both nets were tested on, in the same fold; p: how likely so uneven a "
@@ -126,10 +111,7 @@ def _seeds_note(study):
 
 def _rate(right):
     """The fraction that is right, as a cell."""
-    if not right:
-        return NOTHING
-    rate = sum(right) / len(right)
-    return Number(rate, score(rate))
+    return Number(sum(right) / len(right)) if right else NOTHING
 
 
 def _p(value):

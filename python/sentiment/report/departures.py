@@ -99,17 +99,17 @@ def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str
 
 def _whose(titled, said) -> dict[str, str]:
     """What is said of each result -> whose results those are: nets with the folds, or ``all nets``."""
-    folds, whose = {}, {}
+    folds: dict[str, set] = {}  # net -> its folds
+    whose: dict[str, dict[str, set]] = {}  # what is said -> net -> folds
     for (title, result), what in zip(titled, said, strict=True):
-        net = title, result.config.subset
+        net = f"{title} {SUBSET_TITLES[result.config.subset]}"
         folds.setdefault(net, set()).add(result.config.fold)
         whose.setdefault(what, {}).setdefault(net, set()).add(result.config.fold)
     named = {}
     for what, concerned in whose.items():
-        names = [
-            f"{title} {SUBSET_TITLES[subset]}"
-            + ("" if of_net == folds[title, subset] else f" fold {' '.join(map(str, sorted(of_net)))}")
-            for (title, subset), of_net in concerned.items()
+        nets = [
+            net if of_net == folds[net] else f"{net} fold {' '.join(map(str, sorted(of_net)))}"
+            for net, of_net in concerned.items()
         ]
-        named[what] = "all nets" if concerned == folds else ", ".join(names)
+        named[what] = "all nets" if concerned == folds else ", ".join(nets)
     return named

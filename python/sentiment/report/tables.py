@@ -4,16 +4,17 @@ A cell is a string, an int or a `Cell`.
 """
 
 import csv
-import html
 import io
 import itertools
 import re
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from sentiment.names import score
 from sentiment.utils.files import write_if_changed
 
+SUFFIXES = (".md", ".csv", ".tex")
 NOTHING = "–"
 DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 
@@ -28,7 +29,7 @@ _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SY
 class Cell:
     """A cell that is more than text: how it is printed, and the plain values a program gets from the CSV."""
 
-    parts: tuple[str, ...] = ("",)  # what the values are called behind the column's name
+    parts: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each value
 
     @property
     def kind(self) -> str:
@@ -44,7 +45,7 @@ class Cell:
         return escaped(self.text())
 
     def values(self) -> tuple:
-        """A value a part, None where there is none."""
+        """A value for each of the parts, None where there is none."""
         raise NotImplementedError
 
 
@@ -89,14 +90,18 @@ class Difference(Cell):
         return {None: "", True: " within", False: " beyond"}[self.within]
 
     @property
+    def _signed(self):
+        return f"{round(self.value, 3) + 0.0:+.3f}"  # zero without a minus
+
+    @property
     def kind(self):
         return f"number{self._verdict}"
 
     def text(self):
-        return f"{round(self.value, 3) + 0.0:+.3f}".replace("0.", ".", 1) + self._verdict
+        return self._signed.replace("0.", ".", 1) + self._verdict
 
     def latex(self):
-        return f"${round(self.value, 3) + 0.0:+.3f}${self._verdict}"
+        return f"${self._signed}${self._verdict}"
 
     def values(self):
         return self.value, None if self.within is None else int(self.within)
@@ -104,13 +109,13 @@ class Difference(Cell):
 
 @dataclass(frozen=True)
 class Number(Cell):
-    """Any other number: its value, and how it is printed."""
+    """Any other number, printed as a score or as given."""
 
     value: float
-    shown: str
+    shown: str = ""
 
     def text(self):
-        return self.shown
+        return self.shown or score(self.value)
 
     def values(self):
         return (self.value,)
@@ -130,102 +135,97 @@ class Table:
     demo: bool = False  # of drawn data, which the first line of every form says
 
     @property
-    def full_title(self):
+    def full_title(self) -> str:
         """The title behind what has to be said first."""
         return f"{DEMO}. {self.title}" if self.demo else self.title
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """The columns' names in one line."""
         return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
 
-    def markdown(self):
+    def markdown(self) -> str:
         """Columns are aligned, to be read as it stands."""
         lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         rule = "-|-".join("-" * width for width in widths)
-        notes = "\n\n".join([f"**{self.full_title}**", *self.notes])
-        return "\n".join([notes, "", f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
+        head = ["\n\n".join([f"**{self.full_title}**", *self.notes]), ""]
+        return "\n".join([*head, f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
 
-    def csv(self):
-        """Numbers unrounded, a mean and its deviation in columns of their own; nothing is empty.
+    def csv(self) -> str:
+        """Numbers unrounded, a mean and its deviation in columns of their own.
 
         The header's first cell names demo data, so that the first line does.
         """
         columns = []
         for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
             parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
-            values = [_values(cell) + (None,) * (len(parts) - len(_values(cell))) for cell in cells]
-            for part, of_part in zip(parts, zip(*values, strict=True), strict=True):
-                if part == "" or any(value is not None for value in of_part):
-                    columns.append([f"{name} {part}".strip(), *("" if v is None else v for v in of_part)])
+            for part, values in zip(parts, itertools.zip_longest(*map(_values, cells)), strict=True):
+                if part == "" or any(value is not None for value in values):
+                    columns.append([f"{name} {part}".strip(), *values])
         if self.demo:
             columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
 
-    def latex(self):
+    def latex(self) -> str:
         """A floating table with booktabs' rules, for an ``input`` command."""
         wide = sum(self._widths()) > _LINE
-        title = re.sub(r"^Table \d+: (\w)", lambda match: match[1].upper(), self.title)  # LaTeX counts tables itself
-        title = f"{DEMO}. {title}" if self.demo else title
         environment = "table*" if wide else "table"
+        title = re.sub(
+            r"Table \d+: (\w)", lambda match: match[1].upper(), self.full_title
+        )  # LaTeX counts tables itself
         rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
         body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
-        return "\n".join(
-            [
-                *([f"% {DEMO}"] if self.demo else []),
-                r"% needs \usepackage{booktabs,graphicx}",
-                rf"\begin{{{environment}}}",
-                r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
-                rf"  \caption{{{escaped(title)}}}",
-                rf"  \label{{tab:{self.file}}}",
-                rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
-                *(f"    {line}" for line in body),
-                r"  \end{tabular}}%",
-                # Shrunk where it is too wide all the same.
-                r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
-                *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
-                rf"\end{{{environment}}}",
-                "",
-            ]
-        )
+        lines = [
+            *([f"% {DEMO}"] if self.demo else []),
+            r"% needs \usepackage{booktabs,graphicx}",
+            rf"\begin{{{environment}}}",
+            r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
+            rf"  \caption{{{escaped(title)}}}",
+            rf"  \label{{tab:{self.file}}}",
+            rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
+            *(f"    {line}" for line in body),
+            r"  \end{tabular}}%",
+            # Shrunk where it is too wide all the same.
+            r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
+            *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
+            rf"\end{{{environment}}}",
+        ]
+        return "\n".join(lines) + "\n"
 
-    def html(self):
+    def html(self) -> str:
         """A ``<table>`` with its caption, to be read by eye and by a screen reader; notes follow."""
         columns = self.columns[1:]
         body = "\n".join(
-            f'<tr><th scope="row">{html.escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
+            f'<tr><th scope="row">{escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
             for line in self.rows
         )
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in self.notes)
+        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
         return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.title)}">\n'
-            f"<table>\n<caption><span>{html.escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">\n'
+            f"<table>\n<caption><span>{escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
             f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
         )
 
-    def write(self, folder):
+    def write(self, folder) -> list[Path]:
         """Write the table's three files into a folder, those that say something new; returns their paths."""
-        forms = {".md": self.markdown, ".csv": self.csv, ".tex": self.latex}
-        paths = {Path(folder) / f"{self.file}{suffix}": form for suffix, form in forms.items()}
-        for path, form in paths.items():
-            write_if_changed(path, form())
-        return list(paths)
+        paths = [Path(folder) / f"{self.file}{suffix}" for suffix in SUFFIXES]
+        for path, text in zip(paths, (self.markdown(), self.csv(), self.latex()), strict=True):
+            write_if_changed(path, text)
+        return paths
 
     def _groups(self):
-        """(group or None, names) of neighbouring columns."""
-        pairs = [(None, name) if isinstance(name, str) else name for name in self.header]
-        # Columns without a group stand alone.
-        keys = [group if group is not None else number for number, (group, _) in enumerate(pairs)]
-        groups = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
-        return [(group[0][1][0], [name for _, (_, name) in group]) for group in (list(group) for _, group in groups)]
+        """(group, names) of neighbouring columns; the group is empty for columns that have none."""
+        pairs = [("", name) if isinstance(name, str) else name for name in self.header]
+        groups = itertools.groupby(pairs, key=lambda pair: pair[0])
+        return [(group, [name for _, name in of_group]) for group, of_group in groups]
 
     def _widths(self):
         """Characters of each column's longest cell, its own name among them."""
-        names = [name if isinstance(name, str) else name[1] for name in self.header]
+        names = [name for _, of_group in self._groups() for name in of_group]
         return [max(len(_text(cell)) for cell in cells) for cells in zip(names, *self.rows, strict=True)]
 
     def _latex_columns(self):
@@ -239,42 +239,44 @@ class Table:
 
     def _latex_head(self):
         """The header's lines: one, or two with a rule under each group."""
-        groups, names, above, rules, column = self._groups(), [], [], [], 1
-        for group, of_group in groups:
-            names += map(escaped, of_group)
-            above.append(rf"\multicolumn{{{len(of_group)}}}{{c}}{{{escaped(group)}}}" if group else "")
+        above, rules, names = [], [], []
+        for group, of_group in self._groups():
+            first, columns = len(names) + 1, len(of_group)
             if group:
-                rules.append(rf"\cmidrule(lr){{{column}-{column + len(of_group) - 1}}}")
-            column += len(of_group)
+                above.append(rf"\multicolumn{{{columns}}}{{c}}{{{escaped(group)}}}")
+                rules.append(rf"\cmidrule(lr){{{first}-{first + columns - 1}}}")
+            else:
+                above += [""] * columns
+            names += map(escaped, of_group)
         lines = [" & ".join(above) + r" \\", " ".join(rules)] if rules else []
         return [*lines, " & ".join(names) + r" \\"]
 
     def _html_head(self):
         """The header's rows: one, or two where columns are grouped."""
         groups = self._groups()
-        grouped = any(group for group, _ in groups)
-        first, second = [], []
+        rows = '<th rowspan="2"' if any(group for group, _ in groups) else "<th"
+        first, second = "", ""
         for group, names in groups:
-            cells = [f'<th scope="col">{html.escape(name)}</th>' for name in names]
+            cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
             if group:
-                first.append(f'<th scope="colgroup" colspan="{len(names)}">{html.escape(group)}</th>')
+                first += f'<th scope="colgroup" colspan="{len(names)}">{escape(group)}</th>'
                 second += cells
             else:
-                first += [cell.replace("<th", '<th rowspan="2"', 1) for cell in cells] if grouped else cells
-        return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
+                first += cells.replace("<th", rows)
+        return "".join(f"<tr>{row}</tr>" for row in (first, second) if row)
 
 
-def published(mean_std):
+def published(mean_std) -> Score | str:
     """The paper's (mean, std) as a cell, or nothing."""
     return Score(*mean_std) if mean_std else NOTHING
 
 
-def difference(mean, mean_std):
-    """A mean minus the paper's (mean, std) as a cell, or nothing where either is None."""
-    return NOTHING if mean is None or not mean_std else Difference(mean - mean_std[0], mean_std[1])
+def difference(here: Score | str, mean_std) -> Difference | str:
+    """A score minus the paper's (mean, std) as a cell; nothing where there is no score or None of the paper's."""
+    return Difference(here.mean - mean_std[0], mean_std[1]) if isinstance(here, Score) and mean_std else NOTHING
 
 
-def escaped(text):
+def escaped(text) -> str:
     """Text as LaTeX prints it."""
     return text.translate(_LATEX)
 
@@ -297,4 +299,4 @@ def _latex(cell):
 def _html(name, cell):
     """A cell that knows its column's name, for a page too narrow to show columns."""
     kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
-    return f'<td class="{kind}" data-label="{html.escape(name)}">{html.escape(_text(cell))}</td>'
+    return f'<td class="{kind}" data-label="{escape(name)}">{escape(_text(cell))}</td>'

@@ -20,7 +20,7 @@ FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, AC
 
 def of(rows, sample=False):
     found = [replace(made_up.read(row), folder=Path(str(number))) for number, row in enumerate(rows)]
-    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(found), [], sample)
+    return study.Study("deepsent", any(row["demo"] for row in rows), found, [], sample)
 
 
 def texts(cell):
@@ -136,7 +136,7 @@ def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
         found = results.read(place.result)
         results.write(place.result, replace(found, config=replace(found.config, card="caffenet")))
     for init in ("copy", "caffenet"):
-        [found] = study.read(tmp_path, init=init)
+        [found] = study.read(tmp_path, only={"init": [init]})
         for table in (paper_tables.table4, paper_tables.table5, paper_tables.all_runs):
             shown = lines(table(found))
             assert {name for name, cells in shown.items() if ".800±.000" in cells} == {"CaffeNet"}
