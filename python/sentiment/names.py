@@ -18,15 +18,9 @@ def net_title(arch, init) -> str:
 def source_name(init, card) -> str:
     """The name of a source: a model card's name only where the file is that card's.
 
-    Another network that is called like one of the paper's, or like its title in tables, is marked as another.
-
-    Parameters
-    ----------
-    init : str
-        As a run records it.
-    card : str or None
-        The card whose file it is; empty where it is no card's, None where an earlier version did not record it and the
-        name has to do.
+    ``init`` is as a run records it; ``card`` is the card whose file it is, empty where it is no card's, None where an
+    earlier version did not record it and the name has to do. Another network that is called like one of the paper's, or
+    like its title in tables, is marked as another.
     """
     name = card or init
     own = card == "" or name not in paper.INITIALISATIONS

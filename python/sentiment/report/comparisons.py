@@ -16,10 +16,9 @@ from sentiment.report.tables import NOTHING, Number, Table
 
 def pooled(net) -> dict[tuple[int, str], Prediction]:
     """A net's predictions by fold and image: those of its lowest seed that has most folds."""
-    seed = max(net.seeds, key=lambda seed: (len(net.of_seed(seed)), -seed))
     return {
         (result.config.fold, one.image): one
-        for result in net.of_seed(seed)
+        for result in max(net.by_seed.values(), key=len)
         for one in predictions.read(result.folder / "predictions.csv")
     }
 
@@ -105,7 +104,7 @@ def mcnemar_tables(study) -> list[Table]:
 
 
 def _seeds_note(study):
-    several = any(len(net.seeds) > 1 for net in study.nets)
+    several = any(len(net.by_seed) > 1 for net in study.nets)
     return ["Of several seeds, the lowest that has most folds."] if several else []
 
 

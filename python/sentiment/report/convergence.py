@@ -6,16 +6,13 @@ from sentiment.report.study import Study
 from sentiment.report.tables import NOTHING, Number, Table
 from sentiment.training.loss_curves import LAST_PART, PART_OF_WAY, Curve
 
-
-def definition():
-    """In words, what a table's numbers are."""
-    return (
-        "The loss is smoothed by a centred moving average over a twentieth of the points in the log, at least 5. "
-        f"Final loss: the mean of the last {LAST_PART:.0%}. Converged: the first iteration at which the smoothed "
-        f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss. "
-        "Noise: the mean distance of a loss from the smoothed one. A training whose final loss is not below ln 2 by "
-        "more than its noise does not converge."
-    )
+DEFINITION = (
+    "The loss is smoothed by a centred moving average over a twentieth of the points in the log, at least 5. "
+    f"Final loss: the mean of the last {LAST_PART:.0%}. Converged: the first iteration at which the smoothed "
+    f"loss has come {PART_OF_WAY:.0%} of its way from ln 2 = .693, which is guessing, to the final loss. "
+    "Noise: the mean distance of a loss from the smoothed one. A training whose final loss is not below ln 2 by "
+    "more than its noise does not converge."
+)
 
 
 def table(curves: dict[str, Curve | None], title: str, demo=False, notes=(), file="convergence") -> Table:
@@ -28,7 +25,7 @@ def table(curves: dict[str, Curve | None], title: str, demo=False, notes=(), fil
         converged = "does not converge" if curve.converged_at is None else curve.converged_at
         rows.append([name, int(curve.iterations[-1]), converged, Number(curve.final), Number(curve.noise)])
     header = ["training", "last iteration", "converged at", "final loss", "noise"]
-    return Table(file, title, [*notes, definition()], header, rows, demo)
+    return Table(file, title, [*notes, DEFINITION], header, rows, demo)
 
 
 def tables(study: Study, fold=claims.FOLD) -> list[Table]:

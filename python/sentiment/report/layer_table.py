@@ -1,8 +1,9 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
-from sentiment import names, paper
+from sentiment import paper
 from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
+from sentiment.names import SUBSET_TITLES, net_title
 from sentiment.report.study import folds_text
 from sentiment.report.tables import NOTHING, Score, Table, difference, published
 
@@ -80,7 +81,12 @@ def _published(summary):
 def _notes(summary, selection, sample):
     """What the numbers are of."""
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
-    net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary.subset]}, {summary.images} images."
+    if summary.arch == "source":
+        of = f"{paper.INITIALISATIONS.get(summary.source, summary.source)} as it is, not fine-tuned"
+    else:
+        variant = f" ({summary.variant})" if summary.variant else ""
+        of = f"{net_title(summary.arch, summary.source)}{variant}, each fold's own"
+    net = f"Net: {of}; {SUBSET_TITLES[summary.subset]}, {summary.images} images."
     if summary.folds != list(paper.FOLDS):
         net += f" {folds_text(summary.folds).capitalize()} only."
     if _published(summary):
@@ -97,15 +103,6 @@ def _notes(summary, selection, sample):
         _convergence(summary),
         *([] if summary.classifiers is not None else [_EARLIER]),
     ]
-
-
-def _net_title(summary):
-    """What the layers are of."""
-    if summary.arch == "source":
-        of = summary.source
-        return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
-    variant = f" ({summary.variant})" if summary.variant else ""
-    return f"{names.net_title(summary.arch, summary.source)}{variant}, each fold's own"
 
 
 def _convergence(summary):

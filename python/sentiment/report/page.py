@@ -117,15 +117,15 @@ def _glance(study, tables):
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
     repeated = net_title("finetune", "caffenet")
     rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
-    within = [cell.within for row in rows for cell in row if isinstance(cell, Difference) and cell.allowed is not None]
+    verdicts = [cell.verdict for row in rows for cell in row if isinstance(cell, Difference) and cell.verdict]
     nets, runs = len(study.nets), len(study.results)
     departing = sum(bool(departures.of(result)) for result in study.results)
     items: list[tuple] = []
     if tested and not study.demo:
         items.append((f"{words.count(claims.HELD)} of {tested}", "claims of the paper that could be tested here held"))
-    if within:
-        beside = "means in Tables 2 to 6 are within the paper's standard deviation"
-        items.append((f"{sum(within)} of {len(within)}", beside))
+    if verdicts:
+        within = f"{verdicts.count('within')} of {len(verdicts)}"
+        items.append((within, "means in Tables 2 to 6 are within the paper's standard deviation"))
     items.append((nets, "net" if nets == 1 else "nets: combinations of architecture, initialisation and subset"))
     items.append((runs, "training" if runs == 1 else "trainings: one per net, fold and seed"))
     if departing and not study.demo:

@@ -141,7 +141,7 @@ def seeds(study: Study) -> list[Table]:
     """The distribution over seeds of the mean over five folds; no table where no net was run with several."""
     rows = []
     for net in study.nets:
-        complete = [found for seed in net.seeds if len(found := net.of_seed(seed)) == len(paper.FOLDS)]
+        complete = [found for found in net.by_seed.values() if len(found) == len(paper.FOLDS)]
         if len(complete) < 2:
             continue
         for way, title in WAY_TITLES.items():

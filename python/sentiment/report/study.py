@@ -45,9 +45,10 @@ class Net:
         return self.settings.get("variant") or ""
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds, ascending."""
-        return sorted({result.config.seed for result in self.results})
+    def by_seed(self) -> dict[int, list[Result]]:
+        """The results of each seed, in ascending order of seeds and folds."""
+        seeds = sorted({result.config.seed for result in self.results})
+        return {seed: [result for result in self.results if result.config.seed == seed] for seed in seeds}
 
     @property
     def folds(self) -> list[int]:
@@ -58,10 +59,6 @@ class Net:
     def missing_folds(self) -> list[int]:
         """Folds that no seed has."""
         return [fold for fold in paper.FOLDS if fold not in self.folds]
-
-    def of_seed(self, seed) -> list[Result]:
-        """One seed's results, by fold."""
-        return [result for result in self.results if result.config.seed == seed]
 
     def curve(self, fold) -> Curve | None:
         """The training loss of a fold, of the lowest seed that has a log; None where none has."""
@@ -94,11 +91,11 @@ class Net:
             notes.append(f"{folds_text(self.folds)} only")
         if self.diverged:
             notes.append(f"{folds_text(self.diverged)} diverged")
-        if len(self.seeds) > 1:
-            of_seeds = {seed: [result.config.fold for result in self.of_seed(seed)] for seed in self.seeds}
-            most = max(map(len, of_seeds.values()))  # an interrupted repeat has fewer
-            partial = [f"of seed {seed} {folds_text(of)}" for seed, of in of_seeds.items() if len(of) < most]
-            notes.append(", ".join((f"{len(self.seeds)} seeds", *partial)))
+        folds = {seed: [result.config.fold for result in found] for seed, found in self.by_seed.items()}
+        if len(folds) > 1:
+            most = max(map(len, folds.values()))  # an interrupted repeat has fewer
+            partial = [f"of seed {seed} {folds_text(of)}" for seed, of in folds.items() if len(of) < most]
+            notes.append(", ".join((f"{len(folds)} seeds", *partial)))
         return Score(mean, std if len(self.results) > 1 else None, len(self.results), ", ".join(notes))
 
 
@@ -168,11 +165,8 @@ class Study:
     @property
     def paper_layers(self) -> Summary | None:
         """The layer analysis that the paper's Table 3 means, or None; a renamed copy of the card comes second."""
-        named = [
-            one
-            for one in self.layers
-            if (one.subset, one.arch, one.source, one.variant) == (FIVE, "finetune", "caffenet", "")
-        ]
+        wanted = (FIVE, "finetune", "caffenet", "")
+        named = [one for one in self.layers if (one.subset, one.arch, one.source, one.variant) == wanted]
         return min(named, key=lambda one: one.init != "caffenet", default=None)
 
 
@@ -196,7 +190,7 @@ def read(root: str | Path, sample=False, dataset: str | None = None, only: dict 
         )
     for study in studies:
         for net in study.nets:
-            _check_once(net.results)
+            _check_once(net)
     return studies
 
 
@@ -230,14 +224,13 @@ def _title(net, nets):
     return net_title(net.arch, net.init) + (f" ({', '.join(apart)})" if apart else "")
 
 
-def _check_once(found):
+def _check_once(net):
     """Refuse the same fold and seed twice: a mean over copies is no mean over folds."""
-    seen = {}
-    for result in found:
-        key = result.config.fold, result.config.seed
-        if key in seen:
+    seen: dict[tuple, Result] = {}
+    for result in net.results:
+        other = seen.setdefault((result.config.fold, result.config.seed), result)
+        if other is not result:
             raise UserError(
-                f"{result.folder} and {seen[key]} hold the same net, fold and seed; remove one of them, or name the "
+                f"{result.folder} and {other.folder} hold the same net, fold and seed; remove one of them, or name the "
                 "folder of one by RUNS= or --runs"
             )
-        seen[key] = result.folder

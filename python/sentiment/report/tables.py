@@ -73,38 +73,29 @@ class Score(Cell):
 
 @dataclass(frozen=True)
 class Difference(Cell):
-    """A mean minus the paper's, and whether it is within the paper's standard deviation."""
+    """A mean minus the paper's."""
 
     value: float
-    allowed: float | None = None  # the paper's standard deviation, where it gives one
+    verdict: str = ""  # "within" or "beyond" the paper's standard deviation, where it gives one
 
     parts = ("", "within the paper's std")
 
     @property
-    def within(self):
-        """Whether |value| is at most the paper's deviation; None where there is none."""
-        return None if self.allowed is None else round(abs(self.value), 9) <= self.allowed
+    def kind(self):
+        return f"number {self.verdict}".strip()
 
-    @property
-    def _verdict(self):
-        return {None: "", True: " within", False: " beyond"}[self.within]
+    def text(self):
+        return f"{self._signed.replace('0.', '.', 1)} {self.verdict}".strip()
+
+    def latex(self):
+        return f"${self._signed}$ {self.verdict}".strip()
+
+    def values(self):
+        return self.value, {"within": 1, "beyond": 0}.get(self.verdict)
 
     @property
     def _signed(self):
         return f"{round(self.value, 3) + 0.0:+.3f}"  # zero without a minus
-
-    @property
-    def kind(self):
-        return f"number{self._verdict}"
-
-    def text(self):
-        return self._signed.replace("0.", ".", 1) + self._verdict
-
-    def latex(self):
-        return f"${self._signed}${self._verdict}"
-
-    def values(self):
-        return self.value, None if self.within is None else int(self.within)
 
 
 @dataclass(frozen=True)
@@ -230,11 +221,14 @@ class Table:
 
     def _latex_columns(self):
         """Centred columns after the first; text too long for a line shares what width there is."""
-        longest = self._widths()
-        long = {number: length for number, length in enumerate(longest) if length > _LONG}
-        room = 0.95 - 0.1 * (len(longest) - len(long))
-        width = {number: room * length**0.5 / sum(n**0.5 for n in long.values()) for number, length in long.items()}
-        kinds = [f"p{{{width[n]:.2f}\\linewidth}}" if n in width else "lc"[n > 0] for n in range(len(longest))]
+        widths = self._widths()
+        long = [width for width in widths if width > _LONG]
+        room, shares = 0.95 - 0.1 * (len(widths) - len(long)), sum(width**0.5 for width in long)
+        short = ["l", *"c" * (len(widths) - 1)]
+        kinds = [
+            f"p{{{room * width**0.5 / shares:.2f}\\linewidth}}" if width > _LONG else kind
+            for width, kind in zip(widths, short, strict=True)
+        ]
         return "".join(kinds)
 
     def _latex_head(self):
@@ -273,7 +267,11 @@ def published(mean_std) -> Score | str:
 
 def difference(here: Score | str, mean_std) -> Difference | str:
     """A score minus the paper's (mean, std) as a cell; nothing where there is no score or None of the paper's."""
-    return Difference(here.mean - mean_std[0], mean_std[1]) if isinstance(here, Score) and mean_std else NOTHING
+    if not isinstance(here, Score) or not mean_std:
+        return NOTHING
+    mean, std = mean_std
+    value = here.mean - mean
+    return Difference(value, "" if std is None else "within" if round(abs(value), 9) <= std else "beyond")
 
 
 def escaped(text) -> str:
