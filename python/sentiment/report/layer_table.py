@@ -111,13 +111,11 @@ def _convergence(summary):
     for name, title in CLASSIFIERS.items():
         failed = {layer: getattr(entry, name).not_converged for layer, entry in summary.layers.items()}
         fits = sum(getattr(entry, name).fits for entry in summary.layers.values())
-        where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
-        sentences.append(
-            f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
-            if where
-            else f"{title}: all {fits} fits converged."
-        )
-    flat = {}  # exponent -> layers whose SVM is the same from there on, in every fold
+        said = f"all {fits} fits converged"
+        if where := ", ".join(f"{layer} {count}" for layer, count in failed.items() if count):
+            said = f"{sum(failed.values())} of {fits} fits stopped before they converged ({where})"
+        sentences.append(f"{title}: {said}.")
+    flat: dict[int, list] = {}  # exponent -> layers whose SVM is the same from there on, in every fold
     for layer, entry in summary.layers.items():
         if None not in (exponents := entry.svm.flat_from.values()):
             flat.setdefault(max(exponents), []).append(layer)

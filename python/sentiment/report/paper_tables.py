@@ -49,9 +49,7 @@ def table2(study: Study) -> list[Table]:
     shown = [net for net in tuned if (net.arch, net.init) == caffenet or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
-    if not names:
-        if not study.shows(*caffenet, subsets[0]):
-            return []
+    if not names and study.shows(*caffenet, subsets[0]):
         names = [caffenet]
     of_pcnn = [paper.TABLE2["PCNN"][subset]["center"] for subset in subsets]
     rows: list[list] = [["PCNN (from the paper, not run)", *map(published, of_pcnn)]]
@@ -68,7 +66,7 @@ def table2(study: Study) -> list[Table]:
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
     nets = [study.net(*name, subset) for name in names for subset in subsets]
     notes = _notes(study, nets, beside=caffenet in names)
-    return [Table("table2", f"Table 2: {TITLE}", notes, header, rows, study.demo)]
+    return [Table("table2", f"Table 2: {TITLE}", notes, header, rows, study.demo)] if names else []
 
 
 def table3(study: Study) -> list[Table]:

@@ -164,17 +164,16 @@ class Table:
     def latex(self) -> str:
         """A floating table with booktabs' rules, for an ``input`` command."""
         wide = sum(self._widths()) > _LINE
-        environment = "table*" if wide else "table"
-        title = re.sub(
-            r"Table \d+: (\w)", lambda match: match[1].upper(), self.full_title
-        )  # LaTeX counts tables itself
+        environment, small = ("table*", r"\footnotesize\setlength{\tabcolsep}{4pt}") if wide else ("table", "")
+        # LaTeX counts tables itself.
+        title = re.sub(r"Table \d+: (\w)", lambda match: match[1].upper(), self.full_title)
         rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
         body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
         lines = [
             *([f"% {DEMO}"] if self.demo else []),
             r"% needs \usepackage{booktabs,graphicx}",
             rf"\begin{{{environment}}}",
-            r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
+            rf"  \centering{small}",
             rf"  \caption{{{escaped(title)}}}",
             rf"  \label{{tab:{self.file}}}",
             rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
@@ -247,16 +246,16 @@ class Table:
 
     def _html_head(self):
         """The header's rows: one, or two where columns are grouped."""
-        groups = self._groups()
-        rows = '<th rowspan="2"' if any(group for group, _ in groups) else "<th"
+        grouped = any(group for group, _ in self._groups())
         first, second = "", ""
-        for group, names in groups:
-            cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+        for group, names in self._groups():
+            rows = ' rowspan="2"' if grouped and not group else ""
+            cells = "".join(f'<th{rows} scope="col">{escape(name)}</th>' for name in names)
             if group:
                 first += f'<th scope="colgroup" colspan="{len(names)}">{escape(group)}</th>'
                 second += cells
             else:
-                first += cells.replace("<th", rows)
+                first += cells
         return "".join(f"<tr>{row}</tr>" for row in (first, second) if row)
 
 
