@@ -82,22 +82,22 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict(Cell):
-    """A cell of the table: ``held``, ``not held``, or ``not tested here`` and what that needs."""
+    """A cell of the table: `HELD`, `NOT_HELD`, or `NOT_TESTED` and what a test needs."""
 
-    word: str
+    outcome: str
     needs: str = ""
 
     parts = ("", "needs")
 
     @property
     def kind(self):
-        return {HELD: "held", NOT_HELD: "not-held"}.get(self.word, "open")
+        return {HELD: "held", NOT_HELD: "not-held"}.get(self.outcome, "open")
 
     def text(self):
-        return f"{self.word}: needs {self.needs}" if self.needs else self.word
+        return f"{self.outcome}: needs {self.needs}" if self.needs else self.outcome
 
     def values(self):
-        return self.word, self.needs or None
+        return self.outcome, self.needs or None
 
 
 @dataclass(frozen=True)

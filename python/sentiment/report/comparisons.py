@@ -1,6 +1,6 @@
-"""What the paper's tables do not show of a net's answers: accuracy by class, confusion, and McNemar's test.
+"""Tables the paper does not have: accuracy by class, confusion, and McNemar's test.
 
-Everything is counted over the test images of all folds together, for each was tested once, by the net of its fold.
+Everything is counted over the test images of all folds together; each was tested once, by the net of its fold.
 """
 
 import itertools
@@ -24,12 +24,10 @@ def pooled(net) -> dict[tuple[int, str], Prediction]:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value of McNemar's test, given how many images only the first or only the second net has right.
+    """Exact two-sided p-value of McNemar's test: twice the tail of a binomial distribution with probability ½.
 
-    How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+    The arguments are how many images only the first, and only the second net classifies correctly.
 
-    Examples
-    --------
     >>> mcnemar(1, 7)  # 2 · (1 + 8) / 2⁸
     0.0703125
     """

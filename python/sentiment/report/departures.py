@@ -1,7 +1,7 @@
-"""Where trainings depart from those a table is expected to be of, so that its reader is told.
+"""Notes of tables on trainings that differ from the default, and on mixed engines, devices and versions.
 
-The default is the paper's schedule for so many images, and this project's answers to what the paper leaves open
-(docs/protocol.md); for SqueezeNet, which is not the paper's, this project's schedule.
+The default is the paper's schedule for the number of images, and this project's choices where the paper is silent
+(docs/protocol.md); for SqueezeNet, which is not in the paper, this project's schedule.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,7 @@ _NOT_RECORDED = "not recorded"  # by the first version
 
 
 def of(result: Result) -> dict:
-    """What a result's training departs in: name of the setting -> its value.
-
-    What the result does not record counts as the default.
-    """
+    """Settings of a result's training that differ from the default, by name; what is not recorded counts as default."""
     config = result.config
     train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
     defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(Choices())}
@@ -43,7 +40,7 @@ def of(result: Result) -> dict:
 def about(study, nets=None) -> list[str]:
     """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
 
-    Of a `Study`'s nets those in the table, by default all.
+    ``nets`` are those in the table (default: all of the `Study`).
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]
@@ -51,7 +48,7 @@ def about(study, nets=None) -> list[str]:
 
 
 def note(titled: list[tuple[str, Result]]) -> list[str]:
-    """A table's note on the trainings that depart from the default, each a net's title and a result, if any does."""
+    """A table's note on the trainings that depart from the default; a pair is a net's title and a result."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
     parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
@@ -78,7 +75,7 @@ def _engine(environment):
     return f"{environment.engine} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
 
 
-FACTS = {  # title -> how an environment says it
+FACTS = {  # title -> text for an environment
     "engine": _engine,
     "device": lambda one: (one.device or _NOT_RECORDED) + (f", CUDA {one.cuda}" if one.cuda else ""),
     "threads": lambda one: plain(one.threads),
@@ -91,14 +88,14 @@ MIXED = ("engine", "device", "torch")
 
 
 def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str:
-    """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
+    """One of `FACTS` of a result's training or testing; of a training in several environments all, in their order."""
     stretches = [stretch.environment for stretch in result.training]
     environments = stretches if way == "trained" else [result.evaluation]
     return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED
 
 
 def _whose(titled, said) -> dict[str, str]:
-    """What is said of each result -> whose results those are: nets with the folds, or ``all nets``."""
+    """The distinct texts -> the nets and folds whose results they are about, or ``all nets``."""
     folds: dict[str, set] = {}  # net -> its folds
     whose: dict[str, dict[str, set]] = {}  # what is said -> net -> folds
     for (title, result), what in zip(titled, said, strict=True):

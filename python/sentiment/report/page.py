@@ -29,8 +29,7 @@ FIGURES = {  # number -> caption, alternative text
         "Diagram of three networks side by side; fc7-2 lacks fc8, fc6-2 lacks fc7 and fc8.",
     ),
     "5": (
-        "A layer added: the source's own last layer is kept, and a layer of two outputs is added on top. Drawn from "
-        "the definitions.",
+        "A layer of two outputs added on top of the source's own last layer. Drawn from the definitions.",
         "Diagram of the fine-tuned network beside fc9 and its frozen variant.",
     ),
     "6": (
@@ -38,8 +37,7 @@ FIGURES = {  # number -> caption, alternative text
         "Line plots of training loss over iterations; the convergence table has their numbers.",
     ),
     "7": (
-        "Images above their sentiment maps. Green is positive, red is negative; the border has the colour of the "
-        "prediction for the complete image.",
+        "Images above their maps. Green is positive, red is negative; the border shows the image's own prediction.",
         "A grid of images, each above its map of local sentiment.",
     ),
 }
@@ -64,7 +62,7 @@ SECTIONS = (
 def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
     """Write report.html into a folder, with the figures found there; returns its path.
 
-    The tables are by name, as in ``catalogue.TABLES``. The name of a report of some nets only says which nets.
+    ``tables`` has those of every name in `catalogue.TABLES`. A report of some nets has their names in its own.
     """
     path = folder / f"report{study.suffix}.html"
     write_if_changed(path, _page(folder, study, tables))
@@ -72,7 +70,7 @@ def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
 
 
 def renew(folder: Path, study: Study, filters: list[dict]):
-    """Update the reports of some nets only in a folder; remove those whose nets are gone, and say so.
+    """Update the reports of some nets in a folder; remove those whose nets are gone, and say so.
 
     ``study`` is of all nets, ``filters`` are the ``study.only`` of those reports.
     """
@@ -112,8 +110,8 @@ def _page(folder, study, tables):
 
 def _glance(study, tables):
     """The report in a few numbers; on demo data without those that compare with the paper."""
-    words = [row[3].word for table in tables["claims"] for row in table.rows]
-    tested = len(words) - words.count(claims.NOT_TESTED)
+    outcomes = [row[3].outcome for table in tables["claims"] for row in table.rows]
+    tested = len(outcomes) - outcomes.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
     repeated = net_title("finetune", "caffenet")
     rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
@@ -122,7 +120,8 @@ def _glance(study, tables):
     departing = sum(bool(departures.of(result)) for result in study.results)
     items: list[tuple] = []
     if tested and not study.demo:
-        items.append((f"{words.count(claims.HELD)} of {tested}", "claims of the paper that could be tested here held"))
+        held = f"{outcomes.count(claims.HELD)} of {tested}"
+        items.append((held, "claims of the paper that could be tested here held"))
     if verdicts:
         within = f"{verdicts.count('within')} of {len(verdicts)}"
         items.append((within, "means in Tables 2 to 6 are within the paper's standard deviation"))

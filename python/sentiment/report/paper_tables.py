@@ -1,8 +1,8 @@
 """The paper's Tables 1 to 6, filled from what runs found and set beside the paper's own numbers.
 
-A table is a function of a `study.Study` and returns the tables it makes, mostly one. A net that was not run has its
-row all the same: the paper's numbers, and nothing where this project's would stand. One that the study leaves out, run
-or not, has none; and where all would be left out there is no table.
+Each function takes a `study.Study` and returns a list of tables, mostly of one. A net that was not run has a row with
+the paper's numbers and empty cells for this project's. A net that the study leaves out, run or not, has no row; where
+all are left out there is no table.
 """
 
 from dataclasses import replace
@@ -72,7 +72,7 @@ def table2(study: Study) -> list[Table]:
 def table3(study: Study) -> list[Table]:
     """Table 3: linear classifiers on the activations of each layer, a table a net and way of choosing C.
 
-    Only the fine-tuned CaffeNet's five-agree tables bear the bare name; others are named by what they are of.
+    The fine-tuned CaffeNet's five-agree tables have the plain name; the names of others say what they are of.
     """
     found = []
     for summary in study.layers:

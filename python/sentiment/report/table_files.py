@@ -1,7 +1,7 @@
-"""Tables as files in a folder of results, and the folder's record of which of its files are such.
+"""Tables as files in a folder of results, and the folder's record of them.
 
-The record tells which files an earlier call made that this one would not make any more, and when a table is about to
-show less than it did.
+By the record, files that an earlier call made and this one would not make are removed, and a table that is about to
+show less than before is announced.
 """
 
 import contextlib
@@ -14,15 +14,15 @@ from sentiment.utils.errors import UserError, say
 from sentiment.utils.files import read_json, write_json
 
 RECORD = ".tables.json"
-"""File's name without suffix -> the name of its tables, the nets it is of only, their folder, how much it shows."""
+"""File's name without suffix -> the table's name, the study's ``only``, the folder of runs, how much is shown."""
 
 
 def write(folder: Path, study: Study, name: str, tables: list[Table]) -> dict[str, list[Path]]:
-    """Write the tables of one name, and again those of some nets only that lie there from earlier calls.
+    """Write the tables of one name, and update those of some nets that are there from earlier calls.
 
-    The caller holds the folder (`locks.held`); ``tables`` are what `catalogue.make` gives for the name. What an earlier
-    call made of runs that are gone is removed; files that no such call made are not touched. A table that shows less
-    than the one it replaces is announced. Returns the tables' files by their name without suffix.
+    The caller holds the folder (`locks.held`); ``tables`` are what `catalogue.make` gives for the name. Files that an
+    earlier call made of runs that are gone are removed, no others. A table that shows less than the one it replaces is
+    announced. Returns the tables' files by their name without suffix.
     """
     before = _read(folder)
     record, runs, files = dict(before), _runs(study), {}
@@ -50,9 +50,9 @@ def write(folder: Path, study: Study, name: str, tables: list[Table]) -> dict[st
 
 
 def filters(folder: Path, study: Study, name: str | None = None) -> list[dict]:
-    """The distinct ``only`` of tables there of some of the study's nets, by default of any name.
+    """The distinct ``only`` of tables there that are of some of the study's nets, of one name or (default) of any.
 
-    None for a study of some nets only.
+    Empty if the study itself is of some nets.
     """
     found: list[dict] = []
     for of in _read(folder).values() if not study.only else ():

@@ -18,8 +18,8 @@ SUFFIXES = (".md", ".csv", ".tex")
 NOTHING = "–"
 DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 
-_LONG = 40  # characters from which on LaTeX breaks a column's lines
-_LINE = 60  # characters of a table from which on LaTeX gives it the page's whole width and small print
+_LONG = 40  # characters; LaTeX breaks the lines of a column with a longer cell
+_LINE = 60  # characters; LaTeX gives a wider table the width of the page and small print
 _SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
 $ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$
 § \S{}  “ ``  ” ''"""
@@ -27,7 +27,7 @@ _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SY
 
 
 class Cell:
-    """A cell that is more than text: how it is printed, and the plain values a program gets from the CSV."""
+    """A cell that is more than text: how it is printed, and its plain values for the CSV."""
 
     parts: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each value
 
@@ -56,7 +56,7 @@ class Score(Cell):
     mean: float
     std: float | None = None
     runs: int | None = None  # how many accuracies it is the mean of
-    note: str = ""  # what a reader has to know of this one, as ``fold 3 only``
+    note: str = ""  # printed in brackets: ``fold 3 only``
 
     parts = ("", "std", "runs")
 
@@ -118,16 +118,14 @@ class Table:
 
     file: str  # its file's name without suffix
     title: str
-    notes: list[str]  # what a reader has to know before the numbers
-    # The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column names
-    # the row.
-    header: list
-    rows: list[list]  # of cells
-    demo: bool = False  # of drawn data, which the first line of every form says
+    notes: list[str]  # paragraphs above the table, in HTML below it
+    header: list  # the columns' names; a pair is the name of a group of neighbours and the column's own
+    rows: list[list]  # of cells, the first of which names the row
+    demo: bool = False  # of drawn data; the first line of every form says so
 
     @property
     def full_title(self) -> str:
-        """The title behind what has to be said first."""
+        """The title, preceded by the notice that the data are drawn."""
         return f"{DEMO}. {self.title}" if self.demo else self.title
 
     @property
@@ -136,7 +134,7 @@ class Table:
         return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
 
     def markdown(self) -> str:
-        """Columns are aligned, to be read as it stands."""
+        """Title, notes, and a table whose columns are aligned in the source too."""
         lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -145,10 +143,7 @@ class Table:
         return "\n".join([*head, f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
 
     def csv(self) -> str:
-        """Numbers unrounded, a mean and its deviation in columns of their own.
-
-        The header's first cell names demo data, so that the first line does.
-        """
+        """Unrounded numbers, a mean and its deviation in separate columns; the header's first cell names demo data."""
         columns = []
         for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
             parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
@@ -187,7 +182,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
-        """A ``<table>`` with its caption, to be read by eye and by a screen reader; notes follow."""
+        """A ``<table>`` with its caption and the attributes that screen readers need, followed by the notes."""
         columns = self.columns[1:]
         body = "\n".join(
             f'<tr><th scope="row">{escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
@@ -201,7 +196,7 @@ class Table:
         )
 
     def write(self, folder) -> list[Path]:
-        """Write the table's three files into a folder, those that say something new; returns their paths."""
+        """Write the table's three files into a folder, except unchanged ones; returns all paths."""
         paths = [Path(folder) / f"{self.file}{suffix}" for suffix in SUFFIXES]
         for path, text in zip(paths, (self.markdown(), self.csv(), self.latex()), strict=True):
             write_if_changed(path, text)
@@ -283,7 +278,7 @@ def _text(cell):
 
 
 def _values(cell):
-    """Plain values for a program: a tuple, None where there is nothing."""
+    """The cell's plain values, rounded to nine digits; None where there is none."""
     if isinstance(cell, (str, int)):
         return (None if cell == NOTHING else cell,)
     return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in cell.values())
@@ -294,6 +289,6 @@ def _latex(cell):
 
 
 def _html(name, cell):
-    """A cell that knows its column's name, for a page too narrow to show columns."""
+    """A cell with its column's name, which is shown on a page too narrow for columns."""
     kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
     return f'<td class="{kind}" data-label="{escape(name)}">{escape(_text(cell))}</td>'
