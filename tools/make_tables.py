@@ -47,13 +47,8 @@ def main(argv=None):
     )
     option("--report", action="store_true", help="also write report.html")
     option("--dataset", help="only results on this data set")
-    option(
-        "--subset",
-        nargs="+",
-        choices=[*paper.SUBSETS, "all"],
-        default=["all"],
-        help="only these (default: all)",
-    )
+    subsets = [*paper.SUBSETS, "all"]
+    option("--subset", nargs="+", choices=subsets, default=["all"], help="only nets of these subsets (default: all)")
     option("--arch", help="only nets of this architecture")
     option("--init", help="only nets from this initialisation")
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
