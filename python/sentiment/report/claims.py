@@ -63,8 +63,10 @@ class Evidence:
 
     def curve(self, init) -> Curve | None:
         """Training loss of fold 1 of a fine-tuned initialisation; the paper prints none."""
-        found = self.study and self.study.net("finetune", init).curve(FOLD)
-        return found or self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
+        curve = self.study.net("finetune", init).curve(FOLD) if self.study else None
+        if curve is None:
+            self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
+        return curve
 
     def fast_fc6_2(self) -> tuple[Curve | None, float | None]:
         """Training loss of fc6-2 at the base rate of the other nets, and that rate; the paper prints none."""
@@ -73,7 +75,9 @@ class Evidence:
             rate = self.study.net("finetune", "caffenet").settings.get("base_lr")
             fc6_2 = [net for net in self.study.nets if (net.subset, net.arch) == (FIVE, "fc6-2")]
             curve = next((net.curve(net.folds[0]) for net in fc6_2 if net.settings["base_lr"] == rate), None)
-        return curve or self._lacks("a run of fc6-2 at the base rate of the other nets"), rate
+        if curve is None:
+            self._lacks("a run of fc6-2 at the base rate of the other nets")
+        return curve, rate
 
     def _lacks(self, what):
         if what not in self.missing:
@@ -112,7 +116,7 @@ class Claim:
     means: str
     test: Callable
 
-    def verdict(self, evidence):
+    def verdict(self, evidence: Evidence) -> tuple[Verdict, str]:
         """A `Verdict` and the numbers that decide."""
         held, numbers = self.test(evidence)
         if evidence.missing:
@@ -138,7 +142,7 @@ def _claim(title, where):
     return add
 
 
-def table(study):
+def table(study: Study) -> Table:
     """Every claim with its verdict here and on the paper's own numbers."""
     rows = []
     for claim in CLAIMS:

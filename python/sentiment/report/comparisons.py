@@ -11,10 +11,11 @@ from sentiment.evaluation import predictions
 from sentiment.evaluation.predictions import Prediction
 from sentiment.names import SUBSET_TITLES, WAY_TITLES
 from sentiment.report import departures
+from sentiment.report.study import Net, Study
 from sentiment.report.tables import NOTHING, Number, Table
 
 
-def pooled(net) -> dict[tuple[int, str], Prediction]:
+def pooled(net: Net) -> dict[tuple[int, str], Prediction]:
     """A net's predictions by fold and image: those of its lowest seed that has most folds."""
     return {
         (result.config.fold, one.image): one
@@ -35,7 +36,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
-def holm(p_values) -> list[float]:
+def holm(p_values: list[float]) -> list[float]:
     """p-values adjusted for how many tests there are (Holm's step-down), in the same order.
 
     >>> holm([0.5, 0.125, 0.25])
@@ -48,7 +49,7 @@ def holm(p_values) -> list[float]:
     return adjusted
 
 
-def classes_table(study) -> Table:
+def classes_table(study: Study) -> Table:
     """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
     rows = []
     for net in study.nets:
@@ -72,7 +73,7 @@ def classes_table(study) -> Table:
     return Table("classes", "Accuracy by class and confusion", notes, header, rows, study.demo)
 
 
-def mcnemar_tables(study) -> list[Table]:
+def mcnemar_tables(study: Study) -> list[Table]:
     """McNemar's test between any two nets of a subset, both ways of testing; no table where there are no two."""
     found = []
     for subset in paper.SUBSETS:

@@ -12,6 +12,7 @@ from sentiment.engine import Environment
 from sentiment.evaluation.results import Result
 from sentiment.names import SUBSET_TITLES, plain, source_name
 from sentiment.networks.choices import Choices
+from sentiment.report.study import Net, Study
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
@@ -37,10 +38,10 @@ def of(result: Result) -> dict:
     return found
 
 
-def about(study, nets=None) -> list[str]:
+def about(study: Study, nets: list[Net] | None = None) -> list[str]:
     """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
 
-    ``nets`` are those in the table (default: all of the `Study`).
+    ``nets`` are those in the table (default: all).
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]

@@ -60,7 +60,7 @@ class Net:
         """Folds that no seed has."""
         return [fold for fold in paper.FOLDS if fold not in self.folds]
 
-    def curve(self, fold) -> Curve | None:
+    def curve(self, fold: int) -> Curve | None:
         """The training loss of a fold, of the lowest seed that has a log; None where none has."""
         for result in sorted(self.results, key=lambda result: result.config.seed):
             log = result.folder / "train.log"
@@ -78,7 +78,7 @@ class Net:
                     found.add(result.config.fold)
         return sorted(found)
 
-    def score(self, way) -> Score | str:
+    def score(self, way: str) -> Score | str:
         """Mean and deviation over folds (and seeds) as a cell that names missing folds and seeds; empty if not run.
 
         A training that diverged counts with the accuracy its net has, and is named.
@@ -111,7 +111,7 @@ class Study:
     root: str | Path = "runs"  # the folder of runs that all is from
     only: dict[str, list[str]] = field(default_factory=dict)  # values of subset, arch or init it was restricted to
 
-    def of(self, only) -> "Study":
+    def of(self, only: dict[str, list[str]]) -> "Study":
         """The study of some nets only, ``only`` as above."""
         chosen = [result for result in self.results if _fits(result.config, only)]
         return replace(self, results=chosen, layers=[one for one in self.layers if _fits(one, only)], only=only)
@@ -126,7 +126,7 @@ class Study:
         """End of the file names of a study of some nets only: ``-init-caffenet``; empty for one of all."""
         return "".join(f"-{word}" for key, values in self.only.items() for word in (key, *values))
 
-    def shows(self, arch, init, subset=FIVE) -> bool:
+    def shows(self, arch: str, init: str, subset=FIVE) -> bool:
         """Whether a net is among these or would be, had it been run: it was not left out by ``only``."""
         asked = {"arch": arch, "init": init, "subset": subset}
         allowed = all(asked[key] in values for key, values in self.only.items())
@@ -157,7 +157,7 @@ class Study:
         """The nets that are no variants, which the paper's tables are of."""
         return [net for net in self.nets if not net.variant]
 
-    def net(self, arch, init, subset=FIVE) -> Net:
+    def net(self, arch: str, init: str, subset=FIVE) -> Net:
         """The net a paper's table means; of several with other choices the one with most folds and seeds."""
         named = [net for net in self.default_nets if net.key == (arch, init, subset)]
         return max(named, key=lambda net: len(net.results), default=Net(subset, arch, init))
@@ -194,7 +194,7 @@ def read(root: str | Path, sample=False, dataset: str | None = None, only: dict 
     return studies
 
 
-def folds_text(folds) -> str:
+def folds_text(folds: list[int]) -> str:
     """Folds in a sentence: ``fold 1``, ``folds 1 2``."""
     return f"fold{'s' * (len(folds) > 1)} {' '.join(map(str, folds))}"
 

@@ -195,9 +195,9 @@ class Table:
             f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
         )
 
-    def write(self, folder) -> list[Path]:
+    def write(self, folder: Path) -> list[Path]:
         """Write the table's three files into a folder, except unchanged ones; returns all paths."""
-        paths = [Path(folder) / f"{self.file}{suffix}" for suffix in SUFFIXES]
+        paths = [folder / f"{self.file}{suffix}" for suffix in SUFFIXES]
         for path, text in zip(paths, (self.markdown(), self.csv(), self.latex()), strict=True):
             write_if_changed(path, text)
         return paths
@@ -254,12 +254,12 @@ class Table:
         return "".join(f"<tr>{row}</tr>" for row in (first, second) if row)
 
 
-def published(mean_std) -> Score | str:
+def published(mean_std: tuple | None) -> Score | str:
     """The paper's (mean, std) as a cell, or nothing."""
     return Score(*mean_std) if mean_std else NOTHING
 
 
-def difference(here: Score | str, mean_std) -> Difference | str:
+def difference(here: Score | str, mean_std: tuple | None) -> Difference | str:
     """A score minus the paper's (mean, std) as a cell; nothing where there is no score or None of the paper's."""
     if not isinstance(here, Score) or not mean_std:
         return NOTHING
@@ -268,7 +268,7 @@ def difference(here: Score | str, mean_std) -> Difference | str:
     return Difference(value, "" if std is None else "within" if round(abs(value), 9) <= std else "beyond")
 
 
-def escaped(text) -> str:
+def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
     return text.translate(_LATEX)
 
