@@ -10,19 +10,16 @@ What is there already is skipped; a training that was stopped resumes from its l
 
 import contextlib
 import math
-import sys
-from pathlib import Path
 
 import yaml
 
 from sentiment import engine, paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, positive, seed
+from sentiment.cli import arguments, command
 from sentiment.data import lists
 from sentiment.demo import drawn, training
 from sentiment.utils import locks
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, read_json, write_if_changed, write_json, write_whole
+from sentiment.utils.files import read_json, write_if_changed, write_json, write_whole
 
 IMAGES, ITERATIONS = 7200, 2800  # of the source task
 SECONDS_DRAWING, SECONDS_TRAINING = 0.003, 0.06  # an image, an iteration; on two CPU cores
@@ -39,21 +36,20 @@ DATASET = {
 
 
 def main(argv=None):
-    """Make what is missing; returns the exit status."""
-    parser = Parser(__doc__)
+    """Make what is missing."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--out", type=Path, default=PROJECT / "data" / "demo", help="folder to write to (default: data/demo)")
-    option("--seed", type=seed, default=drawn.SEED, help="random seed of images and training (default: %(default)s)")
-    gpu_option(option)
-    option("--pictures", type=positive, default=IMAGES, help="images to train on (default: %(default)s)")
-    option("--iterations", type=positive, default=ITERATIONS, help="iterations to train (default: %(default)s)")
+    arguments.folder_options(option, out="data/demo")
+    arguments.seed_option(option, "random seed of images and training", drawn.SEED)
+    arguments.gpu_option(option)
+    arguments.count_option(option, "pictures", "images to train on", IMAGES)
+    arguments.count_option(option, "iterations", "iterations to train", ITERATIONS)
     args = parser.parse_args(argv)
 
     with contextlib.ExitStack() as stack:
         for folder in (args.out, args.out / "source", args.out / "models"):
             stack.enter_context(locks.held(folder, "making the demo"))
         make(args)
-    return 0
 
 
 def make(args):
@@ -95,4 +91,4 @@ def make(args):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -9,15 +9,12 @@ concepts of its own, from the demo's source model (those of MVSO from DeepSentiB
 are skipped.
 """
 
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import yaml
 
 from sentiment import engine, paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option
+from sentiment.cli import arguments, command
 from sentiment.data import dataset, lists
 from sentiment.demo import drawn, stand_ins, training
 from sentiment.demo.stand_ins import STAND_INS
@@ -32,12 +29,12 @@ SECONDS = 7  # per stand-in, on two CPU cores
 
 
 def main(argv=None):
-    """Make what is missing; returns the exit status."""
-    parser = Parser(__doc__)
+    """Make what is missing."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--data", type=Path, default=files.PROJECT / "data" / "demo", help="the demo's folder (default: data/demo)")
-    option("--init", nargs="+", choices=STAND_INS, default=list(STAND_INS), help="stand-ins to make (default: all)")
-    gpu_option(option)
+    arguments.folder_options(option, data="data/demo")
+    arguments.several_option(option, "init", STAND_INS, "stand-ins to make")
+    arguments.gpu_option(option)
     args = parser.parse_args(argv)
 
     data, models = dataset.load(args.data), args.data / "models"
@@ -61,7 +58,6 @@ def main(argv=None):
             if not is_made(models / f"{name}.json", recipes[name]):  # by another process, while this one waited
                 make(name, data, args)
                 files.write_json(models / f"{name}.json", recipes[name])  # last: it says that all is there
-    return 0
 
 
 def is_made(path, recipe):
@@ -108,4 +104,4 @@ def make(name, data, args):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -12,49 +12,39 @@ seconds; a table shows all nets under --runs. What cannot be trained, since its 
 which is said first and last (exit status 2). python/sentiment/experiments/paper_parts.py lists what each part needs.
 """
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, positive, seed
-from sentiment.data import dataset, folds
+from sentiment.cli import arguments, command
+from sentiment.data import dataset
 from sentiment.experiments import cluster, paper_parts, planning
 from sentiment.experiments.paper_parts import OF_ONE_NET, PARTS
 from sentiment.experiments.planning import call
 from sentiment.networks import architectures, surgery
 from sentiment.report import paper_tables
 from sentiment.training import solvers
-from sentiment.utils import files
 from sentiment.utils.errors import UserError
-
-DATA = files.default("data/deepsent")
+from sentiment.utils.files import default
 
 
 def main(argv=None):
-    """Run; returns the exit status."""
-    parser = Parser(__doc__)
+    """Rerun the parts that are asked for."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
     known = [*PARTS, "report"]
     option("parts", nargs="*", choices=[*known, "all"], default="all", help="parts (default: %(default)s)")
-    option("--data", type=Path, default=DATA, help="folder of images and labels (default: %(default)s)")
-    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    option("--runs", type=Path, default=files.default("runs"), help="folder of all runs (default: %(default)s)")
-    option("--out", type=Path, default=files.default("results"), help="folder to write to (default: %(default)s)")
+    arguments.folder_options(option, "data", "splits", "runs", "out")
     of_one = f"for {', '.join(OF_ONE_NET)} (default: the paper's)"
     option("--arch", choices=architectures.ARCHITECTURES, help=f"architecture {of_one}")
     option("--init", help=f"what training starts from, {of_one}")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="random seed (default: %(default)s)")
-    option("--seeds", type=positive, default=1, metavar="N", help="repeat every training with N seeds from --seed on")
-    gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: 256)")
-    option("--iterations", type=positive, metavar="N", help="training iterations (default: those of 65 epochs)")
-    option("--mean", help="mean file, or b,g,r (default: that of each initialisation)")
-    option("--set", nargs="+", default=[], metavar="NAME=VALUE", help="any other choice of docs/protocol.md")
+    arguments.seed_option(option)
+    arguments.count_option(option, "seeds", "repeat every training with N seeds from --seed on", 1)
+    arguments.gpu_option(option)
+    arguments.schedule_options(option, rates=False)
+    arguments.training_options(option)
     option("--executor", choices=("local", "ray"), default="local", help="where to train (default: %(default)s)")
     option("--gpus-per-run", type=float, default=0, metavar="X", help="share of a GPU per training (default: CPU)")
-    option("--cpus-per-run", type=positive, default=2, metavar="N", help="threads per training (default: %(default)s)")
+    arguments.count_option(option, "cpus-per-run", "threads per training", 2)
     args = parser.parse_args(argv)
     if args.arch:
         architectures.check_init(args.arch, args.init or architectures.EXAMPLE_INIT)
@@ -80,12 +70,11 @@ def main(argv=None):
         make(parts, data, repeats, args)
     if missing:
         raise UserError(f"left out: {missing[0] if len(missing) == 1 else f'{len(missing)} things, listed above'}")
-    return 0
 
 
 def data_of(parts, folder):
     """The data set; parts that show definitions alone can do without one, but for its name."""
-    if any(PARTS.get(part, True) for part in parts) or folder.is_dir() or folder != DATA:
+    if any(PARTS.get(part, True) for part in parts) or folder.is_dir() or folder != default("data/deepsent"):
         return dataset.load(folder)
     return dataset.Dataset(folder, folder.name, folder / "images", {})
 
@@ -114,26 +103,25 @@ def train_and_test(parts, repeats, args):
 
 def make(parts, data, repeats, args):
     """Make the parts, but for those whose only net was left out."""
-    out, runs = args.out / data.name, ["--runs", args.runs]
-    gpu = ["--gpu", args.gpu] if args.gpu is not None else []
-    of_seed = ["--seed", args.seed] if args.seed != solvers.DEFAULT_SEED else []
+    out, made_from = args.out / data.name, {"runs": args.runs, "out": args.out, "dataset": data.name}
+    seed = args.seed if args.seed != solvers.DEFAULT_SEED else None
     for part in parts:
         if part in ("table3", "figure7"):
             (experiment,) = paper_parts.experiments_of(part, args.arch, args.init)
             repeat = next((repeat for repeat in repeats if repeat.experiment == experiment), None)
-            net = [*runs, "--arch", experiment.arch, "--init", experiment.init, *of_seed]
+            net = {"runs": args.runs, "arch": experiment.arch, "init": experiment.init, "seed": seed}
             if part == "table3" and repeat and not repeat.is_analysed:
-                call("extract_features", "--data", args.data, "--splits", args.splits, *net, *gpu)
-                call("analyze_layers", *net)
+                call("extract_features", data=args.data, splits=args.splits, **net, gpu=args.gpu)
+                call("analyze_layers", **net)
             elif part == "figure7" and repeat:
-                call("sentiment_maps", "--data", args.data, *net, "--fold", "all", "--out", args.out, *gpu)
+                call("sentiment_maps", data=args.data, **net, fold="all", out=args.out, gpu=args.gpu)
         elif part == "figure6":
-            call("plot_loss", *runs, "--dataset", data.name, "--out", args.out)
+            call("plot_loss", **made_from)
         elif part.startswith("figure"):
-            call("draw_nets", "--figure", part.removeprefix("figure"), "--out", out)
+            call("draw_nets", figure=part.removeprefix("figure"), out=out)
     tables = [part.removeprefix("table") for part in parts if part.startswith("table")]
     if "report" in parts:
-        call("make_tables", *runs, "--out", args.out, "--dataset", data.name, "--report")
+        call("make_tables", "--report", **made_from)
         return
     if "1" in tables:  # shows the definition alone, whether anything is trained or not
         tables.remove("1")
@@ -143,8 +131,8 @@ def make(parts, data, repeats, args):
         replace(table, demo=data.demo).write(out)
         print(table.markdown())
     if tables:
-        call("make_tables", *runs, "--out", args.out, "--dataset", data.name, "--table", *tables)
+        call("make_tables", **made_from, table=tables)
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

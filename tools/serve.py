@@ -12,11 +12,10 @@ import logging
 import sys
 from pathlib import Path
 
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option
+from sentiment.cli import arguments, command
 from sentiment.data import dataset, image_files
+from sentiment.data.means import mean_for
 from sentiment.evaluation import trained
-from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
 
@@ -25,19 +24,17 @@ DATA = "data/deepsent", "data/demo"
 
 
 def main(argv=None):
-    """Serve until Ctrl-C; returns the exit status."""
-    parser = Parser(__doc__)
+    """Serve until Ctrl-C."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    arguments.folder_options(option, "runs")
     use = f"folders of further data sets, for the galleries (besides {' and '.join(DATA)})"
     option("--data", nargs="+", type=Path, default=[], metavar="FOLDER", help=use)
-    option("--model", type=Path, help="deploy definition of one more network")
-    option("--weights", type=Path, help=".caffemodel of --model")
-    option("--mean", help="mean file of --model, or b,g,r (default: the ImageNet means)")
+    arguments.net_options(option)
     option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
     option("--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)")
-    gpu_option(option)
+    arguments.gpu_option(option)
     args = parser.parse_args(argv)
     if bool(args.model) != bool(args.weights):
         parser.error("--model and --weights need each other")
@@ -54,7 +51,7 @@ def main(argv=None):
             f"the page needs Flask and waitress ({error}); run `pip install flask waitress` in .venv"
         ) from error
 
-    given = [trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
+    given = [trained.of_files(args.model, args.weights, mean_for(args.weights, args.mean))] if args.model else []
     for folder in args.data:
         if not folder.is_dir():
             print(f"DATA: no folder {folder}, so no gallery of its images", file=sys.stderr)
@@ -85,8 +82,7 @@ def main(argv=None):
     address = LOOPBACK if args.host == "0.0.0.0" else args.host
     print(f"http://{address}:{listening.effective_port} - Ctrl-C ends it", flush=True)
     listening.run()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

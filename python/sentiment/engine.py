@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from sentiment import __version__
 from sentiment.utils.errors import UserError
@@ -20,11 +21,8 @@ from sentiment.utils.progress import patience
 log = logging.getLogger(__name__)
 
 NAME = "pixels-to-sentiment"
-
 PRECISIONS = ("float32", "tf32", "bf16")
-
-IMAGES = ".images"
-"""Folder, in a folder of runs, of the decoded images that trainings share (a BVLC Caffe keeps none)."""
+IMAGES = ".images"  # folder, in a folder of runs, of the decoded images that trainings share (a BVLC Caffe keeps none)
 
 _PACKAGES = {  # name -> its module, and the distribution that brings it
     "torch": ("torch", "torch"),
@@ -34,26 +32,12 @@ _PACKAGES = {  # name -> its module, and the distribution that brings it
 }
 
 
-def start(gpu=None, images=None):
-    """Import caffe and choose where it computes.
+def start(gpu: int | None = None, images: str | Path | None = None) -> ModuleType:
+    """Import caffe and choose where it computes, on a GPU or (None) the CPU; returns the module.
 
-    Parameters
-    ----------
-    gpu : int, optional
-        Number of the GPU; without it, the CPU.
-    images : path, optional
-        A folder of runs, whose trainings share decoded images.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    UserError
-        There is no such GPU, or `precision` cannot be used.
-    ImportError, and whatever else importing a BVLC build raises
-        There is no Caffe to import; `errors.sentence_of` explains it.
+    ``images`` is a folder of runs, whose trainings share decoded images. A `UserError` says that there is no such GPU,
+    or that `precision` cannot be used. Where there is no Caffe to import, an ImportError is raised, or whatever else
+    importing a BVLC build raises; `errors.sentence_of` explains it.
     """
     chosen = precision()
     with patience("starting the engine"):
@@ -101,20 +85,16 @@ class Environment:
     versions: dict = field(default_factory=dict)
 
 
-def environment(gpu=None) -> Environment:
+def environment(gpu: int | None = None) -> Environment:
     """What the Caffe in use computes with, after `start` with the same number of a GPU."""
     torch = None if _is_bvlc() else sys.modules["torch"]
-    if gpu is not None:
-        device = torch.cuda.get_device_name(gpu) if torch else _nvidia_gpu(gpu)
-    else:
-        device = f"{_cpu()}, {torch.backends.cpu.get_cpu_capability()}" if torch else _cpu()
     told = os.environ.get("OMP_NUM_THREADS", "")  # to the BLAS of a BVLC Caffe
     of_blas = int(told) if told.isdecimal() and int(told) else cores()
     return Environment(
         engine=describe(),
         project=__version__,
         commit=commit(),
-        device=device,
+        device=_cpu() if gpu is None else _gpu(gpu),
         cuda=torch.version.cuda or "" if torch and gpu is not None else "",
         threads=torch.get_num_threads() if torch else of_blas,
         precision=precision(),
@@ -154,16 +134,19 @@ def _output(command, environment=None):
 
 
 def _cpu():
-    """Model of the CPU."""
+    """Model of the CPU, and the vector instructions that torch uses."""
+    model = ""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+        model = found[1].strip() if found else ""
+    model = model or platform.processor() or platform.machine()
+    return model if _is_bvlc() else f"{model}, {sys.modules['torch'].backends.cpu.get_cpu_capability()}"
 
 
-def _nvidia_gpu(number):
-    """Name of a GPU, without torch."""
+def _gpu(number):
+    """Name of a GPU."""
+    if not _is_bvlc():
+        return sys.modules["torch"].cuda.get_device_name(number)
     query = ["nvidia-smi", f"--id={number}", "--query-gpu=name", "--format=csv,noheader"]
     return _output(query) or f"GPU {number}"
 
@@ -176,7 +159,7 @@ def precision() -> str:
     return chosen
 
 
-def check_precision(gpu=None):
+def check_precision(gpu: int | None = None):
     """Refuse tf32 without a GPU: it would be recorded, but not computed in."""
     if gpu is None and precision() == "tf32":
         raise UserError("PRECISION: tf32 needs a GPU; give GPU= or --gpu too, or choose float32 or bf16")

@@ -1,4 +1,4 @@
-"""What README and docs/ tell users to do can be done: targets, variables, options, files; the one program is run."""
+"""Targets, variables, options and links in README and docs/ exist; the example architecture trains."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.slow
-def test_the_architecture_of_ones_own_trains_and_is_tested(tool, tmp_path, monkeypatch):
+def test_the_example_architecture_trains_and_is_tested(tool, tmp_path, monkeypatch):
     page = (PROJECT / "docs" / "howto" / "own-architecture.md").read_text()
     assert tool("demo", "--out", tmp_path / "data" / "demo", "--pictures", 64, "--iterations", 1) == 0
     split = ["--data", tmp_path / "data" / "demo", "--subset", "five_agrees", "--out", tmp_path / "splits"]

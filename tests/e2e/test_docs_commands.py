@@ -1,7 +1,7 @@
-"""Every command that the pages show is run, a page a test, at toy size, in a copy of the project, off the network.
+"""Every command that the pages show is run at toy size, in a copy of the project, offline; one test per page.
 
-Where a command cannot be run as it stands, one of the tables below says what is run instead, how it must refuse, or why
-it is not run.
+If a command cannot be run as it is shown, a table below says what is run instead, which error it must give, or why it
+is not run.
 """
 
 import os
@@ -39,19 +39,19 @@ EXEMPT = {
     "make demo": "minutes; test_demo.py and test_demo_sources.py run its tools, tables are made here",
     "make demo-paper": "as `make demo`, then `make paper`, which is run here",
     "make test": "these tests themselves",
-    "make test-all": "likewise",
-    "make test-gpu": "needs a CUDA card",
-    "make coverage": "likewise",
-    "make conformance": "likewise, a part of them",
-    "make check": "of this project's code, not of a toy; CI runs it before the tests",
+    "make test-all": "these tests themselves",
+    "make test-gpu": "needs a GPU",
+    "make coverage": "these tests themselves",
+    "make conformance": "a part of these tests",
+    "make check": "checks this project's code; CI runs it before the tests",
     "make bench": "ten minutes, and measures this machine",
-    "make growth": "likewise",
+    "make growth": "ten minutes, and measures this machine",
     "pip install -e .": "changes the environment that the tests run in",
-    "pip install -e '.[cluster]'": "likewise",
-    "pip install atheris": "likewise",
-    "pip uninstall caffe": "likewise",
+    "pip install -e '.[cluster]'": "changes the environment that the tests run in",
+    "pip install atheris": "changes the environment that the tests run in",
+    "pip uninstall caffe": "changes the environment that the tests run in",
     "python tests/fuzz/fuzz_readers.py all -max_total_time=60": "needs atheris; test_readers.py damages the same files",
-    ".venv/bin/ray stop": "would end every Ray of the user; the nodes started here are ended one by one",
+    ".venv/bin/ray stop": "would end every Ray of the user; the test ends the nodes it started",
 }
 
 ITSELF = "{}"
@@ -61,7 +61,7 @@ WHOLE = ".venv/bin/python benchmarks/whole_paper.py"
 OURS = "snapshot_iter_1.safetensors"
 ANEW = (f"rm -rf {RUN}", ITSELF)
 ARCHIVE = "make data ARCHIVE=archive.zip"
-INSTEAD = {  # command -> what is run: placeholders filled in, and around it what the next of its kind needs
+INSTEAD = {  # command -> what is run, with placeholders filled in and what it needs before and after
     "make data": ("mv data/deepsent aside", ITSELF, "mv aside data/deepsent"),
     "make data ARCHIVE=FILE": ("mv data/deepsent aside", ARCHIVE),
     "make data splits": ("mv data/deepsent aside", ARCHIVE, ITSELF, "rm -r data/deepsent", "mv aside data/deepsent",
@@ -79,7 +79,7 @@ INSTEAD = {  # command -> what is run: placeholders filled in, and around it wha
 }  # fmt: skip
 
 NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
-REFUSED = {  # command -> the sentence of its exit status 2, for want of a network
+REFUSED = {  # command -> its error, with exit status 2, without a network
     "make data": r"the DeepSent images cannot be downloaded \(the proxy refuses the connection\)",
     "make data splits": r"train.txt is missing and no link gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
@@ -89,7 +89,7 @@ REFUSED = {  # command -> the sentence of its exit status 2, for want of a netwo
 ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")
 NO_GPU = "no CUDA|no node has room for CPUS_PER_RUN=1 and GPUS_PER_RUN="
 
-FIRST = {  # page -> what its commands take for granted
+FIRST = {  # page -> what its commands need
     "docs/engine.md": ("make fold", f"cp {RUN}/*.prototxt .", f"cp {RUN}/*.caffemodel w.caffemodel",
                        "cp w.caffemodel model.caffemodel", "ln -s data/deepsent/images",
                        "cp data/deepsent/twitter_five_agrees.txt list.txt"),
@@ -99,11 +99,11 @@ FIRST = {  # page -> what its commands take for granted
                               "python tools/net_surgery.py --model deploy.prototxt --weights any.caffemodel"),
     "docs/howto/report.md": ("make fold-all DATA=data/demo RUNS=runs/demo",),
 }  # fmt: skip
-PRELUDES = {  # page -> what its program takes for granted
+PRELUDES = {  # page -> what its program needs
     "docs/engine.md": "import numpy\nimages = numpy.zeros((10, 3, 227, 227))\n",
     "docs/howto/predict.md": f"import os\nos.chdir('{RUN}')\nos.link('{OURS}', 'snapshot_iter_180.safetensors')\n",
 }
-MADE = {  # page -> what it says is there then
+MADE = {  # page -> files that its commands write
     "README.md": ["results/deepsent/report.html", f"{RUN}/result.json"],
     "docs/engine.md": ["mean.binaryproto"],
     "docs/howto/cluster.md": ["results/deepsent/report.html", "runs/ray.log"],
@@ -120,7 +120,7 @@ MADE = {  # page -> what it says is there then
 
 @cache
 def steps():
-    """Page -> what is run of it: its blocks, then what only its text has; what another page has too is run once."""
+    """Page -> what is run: its blocks, then the commands that only its text has and that no page before it has."""
     found = {name: shown(page) for name, page in PAGES.items()}
     seen = {*EXEMPT, *(text for of_page in found.values() for _, text in of_page)}
     for name, of_page in found.items():
@@ -142,7 +142,7 @@ def test_every_command_is_run_or_has_a_reason_not_to_be():
 
 
 class Sandbox:
-    """A copy of the project to run commands in, which its tools take for the project."""
+    """A copy of the project to run commands in."""
 
     def __init__(self, folder):
         self.folder, self.ends, self.cluster = folder, ExitStack(), None
@@ -155,13 +155,13 @@ class Sandbox:
                 shutil.copy2(PROJECT / name, folder / name)
         (folder / ".venv").symlink_to(sys.prefix)
         for name in "requirements.lock", "pyproject.toml":
-            os.utime(folder / name, (0, 0))  # make is to find .venv newer
+            os.utime(folder / name, (0, 0))  # so that make finds .venv newer
         (folder / "home").mkdir()
         self.environment = {
             "PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "python"),  # before the project that .venv has installed
+            "PYTHONPATH": str(folder / "python"),  # before the project installed in .venv
             "HOME": str(folder / "home"),
-            "http_proxy": "http://127.0.0.1:9",  # where nobody listens
+            "http_proxy": "http://127.0.0.1:9",  # nothing listens there
             "https_proxy": "http://127.0.0.1:9",
             "OMP_NUM_THREADS": "1",
             "ITERS": "1",
@@ -171,18 +171,18 @@ class Sandbox:
         self.run('test "$(python -c "from sentiment.utils import files; print(files.PROJECT)")" = "$PWD"')
 
     def run(self, line, status=0, says=""):
-        """Run one line of a shell."""
+        """Run a shell command."""
         process = subprocess.run(
             ["bash", "-c", line], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=1800
         )
         self.check(line, process.returncode, process.stdout + process.stderr, status, says)
 
     def check(self, line, ended, said, status, says=""):
-        """Hold what a line came to against what it should."""
+        """Check the exit status and the output of a command."""
         assert ended == status and "Traceback" not in said and re.search(says, said), f"{line}\n{ended}\n{said}"
 
     def command(self, line):
-        """Run one line of a page."""
+        """Run a command of a page."""
         if line.startswith("export "):
             self.environment |= dict(word.split("=", 1) for word in shlex.split(line)[1:])
         elif re.search(r"make serve|tools/serve\.py", line):
@@ -195,12 +195,12 @@ class Sandbox:
             self.run(line, 2 if line in REFUSED else 0, REFUSED.get(line, ""))
 
     def program(self, text):
-        """Run a program in Python."""
+        """Run a Python program."""
         (self.folder / "program.py").write_text(text)
         self.run("python program.py")
 
     def serve(self, line):
-        """Start a server on a free port, see that it answers, end it by Ctrl-C."""
+        """Start a server on a free port, check that it answers, and end it with Ctrl-C."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         line += f" PORT={port}" if line.startswith("make") else f" --port {port}"
@@ -223,14 +223,14 @@ class Sandbox:
             self.check(line, ended, said.read(), -signal.SIGINT if line.startswith("make") else 0)
 
     def start_node(self, line):
-        """Start a node of Ray that ends with the test."""
+        """Start a Ray node that ends with the test."""
         words = line.replace("$(hostname)", platform.node()).replace("head.example.org:6379", self.cluster.address)
         words = words.replace("--port=6379", f"--port={self.cluster.address.split(':')[1]}").split()
         self.cluster.start(f"node{len(self.cluster.nodes)}", *words[2:])
 
 
 def wait_for(look, process, said):
-    """Wait for what ``look`` sees while a process lives."""
+    """Wait until ``look`` returns true, while a process runs."""
     deadline = time.monotonic() + 300
     while not look():
         assert process.poll() is None and time.monotonic() < deadline, Path(said.name).read_text()
@@ -238,7 +238,7 @@ def wait_for(look, process, said):
 
 
 def answers(port):
-    """Whether a page is to be had there."""
+    """Whether a page is served at a port."""
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/") as page:
             return page.status == 200
@@ -248,7 +248,7 @@ def answers(port):
 
 @pytest.fixture
 def sandbox(tmp_path, source):
-    """A copy of the project with toy data in the places that the pages name."""
+    """A copy of the project with toy data where the pages expect it."""
     sandbox = Sandbox(tmp_path / "project")
     furnish(sandbox.folder, source)
     with sandbox.ends:
@@ -256,9 +256,9 @@ def sandbox(tmp_path, source):
 
 
 def furnish(folder, source):
-    """Put files where the pages have them."""
+    """Write the files that the pages name."""
     for name in "data/deepsent", "data/demo", "my/photographs":
-        # Drawn, so that their own cards count as the paper's networks.
+        # As demo data, so that their own model cards count as the paper's networks.
         toy.data_set(folder / name, Path(name).name, paper.SUBSETS, more="demo: true\n")
         (folder / name / "models").mkdir()
         shutil.copy(source, folder / name / "models" / "toy.caffemodel")
@@ -290,7 +290,7 @@ def furnish(folder, source):
         for name in dataset.manifest():
             archive.writestr(f"Agg_AMT_Candidates/{name}", tiny)
     (folder / "path/to/its/bin").mkdir(parents=True)
-    python = folder / "path/to/its/bin/python"  # no link, for a .venv's Python finds its packages by its path
+    python = folder / "path/to/its/bin/python"  # not a link: a .venv's Python finds its packages by its path
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
     (folder / "path/to/caffe/python").mkdir(parents=True)
@@ -318,7 +318,7 @@ def test_the_commands_of_a_page(name, sandbox):
 
 
 def set_up_ray(sandbox):
-    """A home and a folder for Ray's files, with paths short enough for it, and an end for the nodes to come."""
+    """A home and a folder for Ray's files, with paths short enough for it; its nodes end with the test."""
     pytest.importorskip("ray")
     from helpers.ray_nodes import Cluster
 

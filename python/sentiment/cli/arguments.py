@@ -1,13 +1,15 @@
-"""What the commands' arguments have in common: help, -v, and the options that name runs of tools/train.py."""
+"""The parser of the commands in tools/, and the options that several of them have."""
 
 import argparse
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sentiment import engine, paper
 from sentiment.cli import command
 from sentiment.networks import architectures
+from sentiment.networks.choices import CHOICES
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.training.runs import Run, variant_name
@@ -23,56 +25,37 @@ number of any other signal), and the same command resumes. See docs/howto/troubl
 _NOT_GIVEN = object()
 
 
-def seed(text) -> int:
-    """The value of a --seed: what Caffe's random generator takes, without its -1 for a random seed."""
-    if not text.isdecimal() or int(text) >= solvers.SEEDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {solvers.SEEDS - 1:,}")
-    return int(text)
+def _whole_number(least: int, most: int = sys.maxsize):
+    """The type of an option whose value is a whole number in a range."""
+
+    def value(text):
+        if not text.isdecimal() or not least <= int(text) <= most:
+            upwards = "" if most == sys.maxsize else f" to {most:,}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{upwards or ' upwards'}")
+        return int(text)
+
+    return value
 
 
-def positive(text) -> int:
-    """The value of an option that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
-    return int(text)
-
-
-def gpu_number(text) -> int:
-    """The value of a --gpu."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a GPU; they are counted from 0")
-    return int(text)
+positive = _whole_number(1)
+gpu_number = _whole_number(0)
+seed = _whole_number(0, solvers.SEEDS - 1)  # what Caffe's random generator takes, without its -1 for a random seed
 
 
 class Parser(argparse.ArgumentParser):
     """A command's parser, made from its docstring, and those of its subcommands.
 
-    Parameters
-    ----------
-    description : str, optional
-        Shown as it is, with the examples' ``python`` replaced by the one in use.
-    **more
-        As for ArgumentParser.
-
-    Attributes
-    ----------
-    given : set of str
-        The attributes' names of the arguments that were given, after `parse_args`.
+    The description is shown as it is, with the examples' ``python`` replaced by the one in use.
     """
 
-    def __init__(self, description=None, **more):
+    def __init__(self, description: str | None = None, **more):
         if description:
             description = description.replace("    python tools/", f"    {python()} tools/")
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, epilog=EPILOG, formatter_class=layout, **more)
-        self.add_argument(
-            "-v",
-            "--verbose",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="also print on stderr: versions, files read and written, Caffe's log as it grows, errors' tracebacks",
-        )
-        self.given = set()
+        use = "also print on stderr: versions, files read and written, Caffe's log as it grows, errors' tracebacks"
+        self.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=use)
+        self.given: set[str] = set()  # after `parse_args`, the attributes of the arguments that were given
 
     def parse_args(self, args=None, namespace=None):
         """As ArgumentParser does, but for -v, which takes effect at once and is no attribute."""
@@ -89,15 +72,10 @@ class Parser(argparse.ArgumentParser):
             command.log.info("%s", ", ".join(f"{name} {version}" for name, version in engine.versions().items()))
         return found
 
-    def refuse(self, options, why):
-        """End with a sentence if one of some options was given, which would have no effect.
+    def refuse(self, options, why: str):
+        """End with a sentence, "--option why", if one of some options was given, which would have no effect.
 
-        Parameters
-        ----------
-        options : iterable of str, or a group of arguments
-            Attributes' names.
-        why : str
-            Continues the sentence after the option's name.
+        ``options`` are attributes' names, or a group of arguments.
         """
         if isinstance(options, argparse._ArgumentGroup):
             options = [action.dest for action in options._group_actions]
@@ -109,41 +87,110 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{Path(self.prog).stem}: error: {message}; --help shows all options\n")
 
 
+# The functions below add options by the ``add_argument`` of a parser or group.
+
+_FOLDERS = {  # option -> its default, in the repository, and what it is
+    "data": ("data/deepsent", "folder of images and labels"),
+    "splits": ("splits", "folder of fold lists"),
+    "runs": ("runs", "folder of all runs"),
+    "out": ("results", "folder to write to"),
+    "models": ("models", "folder of model cards and their files"),
+    "prototxt": ("prototxt", "folder of network definitions"),
+}
+
+
+def folder_options(option, *names: str, **defaults: str):
+    """Add options for folders, by their names, or with another default in the repository (``out="prototxt"``)."""
+    for name in (*names, *defaults):
+        folder, use = _FOLDERS[name]
+        path = default(defaults.get(name, folder))
+        option(f"--{name}", type=Path, default=path, metavar="FOLDER", help=f"{use} (default: %(default)s)")
+
+
 def gpu_option(option):
-    """Add --gpu by the ``add_argument`` of a parser or group."""
+    """Add --gpu."""
     option("--gpu", type=gpu_number, metavar="N", help="GPU to use (default: CPU)")
 
 
-def runs_options(option, fold="1", archs=architectures.ARCHITECTURES, several=("subset", "fold")):
+def seed_option(option, use="random seed of the training", value: int = solvers.DEFAULT_SEED):
+    """Add --seed."""
+    option("--seed", type=seed, default=value, metavar="N", help=f"{use} (default: %(default)s)")
+
+
+def count_option(option, name: str, use: str, value: int | None = None):
+    """Add an option for a whole number above zero; ``use`` says what the default is where it is not a value."""
+    use = use if value is None else f"{use} (default: %(default)s)"
+    option(f"--{name}", type=positive, default=value, metavar="N", help=use)
+
+
+def schedule_options(option, rates=True):
+    """Add the options of a training's batch size and iterations and, with ``rates``, of its learning rate."""
+    own = "a data set or an architecture may have its own"
+    count_option(option, "batch-size", f"images per iteration (default: {paper.BATCH_SIZE}; {own})")
+    count_option(option, "iterations", f"iterations (default: {paper.EPOCHS} epochs; {own})")
+    if rates:
+        use = f"learning rate at the start (default: {paper.BASE_LR}; {own})"
+        option("--base-lr", type=float, metavar="RATE", help=use)
+        use = f"iterations between drops of the rate (default: {paper.STEP_EPOCHS} epochs; {own})"
+        count_option(option, "stepsize", use)
+
+
+def training_options(option):
+    """Add the other choices of a training, --mean and --set."""
+    option("--mean", help="mean file, or b,g,r (default: the model card's; for a file, the ImageNet means)")
+    names = ", ".join(("gamma", "momentum", "weight_decay", *CHOICES))
+    use = f"any other choice of docs/protocol.md: {names}"
+    option("--set", nargs="+", default=[], metavar="NAME=VALUE", help=use)
+
+
+def net_options(option, mean=True):
+    """Add the options that name any net by its files, --model, --weights and, with ``mean``, --mean."""
+    option("--model", type=Path, metavar="FILE", help="deploy definition of the net")
+    option("--weights", type=Path, metavar="FILE", help=".caffemodel of --model")
+    if mean:
+        option("--mean", help="mean file of --model, or b,g,r (default: the ImageNet means)")
+
+
+class _Several(argparse.Action):
+    """Stores the values of an option as a tuple, each once; ``all`` stands for all of them."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        known = {str(choice): choice for choice in self.const}
+        setattr(
+            namespace, self.dest, tuple(known[name] for name in (known if "all" in values else dict.fromkeys(values)))
+        )
+
+
+def several_option(option, name: str, choices: Iterable, use: str, values: tuple = (), several=True):
+    """Add an option whose value is a tuple of some of the choices, or with ``several`` False of one of them.
+
+    ``all`` is a choice too. ``values`` is the default (if empty, all of them).
+    """
+    more = {"nargs": "+" if several else 1, "choices": [*map(str, choices), *(["all"] if several else [])]}
+    shown = " ".join(map(str, values)) or "all"
+    values = values or tuple(choices)
+    option(f"--{name}", action=_Several, const=choices, default=values, help=f"{use} (default: {shown})", **more)
+
+
+def runs_options(
+    option, fold="1", archs: Iterable[str] = architectures.ARCHITECTURES, several: Iterable[str] = ("subset", "fold")
+):
     """Add the options that name runs of tools/train.py; see `runs_of` and, if none of them takes several, `run_of`.
 
-    Parameters
-    ----------
-    option : callable
-        The ``add_argument`` of a parser or group.
-    fold : str
-        The default of --fold.
-    archs : sequence of str
-        What --arch may be.
-    several : sequence of str
-        The options that take several values, or all.
+    ``fold`` is the default of --fold, and ``archs`` what --arch may be. The options in ``several`` take several values.
+    The values of --subset and --fold are tuples.
     """
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
+    folder_options(option, "runs")
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
     source = "a model card's name, a .caffemodel, or scratch"
     option("--init", default="caffenet", help=f"weights to start from: {source} (default: %(default)s)")
     use = "keep runs with other choices than the default apart, in <arch>-<init>-NAME (default: none)"
     option("--variant", default="", metavar="NAME", help=use)
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, help="random seed of the training (default: %(default)s)")
-    for name, choices, first, use in (
-        ("subset", paper.SUBSETS, "five_agrees", "images to use, by how many of five annotators agree"),
-        ("fold", tuple(map(str, paper.FOLDS)), fold, "fold to use"),
-    ):
-        if name in several:
-            more = {"nargs": "+", "choices": [*choices, "all"], "default": [first]}
-        else:
-            more = {"choices": choices, "default": first}
-        option(f"--{name}", help=f"{use} (default: {first})", **more)
+    seed_option(option)
+    use = "images to use, by how many of five annotators agree"
+    several_option(option, "subset", paper.SUBSETS, use, ("five_agrees",), "subset" in several)
+    folds = () if fold == "all" else (int(fold),)
+    several_option(option, "fold", paper.FOLDS, "fold to use", folds, "fold" in several)
 
 
 def run_of(args) -> Run:
@@ -151,40 +198,26 @@ def run_of(args) -> Run:
     return next(runs_of(args))
 
 
-def runs_of(args):
+def runs_of(args) -> Iterator[Run]:
     """The runs that `runs_options` name, by subset, then fold."""
     init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
-    for subset in subsets_of(args):
-        for fold in folds_of(args):
+    for subset in args.subset:
+        for fold in args.fold:
             yield Run(args.runs, subset, args.arch, init, fold, which)
 
 
 def subsets_of(args) -> tuple[str, ...]:
     """The subsets that --subset names, each once."""
-    return _named(args.subset, paper.SUBSETS)
+    return args.subset
 
 
 def folds_of(args) -> tuple[int, ...]:
     """The folds that --fold names, each once."""
-    return tuple(map(int, _named(args.fold, paper.FOLDS)))
+    return args.fold
 
 
-def _named(given, known):
-    """The values of an option that takes one or several, each once."""
-    given = [given] if isinstance(given, str) else given
-    return tuple(known if "all" in given else dict.fromkeys(given))
-
-
-def other_net(parser: Parser, args, of_runs, of_net, needed=("weights",)):
-    """Refuse a mix of options for runs of tools/train.py and for --model, any other net.
-
-    Parameters
-    ----------
-    args : Namespace
-    of_runs, of_net : group of arguments
-    needed : sequence of str
-        What --model needs too.
-    """
+def other_net(parser: Parser, args, of_runs, of_net, needed: Iterable[str] = ("weights",)):
+    """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which needs others too."""
     if not args.model:
         parser.refuse(of_net, "needs --model too")
         return

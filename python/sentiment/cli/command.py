@@ -1,4 +1,4 @@
-"""How a command ends: a user's mistake is one sentence and exit status 2, never a traceback."""
+"""What commands print, and how they end: a user's mistake is one sentence and exit status 2, never a traceback."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from sentiment.utils.errors import UserError, say, sentence_of
 log = logging.getLogger("sentiment")
 
 
-def set_verbose(verbose):
+def set_verbose(verbose: bool):
     """Show what the modules log on stderr, as with -v, or nothing below a warning."""
     for handler in list(log.handlers):
         log.removeHandler(handler)
@@ -23,20 +23,12 @@ def set_verbose(verbose):
         log.addHandler(handler)
 
 
-def run(main, argv: list[str] | None = None):
-    """Call a command's ``main(argv)`` and turn its end into an exit status.
+def run(main, argv: list[str] | None = None) -> int:
+    """Call a command's ``main(argv)``, where None stands for ``sys.argv``; returns the exit status.
 
-    Parameters
-    ----------
-    main : callable
-        Takes the argument list (None: ``sys.argv``) and returns an exit status or None.
-
-    Returns
-    -------
-    int
-        What ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
-        refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
-        (143) or SIGHUP (129); 141 if the reader of the output (head, less) has gone.
+    It is what ``main`` returned (None is 0); 2 after a `UserError`, the engine's ``CaffeError`` or a path or disk that
+    refuses, printed on stderr as ``tool: error: sentence``; 128 and the signal's number after Ctrl-C (130), SIGTERM
+    (143) or SIGHUP (129); 141 if the reader of the output (head, less) has gone.
     """
     set_verbose(False)
     if getattr(sys.stdout, "errors", None) == "strict" and hasattr(sys.stdout, "reconfigure"):
@@ -67,17 +59,21 @@ def run(main, argv: list[str] | None = None):
             sys.stdout = None  # Python would flush it again when it exits, and complain a second time
 
 
-class OneByOne:
-    """A context manager for each of several things: an error of one is printed, and the next one follows.
+def say_skipped(title: str, path):
+    """Print that there is nothing to do, since a file is there."""
+    print(f"{title}: already done, skipped ({path})", flush=True)
 
-    Attributes
-    ----------
-    status : int
-        The exit status: 2 after an error.
-    """
+
+def say_written(path, changed: bool):
+    """Print the path of a file that is only written if its content changes."""
+    print(f"{path}{'' if changed else ' (unchanged)'}", flush=True)
+
+
+class OneByOne:
+    """A context manager for each of several things: an error of one is printed, and the next one follows."""
 
     def __init__(self):
-        self.status = 0
+        self.status = 0  # the exit status: 2 after an error
 
     def __enter__(self):
         return self

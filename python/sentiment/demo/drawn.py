@@ -6,14 +6,12 @@ the accuracy that can be reached, and not how rounding errors happened to add up
 kind of figure; each kind is a class, for training a source network. Colours, places, sizes, tilts and backgrounds are
 drawn alike for all classes, so that only shapes distinguish them.
 
-An image depends on its seed and number alone: the same in every run, in any order, in any number of processes.
+An image depends on its seed and number alone: it is the same in every run, and in any order.
 """
 
-import multiprocessing
 import shutil
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +20,6 @@ from sentiment.demo.shapes import ASTONISHED, MOODY, OBJECTS, Part, colour, pain
 from sentiment.paper import ANNOTATORS, IMAGE_SIZE, LABELLED_IMAGES, NEGATIVE, POSITIVE, SUBSETS
 from sentiment.utils.files import temporary
 from sentiment.utils.progress import Progress
-from sentiment.utils.signals import end_with_parent, kept_from_children
 
 SEED = 2017
 JPEG_QUALITY = 90
@@ -64,11 +61,11 @@ class Drawn:
     votes: tuple = ()  # which annotators call a scene positive
 
     @property
-    def agreement(self):
+    def agreement(self) -> int:
         """How many annotators agree on a scene's label."""
         return max(sum(self.votes), len(self.votes) - sum(self.votes))
 
-    def draw(self):
+    def draw(self) -> np.ndarray:
         """The image: (256, 256, 3) uint8, BGR."""
         rng = _rng(*self.key, _LOOK)
         inside, shown = INSIDE, [(MOODY[name], mood, size) for name, mood, size in self.figures]
@@ -89,7 +86,7 @@ class Drawn:
         return canvas
 
 
-def scenes(seed=SEED) -> list[Drawn]:
+def scenes(seed: int = SEED) -> list[Drawn]:
     """The demo's 1,269 scenes: all annotators agree on 882 of them, four on 234, three on 153.
 
     Scenes are made up and judged one after another, and kept while more of their agreement are needed.
@@ -110,32 +107,24 @@ def scenes(seed=SEED) -> list[Drawn]:
     return found
 
 
-def concepts(count, seed=SEED) -> list[Drawn]:
-    """The first `count` images of the source task, classes in turn."""
+def concepts(count: int, seed: int = SEED) -> list[Drawn]:
+    """The first ``count`` images of the source task, classes in turn."""
     return [Drawn(f"concept_{k:05d}.jpg", (seed, _CONCEPT, k), k % len(CONCEPTS)) for k in range(count)]
 
 
-def save_all(folder, images):
-    """Draw images into a folder of JPEG files, in two processes; the folder appears when all are there."""
+def save_all(folder: Path, images: list[Drawn]):
+    """Draw images into a folder of JPEG files, which appears when all are there."""
     part = temporary(folder)
     part.mkdir()
     try:
-        # Spawned, not forked: a fork of a process in which torch has started its threads can hang.
-        with kept_from_children():
-            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), end_with_parent)
-        with pool, Progress(f"drawing {folder}", len(images), unit="images") as bar:
-            with kept_from_children():  # again: the pool's helper process has let the signals through
-                drawing = pool.map(partial(_save, part), images, chunksize=50)
-            for _ in drawing:
+        with Progress(f"drawing {folder}", len(images), unit="images") as bar:
+            for image in images:
+                _, data = cv2.imencode(".jpg", image.draw(), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                (part / image.name).write_bytes(data.tobytes())
                 bar.advance(1)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _save(folder, image):
-    _, data = cv2.imencode(".jpg", image.draw(), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    (folder / image.name).write_bytes(data.tobytes())
 
 
 def _judged(rng):
@@ -156,10 +145,7 @@ def _judged(rng):
 
 
 def _centres(rng, sizes, inside):
-    """Centres for discs of the given radii, the farthest from each other of forty random places each.
-
-    They keep away from the image's edges by the radius times `inside`.
-    """
+    """Centres of discs: of forty random places each the farthest from the others, ``inside`` radii within the image."""
     placed = []
     for size in sizes:
         places = rng.uniform(inside * size, IMAGE_SIZE - inside * size, (40, 2))

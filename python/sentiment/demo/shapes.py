@@ -29,20 +29,11 @@ class Part(NamedTuple):
     line: float = 0.0
 
 
-def paint(canvas, parts, centre, size, tilt=0.0):
-    """Draw parts onto an image, each over those before it.
+def paint(canvas: np.ndarray, parts: list[Part], centre, size: float, tilt: float = 0.0):
+    """Draw parts onto an image in place, each over those before it.
 
-    Parameters
-    ----------
-    canvas : (H, W, 3) uint8 ndarray
-        Drawn on in place.
-    parts : list of Part
-    centre : tuple of float
-        Where the origin goes: x, y in pixels.
-    size : float
-        Pixels per unit.
-    tilt : float
-        Degrees by which the figure leans.
+    The canvas is (height, width, 3) uint8. The origin goes to the centre (x, y in pixels), a unit is ``size`` pixels
+    long, and the figure leans by ``tilt`` degrees.
     """
     cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     axes = size * np.array([[cos, sin], [-sin, cos]])
@@ -55,19 +46,19 @@ def paint(canvas, parts, centre, size, tilt=0.0):
             cv2.polylines(canvas, [pixels], not line, edge, max(1, round(width * size)), cv2.LINE_AA, _SHIFT)
 
 
-def colour(rng, value=ANY[0], saturation=ANY[1]):
+def colour(rng: np.random.Generator, value=ANY[0], saturation=ANY[1]) -> tuple[int, int, int]:
     """A random colour of any hue, its value and saturation (0 to 1) within the given ranges."""
     red, green, blue = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(*saturation), rng.uniform(*value))
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
-def ellipse(x=0.0, y=0.0, width=1.0, height=None, start=0.0, stop=360.0):
+def ellipse(x=0.0, y=0.0, width=1.0, height=None, start=0.0, stop=360.0) -> np.ndarray:
     """Points (33, 2) of an ellipse of the given half axes, clockwise from `start` to `stop` degrees off the right."""
     angle = np.radians(np.linspace(start, stop, 33))
     return np.stack([x + width * np.cos(angle), y + (width if height is None else height) * np.sin(angle)], axis=1)
 
 
-def discs(tone, *measures):
+def discs(tone, *measures) -> list[Part]:
     """Discs without outlines: x, y and radius of each."""
     return [Part(ellipse(*measure), tone, outlined=False) for measure in measures]
 

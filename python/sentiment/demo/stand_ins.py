@@ -15,8 +15,8 @@ import numpy as np
 from sentiment import paper
 from sentiment.demo import drawn
 
-SENTIMENT = [name for name, (_, mood) in drawn.CONCEPTS.items() if mood]
-OTHER = [name for name, (_, mood) in drawn.CONCEPTS.items() if not mood]
+_SENTIMENT = [name for name, (_, mood) in drawn.CONCEPTS.items() if mood]
+_OTHER = [name for name, (_, mood) in drawn.CONCEPTS.items() if not mood]
 ITERATIONS = 30
 BASE_LR = 0.0003
 
@@ -37,26 +37,26 @@ class StandIn:
 
 STAND_INS = {
     "caffenet": StandIn(list(drawn.CONCEPTS), "fc8", v1=True, legacy=True),
-    "places": StandIn(OTHER, "fc8", v1=True, legacy=True, own_mean=True),
-    "deepsentibank": StandIn(SENTIMENT, "fc8-t", v1=True, legacy=True),
-    "mvso_en": StandIn(SENTIMENT + OTHER, "fc8_mvso_en", "deepsentibank"),
-    "mvso_es": StandIn(SENTIMENT + OTHER[::2], "fc8-es", "deepsentibank", legacy=True),
-    "mvso_fr": StandIn(SENTIMENT[:8], "fc8_twitter_fr", "deepsentibank"),
-    "mvso_it": StandIn(SENTIMENT, "fc8-mvso-it", "deepsentibank", v1=True),
-    "mvso_de": StandIn(SENTIMENT[:6], "fc8_de", "deepsentibank"),
-    "mvso_zh": StandIn(SENTIMENT[:4], "class_zh", "deepsentibank"),
+    "places": StandIn(_OTHER, "fc8", v1=True, legacy=True, own_mean=True),
+    "deepsentibank": StandIn(_SENTIMENT, "fc8-t", v1=True, legacy=True),
+    "mvso_en": StandIn(_SENTIMENT + _OTHER, "fc8_mvso_en", "deepsentibank"),
+    "mvso_es": StandIn(_SENTIMENT + _OTHER[::2], "fc8-es", "deepsentibank", legacy=True),
+    "mvso_fr": StandIn(_SENTIMENT[:8], "fc8_twitter_fr", "deepsentibank"),
+    "mvso_it": StandIn(_SENTIMENT, "fc8-mvso-it", "deepsentibank", v1=True),
+    "mvso_de": StandIn(_SENTIMENT[:6], "fc8_de", "deepsentibank"),
+    "mvso_zh": StandIn(_SENTIMENT[:4], "class_zh", "deepsentibank"),
 }
 """By the name of the model card they stand in for, each after its parent."""
 
 
-def own_images(stand_in, pairs) -> list[tuple[str, int]]:
+def own_images(stand_in: StandIn, pairs) -> list[tuple[str, int]]:
     """The source task's (image, label) pairs that show a stand-in's concepts, labelled by their place among these."""
     names = list(drawn.CONCEPTS)
     place = {names.index(concept): label for label, concept in enumerate(stand_in.concepts)}
     return [(image, place[label]) for image, label in pairs if label in place]
 
 
-def in_form(model, stand_in):
+def in_form(model, stand_in: StandIn):
     """The layers with weights of a NetParameter, in a stand-in's form, the last one by its name; a NetParameter."""
     from caffe.proto import caffe_pb2
 
@@ -85,11 +85,10 @@ def mean_image(paths) -> np.ndarray:
 
 def even_image(means) -> np.ndarray:
     """A mean image of the same three channel means, BGR, everywhere."""
-    size = (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE)
-    return np.broadcast_to(np.array(means, np.float32)[:, None, None], size)
+    return np.broadcast_to(np.reshape(np.float32(means), (3, 1, 1)), (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE))
 
 
-def binaryproto(image) -> bytes:
+def binaryproto(image: np.ndarray) -> bytes:
     """A (3, height, width) mean image as the bytes of a .binaryproto file."""
     from caffe.proto import caffe_pb2
 

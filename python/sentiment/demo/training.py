@@ -8,37 +8,25 @@ from sentiment.networks import architectures
 from sentiment.training import loop, snapshots
 from sentiment.utils.files import write_if_changed
 
-SOURCE = "drawn_concepts.caffemodel"
-"""The source model, in the demo's folder of models."""
-DIVISOR = 8
-"""Of the paper's numbers of channels."""
+SOURCE = "drawn_concepts.caffemodel"  # the source model, in the demo's folder of models
+DIVISOR = 8  # of the paper's numbers of channels
 
 
-def template(listed, images, mean, classes: int, batch_size: int, divisor: int, scratch=False):
-    """The CaffeNet template (§3.1) with a new last layer of any number of classes.
+def template(listed: Path, images: Path, mean, classes: int, batch: int, divisor: int, scratch=False):
+    """The CaffeNet template (§3.1) with a new last layer of any number of classes, a NetParameter.
 
-    Parameters
-    ----------
-    listed, images : Path
-        The list of images, for training and testing, and their folder.
-    mean : Path or three float
-    scratch : bool
-        Fill every layer; nothing will be loaded.
-
-    Returns
-    -------
-    caffe.proto.caffe_pb2.NetParameter
+    It trains and tests on one list of images, in a folder, minus a mean (a Path or three floats, BGR). With ``scratch``
+    every layer has a filler, since nothing will be loaded.
     """
-    listed, mean = str(listed.resolve()), str(mean.resolve()) if isinstance(mean, Path) else mean
-    net = architectures.train_val(
-        "finetune", listed, listed, images.resolve(), mean, batch_size, batch_size, divisor, scratch
-    )
+    source, mean = str(listed.resolve()), str(mean.resolve()) if isinstance(mean, Path) else mean
+    lists = architectures.ImageLists(source, source, images.resolve(), mean, batch, batch)
+    net = architectures.train_val("finetune", lists, divisor, scratch)
     last = next(layer for layer in net.layer if layer.name == paper.NEW_LAYER)
     last.inner_product_param.num_output = classes
     return net
 
 
-def source_net(folder):
+def source_net(folder: Path):
     """The net of the source task, with the list ``train.txt`` and the ``images`` of a folder; a NetParameter.
 
     Differs from the template in what a training of two minutes needs: fillers that keep the scale of the signal from
@@ -67,7 +55,7 @@ def source_net(folder):
     return net
 
 
-def train(caffe, folder, title, net, gpu, source=None, **solver) -> Path:
+def train(caffe, folder: Path, title: str, net, gpu: int | None, source=None, **solver) -> Path:
     """Train a net in its folder by Adam, resuming from a snapshot of the same definitions; returns its weights' path.
 
     ``title``, ``source`` and the errors are those of `loop.Training`; ``solver`` are more fields of the solver.

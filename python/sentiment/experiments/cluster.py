@@ -44,25 +44,13 @@ class Job:
     commands: list[list[str]]  # paths in them may be relative to where the user called
 
 
-def run_jobs(jobs, cpus, gpus):
+def run_jobs(jobs: list[Job], cpus: int, gpus: float):
     """Carry out jobs on the cluster at RAY_ADDRESS, or on a Ray of this machine alone that is started for them.
 
-    One that fails does not keep the others from being done.
-
-    Parameters
-    ----------
-    jobs : list of Job
-    cpus : int
-        CPU cores and threads per task.
-    gpus : float
-        Share of a GPU per task; the jobs' own arguments make them compute on it.
-
-    Raises
-    ------
-    UserError
-        No Ray or no cluster, no node with room for a task, or jobs that failed.
-    KeyboardInterrupt
-        After Ctrl-C or SIGTERM, when every task has stopped with a snapshot.
+    Each task gets so many CPU cores and threads, and a share of a GPU, on which the job's arguments make it compute.
+    A job that fails does not keep the others from being done. A `UserError` says that there is no Ray, no cluster, no
+    node with room for a task, or that jobs failed; after Ctrl-C or SIGTERM a KeyboardInterrupt is raised when every
+    task has stopped with a snapshot.
     """
     if not jobs:
         return

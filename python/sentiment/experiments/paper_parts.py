@@ -19,9 +19,7 @@ class Experiment:
     arch: str
     init: str
     folds: tuple = paper.FOLDS
-    # Trained at the base rate of the other architectures, where this one has a lower rate of its own; the run is a
-    # variant.
-    full_rate: bool = False
+    full_rate: bool = False  # as a variant, at the other architectures' base rate, where this one has a lower one
 
 
 CAFFENET = Experiment(FIVE, "finetune", "caffenet")
@@ -51,7 +49,7 @@ OF_ONE_NET = ("table2", "table3", "figure7")
 """Parts that can be made of another architecture or initialisation than the paper's."""
 
 
-def experiments_of(part, arch=None, init=None):
+def experiments_of(part: str, arch: str | None = None, init: str | None = None) -> tuple[Experiment, ...]:
     """The experiments of one part, with another architecture or initialisation where the part is ``OF_ONE_NET``."""
     of_paper = PARTS.get(part, ())
     if part not in OF_ONE_NET:
@@ -59,20 +57,9 @@ def experiments_of(part, arch=None, init=None):
     return tuple(replace(one, arch=arch or one.arch, init=init or one.init) for one in of_paper)
 
 
-def experiments(parts, arch=None, init=None):
-    """The experiments of some parts in the paper's order, each once and on all the folds that any part needs.
-
-    Parameters
-    ----------
-    parts : iterable of str
-    arch, init : str, optional
-        For the parts ``OF_ONE_NET``, instead of the paper's.
-
-    Returns
-    -------
-    list of Experiment
-    """
-    found = {}
+def experiments(parts, arch: str | None = None, init: str | None = None) -> list[Experiment]:
+    """The experiments of some parts, as `experiments_of`, each once and on all the folds that any part needs."""
+    found: dict[Experiment, tuple] = {}
     for part in parts:
         for experiment in experiments_of(part, arch, init):
             key = replace(experiment, folds=())

@@ -47,7 +47,7 @@ class Repeat:
     options: Options
 
     @property
-    def untested(self):
+    def untested(self) -> list[Plan]:
         """The plans that are still to be trained or tested; `UserError` if a folder holds another run.
 
         A result is enough: a 240 MB file of weights is not read to see whether it is complete.
@@ -55,55 +55,46 @@ class Repeat:
         return [plan for plan in self.plans if not _is_tested(plan)]
 
     @property
-    def is_analysed(self):
+    def is_analysed(self) -> bool:
         """Whether the layer analysis is there, of the weights that were tested."""
         path = self.plans[0].run.folder.parent / layer_summary.FILE
         tested = {plan.run.fold: results.read(plan.run.result).weights for plan in self.plans}
         return layer_analysis.is_current(path) and layer_summary.read(path).weights == tested
 
-    def commands(self, plans, gpu=None):
+    def commands(self, plans: list[Plan], gpu: int | None = None) -> list[list[str]]:
         """The commands that train and test some of its plans, each a list of a tool's name and its arguments."""
         options, first = self.options, plans[0]
         which = _words(
-            {
-                "--data": options.data.folder,
-                "--splits": options.splits,
-                "--runs": options.runs,
-                "--subset": self.experiment.subset,
-                "--arch": self.experiment.arch,
-                "--init": self.experiment.init,
-                "--seed": first.seed if first.seed != DEFAULT_SEED else None,
-                "--variant": first.variant or None,
-                "--gpu": gpu,
-            }
+            data=options.data.folder,
+            splits=options.splits,
+            runs=options.runs,
+            subset=self.experiment.subset,
+            arch=self.experiment.arch,
+            init=self.experiment.init,
+            seed=first.seed if first.seed != DEFAULT_SEED else None,
+            variant=first.variant or None,
+            gpu=gpu,
+            fold=[plan.run.fold for plan in plans],
         )
-        which += ["--fold", *(str(plan.run.fold) for plan in plans)]
-        given = {
-            "--batch-size": options.batch_size,
-            "--iterations": options.iterations,
-            "--mean": options.mean,
-            "--base-lr": first.schedule.base_lr if self.experiment.full_rate else None,
-        }
-        train = ["train", *which, *_words(given), *(["--set", *options.set] if options.set else [])]
+        given = _words(
+            batch_size=options.batch_size,
+            iterations=options.iterations,
+            mean=options.mean,
+            base_lr=first.schedule.base_lr if self.experiment.full_rate else None,
+            set=options.set or None,
+        )
         # A training that diverges is a result too, as that of fc6-2 at the full rate, and no reason to end the others.
-        return [[*train, "--keep-diverged"], ["evaluate", *which]]
+        return [["train", *which, *given, "--keep-diverged"], ["evaluate", *which]]
 
 
-def repeats(experiments, options):
-    """The trainings of experiments, as far as their labels and sources are there.
+def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repeat], list[str]]:
+    """The trainings of experiments, as far as their labels and sources are there, and a sentence for what is missing.
 
-    Returns
-    -------
-    list of Repeat
-    list of str
-        For each thing that is missing, a sentence.
-
-    Raises
-    ------
-    UserError
-        A fold list that is missing or wrong, a value nothing trains with, a run made from something else.
+    A `UserError` names a fold list that is missing or wrong, a value nothing trains with, or a run made from something
+    else.
     """
-    data, sources, missing = options.data, {}, {}
+    data, sources = options.data, {}
+    missing: dict[str | Experiment, str] = {}
     for name in dict.fromkeys(name for experiment in experiments for name in (experiment.subset, experiment.init)):
         try:
             if name in paper.SUBSETS:
@@ -122,7 +113,7 @@ def repeats(experiments, options):
         try:
             for plan in untested:
                 plan.check_source()
-            found += planned
+            found.extend(planned)
         except UserError as error:
             missing[experiment] = str(error)
     return found, list(dict.fromkeys(missing.values()))
@@ -145,7 +136,7 @@ def _is_tested(plan):
     return True
 
 
-def work(plans, parts) -> str:
+def work(plans: list[Plan], parts) -> str:
     """How much there is to do for some plans and the analyses of the parts, in words."""
     testing = sum(plan.seconds_an_image * PASSES_TESTING * len(plan.lists.test) for plan in plans)
     seconds = sum(plan.estimate() for plan in plans) + testing + seconds_analysing(parts, plans[0].divisor)
@@ -155,7 +146,7 @@ def work(plans, parts) -> str:
     )
 
 
-def seconds_analysing(parts, divisor=1) -> float:
+def seconds_analysing(parts, divisor: int = 1) -> float:
     """About how many seconds the parts take that need more than trained nets, on two CPU cores."""
     total = 0.0
     if "table3" in parts:
@@ -166,16 +157,20 @@ def seconds_analysing(parts, divisor=1) -> float:
     return total
 
 
-def _words(named):
-    """Options of a command line and their values, those that are given."""
-    return [str(word) for name, value in named.items() if value is not None for word in (name, value)]
+def _words(**options):
+    """Options of a command line and their values, those that are not None."""
+    words = []
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
+    return [str(word) for word in words]
 
 
-def call(tool, *arguments):
-    """Run a command of tools/ in this process, printed as a user could call it."""
-    words = [str(argument) for argument in arguments]
+def call(tool: str, *words: str, **options):
+    """Run a command of tools/ in this process, printed as a user could call it; options that are None are left out."""
+    words = (*words, *_words(**options))
     print(f"$ {python()} tools/{tool}.py {shlex.join(words)}", flush=True)
     tools = str(PROJECT / "tools")
     if tools not in sys.path:
         sys.path.insert(0, tools)
-    importlib.import_module(tool).main(words)
+    importlib.import_module(tool).main(list(words))

@@ -19,12 +19,8 @@ def stderr_to(path):
     """Append what this process writes to file descriptor 2 to a file instead; with -v also show it as it grows.
 
     The descriptor is redirected because a BVLC Caffe writes from C++; ``sys.stderr`` follows in case it is another
-    stream. Yields the previous standard error, a text stream for messages to the user.
-
-    Raises
-    ------
-    UserError
-        The file cannot be written, now or, when the disk fills up, while the block runs.
+    stream. Yields the previous standard error, a text stream for messages to the user. A `UserError` says that the file
+    cannot be written, now or, when the disk fills up, while the block runs.
     """
     verbose = log.isEnabledFor(logging.INFO)
     if verbose and path == os.devnull:
@@ -75,7 +71,7 @@ class Stream(io.TextIOWrapper):
     A refusal is a `UserError` if there is a path to name, and ignored otherwise: nobody is there to read.
     """
 
-    def __init__(self, descriptor, path=None):
+    def __init__(self, descriptor: int, path=None):
         raw = open(descriptor, "wb", buffering=0, closefd=descriptor != 2)  # noqa: SIM115 - closed with this stream
         super().__init__(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
         self.path = path
@@ -89,7 +85,7 @@ class Stream(io.TextIOWrapper):
             return len(text)
 
 
-def ignored_layers(path, start=0):
+def ignored_layers(path, start: int = 0) -> list[str]:
     """Layers of a source model that Caffe reported as having no place in the net, in a log from byte ``start`` on."""
     marker = "Ignoring source layer "
     with open(path, encoding="utf-8", errors="replace") as lines:

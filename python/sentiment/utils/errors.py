@@ -33,13 +33,13 @@ def python() -> str:
     return "python" if path.startswith(os.pardir) else path
 
 
-def say(sentence):
+def say(sentence: str):
     """Print on stderr, unless it is a closed terminal or on the very disk that is full."""
     with contextlib.suppress(OSError, ValueError):
         print(sentence, file=sys.stderr, flush=True)
 
 
-def caffe_problem(error) -> str | None:
+def caffe_problem(error: BaseException) -> str | None:
     """The sentence for an exception raised by ``import caffe``, wherever that was; None for any other.
 
     A BVLC build raises whatever its compiled module, numpy and protobuf do in a Python that it was not built for.
@@ -65,7 +65,7 @@ def caffe_problem(error) -> str | None:
     )
 
 
-def sentence_of(error) -> str | None:
+def sentence_of(error: BaseException) -> str | None:
     """The sentence for a user about an exception, or None for a fault of ours."""
     # With a BVLC Caffe there is no caffe.errors, so only ask what is loaded already.
     engine = getattr(sys.modules.get("caffe.errors"), "CaffeError", UserError)
@@ -75,7 +75,7 @@ def sentence_of(error) -> str | None:
         sentence = "there is not enough memory for this; try a smaller BATCH, or --batch-size"
     elif isinstance(error, (UserError, engine)):
         sentence = str(error)
-    elif error is cause and number in _OUTSIDE:
+    elif isinstance(error, OSError) and number in _OUTSIDE:
         sentence = f"{error.filename or 'writing the output'}: {error.strerror}"
     else:
         return caffe_problem(error)

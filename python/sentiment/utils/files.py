@@ -14,14 +14,13 @@ from sentiment.utils.errors import UserError
 
 log = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).resolve().parents[3]
-"""The repository's root, where models/, splits/ and prototxt/ are."""
+PROJECT = Path(__file__).resolve().parents[3]  # the repository's root, where models/, splits/ and prototxt/ are
 
 # Of this module, of `tempfile` and (.tmp) of the engine.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-z_]{8,12}\.(tmp|part(\.\w+)?)")
 
 
-def default(name):
+def default(name: str) -> Path:
     """Path of a folder that a command is not given (``runs``): in the repository, wherever the command is called from.
 
     It is relative if it is below the current folder.
@@ -30,13 +29,13 @@ def default(name):
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def temporary(path):
+def temporary(path) -> Path:
     """A path beside ``path``, with its suffix, that no other process or thread uses, for what is to become ``path``."""
     path = Path(path)
     return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}")
 
 
-def half_written(folder):
+def half_written(folder) -> list[Path]:
     """Temporary files and folders in a folder, of running processes or left by killed ones."""
     return [path for path in Path(folder).glob(".*") if _TEMPORARY.fullmatch(path.name)]
 
@@ -52,13 +51,9 @@ def sweep(folder):
 def replacing(path):
     """Give a temporary path in the same folder that becomes ``path`` when the block ends without an error.
 
-    A missing folder is created. When the block raises, the temporary file is removed and ``path`` is not changed. Both
-    paths have the same suffix, for writers that choose their format by it.
-
-    Raises
-    ------
-    UserError
-        The folder or file cannot be written.
+    A missing folder is created; a `UserError` says why the folder or file cannot be written. When the block raises, the
+    temporary file is removed and ``path`` is not changed. Both paths have the same suffix, for writers that choose
+    their format by it.
     """
     path = Path(path)
     part = temporary(path)
@@ -80,13 +75,13 @@ def replacing(path):
             part.unlink()
 
 
-def write_whole(path, content):
+def write_whole(path, content: str | bytes):
     """Write text (as UTF-8) or bytes to ``path``, completely or not at all."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_if_changed(path, content) -> bool:
+def write_if_changed(path, content: str | bytes) -> bool:
     """Like `write_whole`, but do not touch a file that has this content already. Returns whether it was written."""
     data = content.encode() if isinstance(content, str) else content
     if Path(path).is_file() and Path(path).read_bytes() == data:
@@ -98,10 +93,7 @@ def write_if_changed(path, content) -> bool:
 def read_text(path, errors="strict") -> str:
     """The text of a UTF-8 file without a byte order mark; ``errors``, as for `open`, is for bytes that are not UTF-8.
 
-    Raises
-    ------
-    UserError
-        It is missing, unreadable or binary.
+    A `UserError` says that it is missing, unreadable or binary.
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig", errors=errors)
@@ -111,7 +103,7 @@ def read_text(path, errors="strict") -> str:
         raise UserError(f"{path} is not a text file (byte {error.start} is not UTF-8)") from error
 
 
-def digests(path, *algorithms) -> dict[str, str]:
+def digests(path, *algorithms: str) -> dict[str, str]:
     """Hexadecimal digests of a file's content by algorithms of `hashlib`, reading it once."""
     states = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
     try:

@@ -18,23 +18,12 @@ NAME = ".sentiment.lock"
 
 
 @contextlib.contextmanager
-def held(folder, doing):
+def held(folder: str | Path, doing: str):
     """Hold a folder exclusively while a block runs; temporary files that killed processes left in it are removed.
 
-    If another process holds it, say so on stderr and wait; afterwards look again at what that process has made. If the
+    A missing folder is created; a `UserError` says why it cannot be written to. If another process holds it, say what
+    that one is ``doing`` (``training``) and wait; the caller has to look again at what it has made meanwhile. If the
     file system has no locks, as some network file systems, warn and continue without one.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Created if missing.
-    doing : str
-        What the block does, shown to a process that waits, for example ``training``.
-
-    Raises
-    ------
-    UserError
-        The folder cannot be created or written to.
     """
     path = Path(folder).resolve() / NAME
     with contextlib.ExitStack() as stack:

@@ -16,22 +16,12 @@ SECONDS_UNTOLD = 2  # a shorter step is not announced
 
 
 class Progress:
-    """A context manager that counts.
+    """A context manager that counts, on standard error or another text stream.
 
-    Parameters
-    ----------
-    what : str
-        Begins the bar or line.
-    total : int or None
-        How many there are, if known.
-    done : int
-        How many were done before.
-    unit : str
-    stream : text stream, optional
-        Where to show it; standard error by default.
+    ``what`` begins the bar or line, ``total`` is the number of units, if known, ``done`` how many were done before.
     """
 
-    def __init__(self, what, total, done=0, unit="it", stream=None):
+    def __init__(self, what: str, total: int | None, done=0, unit="it", stream=None):
         self.what, self.total, self.done, self.before, self.unit = what, total, done, done, unit
         self.stream = stream or sys.stderr
         self.started = self.said = time.monotonic()
@@ -47,7 +37,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def advance(self, count, note=""):
+    def advance(self, count: int, note=""):
         """Count further; ``note`` says how it goes (``loss 0.693``)."""
         self.done += count
         now = time.monotonic()
@@ -63,11 +53,8 @@ class Progress:
 
 
 @contextlib.contextmanager
-def patience(what, stream=None):
-    """Print ``what``, as ``reading weights.caffemodel``, on stderr or ``stream`` when a block takes more than a moment.
-
-    It is for steps in which nothing can be counted.
-    """
+def patience(what: str, stream=None):
+    """Print what a block does (``reading weights.caffemodel``) if it takes a while, where nothing can be counted."""
     stream = stream or sys.stderr
     waiting = threading.Timer(SECONDS_UNTOLD, lambda: print(f"{what} …\n", end="", file=stream, flush=True))
     waiting.daemon = True
@@ -79,7 +66,7 @@ def patience(what, stream=None):
         waiting.join()
 
 
-def duration(seconds) -> str:
+def duration(seconds: float) -> str:
     """A time in words.
 
     >>> duration(40), duration(1500), duration(7500)

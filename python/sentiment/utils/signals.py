@@ -1,18 +1,15 @@
 """Signals that end a command: at once, or where a long step can resume."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
-
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
     """A signal ends this command; ``number`` is the signal's, and the exit status 128 more."""
 
-    def __init__(self, number, sentence=""):
+    def __init__(self, number: int, sentence=""):
         super().__init__(sentence)
         self.number = number
 
@@ -29,22 +26,12 @@ def raised():
 
 
 @contextlib.contextmanager
-def postponed(sentence, stream):
+def postponed(sentence: str, stream):
     """Only note Ctrl-C, SIGTERM and SIGHUP while a block runs; a second one raises `Interrupted`.
 
-    A second SIGHUP does not: when a terminal closes, the system sends one and the shell another.
-
-    Parameters
-    ----------
-    sentence : str
-        Shown at the first signal: that it was received, and what happens now.
-    stream : file with a descriptor
-        Where to show it.
-
-    Yields
-    ------
-    list of int
-        Signals received; look at it wherever stopping is possible.
+    A second SIGHUP does not: when a terminal closes, the system sends one and the shell another. Yields the list of
+    signals received, to look at wherever stopping is possible. The sentence, what happens now, is shown at the first
+    one, on a stream with a file descriptor.
     """
     received = []
 
@@ -57,31 +44,8 @@ def postponed(sentence, stream):
         with contextlib.suppress(OSError):
             os.write(stream.fileno(), f"\n{sentence}\n".encode())
 
-    with _handled(ENDING, handle):
+    with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handle):
         yield received
-
-
-@contextlib.contextmanager
-def kept_from_children():
-    """Block the signals that end a command in processes started by a block: their parent ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def end_with_parent():
-    """End this process when the one that started it is killed, instead of waiting for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextlib.contextmanager

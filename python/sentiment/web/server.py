@@ -6,6 +6,7 @@ loaded; a BVLC Caffe's mode holds for one thread only, so it is set there too.
 
 import functools
 import socket
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, 
 
 from sentiment import paper
 from sentiment.data import image_files
+from sentiment.data.dataset import Dataset
 from sentiment.evaluation import predictions, trained
 from sentiment.evaluation.predictor import Predictor
 from sentiment.utils.errors import UserError, sentence_of
@@ -38,21 +40,13 @@ REFUSALS = {
 
 
 class Models:
-    """The trained networks to choose from, and the thread that computes with them.
+    """The trained networks to choose from, and the thread that computes with them, on a GPU or (None) the CPU.
 
-    Parameters
-    ----------
-    runs : Path
-        The folder of all runs, searched again for every request: runs that are trained meanwhile appear.
-    given : sequence of trained.Trained
-        Further networks.
-    data : sequence of dataset.Dataset
-        Where the galleries' images are.
-    gpu : int, optional
-        Number of the GPU; without it, the CPU.
+    The folder of runs is searched again for every request: runs that are trained meanwhile appear. ``given`` are
+    further networks, ``data`` the data sets whose images the galleries show.
     """
 
-    def __init__(self, runs, given=(), data=(), gpu=None):
+    def __init__(self, runs: Path, given=(), data: Sequence[Dataset] = (), gpu: int | None = None):
         self._runs, self._given = Path(runs), list(given)
         self._data = {one.name: one for one in data}
         self._thread = ThreadPoolExecutor(1)
@@ -63,18 +57,18 @@ class Models:
 
         self._load = load
 
-    def all(self):
+    def all(self) -> list[trained.Trained]:
         """Every network, those given first."""
         return [*self._given, *trained.find(self._runs)]
 
-    def get(self, key):
+    def get(self, key: str) -> trained.Trained:
         """The network of that key; NotFound if there is none."""
         for model in self.all():
             if model.key == key:
                 return model
         raise NotFound(f"there is no trained network {key!r} (any more); reload the page")
 
-    def predict(self, model, data):
+    def predict(self, model: trained.Trained, data: bytes) -> dict:
         """The prediction and map of an uploaded image, as the page's script takes them."""
         return self._thread.submit(self._predict, model, data).result()
 
@@ -96,13 +90,10 @@ class Models:
             "map_problem": problem,
         }
 
-    def gallery(self, model):
-        """The test images that a run's network is most certain of: right ones and wrong ones.
+    def gallery(self, model) -> dict:
+        """The test images that a run's network is most certain of, right ones (``best``) and wrong ones (``worst``).
 
-        Returns
-        -------
-        dict
-            ``best`` and ``worst``, lists of name, label and positive; or ``problem``, why there are none.
+        Each has a name, a label and P(positive). Where there are none, ``problem`` says why.
         """
         if problem := self._no_gallery(model):
             return {"problem": problem}
@@ -114,7 +105,7 @@ class Models:
         shown = {kind: rows[:IN_GALLERY] for kind, rows in kinds.items()}
         return {**shown, "right": len(kinds["best"]), "tested": len(tested)}
 
-    def image(self, model, name):
+    def image(self, model, name: str) -> Path:
         """The path of a test image of a run; NotFound for any other."""
         if not self._no_gallery(model):
             folder = self._data[model.dataset].images.resolve()
@@ -136,22 +127,23 @@ class Models:
         return None
 
 
-def names_of(host):
+def names_of(host: str) -> list[str]:
     """The names under which browsers reach a server that listens on an address (IPv4 or a name)."""
     names = {host, "localhost", "127.0.0.1"}
     if host == "0.0.0.0":  # every address this machine has
         own = socket.gethostname()
-        names |= {own, socket.getfqdn(), *(address[4][0] for address in socket.getaddrinfo(own, None, socket.AF_INET))}
+        names |= {
+            own,
+            socket.getfqdn(),
+            *(str(address[4][0]) for address in socket.getaddrinfo(own, None, socket.AF_INET)),
+        }
     return sorted(names)
 
 
-def create_app(models: Models, hosts):
+def create_app(models: Models, hosts: Iterable[str]) -> Flask:
     """The page and what its script asks for, as a Flask application.
 
-    Parameters
-    ----------
-    hosts : sequence of str
-        The names it answers to. Any other name gets nothing: a foreign page's name may lead here (DNS rebinding).
+    It answers to the names in ``hosts`` only: a foreign page's name may lead here (DNS rebinding).
     """
     app = Flask("sentiment", static_folder=WEB, static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=image_files.MAX_BYTES, TRUSTED_HOSTS=list(hosts))
