@@ -51,7 +51,7 @@ def about(study: Study, nets: list[Net] | None = None) -> list[str]:
 def note(titled: list[tuple[str, Result]]) -> list[str]:
     """A table's note on the trainings that depart from the default; a pair is a net's title and a result."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
-    parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
+    parts = [f"{nets}: {what}" for what, nets in whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
 
 
@@ -62,7 +62,7 @@ def computed_with(titled: list[tuple[str, Result]]) -> list[str]:
         for title in MIXED:
             said = [said_of(result, way, FACTS[title]) for _, result in titled]
             if len(set(said)) > 1 or any(_THEN in one for one in said):
-                parts = [f"{what} ({whose})" for what, whose in _whose(titled, said).items()]
+                parts = [f"{what} ({nets})" for what, nets in whose(titled, said).items()]
                 notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
     return notes
 
@@ -95,19 +95,19 @@ def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str
     return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED
 
 
-def _whose(titled, said) -> dict[str, str]:
+def whose(titled: list[tuple[str, Result]], said: list[str]) -> dict[str, str]:
     """The distinct texts -> the nets and folds whose results they are about, or ``all nets``."""
     folds: dict[str, set] = {}  # net -> its folds
-    whose: dict[str, dict[str, set]] = {}  # what is said -> net -> folds
-    for (title, result), what in zip(titled, said, strict=True):
+    concerned: dict[str, dict[str, set]] = {}  # text -> net -> folds
+    for (title, result), text in zip(titled, said, strict=True):
         net = f"{title} {SUBSET_TITLES[result.config.subset]}"
         folds.setdefault(net, set()).add(result.config.fold)
-        whose.setdefault(what, {}).setdefault(net, set()).add(result.config.fold)
+        concerned.setdefault(text, {}).setdefault(net, set()).add(result.config.fold)
     named = {}
-    for what, concerned in whose.items():
-        nets = [
+    for text, nets in concerned.items():
+        parts = [
             net if of_net == folds[net] else f"{net} fold {' '.join(map(str, sorted(of_net)))}"
-            for net, of_net in concerned.items()
+            for net, of_net in nets.items()
         ]
-        named[what] = "all nets" if concerned == folds else ", ".join(nets)
+        named[text] = "all nets" if nets == folds else ", ".join(parts)
     return named

@@ -197,18 +197,13 @@ def _made_with(study):
 
 def _choices(study):
     """The choices that the paper leaves open or a user changed, and their values for each net."""
-    whose: dict[str, dict[str, dict]] = {}  # choice -> value -> nets, as keys for their order
-    for net in study.nets:
-        for result in net.results:
-            for key in net.settings:
-                nets = whose.setdefault(key, {}).setdefault(plain(result.config.settings()[key]), {})
-                nets[f"{net.title} {SUBSET_TITLES[net.subset]}"] = None
+    titled = [(net.title, result) for net in study.nets for result in net.results]
     rows = []
-    for key, by_value in whose.items():
-        most = max(by_value, key=lambda value: len(by_value[value]))
-        for value, nets in by_value.items():
-            named = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
-            rows.append([key, value, named])
+    for key in study.nets[0].settings:
+        values = [plain(result.config.settings()[key]) for _, result in titled]
+        [(most, count)] = Counter(values).most_common(1)
+        for value, nets in departures.whose(titled, values).items():
+            rows.append([key, value, "all others" if value == most and count < len(values) else nets])
     notes = ["docs/protocol.md explains every choice, with its source and the option that changes it."]
     return Table("choices", "Choices in force", notes, ["choice", "value", "nets"], rows, study.demo)
 
