@@ -19,68 +19,64 @@ classifier (svm, softmax):
 """
 
 import contextlib
-import sys
 
+from sentiment import paper
 from sentiment.analysis import layer_analysis, layer_summary
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, folds_of, positive, runs_options, subsets_of
+from sentiment.cli import arguments, command
 from sentiment.networks import architectures
 from sentiment.report import layer_table
 from sentiment.sources import cards
-from sentiment.training.runs import variant_name
+from sentiment.training.runs import Run, variant_name
 from sentiment.utils import locks
 from sentiment.utils.progress import Progress, duration
 
 
 def main(argv=None):
-    """Analyse; returns the exit status."""
-    parser = Parser(__doc__)
+    """Analyse."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    runs_options(option, fold="all", archs=[*architectures.ARCHITECTURES, "source"])
-    option(
-        "--selection",
-        nargs="+",
-        choices=layer_summary.SELECTIONS,
-        default=list(layer_summary.SELECTIONS),
-        help="how C is chosen: paper, by the mean accuracy on the test images, which is optimistic; nested, by inner "
-        "folds of the training images (default: both, a table each)",
+    arguments.runs_options(option, fold="all", archs=[*architectures.ARCHITECTURES, "source"])
+    use = (
+        "how C is chosen, a table each: paper, by the mean accuracy on the test images, which is optimistic; nested, "
+        "by inner folds of the training images"
     )
+    arguments.several_option(option, "selection", layer_summary.SELECTIONS, use)
     option("--sample", action="store_true", help="print sample standard deviations (default: population)")
-    option("--jobs", type=positive, metavar="N", help="number of threads (default: one per core)")
+    arguments.count_option(option, "jobs", "number of threads (default: one per core)")
     args = parser.parse_args(argv)
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "names a training, and --arch source is not trained")
 
     init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
-    nested = "nested" in args.selection
-    for subset in subsets_of(args):
+    for subset in args.subset:
         title = f"{subset}, {args.arch} from {init}{f' ({which})' if which else ''}"
-        net = args.runs, subset, args.arch, init
-        folds = sorted({*folds_of(args), *layer_analysis.analysed(*net, nested, which)})
-        wanted = *net, folds, nested, which
-        analysis = layer_analysis.Analysis(*wanted)
-        if not analysis.todo and analysis.is_written():
-            print(f"{title}: already done, skipped ({analysis.path})", flush=True)
-            summary = analysis.summary()
+        runs = [Run(args.runs, subset, args.arch, init, fold, which) for fold in paper.FOLDS]
+        path = runs[0].folder.parent / layer_summary.FILE
+        wanted = runs, args.fold, "nested" in args.selection
+        folds = layer_analysis.read(*wanted)
+        if any(fold.todo for fold in folds) or layer_analysis.written(path) != layer_analysis.summary(folds):
+            folds = analyse(title, path, folds, wanted, args.jobs)
         else:
-            summary = analyse(title, analysis, wanted, args.jobs)
-        for selection in dict.fromkeys(args.selection):
+            command.say_skipped(title, path)
+        summary = layer_analysis.summary(folds)
+        for selection in args.selection:
             print(f"\n{layer_table.table(summary, selection, args.sample).markdown()}", flush=True)
-    return 0
 
 
-def analyse(title, analysis, wanted, jobs):
-    """Analyse what is to do, one process at a time; returns the summary."""
+def analyse(title, path, folds, wanted, jobs):
+    """Analyse what is to do, one process at a time, and write layers.json; returns the folds that are in it."""
     with contextlib.ExitStack() as stack:
-        for folder in (analysis.path.parent, *(run.folder for run in analysis.runs.values())):
+        for folder in (path.parent, *(fold.run.folder for fold in folds)):
             stack.enter_context(locks.held(folder, "analysing layers"))
-        analysis = layer_analysis.Analysis(*wanted)  # read again: another process may have worked meanwhile
-        seconds = layer_analysis.seconds(len(analysis.todo), analysis.nested, jobs)
-        print(f"{title}: {len(analysis.todo)} layers of folds to analyse, in about {duration(seconds)}", flush=True)
-        with Progress(f"analysing {title}", len(analysis.todo), unit="layers") as bar:
-            analysis.run(jobs, bar.advance)
-        return analysis.write()
+        folds = layer_analysis.read(*wanted)  # again: another process may have worked meanwhile
+        count = sum(len(fold.todo) for fold in folds)
+        seconds = layer_analysis.seconds(count, folds[0].nested, jobs)
+        print(f"{title}: {count} layers of folds to analyse, in about {duration(seconds)}", flush=True)
+        with Progress(f"analysing {title}", count, unit="layers") as bar:
+            layer_analysis.analyse_folds(folds, jobs, bar.advance)
+        layer_summary.write(path, layer_analysis.summary(folds))
+    return folds
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -9,45 +9,38 @@ as it has layers; one file, runs/<subset>/source-<init>/grams.npz, is for all fi
 skipped. The next step is tools/analyze_layers.py.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import engine
 from sentiment.analysis import extraction, features
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_option, positive, runs_of, runs_options, subsets_of
-from sentiment.data import dataset, folds
+from sentiment.cli import arguments, command
+from sentiment.data import dataset
 from sentiment.evaluation import inference
 from sentiment.networks import architectures
 from sentiment.sources import cards
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import default, read_text
+from sentiment.utils.files import read_text
 
 
 def main(argv=None):
-    """Extract; returns the exit status."""
-    parser = Parser(__doc__)
+    """Extract."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--data", default=default("data/deepsent"), help="folder of images and labels (default: %(default)s)")
-    option("--splits", type=Path, default=folds.SPLITS, help="folder of fold lists (default: splits/)")
-    runs_options(option, fold="all")
+    arguments.folder_options(option, "data", "splits")
+    arguments.runs_options(option, fold="all")
     option("--source", action="store_true", help="extract from --init itself, not fine-tuned, for all folds")
-    option("--model", type=Path, help="with --source: deploy definition of the source (default: that of --arch)")
+    use = "with --source: deploy definition of the source (default: that of --arch)"
+    option("--model", type=Path, metavar="FILE", help=use)
     option("--mean", help="mean file, or b,g,r (default: the mean the net was trained with)")
-    option(
-        "--mean-way",
-        choices=features.MEAN_WAYS,
-        help="subtract the mean image resized to the crop, as the authors did (default if there is a mean image), "
-        "or the means of its channels",
+    use = (
+        "subtract the mean image resized to the crop, as the authors did (default if there is a mean image), or the "
+        "means of its channels"
     )
-    gpu_option(option)
-    option("--batch-size", type=positive, metavar="N", help="crops in a forward pass (default: 20; 200 on a GPU)")
-    option(
-        "--scratch",
-        type=Path,
-        metavar="DIR",
-        help="folder for gigabytes of temporary files (default: the run's folder)",
-    )
+    option("--mean-way", choices=features.MEAN_WAYS, help=use)
+    arguments.gpu_option(option)
+    arguments.count_option(option, "batch-size", "crops in a forward pass (default: 20; 200 on a GPU)")
+    use = "folder for gigabytes of temporary files (default: the run's folder)"
+    option("--scratch", type=Path, metavar="FOLDER", help=use)
     args = parser.parse_args(argv)
     engine.check_precision(args.gpu)
     if args.source:
@@ -63,24 +56,23 @@ def main(argv=None):
     if args.source:
         source = cards.of_data_set(args.init, args.mean, data)
         engine.start(args.gpu)
-        for subset in subsets_of(args):
-            divisor = 1 if args.arch == "squeezenet" else data.setting("channels_divisor", subset, 1)
+        for subset in args.subset:
+            divisor = architectures.ARCHITECTURES[args.arch].divisor(data.setting("channels_divisor", subset, 1))
             definition = read_text(args.model) if args.model else str(architectures.deploy(args.arch, divisor))
             extract(extraction.of_source(source, args.runs, subset, data, args.splits, definition, args.mean_way), args)
-        return 0
-    for run in runs_of(args):
+        return
+    for run in arguments.runs_of(args):
         wanted = extraction.of_run(run, data, args.splits, args.mean, args.mean_way)
         if wanted is None:
-            print(f"{run.title}: already done, skipped ({features.file_of(run)})")
+            command.say_skipped(run.title, features.file_of(run))
         else:
             extract(wanted, args)
-    return 0
 
 
 def extract(wanted, args):
     """Extract unless that is done, and print the file's path."""
     if wanted.is_done():
-        print(f"{wanted.title}: already done, skipped ({wanted.path})")
+        command.say_skipped(wanted.title, wanted.path)
         return
     batch = args.batch_size or (inference.BATCH if args.gpu is None else inference.BATCH_GPU)
     wanted.extract(args.gpu, batch, args.scratch)
@@ -88,4 +80,4 @@ def extract(wanted, args):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

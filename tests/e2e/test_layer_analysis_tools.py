@@ -62,7 +62,7 @@ def test_layers_of_each_fold_s_own_net(tool, trained, capfd):
     assert "Folds 1 2 only" in capfd.readouterr().out
 
 
-def test_what_is_done_stays_and_another_training_is_extracted_anew(tool, trained, capfd):
+def test_what_is_done_stays_and_another_training_is_extracted_again(tool, trained, capfd):
     extract, analyse = (
         ["extract_features", *trained.options, "--fold", 1],
         ["analyze_layers", *analysing(trained, "--fold", 1, "--selection", "paper")],
@@ -91,7 +91,7 @@ def test_a_source_as_it_is(tool, tiny, capfd, mean_file):
     folder = tiny.runs / "five_agrees" / "source-source"
     grams = features.read(folder / "grams.npz")
     assert list(grams.layers) == LAYERS[1:]  # its fc8 is of other classes
-    assert (list(grams.folds), len(grams.images), grams.about["mean_way"]) == ([1, 2, 3, 4, 5], 25, "image")
+    assert (list(grams.folds), len(grams.images), grams.about.mean_way) == ([1, 2, 3, 4, 5], 25, "image")
     assert tool("analyze_layers", *analysing(tiny, "--arch", "source", "--selection", "paper")) == 0
     said = capfd.readouterr().out
     assert "source as it is, not fine-tuned" in said
@@ -99,7 +99,7 @@ def test_a_source_as_it_is(tool, tiny, capfd, mean_file):
     assert tool("extract_features", *options) == 0
     assert "already done" in capfd.readouterr().out
     assert tool("extract_features", *options, "--mean-way", "channels") == 0
-    assert features.read(folder / "grams.npz").about["mean_way"] == "channels"
+    assert features.read(folder / "grams.npz").about.mean_way == "channels"
 
 
 def test_a_source_of_convolutions_only(tool, tiny, tmp_path):
@@ -132,7 +132,7 @@ def test_the_mean_image_of_the_training(tool, tiny, capfd, mean_file):
     extract = ["extract_features", *tiny.options, "--fold", 1]
     assert tool(*extract) == 0
     about = features.read(tiny.folder() / "grams.npz").about
-    assert about["mean_way"] == "image"
+    assert about.mean_way == "image"
     (tiny.folder() / "grams.npz").unlink()
     moved = mean_file.rename(mean_file.with_name("moved"))
     sentence = refused(tool, capfd, *extract)
@@ -141,7 +141,7 @@ def test_the_mean_image_of_the_training(tool, tiny, capfd, mean_file):
     assert tool(*extract, "--mean", moved) == 0
     assert features.read(tiny.folder() / "grams.npz").about == about
     assert tool(*extract, "--mean-way", "channels") == 0
-    assert features.read(tiny.folder() / "grams.npz").about["mean_way"] == "channels"
+    assert features.read(tiny.folder() / "grams.npz").about.mean_way == "channels"
 
 
 def test_what_is_wrong_is_said_in_a_sentence(tool, trained, capfd, tmp_path):
@@ -161,10 +161,10 @@ def test_what_is_wrong_is_said_in_a_sentence(tool, trained, capfd, tmp_path):
     (trained.folder() / "snapshot_iter_2.caffemodel").unlink()
     assert "not finished" in refused(tool, capfd, *extract, "--fold", 1)
     name = trained.list("test", 2).read_text().splitlines()[0].rsplit(" ", 1)[0]
-    picture = trained.data / "images" / name
-    picture.write_text("no image")
+    image = trained.data / "images" / name
+    image.write_text("no image")
     assert name in refused(tool, capfd, *extract, "--fold", 2)
-    picture.unlink()
+    image.unlink()
     assert name in refused(tool, capfd, *extract, "--fold", 2)
     trained.list("test", 2).write_text("other.jpg 1\n")
     assert "test.txt" in refused(tool, capfd, *extract, "--fold", 2)

@@ -1,9 +1,8 @@
-"""What features are extracted from, a run or a source as it is, and whether that is done."""
+"""What features are extracted from, a run or a source that is not fine-tuned, and whether that is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sentiment import engine, paper
 from sentiment.analysis import features
@@ -25,55 +24,53 @@ from sentiment.utils.progress import patience
 class Extraction:
     """A net, the images of some folds and a mean, whose features go to a file of Gram matrices."""
 
-    run: Run  # of a source as it is: one whose arch is "source"
+    run: Run  # of a source that is not fine-tuned: one whose arch is "source"
     data: Dataset
-    folds: dict  # number -> folds.Fold
-    lists: list  # the files of their lists, two for each fold
+    folds: dict[int, folds.Fold]
+    lists: list[Path]  # the files of their lists, two for each fold
     model: Path  # runs as far as the weights have its layers
     weights: Path
-    mean: Any  # path of a mean image, or three channel means
-    mean_way: str  # one of features.MEAN_WAYS
-    card: str | None = None  # the model card whose file the source is; a trained run records it itself
+    mean: features.Mean
+    card: str | None = None  # see features.About
 
     @property
-    def title(self):
-        """What it is, for people."""
+    def title(self) -> str:
+        """What messages call it."""
         return f"{self.run.subset}, {self.run.init} as it is" if self.run.arch == "source" else self.run.title
 
     @property
-    def path(self):
+    def path(self) -> Path:
         """The file of Gram matrices."""
         return features.file_of(self.run)
 
     @cached_property
-    def made_from(self):
-        """What the features depend on, as `features.Grams.about` has it."""
-        of_image = self.mean_way == "image" and isinstance(self.mean, Path)
-        return {
-            "dataset": self.data.name,
-            "demo": self.data.demo,
-            "subset": self.run.subset,
-            "arch": self.run.arch,
-            "init": self.run.init,
-            "precision": engine.precision(),
-            "mean_way": self.mean_way,
-            "mean": channel_means(self.mean).tolist(),
-            "hashes": {
+    def made_from(self) -> features.About:
+        """What the features depend on."""
+        is_image = isinstance(self.mean, Path)
+        return features.About(
+            dataset=self.data.name,
+            demo=self.data.demo,
+            subset=self.run.subset,
+            arch=self.run.arch,
+            init=self.run.init,
+            precision=engine.precision(),
+            mean_way="image" if is_image else "channels",
+            mean=channel_means(self.mean).tolist(),
+            hashes={
                 "definition": sha256(self.model),
                 "weights": sha256(self.weights),
-                "mean": sha256(self.mean) if of_image else None,
+                "mean": sha256(self.mean) if is_image else None,
                 "lists": [sha256(path) for path in self.lists],
             },
-        }
+        )
 
-    def is_done(self):
+    def is_done(self) -> bool:
         """Whether the file is there and made from the same."""
         if not self.path.is_file():
             return False
-        before = {"precision": engine.PRECISIONS[0], **features.read(self.path).about}  # earlier files do not name it
-        return all(before.get(key) == value for key, value in self.made_from.items())
+        return replace(features.read(self.path).about, card=None, engine="", versions={}) == self.made_from
 
-    def extract(self, gpu, batch, scratch=None):
+    def extract(self, gpu: int | None, batch: int, scratch: Path | None = None):
         """Run the images through the net and write the file, unless another process does so meanwhile.
 
         ``gpu`` is None for the CPU; ``batch`` counts crops; activations wait in ``scratch``, by default beside it.
@@ -83,20 +80,18 @@ class Extraction:
                 return
             labels, where = listed(self.folds, self.lists)
             if missing := self.data.missing(labels):
-                raise UserError(
-                    f"{missing[0]} of the fold lists is not in {self.data.images} ({len(missing)} such images)"
-                )
+                place = where[missing[0]]
+                raise UserError(f"{place}: {missing[0]} is not in {self.data.images} ({len(missing)} images missing)")
             caffe = engine.start(gpu)
             with stderr_to(self.path.with_name("features.log")) as terminal, patience("reading the weights", terminal):
                 net, end = self._load(caffe)
-            mean = features.mean_to_subtract(self.mean, self.mean_way, net.blobs[net.inputs[0]].data.shape[2:])
+            mean = features.mean_to_subtract(self.mean, net.blobs[net.inputs[0]].data.shape[2:])
             layers = features.layers_of(net, end)
             places = {self.data.images / image: place for image, place in where.items()}
             crops = features.centre_crops(net, list(places), mean, places.get)
             scratch = scratch or self.path.parent
             grams = features.matrices(net, crops, len(labels), layers, scratch, batch, end, self.title)
-            about = {**self.made_from, **({} if self.card is None else {"card": self.card})}
-            about |= {"engine": engine.describe(), "versions": engine.versions()}
+            about = replace(self.made_from, card=self.card, engine=engine.describe(), versions=engine.versions())
             features.write(self.path, about, labels, self.folds, layers, grams)
 
     def _load(self, caffe):
@@ -109,20 +104,12 @@ class Extraction:
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
 
-def of_run(run: Run, data: Dataset, splits, mean=None, way=None):
-    """The `Extraction` from a fold's own net; None where there are features and the weights are gone.
+def of_run(run: Run, data: Dataset, splits: Path, mean: str | None = None, way: str | None = None) -> Extraction | None:
+    """The extraction from a fold's own net; None where there are features and the weights are gone.
 
-    Parameters
-    ----------
-    splits : path
-        Folder of fold lists.
-    mean, way : str, optional
-        By default the mean that the run was trained with, the image where it was one.
-
-    Raises
-    ------
-    UserError
-        The run is not trained, its lists are others now, or its mean image is not there.
+    ``splits`` is the folder of fold lists. ``mean`` and ``way`` are by default the mean that the run was trained with,
+    the image where it was one. A `UserError` says that the run is not trained, that its lists have changed or that its
+    mean image is missing.
     """
     names = [f"{part}_list" for part in folds.PARTS]
     config = run.configuration("mean", "mean_image", *names)
@@ -137,20 +124,17 @@ def of_run(run: Run, data: Dataset, splits, mean=None, way=None):
     for name, path in zip(names, lists, strict=True):
         if sha256(path) != getattr(config, name):
             raise UserError(f"{path} is not the list that {run.folder} was trained with; restore it, or train again")
-    mean = parse_mean(mean) if mean else _mean_of_run(run, config, way)
-    return Extraction(run, data, by_fold, lists, run.deploy, weights, mean, way or _way(mean))
+    subtracted = _in_way(way, parse_mean(mean) if mean else _mean_of_run(run, config, way))
+    return Extraction(run, data, by_fold, lists, run.deploy, weights, subtracted)
 
 
-def of_source(source: cards.Source, runs, subset, data, splits, definition, way=None) -> Extraction:
-    """The extraction from a source as it is, of the images of all folds.
+def of_source(
+    source: cards.Source, runs: Path, subset: str, data: Dataset, splits: Path, definition: str, way: str | None = None
+) -> Extraction:
+    """The extraction from a source that is not fine-tuned, of the images of all folds.
 
-    Parameters
-    ----------
-    source : cards.Source
-    runs, subset, data, splits, way
-        As of `of_run` and its run.
-    definition : str
-        Text of the deploy definition that the source runs in.
+    ``runs`` is the folder of all runs, ``definition`` the text of the deploy definition that the source runs in; the
+    others are those of `of_run`.
     """
     if source.path is None:
         raise UserError(f"INIT={source.name} has no weights to extract features from")
@@ -158,11 +142,10 @@ def of_source(source: cards.Source, runs, subset, data, splits, definition, way=
     by_fold, lists = _folds(splits, data, subset, paper.FOLDS)
     model = run.folder.with_name("deploy.prototxt")
     write_if_changed(model, definition)
-    way = way or _way(source.mean)
-    return Extraction(run, data, by_fold, lists, model, source.path, source.mean, way, source.known_as)
+    return Extraction(run, data, by_fold, lists, model, source.path, _in_way(way, source.mean), source.known_as)
 
 
-def listed(by_fold, lists):
+def listed(by_fold: dict[int, folds.Fold], lists: list[Path]) -> tuple[dict[str, int], dict[str, str]]:
     """Image -> label, and image -> the first line that names it, of some folds' lists in their order.
 
     A `UserError` names an image that has both labels.
@@ -183,8 +166,11 @@ def _folds(splits, data, subset, numbers):
     return by_fold, lists
 
 
-def _way(mean):
-    return "image" if isinstance(mean, Path) else "channels"
+def _in_way(way, mean):
+    """What is subtracted of a mean."""
+    if way == "image" and not isinstance(mean, Path):
+        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; name it by --mean FILE")
+    return tuple(channel_means(mean)) if way == "channels" else mean
 
 
 def _mean_of_run(run, config, way):

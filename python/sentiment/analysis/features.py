@@ -11,19 +11,26 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sentiment.data.folds import PARTS, Fold
 from sentiment.data.means import channel_means, mean_image
+from sentiment.engine import PRECISIONS
 from sentiment.evaluation import inference
+from sentiment.training.runs import Run
+from sentiment.utils import records
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
 from sentiment.utils.progress import Progress
 
 FILE = "grams.npz"
+Mean = Path | tuple[float, ...]
+"""A mean image (.binaryproto), or three channel means; BGR, 0 to 255."""
 MEAN_WAYS = ("image", "channels")
 """What is subtracted: the mean image resized to the crop, as the authors did, or the means of its channels."""
 
@@ -32,22 +39,16 @@ _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, whic
 _NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
 
 
-def file_of(run):
-    """The path of a run's Gram matrices; the folds of a source as it is share one file."""
+def file_of(run: Run) -> Path:
+    """The path of a run's Gram matrices; the folds of a source that is not fine-tuned share one file."""
     return (run.folder.parent if run.arch == "source" else run.folder) / FILE
 
 
-def layers_of(net, end=None) -> dict[str, int]:
+def layers_of(net, end: str | None = None) -> dict[str, int]:
     """The blobs whose activations are features, and how many an image has there, from the output to the input.
 
     As in the paper's table: every blob after its in-place layers (so after ReLU) but the input and the probabilities.
-    Of a SqueezeNet's fire module only its concatenation, which is its output.
-
-    Parameters
-    ----------
-    net : caffe.Net
-    end : str, optional
-        The last layer that runs; by default all do.
+    Of a SqueezeNet's fire module only its concatenation, which is its output. ``end`` is the last layer that runs.
     """
     blobs = []
     for name, layer in zip(net._layer_names, net.layers):
@@ -59,42 +60,22 @@ def layers_of(net, end=None) -> dict[str, int]:
     return {blob: int(np.prod(net.blobs[blob].data.shape[1:])) for blob in features}
 
 
-def mean_to_subtract(mean, way, crop):
-    """The mean, ready to be subtracted from a crop of (height, width): a (3, 1, 1) or (3, height, width) ndarray.
+def mean_to_subtract(mean: Mean, crop: tuple[int, int]) -> np.ndarray:
+    """What is subtracted from a crop of (height, width) pixels: (3, 1, 1) or (3, height, width), BGR, 0 to 255.
 
-    Parameters
-    ----------
-    mean : Path or sequence of 3 float
-        A mean image (.binaryproto), or channel means, BGR, 0 to 255.
-    way : str
-        One of ``MEAN_WAYS``.
-    crop : (height, width)
-
-    Raises
-    ------
-    UserError
-        The file is missing or is not a mean image; ``image`` without a file.
+    An image is resized to the crop, as the authors did; a `UserError` names a file that is not a mean image.
     """
-    if way == "channels":
-        return channel_means(mean)[:, None, None]
     if not isinstance(mean, Path):
-        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; name it by --mean FILE")
+        return channel_means(mean)[:, None, None]
     import caffe
 
     return caffe.io.resize_image(mean_image(mean).transpose(1, 2, 0), crop).transpose(2, 0, 1)
 
 
-def centre_crops(net, paths, mean, where=str):
-    """The centre crops of images minus a mean, BGR, 0 to 255: yields (3, height, width) float32 ndarrays.
+def centre_crops(net, paths: Iterable[Path], mean: np.ndarray, where=str) -> Iterator[np.ndarray]:
+    """The centre crops of images minus a mean (see `mean_to_subtract`): (3, height, width) float32, BGR, 0 to 255.
 
-    Parameters
-    ----------
-    net : caffe.Net
-    paths : sequence of path
-    mean : ndarray
-        See `mean_to_subtract`.
-    where : callable
-        Path -> where it is listed, for the message about one that is not an image.
+    ``where`` gives the place where a path is listed, for the message about one that is not an image.
     """
     height, width = net.blobs[net.inputs[0]].data.shape[2:]
     for image in inference.warped(net, paths, np.zeros(3), where):
@@ -102,35 +83,16 @@ def centre_crops(net, paths, mean, where=str):
         yield image[:, top : top + height, left : left + width] - mean.astype(np.float32)
 
 
-def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None, title="images"):
+def matrices(
+    net, crops, count: int, layers: dict[str, int], scratch: Path, batch=inference.BATCH, end=None, title="images"
+) -> dict[str, np.ndarray]:
     """Run images through a net once; the Gram matrix of each layer's activations, see `gram`.
 
-    Parameters
-    ----------
-    net : caffe.Net
-        One image input.
-    crops : iterable of (3, height, width) ndarray
-    count : int
-        How many crops there are.
-    layers : dict of str to int
-        Of `layers_of`.
-    scratch : path
-        A folder for files of 4 bytes a number. They have no names, so nothing is left behind, however this ends.
-    batch : int
-        Crops a forward pass.
-    end : str, optional
-        The last layer to run.
-    title : str
-        Of the progress bars.
+    ``crops`` are ``count`` images as `centre_crops` gives them, ``batch`` of them in a forward pass; ``layers`` and
+    ``end`` are those of `layers_of`, ``title`` begins the progress bars.
 
-    Returns
-    -------
-    dict of str to (count, count) float64 ndarray
-
-    Raises
-    ------
-    UserError
-        The scratch folder has too little room.
+    The activations wait in the folder ``scratch``, 4 bytes a number; a `UserError` says when that has too little room.
+    The files have no names, so nothing is left behind, however this ends.
     """
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
@@ -140,16 +102,14 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
             "temporarily; name a folder with more room by --scratch"
         )
     print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB temporarily in {scratch}", flush=True)
-    data, crops = net.blobs[net.inputs[0]], iter(crops)
+    data = net.blobs[net.inputs[0]]
     with contextlib.ExitStack() as stack:
         files = {layer: stack.enter_context(tempfile.TemporaryFile(dir=scratch)) for layer in layers}
         with Progress(f"extracting {title}", count, unit="images") as bar:
-            for start in range(0, count, batch):
-                size = min(batch, count - start)
-                data.reshape(size, *data.data.shape[1:])
+            for group in inference.groups(crops, batch):
+                data.reshape(len(group), *data.data.shape[1:])
                 net.reshape()
-                for index in range(size):
-                    data.data[index] = next(crops)
+                data.data[...] = group
                 net.forward(end=end)
                 # Written, not mapped: a full disk is then an error; a write to mapped memory would kill the process.
                 try:
@@ -158,7 +118,7 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
                         file.flush()
                 except OSError as error:
                     raise UserError(f"cannot write activations to {scratch}: {error.strerror}") from error
-                bar.advance(size)
+                bar.advance(len(group))
         with Progress(f"summing {title}", sum(layers.values()), unit="features") as bar:
             return {
                 layer: gram(np.memmap(file, np.float32, "r", shape=(count, layers[layer])), bar.advance)
@@ -166,15 +126,11 @@ def matrices(net, crops, count, layers, scratch, batch=inference.BATCH, end=None
             }
 
 
-def gram(rows, done=lambda count: None):
-    """Inner products of every two rows, summed in double precision: an (n, n) float64 ndarray.
+def gram(rows: np.ndarray, done=lambda count: None) -> np.ndarray:
+    """Inner products of every two of n rows, summed in double precision: (n, n) float64.
 
-    Parameters
-    ----------
-    rows : (n, d) float32 ndarray
-        May be larger than memory.
-    done : callable
-        Called with the number of columns summed since the last call.
+    ``rows``, (n, d) float32, may be larger than memory. ``done`` is called with the number of columns summed since the
+    last call.
     """
     total = np.zeros((len(rows),) * 2)
     for start in range(0, rows.shape[1], _CHUNK):
@@ -184,44 +140,64 @@ def gram(rows, done=lambda count: None):
     return total
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What Gram matrices are made from; the attributes are the keys of their file's ``about``, in its order."""
+
+    dataset: str
+    demo: bool
+    subset: str
+    arch: str  # "source" for a source that is not fine-tuned
+    init: str
+    precision: str = PRECISIONS[0]  # earlier files do not name it
+    mean_way: str  # one of `MEAN_WAYS`
+    mean: list = field(default_factory=list)  # of each channel, BGR, 0 to 255
+    hashes: dict  # SHA-256 of the definition, the weights, the mean image (or None) and the lists
+    card: str | None = None  # the model card whose file the source is; a trained run records it itself
+    engine: str = ""
+    versions: dict = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Grams:
     """A file of Gram matrices."""
 
     path: Path
-    about: dict  # what they are made from: data set, subset, architecture, source, checksums, the mean subtracted
-    images: list  # in the order of rows and columns
+    about: About
+    images: list[str]  # in the order of rows and columns
     labels: np.ndarray  # (n,) int
-    folds: dict  # number -> rows of its training images, rows of its test images
-    layers: dict  # name -> numbers an image has there; from the output to the input
+    folds: dict[int, tuple]  # number -> rows of its training images, rows of its test images
+    layers: dict[str, int]  # name -> how many features an image has there; from the output to the input
 
-    def gram(self, layer):
+    def gram(self, layer: str) -> np.ndarray:
         """The (n, n) float64 matrix of a layer, read from the file."""
         with _opened(self.path) as arrays:
             return arrays[f"gram/{layer}"]
 
 
-def write(path, about, labels, folds, layers, grams):
-    """Write a file of `Grams`; ``labels`` are by image, ``folds`` are `folds.Fold` by number, ``grams`` by layer."""
+def write(path, about: About, labels: dict[str, int], folds: dict[int, Fold], layers: dict[str, int], grams: dict):
+    """Write a file of `Grams`; ``labels`` are by image, ``layers`` and ``grams``, the matrices, by layer."""
     rows = {image: row for row, image in enumerate(labels)}
-    arrays: dict[str, Any] = {"about": json.dumps({**about, "layers": layers, "folds": list(folds)})}
+    known = {key: value for key, value in asdict(about).items() if key != "card" or value is not None}
+    arrays: dict[str, Any] = {"about": json.dumps({**known, "layers": layers, "folds": list(folds)})}
     arrays["images"] = np.array(list(labels))
     arrays["labels"] = np.array(list(labels.values()), np.int8)
     for number, fold in folds.items():
-        for part, listed in zip(("train", "test"), fold, strict=True):
+        for part, listed in zip(PARTS, fold, strict=True):
             arrays[f"fold{number}/{part}"] = np.array([rows[image] for image, _ in listed], np.int32)
     arrays.update({f"gram/{layer}": grams[layer] for layer in layers})
     with replacing(path) as part:
         np.savez(part, **arrays)
 
 
-def read(path) -> Grams:
+def read(path: Path) -> Grams:
     """Read a file of Gram matrices; a `UserError` says what is wrong with it."""
     with _opened(path) as arrays:
         about = json.loads(str(arrays["about"]))
-        layers, numbers = about.pop("layers"), about.pop("folds")
-        folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in ("train", "test")) for number in numbers}
-        return Grams(Path(path), about, arrays["images"].tolist(), arrays["labels"].astype(int), folds, layers)
+        layers, numbers = about["layers"], about["folds"]
+        folds = {number: tuple(arrays[f"fold{number}/{part}"] for part in PARTS) for number in numbers}
+        images, labels = arrays["images"].tolist(), arrays["labels"].astype(int)
+    return Grams(path, records.read(About, about, path), images, labels, folds, layers)
 
 
 @contextlib.contextmanager

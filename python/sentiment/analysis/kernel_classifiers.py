@@ -5,6 +5,7 @@ however many these are. Both fits are exact: they minimise what scikit-learn's `
 ``LogisticRegression(solver="liblinear")`` minimise on the features as they are, unscaled.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +29,10 @@ class Fit(NamedTuple):
     converged: bool
 
 
-def svm_path(kernel, labels, penalties=C_GRID):
+def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
     """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
+
+    ``kernel``, (n, n), has the inner products of their features; ``labels``, (n,), are 0 or 1, and 1 scores above zero.
 
     Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
     computed once. An image with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
@@ -38,34 +41,24 @@ def svm_path(kernel, labels, penalties=C_GRID):
 
     An interior point method instead of libsvm: where classes overlap in a few features, as in the last layers, libsvm
     needs billions of steps for the larger C.
-
-    Parameters
-    ----------
-    kernel : (n, n) ndarray
-        Inner products of the training features.
-    labels : (n,) ndarray
-        0 or 1.
-    penalties : sequence of float
-        C, rising.
-
-    Returns
-    -------
-    list of Fit
-        Scores above zero are class 1.
     """
-    labels = np.asarray(labels)
     signs, margins = np.where(labels == 1, 1.0, -1.0), np.ones(len(labels))
-    contrary = _contrary(_first(kernel), labels)
-    signs[contrary], margins[contrary] = -signs[contrary], -1
+    first = _first(kernel)
+    for image in np.intersect1d(first[labels == 0], first[labels == 1]):
+        of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
+        for rows in of_each:
+            contrary = rows[: min(map(len, of_each))]  # as many of the one label as of the other
+            signs[contrary] *= -1
+            margins[contrary] = -1
     # The intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
     means = kernel.mean(0)
     centred = kernel - means - means[:, None] + means.mean()
     scale = np.trace(centred) / len(centred) or 1.0
-    points = np.column_stack([_points(centred / scale)[0], np.ones(len(signs))])  # the ones are for the intercept
+    points = signs[:, None] * np.column_stack([_points(centred / scale)[0], np.ones(len(signs))])
     fits, hard = [], False
     for penalty in penalties:
         if not hard:
-            multipliers, weights, step, converged = _svm(points, signs, margins, penalty * scale)
+            multipliers, weights, step, converged = _svm(points, margins, penalty * scale)
             coefficients = signs * multipliers / scale
             fit = Fit(coefficients, weights[-1] - means @ coefficients, step, converged)
             hard = converged and bool((multipliers < penalty * scale).all())
@@ -73,78 +66,72 @@ def svm_path(kernel, labels, penalties=C_GRID):
     return fits
 
 
-def _svm(points, signs, margins, penalty):
+def _svm(points, margins, penalty):
     """A linear SVM by Mehrotra's interior point method, in the form of Gertz and Griffin (2010).
 
     With α the images' multipliers, between 0 and C, and λ those of these two bounds, a step solves for the weights
     only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
     `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
 
-    The last column of ``points``, (n, d + 1), is ones: its weight is the intercept, which is not penalised. An image
-    loses nothing from a score of its margin on the side of its sign. Returns multipliers (n,), weights (d + 1,), the
-    number of steps and whether it converged.
+    ``points``, (n, d + 1), are multiplied by the images' signs: an image whose score reaches its margin has no loss.
+    The weight of their last column, ones before that, is the intercept, which is not penalised. Returns multipliers
+    (n,), weights (d + 1,), the number of steps and whether it converged.
     """
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
     sides = np.array([[1], [-1]])  # rows of room and of its multipliers: from 0 and from C
     # To begin with, half of what the smaller class can have, the other class as much in sum.
-    counts = np.where(signs > 0, np.sum(signs > 0), np.sum(signs < 0))
+    positive = points[:, -1] > 0
+    counts = np.where(positive, positive.sum(), (~positive).sum())
     alpha = penalty / 2 * counts.min() / counts
-    room = np.stack([alpha, penalty - alpha])
-    weights = penalised * ((signs * alpha) @ points)
-    multipliers = np.maximum(sides * (signs * (points @ weights) - margins), 0) + 1
+    weights = penalised * (alpha @ points)
+    state = np.stack([[alpha, penalty - alpha], np.maximum(sides * (points @ weights - margins), 0) + 1])
     for step in range(INTERIOR_STEPS + 1):
+        room, multipliers = state
         scores = points @ weights
-        residual = signs * scores - margins - (sides * multipliers).sum(0)
-        apart = points.T @ (signs * room[0]) - penalised * weights
+        residual = scores - margins - (sides * multipliers).sum(0)
+        apart = points.T @ room[0] - penalised * weights
         gap = (room * multipliers).sum()
-        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - signs * scores).sum()
+        loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - scores).sum()
         # The floor is for images that are all the same, which leave no loss at all.
         converged = bool(gap <= INTERIOR_TOLERANCE * max(loss, min(1, penalty)) and np.abs(residual).max() < 1e-8)
         if converged or step == INTERIOR_STEPS:
             break
         steepness = 1 / (multipliers / room).sum(0)
-        weighted = points * np.sqrt(steepness)[:, None]
-        solved = _normal_equations(weighted, penalised)
+        solved = _normal_equations(points * np.sqrt(steepness)[:, None], penalised)
         # Twice with one factor: straight for the solution, then, by how far that gets, along the path's bend.
         target = -room * multipliers
         for corrects in False, True:
             right = (sides * target / room).sum(0) - residual
-            of_weights = solved(points.T @ (steepness * signs * right) + apart)
-            of_room = sides * steepness * (right - signs * (points @ of_weights))
+            of_weights = solved(points.T @ (steepness * right) + apart)
+            of_room = sides * steepness * (right - points @ of_weights)
             of_multipliers = (target - multipliers * of_room) / room
-            length = min(_longest(room, of_room), _longest(multipliers, of_multipliers))
+            change = np.stack([of_room, of_multipliers])
+            shrinks = change < 0
+            length = (state[shrinks] / -change[shrinks]).min(initial=1.0)  # the longest that keeps all above zero
             if not corrects:
-                ahead = ((room + length * of_room) * (multipliers + length * of_multipliers)).sum()
+                ahead = np.prod(state + length * change, axis=0).sum()
                 target = gap / room.size * (ahead / gap) ** 3 - room * multipliers - of_room * of_multipliers
         weights = weights + 0.99 * length * of_weights
-        room, multipliers = room + 0.99 * length * of_room, multipliers + 0.99 * length * of_multipliers
+        state = state + 0.99 * length * change
     at_zero, at_penalty = room < multipliers
     return np.where(at_zero, 0, np.where(at_penalty, penalty, room[0])), weights, step, converged
 
 
-def _longest(values, changes):
-    """The longest step, at most one, that keeps values above zero."""
-    return min(1.0, (values[changes < 0] / -changes[changes < 0]).min(initial=1.0))
-
-
-def logistic_path(kernel, labels, penalties=C_GRID):
+def logistic_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
     """L2-regularised logistic regression whose intercept is penalised too, for rising C, each from the one before.
 
-    What scikit-learn's ``LogisticRegression(C=C, solver="liblinear")`` minimises, the authors' "Softmax": the intercept
-    is the weight of one more feature that is 1 everywhere. Minimises ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)),
-    f = w·x + b. Coefficients are not the multipliers here, but the shortest that give w.
+    Arguments are those of `svm_path`. It is what scikit-learn's ``LogisticRegression(C=C, solver="liblinear")``
+    minimises, the authors' "Softmax": ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)), f = w·x + b, where the intercept is the
+    weight of one more feature that is 1 everywhere. Coefficients are not the multipliers here, but the shortest that
+    give w.
 
     Newton's method of our own: liblinear's tolerance, 1e-4 of the first gradient, stops before the minimum, and
     scikit-learn's newton-cholesky gives up where an image has both labels and C is large.
-
-    Parameters, returns
-    -------------------
-    As `svm_path`.
     """
     # Each image once: with both labels its pulls cancel, exactly only if they are one number.
     rows, which = np.unique(_first(kernel), return_inverse=True)
-    negative, positive = (np.bincount(which[np.asarray(labels) == label], minlength=len(rows)) for label in (0, 1))
+    negative, positive = (np.bincount(which[labels == label], minlength=len(rows)) for label in (0, 1))
     kernel = kernel[np.ix_(rows, rows)]
     scale = np.trace(kernel) / len(kernel) + 1  # K/s with C·s is the same problem
     points, back = _points((kernel + 1) / scale)
@@ -216,12 +203,3 @@ def _points(kernel):
     kept = values > 1e-12 * values[-1]
     lengths = np.sqrt(values[kept])
     return vectors[:, kept] * lengths, vectors[:, kept] / lengths
-
-
-def _contrary(first, labels):
-    """Rows of images that are there with both labels, as many of the one as of the other."""
-    found = []
-    for image in np.intersect1d(first[labels == 0], first[labels == 1]):
-        of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
-        found += [row for pair in zip(*of_each, strict=False) for row in pair]
-    return found

@@ -6,7 +6,7 @@ Per layer, fold and C of the authors' grid a linear SVM and a logistic regressio
 
 import concurrent.futures
 import contextlib
-import os
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ import numpy as np
 
 from sentiment import paper
 from sentiment.analysis import features, layer_summary
-from sentiment.analysis.kernel_classifiers import C_GRID, logistic_path, svm_path
+from sentiment.analysis.kernel_classifiers import C_GRID, Fit, logistic_path, svm_path
 from sentiment.analysis.layer_summary import Chosen, Classifier, Layer, Summary
-from sentiment.engine import PRECISIONS
+from sentiment.engine import PRECISIONS, cores
 from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json, write_json
@@ -41,44 +41,35 @@ class Fitted:
     flat_from: int | None  # exponent of the C from which an SVM's margin is hard, so that it stays the same
 
 
-def accuracies(kernel, labels, train, test, classifier, penalties=C_GRID):
-    """Test accuracy for every C, and the fits.
+def accuracies(kernel, labels, splits, classifier: str, penalties=C_GRID) -> tuple[list[float], list[Fit]]:
+    """Mean test accuracy for every C over some splits, and all fits, of one of `CLASSIFIERS`.
 
-    Parameters
-    ----------
-    kernel : (n, n) ndarray
-        Of all images.
-    labels : (n,) ndarray
-    train, test : int ndarray
-        Rows.
-    classifier : str
-        One of ``CLASSIFIERS``.
+    ``kernel``, (n, n), and ``labels``, (n,), are of all images; a split is the rows to train on and those to test on.
     """
-    fits = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
-    weights = np.stack([fit.coefficients for fit in fits], axis=1)
-    scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in fits]
-    right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
-    return right.mean(0).tolist(), fits
-
-
-def inner_accuracies(kernel, labels, train, classifier, penalties=C_GRID, inner=INNER_FOLDS):
-    """Mean accuracy for every C over inner folds of the training images (stratified, in the list's order), and fits."""
-    from sklearn.model_selection import StratifiedKFold
-
     found, fits = [], []
-    for part, held_out in StratifiedKFold(inner).split(train, labels[train]):
-        values, of_part = accuracies(kernel, labels, train[part], train[held_out], classifier, penalties)
-        found.append(values)
-        fits += of_part
+    for train, test in splits:
+        path = CLASSIFIERS[classifier](np.ascontiguousarray(kernel[np.ix_(train, train)]), labels[train], penalties)
+        weights = np.stack([fit.coefficients for fit in path], axis=1)
+        scores = kernel[np.ix_(test, train)] @ weights + [fit.intercept for fit in path]
+        right = (scores > 0) == (labels[test] == paper.POSITIVE)[:, None]
+        found.append(right.mean(0))
+        fits += path
     return np.mean(found, 0).tolist(), fits
 
 
 def analyse(kernel, labels, train, test, nested=True) -> dict[str, Fitted]:
-    """One layer of one fold: each classifier over the grid of C; arguments as of `accuracies`."""
+    """One layer of one fold: each classifier over the grid of C.
+
+    With ``nested`` also over inner folds of the training images, which are stratified, in the list's order.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    parts = StratifiedKFold(INNER_FOLDS).split(train, labels[train]) if nested else ()
+    inner_folds = [(train[fitted], train[held_out]) for fitted, held_out in parts]
     found = {}
     for classifier in CLASSIFIERS:
-        values, fits = accuracies(kernel, labels, train, test, classifier)
-        inner, inner_fits = inner_accuracies(kernel, labels, train, classifier) if nested else (None, [])
+        values, fits = accuracies(kernel, labels, [(train, test)], classifier)
+        inner, inner_fits = accuracies(kernel, labels, inner_folds, classifier) if nested else (None, [])
         same = sum(fit is fits[-1] for fit in fits)
         found[classifier] = Fitted(
             accuracy=values,
@@ -91,166 +82,134 @@ def analyse(kernel, labels, train, test, nested=True) -> dict[str, Fitted]:
     return found
 
 
-class Analysis:
-    """The layer analysis of one net's folds, part by part.
+class FoldAnalysis:
+    """The layer analysis of one fold: its ``grams``, and in ``layers`` what is found so far, as in the file `PART`.
 
-    Parameters
-    ----------
-    root : path
-        Folder of all runs.
-    subset, arch, init : str
-        ``arch`` is ``source`` for a source as it is.
-    folds : sequence of int
-    nested : bool
-        Inner folds too.
-    variant : str
-        Of the runs.
-
-    Attributes
-    ----------
-    path : Path
-        Of the summary.
-    todo : list of (int, str)
-        Folds and layers still to analyse.
-
-    Raises
-    ------
-    UserError
-        Gram matrices that are missing or damaged, or a class with too few images.
+    A `UserError` names Gram matrices that are missing or damaged, or a class with too few images.
     """
 
-    def __init__(self, root, subset, arch, init, folds, nested=True, variant=""):
-        self.runs = {fold: Run(Path(root), subset, arch, init, fold, variant) for fold in folds}
-        self.path = next(iter(self.runs.values())).folder.parent / layer_summary.FILE
-        self.nested = nested
-        self.grams, self.parts = {}, {}
-        for fold, run in self.runs.items():
-            grams = self.grams[fold] = features.read(features.file_of(run))
-            if fold not in grams.folds:
-                raise UserError(f"{grams.path} has no fold {fold}; run tools/extract_features.py for it")
-            self._check(grams, fold)
-            precision = _precision([grams])
-            made_from = {
-                "hashes": grams.about["hashes"],
-                "mean_way": grams.about["mean_way"],
-                **({"precision": precision} if precision else {}),
-                "exponents": list(paper.C_GRID_EXPONENTS),
-                "inner_folds": INNER_FOLDS,
-                "classifiers": FITTED,
-            }
-            part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
-            same = part.get("made_from") == made_from
-            self.parts[fold] = part if same else {"made_from": made_from, "layers": {}}
-        self.todo = [
-            (fold, layer)
-            for fold, grams in self.grams.items()
-            for layer in grams.layers
-            if not self._is_analysed(fold, layer)
-        ]
-
-    def run(self, jobs=None, done=lambda count: None):
-        """Analyse ``todo`` in ``jobs`` threads, and write each layer of a fold as soon as it is done.
-
-        An interrupt loses only the layers that are being analysed.
-        """
-        from threadpoolctl import threadpool_limits
-
-        with (
-            threadpool_limits(1),  # each layer has a thread; more for its linear algebra would compete
-            concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool,
-        ):
-            running = {pool.submit(self._one, fold, layer): (fold, layer) for fold, layer in self.todo}
-            try:
-                for future in concurrent.futures.as_completed(running):
-                    fold, layer = running[future]
-                    found = {name: asdict(fitted) for name, fitted in future.result().items()}
-                    self.parts[fold]["layers"][layer] = found
-                    write_json(self.runs[fold].folder / PART, self.parts[fold])
-                    done(1)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-        self.todo = []
-
-    def _one(self, fold, layer):
-        grams = self.grams[fold]
-        train, test = grams.folds[fold]
-        return analyse(grams.gram(layer), grams.labels, train, test, self.nested)
-
-    def _fitted(self, fold, layer):
-        """What is known of a layer of a fold, by classifier."""
-        return {name: Fitted(**entry) for name, entry in self.parts[fold]["layers"].get(layer, {}).items()}
-
-    def _is_analysed(self, fold, layer):
-        fitted = self._fitted(fold, layer).values()
-        return bool(fitted) and not (self.nested and any(one.inner is None for one in fitted))
-
-    def _check(self, grams, fold):
-        train, _ = grams.folds[fold]
-        least = min(np.bincount(grams.labels[train], minlength=paper.CLASSES))
-        needed = INNER_FOLDS if self.nested else 1
+    def __init__(self, run: Run, nested=True):
+        self.run, self.nested = run, nested
+        self.grams = features.read(features.file_of(run))
+        if run.fold not in self.grams.folds:
+            raise UserError(f"{self.grams.path} has no fold {run.fold}; run tools/extract_features.py for it")
+        self.train, self.test = self.grams.folds[run.fold]
+        least = min(np.bincount(self.grams.labels[self.train], minlength=paper.CLASSES))
+        needed = INNER_FOLDS if nested else 1
         if least < needed:
             raise UserError(
-                f"{grams.path}: fold {fold} has {least} training images of one class, and {needed} are needed"
+                f"{self.grams.path}: fold {run.fold} has {least} training images of one class, and {needed} are needed"
                 + ("; --selection paper alone needs one" if least > 0 else "")
             )
+        precision = self.grams.about.precision
+        self.made_from = {
+            "hashes": self.grams.about.hashes,
+            "mean_way": self.grams.about.mean_way,
+            **({"precision": precision} if precision != PRECISIONS[0] else {}),
+            "exponents": list(paper.C_GRID_EXPONENTS),
+            "inner_folds": INNER_FOLDS,
+            "classifiers": FITTED,
+        }
+        part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
+        self.layers = part["layers"] if part.get("made_from") == self.made_from else {}
 
-    def summary(self) -> Summary:
-        """Accuracies by layer, classifier and fold, and each selection's C and scores."""
-        first = next(iter(self.grams.values()))
-        about = first.about
-        run = next(iter(self.runs.values()))
-        # Which model card the source is of; runs and matrices of the first version do not say.
-        recorded = read_json(run.record) if run.record.is_file() else about
-        return Summary(
-            dataset=about["dataset"],
-            demo=about["demo"],
-            subset=run.subset,
-            arch=run.arch,
-            init=run.init,
-            card=recorded.get("card"),
-            variant=run.variant,
-            images=len(first.images),
-            folds=list(self.runs),
-            exponents=list(paper.C_GRID_EXPONENTS),
-            inner_folds=INNER_FOLDS,
-            mean_way=about["mean_way"],
-            precision=_precision(self.grams.values()),
-            classifiers=FITTED,
-            engine=about["engine"],
-            versions=about["versions"],
-            weights={fold: grams.about["hashes"]["weights"] for fold, grams in self.grams.items()},
-            layers={
-                layer: Layer(width, **{name: self._classifier(layer, name) for name in CLASSIFIERS})
-                for layer, width in first.layers.items()
-            },
-        )
+    @property
+    def todo(self) -> list[str]:
+        """The layers still to analyse."""
+        inner = {layer: fitted["svm"]["inner"] for layer, fitted in self.layers.items()}
+        return [layer for layer in self.grams.layers if layer not in inner or (self.nested and inner[layer] is None)]
 
-    def _classifier(self, layer, name):
-        parts = {fold: self._fitted(fold, layer)[name] for fold in self.parts}
-        accuracy = {fold: part.accuracy for fold, part in parts.items()}
-        inner = {fold: part.inner for fold, part in parts.items()}
-        mean = np.mean([part.accuracy for part in parts.values()], 0)
-        return Classifier(
-            fits=sum(part.fits for part in parts.values()),
-            not_converged=sum(part.not_converged for part in parts.values()),
-            flat_from={fold: part.flat_from for fold, part in parts.items()} if name == "svm" else None,
-            accuracy=accuracy,
-            inner=inner,
-            paper=_choose(accuracy, dict.fromkeys(parts, mean)),
-            nested=None if None in inner.values() else _choose(accuracy, inner),
-        )
+    def analyse(self, layer: str) -> dict[str, Fitted]:
+        """What `analyse` finds of a layer."""
+        return analyse(self.grams.gram(layer), self.grams.labels, self.train, self.test, self.nested)
 
-    def is_written(self):
-        """Whether ``path`` holds the summary."""
-        with contextlib.suppress(UserError):  # no file, or a damaged one
-            return layer_summary.read(self.path) == self.summary()
-        return False
+    def keep(self, layer: str, found: dict[str, Fitted]):
+        """Write what is found of a layer to the fold's folder."""
+        self.layers[layer] = {classifier: asdict(fitted) for classifier, fitted in found.items()}
+        write_json(self.run.folder / PART, {"made_from": self.made_from, "layers": self.layers})
 
-    def write(self):
-        """Write the summary to ``path`` unless that has it; returns it."""
-        if not self.is_written():
-            layer_summary.write(self.path, self.summary())
-        return self.summary()
+
+def read(runs: Iterable[Run], wanted: Container[int], nested=True) -> list[FoldAnalysis]:
+    """The wanted folds of a net's runs, and those others of which every layer is analysed."""
+    found = []
+    for run in runs:
+        if run.fold in wanted:
+            found.append(FoldAnalysis(run, nested))
+            continue
+        with contextlib.suppress(UserError):
+            fold = FoldAnalysis(run, nested)
+            if not fold.todo:
+                found.append(fold)
+    return found
+
+
+def analyse_folds(folds: list[FoldAnalysis], jobs: int | None = None, done=lambda count: None):
+    """Analyse what is still to do of some folds in ``jobs`` threads, by default one for each core.
+
+    Each layer of a fold is written as soon as it is done: an interrupt loses only those that are being analysed.
+    ``done`` is called with the number of layers since the last call.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with (
+        threadpool_limits(1),  # each layer has a thread; more for its linear algebra would compete
+        concurrent.futures.ThreadPoolExecutor(jobs or cores()) as pool,
+    ):
+        running = {pool.submit(fold.analyse, layer): (fold, layer) for fold in folds for layer in fold.todo}
+        try:
+            for future in concurrent.futures.as_completed(running):
+                fold, layer = running[future]
+                fold.keep(layer, future.result())
+                done(1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def summary(folds: list[FoldAnalysis]) -> Summary:
+    """Accuracies by layer, classifier and fold, and each selection's C and scores."""
+    run, grams = folds[0].run, folds[0].grams
+    # Which model card the source is of; runs and matrices of the first version do not say.
+    card = read_json(run.record).get("card") if run.record.is_file() else grams.about.card
+    precisions = dict.fromkeys(fold.grams.about.precision for fold in folds)
+    return Summary(
+        dataset=grams.about.dataset,
+        demo=grams.about.demo,
+        subset=run.subset,
+        arch=run.arch,
+        init=run.init,
+        card=card,
+        variant=run.variant,
+        images=len(grams.images),
+        folds=[fold.run.fold for fold in folds],
+        exponents=list(paper.C_GRID_EXPONENTS),
+        inner_folds=INNER_FOLDS,
+        mean_way=grams.about.mean_way,
+        precision=" and ".join(precisions) if list(precisions) != [PRECISIONS[0]] else None,
+        classifiers=FITTED,
+        engine=grams.about.engine,
+        versions=grams.about.versions,
+        weights={fold.run.fold: fold.grams.about.hashes["weights"] for fold in folds},
+        layers={
+            layer: Layer(width, **{name: _classifier(folds, layer, name) for name in CLASSIFIERS})
+            for layer, width in grams.layers.items()
+        },
+    )
+
+
+def _classifier(folds, layer, name):
+    parts = {fold.run.fold: Fitted(**fold.layers[layer][name]) for fold in folds}
+    accuracy = {fold: part.accuracy for fold, part in parts.items()}
+    inner = {fold: part.inner for fold, part in parts.items()}
+    mean = np.mean(list(accuracy.values()), 0)
+    return Classifier(
+        fits=sum(part.fits for part in parts.values()),
+        not_converged=sum(part.not_converged for part in parts.values()),
+        flat_from={fold: part.flat_from for fold, part in parts.items()} if name == "svm" else None,
+        accuracy=accuracy,
+        inner=inner,
+        paper=_choose(accuracy, dict.fromkeys(parts, mean)),
+        nested=None if None in inner.values() else _choose(accuracy, inner),
+    )
 
 
 def _choose(accuracy, values):
@@ -262,29 +221,13 @@ def _choose(accuracy, values):
     )
 
 
-def _precision(grams):
-    """The precision of some features, None where that is float32 alone."""
-    found = list(dict.fromkeys(one.about.get("precision", PRECISIONS[0]) for one in grams))
-    return None if found == [PRECISIONS[0]] else " and ".join(found)
+def written(path: Path) -> Summary | None:
+    """The summary in a layers.json; None if there is none, or a damaged one."""
+    with contextlib.suppress(UserError):
+        return layer_summary.read(path)
+    return None
 
 
-def analysed(root, subset, arch, init, nested=True, variant="") -> list[int]:
-    """The folds of which every layer is analysed, from the Gram matrices that are there now."""
-    found = []
-    for fold in paper.FOLDS:
-        with contextlib.suppress(UserError):
-            if not Analysis(root, subset, arch, init, [fold], nested, variant).todo:
-                found.append(fold)
-    return found
-
-
-def is_current(path):
-    """Whether there is a layers.json of these classifiers."""
-    with contextlib.suppress(UserError):  # no file, or a damaged one
-        return layer_summary.read(path).classifiers == FITTED
-    return False
-
-
-def seconds(layers, nested=True, jobs=None) -> float:
+def seconds(layers: int, nested=True, jobs: int | None = None) -> float:
     """About how many seconds it takes to analyse a number of layers of folds, for the paper's 880 images."""
-    return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or os.cpu_count())
+    return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or cores())

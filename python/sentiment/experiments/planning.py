@@ -57,9 +57,9 @@ class Repeat:
     @property
     def is_analysed(self) -> bool:
         """Whether the layer analysis is there, of the weights that were tested."""
-        path = self.plans[0].run.folder.parent / layer_summary.FILE
+        found = layer_analysis.written(self.plans[0].run.folder.parent / layer_summary.FILE)
         tested = {plan.run.fold: results.read(plan.run.result).weights for plan in self.plans}
-        return layer_analysis.is_current(path) and layer_summary.read(path).weights == tested
+        return found is not None and found.classifiers == layer_analysis.FITTED and found.weights == tested
 
     def commands(self, plans: list[Plan], gpu: int | None = None) -> list[list[str]]:
         """The commands that train and test some of its plans, each a list of a tool's name and its arguments."""

@@ -1,4 +1,4 @@
-"""Figures 2, 4 and 5: the networks as their definitions describe them, a row a layer from input to output."""
+"""Figures 2, 4 and 5: the networks as their definitions describe them, a row for each layer from input to output."""
 
 import itertools
 from pathlib import Path
@@ -13,20 +13,14 @@ _HEAD, _FOOT = 1.15, 0.6
 _LEFT, _COLUMN = 0.35, 3.25  # left margin; from one net to the next
 
 _NEW = "new"
-_COLOURS = {  # kind -> face, edge
-    "Input": ("#ffffff", "#555555"),
-    "Convolution": ("#d3e5f7", "#1f5f99"),
-    "InnerProduct": ("#fbe3c4", "#9a5b00"),
-    "Pooling": ("#ededed", "#777777"),
-    "LRN": ("#ededed", "#777777"),
-    "Softmax": ("#ffffff", "#555555"),
-    _NEW: ("#cdebd3", "#146c2e"),
-}
-_KEY = {
-    "Convolution": "convolution",
-    "InnerProduct": "fully connected",
-    "Pooling": "pooling, normalisation",
-    _NEW: "new layer",
+_LOOK = {  # kind of layer -> face, edge, text in the key of colours (empty: not in it)
+    "Input": ("#ffffff", "#555555", ""),
+    "Convolution": ("#d3e5f7", "#1f5f99", "convolution"),
+    "InnerProduct": ("#fbe3c4", "#9a5b00", "fully connected"),
+    "Pooling": ("#ededed", "#777777", "pooling, normalisation"),
+    "LRN": ("#ededed", "#777777", ""),
+    "Softmax": ("#ffffff", "#555555", ""),
+    _NEW: ("#cdebd3", "#146c2e", "new layer"),
 }
 _COLUMNS = {  # of Figure 2: where the text begins, or ends
     "layer": (0.45, "left"),
@@ -37,11 +31,11 @@ _COLUMNS = {  # of Figure 2: where the text begins, or ends
 }
 
 
-def figure2(prototxt=PROTOTXT):
+def figure2(prototxt: Path = PROTOTXT):
     """The fine-tuned CaffeNet with operations, blob sizes, parameters and rates."""
-    stages = layout.read(Path(prototxt) / "finetune")
-    page = _Page(9.2, [stage.name for stage in stages])
-    page.title("Fine-tuned CaffeNet", "Every layer but the last starts from the weights of the source network.")
+    stages = layout.read(prototxt / "finetune")
+    subtitle = "Every layer but the last starts from the weights of the source network."
+    page = _Page(9.2, stages, "Fine-tuned CaffeNet", subtitle)
 
     def write(column, y, text, **style):
         x, side = _COLUMNS[column]
@@ -50,35 +44,29 @@ def figure2(prototxt=PROTOTXT):
     for column in _COLUMNS:
         write(column, page.head, column, color="0.35")
     for stage in stages:
-        y = page.y[stage.name]
-        page.layer(_LEFT, y, 1.6, stage)
+        y = page.layer(_LEFT, 1.6, stage)
         write("operation", y, stage.detail)
-        write("blob", y, _shape(stage.shape))
+        write("blob", y, _shape(stage))
         if stage.parameters:
             write("parameters", y, f"{stage.parameters:,}")
             write("rate", y, f"×{stage.rate:g}", weight="bold" if _is_new(stage) else "normal")
-    page.arrows(_LEFT + 0.8, [stage.name for stage in stages])
-    page.write(
-        _LEFT,
-        _FOOT - 0.25,
-        f"{_parameters(stages):,} parameters. Blob: channels × height × width of one image. "
-        "Rate: times the solver's base rate.",
-        color="0.25",
-        size=9,
-    )
+    page.arrows(_LEFT + 0.8, [_row(stage) for stage in stages])
+    notes = "Blob: channels × height × width of one image. Rate: times the solver's base rate."
+    page.write(_LEFT, _FOOT - 0.25, f"{_parameters(stages):,} parameters. {notes}", color="0.25", size=9)
     return page.figure
 
 
-def figure4(prototxt=PROTOTXT):
+def figure4(prototxt: Path = PROTOTXT):
     """The fine-tuned net beside the two with layers removed."""
-    nets = _read(prototxt, {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"})
-    subtitle = "The last remaining layer gets two outputs and is trained from scratch."
-    return _beside(nets, "Layers removed", subtitle, removed=True)
+    folders = {"CaffeNet": "finetune", "fc7-2": "fc7-2", "fc6-2": "fc6-2"}
+    nets = {title: layout.read(prototxt / folder) for title, folder in folders.items()}
+    return _beside(nets, "Layers removed", "The last remaining layer gets two outputs and is trained from scratch.")
 
 
-def figure5(prototxt=PROTOTXT):
+def figure5(prototxt: Path = PROTOTXT):
     """The fine-tuned net beside the two with a layer added; in one of them the other layers are frozen."""
-    nets = _read(prototxt, {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"})
+    folders = {"CaffeNet": "finetune", "fc9": "fc9-caffenet", "fc9-frozen": "fc9-frozen-caffenet"}
+    nets = {title: layout.read(prototxt / folder) for title, folder in folders.items()}
     classes = next(stage.shape[0] for stage in nets["fc9"] if stage.name == "fc8")
     subtitle = (
         f"fc9 keeps the last layer of the source, here {classes} classes; in fc9-frozen only the new layer is trained."
@@ -89,27 +77,19 @@ def figure5(prototxt=PROTOTXT):
 FIGURES = {"2": figure2, "4": figure4, "5": figure5}
 
 
-def _read(prototxt, folders):
-    """Title -> stages of nets, from title -> folder."""
-    return {title: layout.read(Path(prototxt) / folder) for title, folder in folders.items()}
-
-
-def _beside(nets, title, subtitle, removed=False):
-    """Nets in columns, the same layer in the same row; with ``removed``, outlines of layers only the first net has."""
-    page = _Page(_LEFT + _COLUMN * len(nets), [_row(stage) for stage in max(nets.values(), key=len)])
-    page.title(title, subtitle)
+def _beside(nets, title, subtitle):
+    """Nets in columns, the same layer in the same row, with outlines of layers that only the first net has."""
+    page = _Page(_LEFT + _COLUMN * len(nets), max(nets.values(), key=len), title, subtitle)
     first = next(iter(nets.values()))
     for number, (name, stages) in enumerate(nets.items()):
         x = _LEFT + _COLUMN * number
         page.write(x + 0.1, page.head, name, weight="bold", size=11)
         for stage in stages:
-            y = page.y[_row(stage)]
-            page.layer(x, y, 2.2, stage, _shape(stage.shape))
-            if stage.parameters:
-                rate = f"rate ×{stage.rate:g}" if _is_new(stage) else ""
-                page.write(x + 2.27, y, "frozen" if stage.rate == 0 else rate, size=8.5, color="0.25")
+            y = page.layer(x, 2.2, stage, _shape(stage))
+            if stage.rate == 0 or _is_new(stage):
+                page.write(x + 2.27, y, f"rate ×{stage.rate:g}" if stage.rate else "frozen", size=8.5, color="0.25")
         rows = [_row(stage) for stage in stages]
-        missing = [_row(stage) for stage in first if removed and _row(stage) not in rows]
+        missing = [_row(stage) for stage in first if _row(stage) not in rows]
         for row in missing:
             page.box(x, page.y[row], 2.2, facecolor="white", edgecolor="0.6", ls=(0, (4, 3)))
             page.write(x + 1.1, page.y[row], f"{row} removed", ha="center", color="0.45", style="italic", size=9)
@@ -122,36 +102,35 @@ def _beside(nets, title, subtitle, removed=False):
 
 
 class _Page:
-    """A page in inches with a row a layer, from top to bottom: ``y`` has their centres."""
+    """A page in inches with a row for each stage of a net: ``y`` has their centres."""
 
-    def __init__(self, width, rows):
-        self.height = _HEAD + 0.35 + _STEP * len(rows) + _FOOT
-        self.axes = plots.page(width, self.height)
+    def __init__(self, width, stages, title, subtitle):
+        height = _HEAD + 0.35 + _STEP * len(stages) + _FOOT
+        self.axes = plots.page(width, height)
         self.figure = self.axes.figure
-        self.head = self.height - _HEAD - 0.1
-        self.y = {row: self.head - 0.35 - _STEP * number for number, row in enumerate(rows)}
+        self.head = height - _HEAD - 0.1
+        self.y = {_row(stage): self.head - 0.35 - _STEP * number for number, stage in enumerate(stages)}
+        self.write(_LEFT, height - 0.3, title, size=14, weight="bold")
+        self.write(_LEFT, height - 0.62, subtitle, color="0.25")
+        x, y = _LEFT, height - 0.88
+        for face, edge, text in _LOOK.values():
+            if text:
+                self.box(x, y, 0.16, 0.12, facecolor=face, edgecolor=edge)
+                self.write(x + 0.23, y, text, size=8.5, color="0.25")
+                x += 0.45 + 0.085 * len(text)
 
     def write(self, x, y, text, **style):
         self.axes.text(x, y, text, **{"size": 9.5, "va": "center_baseline", **style})
 
-    def title(self, title, subtitle):
-        """Title, subtitle and the key of the colours."""
-        self.write(_LEFT, self.height - 0.3, title, size=14, weight="bold")
-        self.write(_LEFT, self.height - 0.62, subtitle, color="0.25")
-        x, y = _LEFT, self.height - 0.88
-        for kind, text in _KEY.items():
-            face, edge = _COLOURS[kind]
-            self.box(x, y, 0.16, 0.12, facecolor=face, edgecolor=edge)
-            self.write(x + 0.23, y, text, size=8.5, color="0.25")
-            x += 0.45 + 0.085 * len(text)
-
-    def layer(self, x, y, width, stage, text=""):
-        """The box of a layer: its name on the left, a text on the right."""
-        face, edge = _COLOURS[_NEW if _is_new(stage) else stage.type]
+    def layer(self, x, width, stage, text=""):
+        """The box of a layer: its name on the left, a text on the right. Returns the row's centre."""
+        y = self.y[_row(stage)]
+        face, edge, _ = _LOOK[_NEW if _is_new(stage) else stage.type]
         face = "white" if stage.rate == 0 else face
         self.box(x, y, width, facecolor=face, edgecolor=edge, lw=1.8 if _is_new(stage) else 1.0)
         self.write(x + 0.1, y, stage.name, weight="bold")
         self.write(x + width - 0.1, y, text, ha="right", size=8.5)
+        return y
 
     def box(self, x, y, width, height=_BOX, **style):
         from matplotlib.patches import FancyBboxPatch
@@ -161,15 +140,13 @@ class _Page:
 
     def arrows(self, x, rows, missing=()):
         """An arrow from each row to the next; past missing ones a dotted line first, which their boxes cover."""
+        look = {"arrowstyle": "-|>", "color": "0.3", "lw": 1, "shrinkA": 0, "shrinkB": 0}
         for above, below in itertools.pairwise(rows):
             start, end = self.y[above] - _BOX / 2, self.y[below] + _BOX / 2
             if any(self.y[below] < self.y[row] < self.y[above] for row in missing):
                 self.axes.plot([x, x], [start, end], color="0.6", lw=1, ls=(0, (1, 2)), zorder=0)
                 start = end + _STEP - _BOX
-            self.axes.annotate(
-                "", (x, end), (x, start),
-                arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1, "shrinkA": 0, "shrinkB": 0},
-            )  # fmt: skip
+            self.axes.annotate("", (x, end), (x, start), arrowprops=look)
 
 
 def _row(stage):
@@ -185,5 +162,5 @@ def _parameters(stages):
     return sum(stage.parameters for stage in stages)
 
 
-def _shape(shape):
-    return "×".join(map(str, shape))
+def _shape(stage):
+    return "×".join(map(str, stage.shape))

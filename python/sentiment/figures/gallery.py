@@ -6,6 +6,7 @@ import numpy as np
 
 from sentiment import names, paper
 from sentiment.data import image_files
+from sentiment.evaluation.fold_maps import FoldMaps
 from sentiment.evaluation.predictions import is_positive
 from sentiment.figures import plots
 
@@ -26,24 +27,14 @@ class Exhibit:
     """An image on the sheet."""
 
     image: np.ndarray  # (H, W, 3) uint8, RGB
-    map: np.ndarray  # its overlay in its border, likewise
+    map: np.ndarray  # its overlay in its border, in the same form
     positive: float  # P(positive) of the image
     label: int  # of the annotators
     fold: int  # whose net it is mapped by
 
 
-def figure7(shown):
-    """The sheet of some mapped test images of a net.
-
-    Parameters
-    ----------
-    shown : dict of str to fold_maps.FoldMaps
-        Image -> the fold that tests it, from left to right.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+def figure7(shown: dict[str, FoldMaps]):
+    """The sheet of some mapped test images, from left to right, with the maps of the fold that tests each."""
     exhibits = []
     for image, fold in shown.items():
         label, positive = fold.predicted[image]
@@ -63,22 +54,9 @@ def figure7(shown):
     )
 
 
-def sheet(exhibits, title: str, notes):
-    """Draw the sheet.
-
-    Parameters
-    ----------
-    exhibits : list of Exhibit
-        From left to right.
-    notes : str
-        Text below the maps, in lines of up to about 110 characters.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    aspects = [np.clip(e.image.shape[1] / e.image.shape[0], _NARROWEST, _WIDEST) for e in exhibits]
-    widths = [_ROW * aspect for aspect in aspects]
+def sheet(exhibits: list[Exhibit], title: str, notes: str):
+    """A matplotlib figure of images from left to right; ``notes``, in lines of about 110 characters, are below them."""
+    widths = [_ROW * np.clip(one.image.shape[1] / one.image.shape[0], _NARROWEST, _WIDEST) for one in exhibits]
     foot = _FOOT + 0.15 * (notes.count("\n") + 1)
     maps = foot + _CAPTIONS
     images = maps + _ROW + _GAP
@@ -99,13 +77,11 @@ def sheet(exhibits, title: str, notes):
         positive = is_positive(exhibit.positive)
         name, colour = ("positive", _GREEN) if positive else ("negative", _RED)
         probability = exhibit.positive if positive else 1 - exhibit.positive
-        caption = {"ha": "center", "va": "top"}
-        axes.text(
-            x + wide / 2, maps - 0.07, f"{name} {probability:.2f}", size=10, color=colour, weight="bold", **caption
-        )
         label = "positive" if exhibit.label == paper.POSITIVE else "negative"
         label = "as labelled" if label == name else f"labelled {label}"
-        axes.text(x + wide / 2, maps - 0.25, f"{label}, fold {exhibit.fold}", size=8, color="0.25", **caption)
+        below = {"x": x + wide / 2, "ha": "center", "va": "top"}
+        axes.text(y=maps - 0.07, s=f"{name} {probability:.2f}", size=10, color=colour, weight="bold", **below)
+        axes.text(y=maps - 0.25, s=f"{label}, fold {exhibit.fold}", size=8, color="0.25", **below)
         x += wide + _GAP
     # The colours of P(positive) from 0 to 1, as overlays show them on grey.
     key = np.linspace(0, 1, 64)

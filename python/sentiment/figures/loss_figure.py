@@ -6,31 +6,23 @@ import math
 import numpy as np
 
 from sentiment.figures import plots
-from sentiment.training.loss_curves import GUESSING
+from sentiment.training.loss_curves import GUESSING, Curve
 
 _WIDTH = 10.0  # inches
 _HANDLE, _CHARACTER = 0.7, 0.085  # inches in the legend: a line, a letter
 _TOP, _ROW = 4.2, 1.75  # inches: the panel of all curves, a row of panels of one curve
 _COLUMNS = 3
+_GUESSING = {"color": "0.55", "lw": 0.8, "ls": ":"}
 # Okabe and Ito's colours, which colour-blind readers can distinguish, and two more; then other dashes.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
-def draw(curves, title: str, notes="", tests=False):
-    """Draw the curves: the smoothed ones in one panel, then, if there are several, each in its own, raw and smoothed.
+def draw(curves: dict[str, Curve], title: str, notes="", tests=False):
+    """A matplotlib figure of curves by name; its first axes have all of them, smoothed.
 
-    Parameters
-    ----------
-    curves : dict of str to loss_curves.Curve
-        By name, in the legend's order.
-    tests : bool
-        Draw the test net's outputs too: its loss as points, its accuracy in a panel of its own.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        The first axes are those of all curves.
+    Several curves are also drawn each in its own panel, raw and smoothed. With ``tests`` the test net's outputs are
+    drawn too: its loss as points, its accuracy in a panel of its own.
     """
     several = len(curves) > 1
     accuracies = tests and any("accuracy" in curve.tests for curve in curves.values())
@@ -69,7 +61,7 @@ def draw(curves, title: str, notes="", tests=False):
 
 def _all_losses(axes, curves, styles, tests):
     axes.set(xlabel="iteration", ylabel="training loss, smoothed")
-    _guessing(axes)
+    axes.axhline(GUESSING, **_GUESSING)
     axes.annotate(
         "guessing, ln 2", (1, GUESSING), xycoords=("axes fraction", "data"), xytext=(-4, 3),
         textcoords="offset points", ha="right", size=8, color="0.35",
@@ -90,7 +82,7 @@ def _one_loss(axes, curves, name, colour):
     """One curve, raw and smoothed, over the others in grey; a mark where it converged."""
     for other in curves.values():
         axes.plot(other.iterations, other.smoothed, color="0.87", lw=0.8)
-    _guessing(axes)
+    axes.axhline(GUESSING, **_GUESSING)
     curve = curves[name]
     axes.plot(curve.iterations, curve.losses, color=colour, lw=0.6, alpha=0.45)
     axes.plot(curve.iterations, curve.smoothed, color=colour, lw=1.6)
@@ -101,7 +93,3 @@ def _one_loss(axes, curves, name, colour):
     axes.set_title(name, size=9, loc="left", weight="bold")
     axes.text(0.98, 0.95, text, transform=axes.transAxes, size=8.5, ha="right", va="top", color="0.25")
     axes.tick_params(labelsize=8)
-
-
-def _guessing(axes):
-    axes.axhline(GUESSING, color="0.55", lw=0.8, ls=":")

@@ -30,6 +30,9 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool1" top: "fc"
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
 MEANS = (104.0, 117.0, 123.0)
+ABOUT = features.About(
+    dataset="drawn", demo=True, subset="five_agrees", arch="finetune", init="caffenet", mean_way="image", hashes={}
+)
 
 
 def built(folder, definition):
@@ -90,34 +93,30 @@ def test_sizes_at_full_width(tmp_path):
 
 
 def test_centre_crops(net, images, mean_file):
-    by_channel = features.mean_to_subtract(MEANS, "channels", (227, 227))
+    by_channel = features.mean_to_subtract(MEANS, (227, 227))
     for path, crop in zip(images, features.centre_crops(net, images, by_channel), strict=True):
         np.testing.assert_allclose(crop, classifier_crop(path, np.array(MEANS)[:, None, None]), atol=1e-3)
-    by_image = features.mean_to_subtract(mean_file, "image", (227, 227))
+    by_image = features.mean_to_subtract(mean_file, (227, 227))
     assert by_image.shape == (3, 227, 227)
     for path, crop in zip(images, features.centre_crops(net, images, by_image), strict=True):
         np.testing.assert_allclose(crop, classifier_crop(path, by_image), atol=1e-3)
 
 
 def test_the_mean_image_is_resized_to_the_crop_and_not_cropped(mean_file):
-    image = features.mean_to_subtract(mean_file, "image", (227, 227))
+    image = features.mean_to_subtract(mean_file, (227, 227))
     whole = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(mean_file.read_bytes()))[0]
     np.testing.assert_allclose(image[:, 2:-2, 2:-2].mean((1, 2)), whole.mean((1, 2)), atol=0.01)
     assert abs(image[0, 2, 2] - whole[0, 2, 2]) < 0.2  # corners are of corners
-    means = features.mean_to_subtract(mean_file, "channels", (227, 227))
-    np.testing.assert_allclose(means[:, 0, 0], whole.mean((1, 2)), rtol=1e-6)
 
 
 def test_the_mean_image_has_to_be_one(tmp_path):
-    with pytest.raises(UserError, match="--mean FILE"):
-        features.mean_to_subtract(MEANS, "image", (227, 227))
     with pytest.raises(UserError, match="nowhere"):
-        features.mean_to_subtract(tmp_path / "nowhere", "image", (227, 227))
+        features.mean_to_subtract(tmp_path / "nowhere", (227, 227))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 20])
 def test_inner_products_of_a_plain_forward_pass(net, images, tmp_path, batch):
-    mean = features.mean_to_subtract(MEANS, "channels", (227, 227))
+    mean = features.mean_to_subtract(MEANS, (227, 227))
     crops = list(features.centre_crops(net, images, mean))
     widths = features.layers_of(net)
     assert widths == {"fc": 2, "pool1": 4 * 14 * 14, "conv1": 4 * 28 * 28}
@@ -156,9 +155,9 @@ def test_files_give_back_what_was_written(tmp_path):
     assert where == {"a b.jpg": "1/train, line 1", "c.jpg": "1/train, line 2", "d.jpg": "1/test, line 1"}
     matrices = {"fire2/concat": np.arange(9.0).reshape(3, 3), "conv1": np.eye(3)}
     path = tmp_path / features.FILE
-    features.write(path, {"subset": "five_agrees"}, labels, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
+    features.write(path, ABOUT, labels, folds, {"fire2/concat": 7, "conv1": 5}, matrices)
     grams = features.read(path)
-    assert grams.about == {"subset": "five_agrees"}
+    assert grams.about == ABOUT
     assert list(grams.layers.items()) == [("fire2/concat", 7), ("conv1", 5)]
     assert grams.images == list(labels)
     assert grams.labels.tolist() == [1, 0, 1]
@@ -181,7 +180,7 @@ def test_many_threads_read_one_file(tmp_path, monkeypatch):
     """NumPy parses headers as Python, which fails in two threads at once on Python 3.11 (CPython issue 106905)."""
     path = tmp_path / features.FILE
     matrices = {f"conv{number}": np.full((2, 2), float(number)) for number in range(8)}
-    features.write(path, {}, {"a": 1}, {}, dict.fromkeys(matrices, 1), matrices)
+    features.write(path, ABOUT, {"a": 1}, {}, dict.fromkeys(matrices, 1), matrices)
     grams = features.read(path)
 
     def parse(header, parse=ast.literal_eval):
@@ -207,7 +206,7 @@ def test_a_file_that_is_none(tmp_path):
     path = tmp_path / features.FILE
     with pytest.raises(UserError, match=r"grams\.npz; run tools/extract_features\.py"):
         features.read(path)
-    features.write(path, {}, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
+    features.write(path, ABOUT, {"a": 1}, {}, {"conv1": 1}, {"conv1": np.ones((1, 1))})
     whole = path.read_bytes()
     for content in whole[:-100], b"", b"no archive", whole[:100]:
         path.write_bytes(content)

@@ -86,7 +86,7 @@ def test_a_hard_margin_is_fitted_once_and_holds_for_every_larger_c():
     assert soft[0] is not soft[1]
 
 
-def test_the_same_picture_with_both_labels_leaves_the_rest_hard():
+def test_the_same_image_with_both_labels_leaves_the_rest_hard():
     features, labels, new = problem(*PROBLEMS["unscaled"])
     features, labels = np.vstack([features, features[:1]]), np.append(labels, 1 - labels[0])
     fits = svm_path(features @ features.T, labels)
@@ -136,7 +136,7 @@ def test_badly_scaled_features_are_fitted_no_worse_than_by_liblinear(case, scale
 
 
 @pytest.mark.parametrize("path", [svm_path, logistic_path])
-def test_no_digits_are_lost_to_a_picture_with_both_labels(path):
+def test_no_digits_are_lost_to_a_image_with_both_labels(path):
     """Of features as large as a first layer's: noise of C times their inner products would be larger than scores."""
     features, labels, new = problem(300, 2e4, 0.5)
     features, labels = np.vstack([features, features[:2]]), np.append(labels, 1 - labels[:2])
@@ -153,7 +153,7 @@ def test_no_digits_are_lost_to_a_picture_with_both_labels(path):
 
 
 @pytest.mark.parametrize("scale", [1.0, 80.0, 1e4])
-def test_the_same_picture_with_both_labels_has_a_logistic_fit(scale):
+def test_the_same_image_with_both_labels_has_a_logistic_fit(scale):
     """Its two pulls cancel, and are large at a large C; more than rounding of them must be left."""
     features, labels, _ = problem(300, scale, 0.5)
     features, labels = np.vstack([features, features[:2]]), np.append(labels, 1 - labels[:2])
@@ -186,7 +186,7 @@ def test_logistic_regression_is_at_its_minimum(case):
     for penalty, fit in zip(C_GRID, logistic_path(features @ features.T, labels), strict=True):
         weights = features.T @ fit.coefficients
         pull = signs / (1 + np.exp(signs * (features @ weights + fit.intercept)))
-        # Where classes overlap, large terms cancel; what is left is held against them.
+        # Where classes overlap, large terms cancel; what is left is checked against them.
         terms = penalty * np.abs(features).T @ np.abs(pull)
         assert (np.abs(weights - penalty * features.T @ pull) < 1e-6 * terms).all()
         assert abs(fit.intercept - penalty * pull.sum()) < 1e-6 * penalty * np.abs(pull).sum()

@@ -35,46 +35,63 @@ LABELS = np.arange(COUNT) % 2
 PAIRS = [(f"{index}.jpg", int(label)) for index, label in enumerate(LABELS)]
 
 
-def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **tells):
+def make_run(root, layers=None, labels=LABELS, demo=False, weights="w", **more):
     """Gram files of five folds as tools/extract_features.py writes them."""
     layers = LAYERS if layers is None else layers
     pairs = [(name, int(label)) for (name, _), label in zip(PAIRS, labels, strict=True)]
     for fold in paper.FOLDS:
         test = pairs[(fold - 1) * 10 : fold * 10]
         lists = Fold([pair for pair in pairs if pair not in test], test)
-        about = {
-            "dataset": "drawn", "demo": demo, "subset": "five_agrees", "arch": "finetune", "init": "caffenet",
-            "mean_way": "image", "hashes": {"weights": weights}, "engine": {}, "versions": {}, **tells,
-        }  # fmt: skip
+        about = features.About(
+            dataset="drawn", demo=demo, subset="five_agrees", arch="finetune", init="caffenet", mean_way="image",
+            hashes={"weights": weights}, **more,
+        )  # fmt: skip
         matrices = {name: rows @ rows.T for name, rows in layers.items()}
         widths = {name: rows.shape[1] for name, rows in layers.items()}
         path = Run(root, "five_agrees", "finetune", "caffenet", fold).folder / features.FILE
         features.write(path, about, dict(pairs), {fold: lists}, widths, matrices)
 
 
-def analysis(root, nested=True, folds=paper.FOLDS):
-    return layer_analysis.Analysis(root, "five_agrees", "finetune", "caffenet", folds, nested)
+def read(root, nested=True, folds=paper.FOLDS):
+    runs = [Run(root, "five_agrees", "finetune", "caffenet", fold) for fold in paper.FOLDS]
+    return layer_analysis.read(runs, folds, nested)
+
+
+def todo(folds):
+    return [(fold.run.fold, layer) for fold in folds for layer in fold.todo]
+
+
+def file_in(root):
+    return root / "five_agrees" / "finetune-caffenet" / layer_summary.FILE
+
+
+def analyse(root, nested=True, folds=paper.FOLDS):
+    """Analyse the folds and write layers.json, as tools/analyze_layers.py does."""
+    work = read(root, nested, folds)
+    layer_analysis.analyse_folds(work, jobs=2)
+    summary = layer_analysis.summary(work)
+    layer_summary.write(file_in(root), summary)
+    return summary
 
 
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     make_run(root)
-    work = analysis(root)
-    work.run(jobs=2)
-    return root, work.write()
+    return root, analyse(root)
 
 
 @pytest.mark.parametrize("classifier", layer_analysis.CLASSIFIERS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_accuracies_are_those_of_scikit_learn_on_the_features(name, classifier):
     rows, (train, test) = LAYERS[name], np.split(np.random.default_rng(5).permutation(COUNT), [40])
-    found, _ = layer_analysis.accuracies(rows @ rows.T, LABELS, train, test, classifier, GRID)
+    found, _ = layer_analysis.accuracies(rows @ rows.T, LABELS, [(train, test)], classifier, GRID)
     plain = PLAIN[classifier]
     expected = [plain.set_params(C=c).fit(rows[train], LABELS[train]).score(rows[test], LABELS[test]) for c in GRID]
     assert found == pytest.approx(expected)
 
-    inner, fits = layer_analysis.inner_accuracies(rows @ rows.T, LABELS, train, classifier, GRID)
+    splits = [(train[part], train[held_out]) for part, held_out in StratifiedKFold(5).split(train, LABELS[train])]
+    inner, fits = layer_analysis.accuracies(rows @ rows.T, LABELS, splits, classifier, GRID)
     search = GridSearchCV(plain, {"C": GRID}, cv=StratifiedKFold(5)).fit(rows[train], LABELS[train])
     assert inner == pytest.approx(search.cv_results_["mean_test_score"])
     assert len(fits) == 15
@@ -102,9 +119,7 @@ def test_the_nested_selection_never_sees_the_test_images(analysed, tmp_path):
     labels = LABELS.copy()
     labels[:10] = 1 - labels[:10]
     make_run(tmp_path, labels=labels)
-    work = analysis(tmp_path, folds=(1,))
-    work.run()
-    for name, entry in work.summary().layers.items():
+    for name, entry in analyse(tmp_path, folds=(1,)).layers.items():
         for classifier in layer_analysis.CLASSIFIERS:
             before, after = getattr(summary.layers[name], classifier), getattr(entry, classifier)
             assert after.inner[1] == before.inner[1]
@@ -114,20 +129,18 @@ def test_the_nested_selection_never_sees_the_test_images(analysed, tmp_path):
 
 def test_a_finished_analysis_does_nothing(analysed):
     root, summary = analysed
-    again = analysis(root)
-    assert again.todo == []
-    before = again.path.stat().st_mtime_ns
-    assert again.write() == summary == layer_summary.read(again.path)
-    assert again.path.stat().st_mtime_ns == before
+    again = read(root)
+    assert todo(again) == []
+    assert layer_analysis.summary(again) == summary == layer_analysis.written(file_in(root))
     assert layer_summary.collect(root) == [summary]
 
 
 def test_the_paper_s_selection_keeps_what_a_nested_one_found(analysed):
     root, summary = analysed
-    assert analysis(root, nested=False).summary() == summary
+    assert layer_analysis.summary(read(root, nested=False)) == summary
 
 
-def test_an_interrupted_analysis_goes_on(tmp_path, monkeypatch):
+def test_an_interrupted_analysis_resumes(tmp_path, monkeypatch):
     make_run(tmp_path)
     kept = []
 
@@ -137,75 +150,62 @@ def test_an_interrupted_analysis_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analysis(tmp_path).run(1, interrupt_after_five)
-    work = analysis(tmp_path)
-    assert len(work.todo) == 10
-    calls, analyse = [], layer_analysis.analyse
-    monkeypatch.setattr(layer_analysis, "analyse", lambda *arguments: calls.append(1) or analyse(*arguments))
-    work.run(jobs=1)
+        layer_analysis.analyse_folds(read(tmp_path), 1, interrupt_after_five)
+    assert len(todo(read(tmp_path))) == 10
+    calls, plain = [], layer_analysis.analyse
+    monkeypatch.setattr(layer_analysis, "analyse", lambda *arguments: calls.append(1) or plain(*arguments))
+    analyse(tmp_path)
     assert len(calls) == 10
-    assert not analysis(tmp_path).todo
+    assert not todo(read(tmp_path))
 
 
 def test_first_the_paper_s_selection_alone_then_the_nested_one(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
-    first = analysis(tmp_path, nested=False)
-    first.run()
-    assert first.write().selections == ["paper"]
-    assert "nested" not in json.loads(first.path.read_text())["layers"]["conv1"]["svm"]
-    second = analysis(tmp_path)
-    assert len(second.todo) == 5
-    second.run()
-    assert second.write().selections == ["paper", "nested"]
+    assert analyse(tmp_path, nested=False).selections == ["paper"]
+    assert "nested" not in json.loads(file_in(tmp_path).read_text())["layers"]["conv1"]["svm"]
+    assert len(todo(read(tmp_path))) == 5
+    assert analyse(tmp_path).selections == ["paper", "nested"]
 
 
-def test_other_features_are_analysed_anew(tmp_path):
+def test_other_features_are_analysed_again(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
-    analysis(tmp_path, nested=False).run()
+    analyse(tmp_path, nested=False)
     make_run(tmp_path, {"conv1": LAYERS["conv1"] + 1}, weights="other")
-    assert len(analysis(tmp_path, nested=False).todo) == 5
+    assert len(todo(read(tmp_path, nested=False))) == 5
 
 
-def test_fits_of_an_earlier_version_are_done_anew_and_its_table_says_so(tmp_path):
+def test_fits_of_an_earlier_version_are_done_again_and_its_table_says_so(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
-    work = analysis(tmp_path, nested=False)
-    work.run()
-    summary = work.write()
-    assert layer_analysis.is_current(work.path)
+    summary = analyse(tmp_path, nested=False)
+    assert summary.classifiers == layer_analysis.FITTED
     assert "earlier version" not in layer_table.table(summary, "paper").markdown()
-    parts = [run.folder / layer_analysis.PART for run in work.runs.values()]
+    parts = [fold.run.folder / layer_analysis.PART for fold in read(tmp_path, nested=False)]
     for path in parts:
         part = json.loads(path.read_text())
         del part["made_from"]["classifiers"]
         path.write_text(json.dumps(part))
-    layer_summary.write(work.path, replace(summary, classifiers=None))
-    assert "classifiers" not in json.loads(work.path.read_text())
-    assert not layer_analysis.is_current(work.path)
+    layer_summary.write(file_in(tmp_path), replace(summary, classifiers=None))
+    assert "classifiers" not in json.loads(file_in(tmp_path).read_text())
     [old] = layer_summary.collect(tmp_path)
+    assert old.classifiers != layer_analysis.FITTED
     assert "earlier version" in layer_table.table(old, "paper").markdown()
-    assert len(analysis(tmp_path, nested=False).todo) == 5
+    assert len(todo(read(tmp_path, nested=False))) == 5
 
 
-def test_features_of_another_precision_are_analysed_anew_and_named(tmp_path):
+def test_features_of_another_precision_are_analysed_again_and_named(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
-    work = analysis(tmp_path, nested=False)
-    work.run()
-    assert "computed in" not in layer_table.table(work.write(), "paper").markdown()
+    assert "computed in" not in layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
     make_run(tmp_path, {"conv1": LAYERS["conv1"]}, precision="bf16")
-    work = analysis(tmp_path, nested=False)
-    assert len(work.todo) == 5
-    work.run()
-    assert "Features computed in bf16." in layer_table.table(work.write(), "paper").markdown()
+    assert len(todo(read(tmp_path, nested=False))) == 5
+    assert "Features computed in bf16." in layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
 
 
-def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
+def test_another_network_under_a_card_s_name_is_distinguished_from_it(tmp_path):
     make_run(tmp_path, {"norm2": LAYERS["norm2"]})
     for fold in paper.FOLDS:
         run = Run(tmp_path, "five_agrees", "finetune", "caffenet", fold)
         write_json(run.record, {"iterations": 1, "card": ""})
-    work = analysis(tmp_path, nested=False)
-    work.run()
-    summary = work.write()
+    summary = analyse(tmp_path, nested=False)
     assert "Net: finetune from caffenet (another network" in layer_table.table(summary, "paper").markdown()
     files = [table.file for table in paper_tables.table3(study.Study("drawn", False, [], [summary]))]
     assert files == ["table3", "table3-five_agrees-finetune-caffenet"]
@@ -216,13 +216,15 @@ def test_another_network_under_a_card_s_name_is_told_from_it(tmp_path):
 
 def test_the_folds_that_are_analysed_already(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"]})
-    which = tmp_path, "five_agrees", "finetune", "caffenet"
-    assert layer_analysis.analysed(*which) == []
-    analysis(tmp_path, nested=False, folds=(2, 4)).run()
-    assert layer_analysis.analysed(*which, nested=False) == [2, 4]
-    assert layer_analysis.analysed(*which) == []
-    (Run(*which, 4).folder / features.FILE).unlink()
-    assert layer_analysis.analysed(*which, nested=False) == [2]
+    assert read(tmp_path, folds=()) == []
+    analyse(tmp_path, nested=False, folds=(2, 4))
+    assert [fold.run.fold for fold in read(tmp_path, nested=False, folds=())] == [2, 4]
+    assert [fold.run.fold for fold in read(tmp_path, nested=False, folds=(3, 4))] == [2, 3, 4]
+    assert read(tmp_path, folds=()) == []
+    (Run(tmp_path, "five_agrees", "finetune", "caffenet", 4).folder / features.FILE).unlink()
+    assert [fold.run.fold for fold in read(tmp_path, nested=False, folds=())] == [2]
+    with pytest.raises(UserError, match="fold4"):
+        read(tmp_path, nested=False, folds=(4,))
 
 
 def test_too_few_images_of_a_class(tmp_path):
@@ -230,8 +232,8 @@ def test_too_few_images_of_a_class(tmp_path):
     labels[[20, 30, 45]] = 0
     make_run(tmp_path, labels=labels)
     with pytest.raises(UserError, match=r"grams\.npz: fold 1 has 3 training images.*--selection paper"):
-        analysis(tmp_path)
-    assert analysis(tmp_path, nested=False).todo
+        read(tmp_path)
+    assert todo(read(tmp_path, nested=False))
 
 
 def test_table(analysed):
@@ -271,9 +273,7 @@ def test_convergence_is_reported(tmp_path, monkeypatch, analysed):
     assert "all 1080 fits converged" in layer_table.table(analysed[1], "paper").markdown()
     monkeypatch.setattr(kernel_classifiers, "NEWTON_STEPS", 1)
     make_run(tmp_path, {"conv1": LAYERS["conv1"] * 100, "fc8_twitter": LAYERS["fc8_twitter"]})
-    work = analysis(tmp_path, nested=False)
-    work.run()
-    text = layer_table.table(work.summary(), "paper").markdown()
+    text = layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
     assert "SVM: all 120 fits converged" in text
     assert re.search(r"Softmax: \d+ of 120 fits stopped before they converged \(conv1 60, fc8_twitter \d+\)", text)
     # Classes that overlap in two features have no hard margin.
@@ -282,9 +282,7 @@ def test_convergence_is_reported(tmp_path, monkeypatch, analysed):
 
 def test_margins_hard_everywhere(tmp_path):
     make_run(tmp_path, {"conv1": LAYERS["conv1"] * 100})
-    work = analysis(tmp_path, nested=False)
-    work.run()
-    assert "from N = -5 (every layer) on" in layer_table.table(work.summary(), "paper").markdown()
+    assert "from N = -5 (every layer) on" in layer_table.table(analyse(tmp_path, nested=False), "paper").markdown()
 
 
 def test_a_damaged_summary_is_named(tmp_path):
@@ -294,4 +292,4 @@ def test_a_damaged_summary_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"layers\.json"):
             layer_summary.collect(tmp_path)
-        assert not layer_analysis.is_current(path)
+        assert layer_analysis.written(path) is None

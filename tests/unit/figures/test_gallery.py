@@ -44,7 +44,7 @@ def test_each_image_stands_above_its_map(count):
     assert max(box[3] for box in above) < pixels.shape[1] and max(box[1] for box in below) < pixels.shape[0]
 
 
-def test_pictures_keep_their_shape_but_panoramas():
+def test_images_keep_their_shape_but_panoramas():
     shapes = [(100, 100), (100, 150), (150, 100), (40, 400)]
     for (height, width), box in zip(shapes, boxes(drawn([exhibit(*shape) for shape in shapes]), MAGENTA), strict=True):
         aspect = (box[3] - box[2]) / (box[1] - box[0])
