@@ -4,15 +4,15 @@
     python tools/make_tables.py --runs runs --table all --report
     python tools/make_tables.py --table 5 --init caffenet
 
-Everything comes from the result.json files under --runs and what lies beside them, wherever they were made. Each table
-becomes results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds;
-what was not run is shown as –. --report adds report.html: all of it in one file, with the figures that lie there; the
-tables are then listed, not printed.
+Everything comes from the result.json files under --runs and the files beside them. Each table becomes
+results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds, or – where
+nothing was run. --report adds report.html: all tables, and the figures in that folder, in one file; the tables are then
+listed, not printed.
 
---subset, --arch and --init leave out the other nets' rows. Such tables, and such a report, have names of their own, as
-table5-init-caffenet.md, and titles that say so; those of all nets stay as they are. A table that shows less than the
-one it replaces, for it is of another --runs or runs are gone, says so. A table of all nets renews those of some that
-lie beside it. Files that an earlier call made of runs that are gone are removed, no others.
+--subset, --arch and --init leave out other nets. Tables and a report of some nets have names of their own, for example
+table5-init-caffenet.md, and titles that say so; they replace none of all nets. Making a table of all nets updates those
+of some nets beside it. A table that shows less than the one it replaces, because it is made from other runs or runs are
+gone, is announced. Files that an earlier call made of runs that are gone are removed, no others.
 """
 
 import sys
@@ -27,7 +27,7 @@ from sentiment.utils import locks
 from sentiment.utils.files import default
 from sentiment.utils.progress import patience
 
-LONGEST = 50  # rows of a table that is printed; longer ones are to be read in their files
+LONGEST = 50  # rows; longer tables are written but not printed
 
 
 def main(argv=None):
@@ -41,24 +41,27 @@ def main(argv=None):
         nargs="+",
         choices=[*catalogue.TABLES, "all"],
         default=["all"],
-        help="1 to 6: the paper's; runs: a row a net; seeds: their distribution; classes: accuracy by class and "
-        "confusion; mcnemar: nets against each other; convergence: of the trainings in Figure 6; claims: the paper's, "
-        "of all nets alone (default: all)",
+        help="1 to 6: tables of the paper; runs: a row for each net; seeds: distribution over seeds; classes: accuracy "
+        "by class and confusion; mcnemar: McNemar's test between nets; convergence: of the trainings in Figure 6; "
+        "claims: the paper's claims, without --subset, --arch and --init only (default: all)",
     )
-    option("--report", action="store_true", help="write report.html too")
+    option("--report", action="store_true", help="also write report.html")
     option("--dataset", help="only results on this data set")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="only these (default: all)")
+    subsets = [*paper.SUBSETS, "all"]
+    option("--subset", nargs="+", choices=subsets, default=["all"], help="only nets of these subsets (default: all)")
     option("--arch", help="only nets of this architecture")
     option("--init", help="only nets from this initialisation")
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
     args = parser.parse_args(argv)
 
-    wanted = {}
-    if not {*paper.SUBSETS} <= {*args.subset} and "all" not in args.subset:
-        wanted["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
-    named = {"arch": args.arch, "init": args.init and cards.run_name(args.init), "dataset": args.dataset}
-    wanted |= {key: value for key, value in named.items() if value}
-    for found in study.read(args.runs, args.sample, **wanted):
+    only = {}
+    if "all" not in args.subset and {*args.subset} != {*paper.SUBSETS}:
+        only["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
+    if args.arch:
+        only["arch"] = [args.arch]
+    if args.init:
+        only["init"] = [cards.run_name(args.init)]
+    for found in study.read(args.runs, args.sample, args.dataset, only):
         folder = args.out / found.dataset
         with locks.held(folder, "making tables"):
             write(found, folder, args)
@@ -67,7 +70,7 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
-    filters = [] if found.only else table_files.filters(folder, found)
+    filters = table_files.filters(folder, found)  # before those of runs that are gone are removed
     made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
         files = table_files.write(folder, found, name, tables)

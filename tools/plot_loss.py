@@ -51,8 +51,7 @@ def main(argv=None):
         return
 
     parser.refuse(["names"], "applies to logs, and none are given")
-    wanted = {"dataset": args.dataset} if args.dataset else {}
-    for found in study.read(args.runs, **wanted):
+    for found in study.read(args.runs, dataset=args.dataset):
         curves = convergence.figure6_curves(found, args.fold)
         there = {name: curve for name, curve in curves.items() if curve is not None}
         if not there:

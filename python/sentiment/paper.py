@@ -28,7 +28,6 @@ MAP_INPUT = 451  # K: the fully convolutional net's input, pixels a side
 MAP_SIZE = 8  # K: the sentiment map's cells a side
 MAP_STRIDE = 32  # K: pixels from one cell of the map to the next
 IMAGENET_MEANS_BGR = (104.00698793, 116.66876762, 122.67891434)  # of the ImageNet mean image, range 0 to 255
-MEAN_OF_SOURCE = True  # ?: training subtracts the mean the source network was trained with
 RANDOM_CROPS, MIRROR, SHUFFLE = True, True, True  # ?: in training, the last every epoch: Caffe's fine-tuning template
 
 # Training

@@ -19,7 +19,7 @@ def forms(*names):
     return {f"{name}.{form}" for name in names for form in ("md", "csv", "tex")}
 
 
-def test_all_tables_are_written_in_three_forms_and_left_alone_the_second_time(tool, tmp_path, capsys):
+def test_all_tables_are_written_in_three_forms_and_not_changed_the_second_time(tool, tmp_path, capsys):
     made_up.five(tmp_path / "runs", demo=True)
     made_up.run(tmp_path / "runs", 1, init="places", demo=True)
     options = ["--runs", tmp_path / "runs", "--out", tmp_path / "results"]
@@ -60,7 +60,7 @@ def rows_of(path, column="initialisation"):
     return {row[column]: row for row in csv.DictReader(path.read_text().splitlines())}
 
 
-def test_tables_of_some_nets_have_names_of_their_own_and_leave_those_of_all_alone(tool, tmp_path, capsys):
+def test_tables_of_some_nets_have_names_of_their_own_and_do_not_change_those_of_all(tool, tmp_path, capsys):
     for init in "caffenet", "places":
         made_up.run(tmp_path / "runs", 1, init=init)
         made_up.run(tmp_path / "runs", 1, init=init, subset="four_agrees")
@@ -90,7 +90,7 @@ def test_tables_of_some_nets_have_names_of_their_own_and_leave_those_of_all_alon
     assert capsys.readouterr().out.count("nothing to show") == 3
 
 
-def test_tables_of_some_nets_are_made_anew_with_those_of_all_or_removed(tool, tmp_path, capsys):
+def test_tables_of_some_nets_are_updated_with_those_of_all_or_removed(tool, tmp_path, capsys):
     for init in "caffenet", "places":
         made_up.run(tmp_path / "runs", 1, init=init)
     folder, options = tmp_path / "deepsent", ["--runs", tmp_path / "runs", "--out", tmp_path, "--table", "runs", "5"]
@@ -104,7 +104,7 @@ def test_tables_of_some_nets_are_made_anew_with_those_of_all_or_removed(tool, tm
     assert f"removed {folder / 'table5-init-places'}.*" in capsys.readouterr().err
 
 
-def test_reports_of_some_nets_are_made_anew_with_that_of_all_or_removed(tool, tmp_path, capsys):
+def test_reports_of_some_nets_are_updated_with_that_of_all_or_removed(tool, tmp_path, capsys):
     for init in "caffenet", "places":
         made_up.run(tmp_path / "runs", 1, init=init)
     folder, options = tmp_path / "deepsent", ["--runs", tmp_path / "runs", "--out", tmp_path, "--report"]

@@ -1,4 +1,4 @@
-"""Every table there is, by the name a user asks for it with."""
+"""Every table, by the name that --table takes."""
 
 from dataclasses import replace
 
@@ -20,18 +20,10 @@ TABLES = {
     "convergence": convergence.tables,
     "claims": lambda study: [] if study.only else [claims.table(study)],  # a claim is on many nets
 }
-"""Name -> function of a `study.Study` that returns its tables; none where there is nothing to show."""
+"""Name -> function that returns a `study.Study`'s tables, an empty list where there is nothing to show."""
 
 
 def make(name: str, study: Study) -> list[Table]:
-    """The tables of a name; those of some nets only say so in their titles and in the names of their files."""
-    words = ", ".join(f"{key} {' '.join(values)}" for key, values in study.only.items())
-    return [
-        replace(table, file=table.file + suffix(study), title=table.title + (f"; only {words}" if words else ""))
-        for table in TABLES[name](study)
-    ]
-
-
-def suffix(study):
-    """What the names of files end in that are of some nets only: ``-init-caffenet``; nothing for those of all."""
-    return "".join(f"-{word}" for key, values in study.only.items() for word in (key, *values))
+    """The tables of a name; titles and file names of those of some nets say which."""
+    only = f"; only {study.restriction}" if study.only else ""
+    return [replace(table, file=table.file + study.suffix, title=table.title + only) for table in TABLES[name](study)]

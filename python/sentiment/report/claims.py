@@ -10,11 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sentiment import paper
+from sentiment.evaluation.predictions import WAYS
 from sentiment.evaluation.results import mean_std
 from sentiment.names import SUBSET_TITLES, net_title, score
 from sentiment.report import departures
-from sentiment.report.paper_tables import FIVE, published_scores
+from sentiment.report.paper_tables import PUBLISHED
+from sentiment.report.study import FIVE, Study
 from sentiment.report.tables import NOTHING, Cell, Score, Table
+from sentiment.training.loss_curves import Curve
 
 FOLD = 1  # whose training losses are compared
 SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
@@ -23,102 +26,82 @@ CONVOLUTIONAL = ("conv1", "pool1", "norm1", "conv2", "pool2", "norm2", "conv3", 
 CONNECTED = ("fc6", "fc7", "fc8")
 
 HELD, NOT_HELD, NOT_TESTED = "held", "not held", "not tested here"
-_LACKING = Score(math.nan, math.nan)
 
 
 class Evidence:
-    """Where a claim looks numbers up; ``missing`` collects what it asked for and was not there."""
+    """Where a claim looks numbers up: those of a study's nets with all five folds, or without a study the paper's own.
 
-    def __init__(self):
-        self.missing = []
+    ``missing`` collects what was asked for and is not there.
+    """
 
-    def accuracy(self, arch, init, subset=FIVE, way="center"):
-        """Mean and deviation over the five folds, a `tables.Score`."""
-        raise NotImplementedError
-
-    def layer(self, name, classifier):
-        """Mean accuracy of a classifier on a layer of the fine-tuned CaffeNet, C chosen the paper's way."""
-        raise NotImplementedError
-
-    def curve(self, init):
-        """Training loss of fold 1 of a fine-tuned initialisation, a `loss_curves.Curve` or None."""
-        return self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}", None)
-
-    def fast_fc6_2(self):
-        """Training loss of fc6-2 at the base rate of the other nets, or None."""
-        return self._lacks("a run of fc6-2 at the base rate of the other nets", None)
-
-    def _lacks(self, what, instead):
-        self.missing += [what] if what not in self.missing else []
-        return instead
-
-
-class Published(Evidence):
-    """The paper's numbers. It prints no losses, so claims on those are not tried."""
-
-    def accuracy(self, arch, init, subset=FIVE, way="center"):
-        return Score(*published_scores(arch, init, subset)[way])
-
-    def layer(self, name, classifier):
-        return paper.TABLE3[name][classifier][0]
-
-
-class Found(Evidence):
-    """Numbers of this project: only nets with all five folds count."""
-
-    def __init__(self, study):
-        super().__init__()
+    def __init__(self, study: Study | None = None):
         self.study = study
+        self.missing: list[str] = []
 
-    def accuracy(self, arch, init, subset=FIVE, way="center"):
-        net, title = self.study.net(arch, init, subset), f"{net_title(arch, init)} {SUBSET_TITLES[subset]}"
-        if net is None:
-            return self._lacks(title, _LACKING)
-        if net.missing_folds:
-            return self._lacks(f"{title} folds {' '.join(map(str, net.missing_folds))}", _LACKING)
-        return net.score(way, self.study.sample)
+    def accuracy(self, arch, init, subset=FIVE, way="center") -> Score:
+        """Mean and deviation over the five folds."""
+        if self.study is None:
+            return Score(*PUBLISHED[arch, init, subset][way])
+        net = self.study.net(arch, init, subset)
+        found = net.score(way)
+        if isinstance(found, Score) and not net.missing_folds:
+            return found
+        folds = f" folds {' '.join(map(str, net.missing_folds))}" if net.results else ""
+        self._lacks(f"{net_title(arch, init)} {SUBSET_TITLES[subset]}{folds}")
+        return Score(math.nan, math.nan)
 
-    def layer(self, name, classifier):
+    def layer(self, name, classifier) -> float:
+        """Mean accuracy of a classifier on a layer of the fine-tuned CaffeNet, C chosen the paper's way."""
+        if self.study is None:
+            return paper.TABLE3[name][classifier][0]
         analysis = self.study.paper_layers
-        entry = analysis and analysis.layers.get(paper.NEW_LAYER if name == "fc8" else name)
-        if entry and len(analysis.folds) == len(paper.FOLDS):
-            return mean_std(getattr(entry, classifier).paper.accuracy.values())[0]
-        return self._lacks("the layer analysis of CaffeNet, five folds", math.nan)
+        layer = paper.NEW_LAYER if name == "fc8" else name
+        if analysis and layer in analysis.layers and len(analysis.folds) == len(paper.FOLDS):
+            return mean_std(getattr(analysis.layers[layer], classifier).paper.accuracy.values())[0]
+        self._lacks("the layer analysis of CaffeNet, five folds")
+        return math.nan
 
-    def curve(self, init):
-        net = self.study.net("finetune", init)
-        return (net and net.curve(FOLD)) or super().curve(init)
+    def curve(self, init) -> Curve | None:
+        """Training loss of fold 1 of a fine-tuned initialisation; the paper prints none."""
+        curve = self.study.net("finetune", init).curve(FOLD) if self.study else None
+        if curve is None:
+            self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
+        return curve
 
-    def whole_rate(self):
-        """The base rate that CaffeNet was trained at."""
-        return _rate(self.study.net("finetune", "caffenet"))
+    def fast_fc6_2(self) -> tuple[Curve | None, float | None]:
+        """Training loss of fc6-2 at the base rate of the other nets, and that rate; the paper prints none."""
+        rate, curve = None, None
+        if self.study:
+            rate = self.study.net("finetune", "caffenet").settings.get("base_lr")
+            fc6_2 = [net for net in self.study.nets if (net.subset, net.arch) == (FIVE, "fc6-2")]
+            curve = next((net.curve(net.folds[0]) for net in fc6_2 if net.settings["base_lr"] == rate), None)
+        if curve is None:
+            self._lacks("a run of fc6-2 at the base rate of the other nets")
+        return curve, rate
 
-    def fast_fc6_2(self):
-        whole = self.study.net("finetune", "caffenet")
-        for net in self.study.nets:
-            if whole and (net.subset, net.arch) == (FIVE, "fc6-2") and _rate(net) == _rate(whole):
-                return net.curve(net.folds[0]) or super().fast_fc6_2()
-        return super().fast_fc6_2()
+    def _lacks(self, what):
+        if what not in self.missing:
+            self.missing.append(what)
 
 
 @dataclass(frozen=True)
 class Verdict(Cell):
-    """A cell of the table: ``held``, ``not held``, or ``not tested here`` and what that needs."""
+    """A cell of the table: `HELD`, `NOT_HELD`, or `NOT_TESTED` and what a test needs."""
 
-    word: str
+    outcome: str
     needs: str = ""
 
     parts = ("", "needs")
 
     @property
     def kind(self):
-        return {HELD: "held", NOT_HELD: "not-held"}.get(self.word, "open")
+        return {HELD: "held", NOT_HELD: "not-held"}.get(self.outcome, "open")
 
     def text(self):
-        return f"{self.word}: needs {self.needs}" if self.needs else self.word
+        return f"{self.outcome}: needs {self.needs}" if self.needs else self.outcome
 
     def values(self):
-        return self.word, self.needs or None
+        return self.outcome, self.needs or None
 
 
 @dataclass(frozen=True)
@@ -133,11 +116,13 @@ class Claim:
     means: str
     test: Callable
 
-    def verdict(self, evidence):
+    def verdict(self, evidence: Evidence) -> tuple[Verdict, str]:
         """A `Verdict` and the numbers that decide."""
         held, numbers = self.test(evidence)
         if evidence.missing:
-            return Verdict(NOT_TESTED, _listed(evidence.missing)), NOTHING
+            more = len(evidence.missing) - 3
+            needs = ", ".join(evidence.missing[:3]) + (f" and {more} more" if more > 0 else "")
+            return Verdict(NOT_TESTED, needs), NOTHING
         return Verdict(HELD if held else NOT_HELD), numbers
 
 
@@ -157,12 +142,12 @@ def _claim(title, where):
     return add
 
 
-def table(study):
+def table(study: Study) -> Table:
     """Every claim with its verdict here and on the paper's own numbers."""
     rows = []
     for claim in CLAIMS:
-        here, numbers = claim.verdict(Found(study))
-        of_paper, of_paper_numbers = claim.verdict(Published())
+        here, numbers = claim.verdict(Evidence(study))
+        of_paper, of_paper_numbers = claim.verdict(Evidence())
         printed = NOTHING if of_paper.needs else f"{of_paper.text()}: {of_paper_numbers}"
         rows.append([claim.title, claim.where, claim.means, here, numbers, printed])
     header = ["claim", "paper", "tried as", "here", "numbers here", "the paper's own numbers"]
@@ -214,11 +199,10 @@ def _does_not_converge(evidence):
     """Trained at the base rate of the whole net, its final loss (mean of the last tenth) is not below that of
     guessing, ln 2 = .693, by more than its noise, or is NaN.
     """
-    curve = evidence.fast_fc6_2()
+    curve, rate = evidence.fast_fc6_2()
     if curve is None:
         return False, NOTHING
-    rate = f"at {evidence.whole_rate():g}: "
-    return not curve.converges, f"{rate}final loss {score(curve.final)}, noise {score(curve.noise)}"
+    return not curve.converges, f"at {rate:g}: final loss {score(curve.final)}, noise {score(curve.noise)}"
 
 
 @_claim("Sources trained on sentiment are above those trained on objects and places", "Table 5")
@@ -242,10 +226,9 @@ def _chinese_worst(evidence):
 def _speed(evidence):
     """Noise, and iterations to convergence (infinity where there is none), by initialisation."""
     curves = {init: evidence.curve(init) for init in paper.INITIALISATIONS}
-    there = {init: curve for init, curve in curves.items() if curve is not None}
-    steps = {init: curve.converged_at for init, curve in there.items()}
-    noise = {init: there[init].noise if init in there else math.nan for init in curves}
-    return noise, {init: math.inf if steps.get(init) is None else steps[init] for init in curves}
+    noise = {init: curve.noise if curve else math.nan for init, curve in curves.items()}
+    steps = {init: curve.converged_at if curve else None for init, curve in curves.items()}
+    return noise, {init: math.inf if step is None else step for init, step in steps.items()}
 
 
 @_claim("DeepSentiBank's training is noisier and slower", "Figure 6")
@@ -278,31 +261,20 @@ def _mvso_fast(evidence):
 @_claim("A layer added (fc9) stays below fine-tuning", "Table 6")
 def _added_below(evidence):
     """For CaffeNet and for MVSO [EN], fc9 is below the net whose last layer was replaced."""
-    held, numbers = True, []
+    means = {}
     for init in paper.TABLE6:
-        tuned, added = evidence.accuracy("finetune", init), evidence.accuracy("fc9", init)
-        held &= added.mean < tuned.mean
-        numbers.append(f"{paper.INITIALISATIONS[init]} {score(tuned.mean)} → {score(added.mean)}")
-    return held, "; ".join(numbers)
+        means[paper.INITIALISATIONS[init]] = [evidence.accuracy(arch, init).mean for arch in ("finetune", "fc9")]
+    return all(added < tuned for tuned, added in means.values()), _changes(means)
 
 
 @_claim("Ten crops help", "Table 2")
 def _crops_help(evidence):
     """CaffeNet with oversampling is above CaffeNet without, on each of the three subsets."""
-    held, numbers = True, []
-    for subset in paper.SUBSETS:
-        one, ten = (evidence.accuracy("finetune", "caffenet", subset, way).mean for way in ("center", "oversampled"))
-        held &= ten > one
-        numbers.append(f"{SUBSET_TITLES[subset]} {score(one)} → {score(ten)}")
-    return held, "; ".join(numbers)
+    means = {}
+    for subset, title in SUBSET_TITLES.items():
+        means[title] = [evidence.accuracy("finetune", "caffenet", subset, way).mean for way in WAYS]
+    return all(ten > one for one, ten in means.values()), _changes(means)
 
 
-def _rate(net):
-    """The base rate a net was trained at."""
-    return net.settings["base_lr"]
-
-
-def _listed(names):
-    """Names in a sentence; only some of many."""
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+def _changes(means):
+    return "; ".join(f"{name} {score(before)} → {score(after)}" for name, (before, after) in means.items())

@@ -1,6 +1,6 @@
-"""What the paper's tables do not show of a net's answers: accuracy by class, confusion, and McNemar's test.
+"""Tables the paper does not have: accuracy by class, confusion, and McNemar's test.
 
-Everything is counted over the test images of all folds together, for each was tested once, by the net of its fold.
+Everything is counted over the test images of all folds together; each was tested once, by the net of its fold.
 """
 
 import itertools
@@ -9,28 +9,26 @@ import math
 from sentiment import paper
 from sentiment.evaluation import predictions
 from sentiment.evaluation.predictions import Prediction
-from sentiment.names import SUBSET_TITLES, WAY_TITLES, score
+from sentiment.names import SUBSET_TITLES, WAY_TITLES
 from sentiment.report import departures
+from sentiment.report.study import Net, Study
 from sentiment.report.tables import NOTHING, Number, Table
 
 
-def pooled(net) -> dict[tuple[int, str], Prediction]:
+def pooled(net: Net) -> dict[tuple[int, str], Prediction]:
     """A net's predictions by fold and image: those of its lowest seed that has most folds."""
-    seed = max(net.seeds, key=lambda seed: (len(net.of_seed(seed)), -seed))
     return {
         (result.config.fold, one.image): one
-        for result in net.of_seed(seed)
+        for result in max(net.by_seed.values(), key=len)
         for one in predictions.read(result.folder / "predictions.csv")
     }
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value of McNemar's test, given how many images only the first or only the second net has right.
+    """Exact two-sided p-value of McNemar's test: twice the tail of a binomial distribution with probability ½.
 
-    How likely a split at least as uneven is, were both nets as often right: twice the tail of a binomial of ½.
+    The arguments are how many images only the first, and only the second net classifies correctly.
 
-    Examples
-    --------
     >>> mcnemar(1, 7)  # 2 · (1 + 8) / 2⁸
     0.0703125
     """
@@ -38,7 +36,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
-def holm(p_values) -> list[float]:
+def holm(p_values: list[float]) -> list[float]:
     """p-values adjusted for how many tests there are (Holm's step-down), in the same order.
 
     >>> holm([0.5, 0.125, 0.25])
@@ -51,7 +49,7 @@ def holm(p_values) -> list[float]:
     return adjusted
 
 
-def classes_table(study) -> Table:
+def classes_table(study: Study) -> Table:
     """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
     rows = []
     for net in study.nets:
@@ -63,13 +61,9 @@ def classes_table(study) -> Table:
                 cells += [sum(right), len(right) - sum(right), _rate(right)]
             overall = _rate([one.is_right(way) for one in tested])
             rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells, overall])
-    header = [
-        "net",
-        "subset",
-        "tested by",
-        *((group, name) for group in ("negative images", "positive images") for name in ("right", "wrong", "accuracy")),
-        "accuracy",
-    ]
+    groups = ("negative images", "positive images")
+    by_class = [(group, name) for group in groups for name in ("right", "wrong", "accuracy")]
+    header = ["net", "subset", "tested by", *by_class, "accuracy"]
     notes = [
         *departures.about(study),
         "Counts over the test images of the folds there are, pooled; a wrong negative image was answered positive, and "
@@ -79,7 +73,7 @@ def classes_table(study) -> Table:
     return Table("classes", "Accuracy by class and confusion", notes, header, rows, study.demo)
 
 
-def mcnemar_tables(study) -> list[Table]:
+def mcnemar_tables(study: Study) -> list[Table]:
     """McNemar's test between any two nets of a subset, both ways of testing; no table where there are no two."""
     found = []
     for subset in paper.SUBSETS:
@@ -95,19 +89,8 @@ def mcnemar_tables(study) -> list[Table]:
                     found.append(([one, other, SUBSET_TITLES[subset], title, len(pairs), *counts], p))
     adjusted = holm([p for _, p in found])
     rows = [[*cells, _p(p), _p(corrected)] for (cells, p), corrected in zip(found, adjusted, strict=True)]
-    header = [
-        "first net",
-        "second net",
-        "subset",
-        "tested by",
-        "images",
-        "both right",
-        "only first",
-        "only second",
-        "both wrong",
-        "p",
-        "p (Holm)",
-    ]
+    counted = ["images", "both right", "only first", "only second", "both wrong"]
+    header = ["first net", "second net", "subset", "tested by", *counted, "p", "p (Holm)"]
     notes = [
         *departures.about(study),
         "McNemar's exact test over the images both nets were tested on, in the same fold; p: how likely so uneven a "
@@ -120,16 +103,13 @@ def mcnemar_tables(study) -> list[Table]:
 
 
 def _seeds_note(study):
-    several = any(len(net.seeds) > 1 for net in study.nets)
+    several = any(len(net.by_seed) > 1 for net in study.nets)
     return ["Of several seeds, the lowest that has most folds."] if several else []
 
 
 def _rate(right):
     """The fraction that is right, as a cell."""
-    if not right:
-        return NOTHING
-    rate = sum(right) / len(right)
-    return Number(rate, score(rate))
+    return Number(sum(right) / len(right)) if right else NOTHING
 
 
 def _p(value):

@@ -1,7 +1,7 @@
-"""Where trainings depart from those a table is expected to be of, so that its reader is told.
+"""Notes of tables on trainings that differ from the default, and on mixed engines, devices and versions.
 
-The default is the paper's schedule for so many images, and this project's answers to what the paper leaves open
-(docs/protocol.md); for SqueezeNet, which is not the paper's, this project's schedule.
+The default is the paper's schedule for the number of images, and this project's choices where the paper is silent
+(docs/protocol.md); for SqueezeNet, which is not in the paper, this project's schedule.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from sentiment.engine import Environment
 from sentiment.evaluation.results import Result
 from sentiment.names import SUBSET_TITLES, plain, source_name
 from sentiment.networks.choices import Choices
+from sentiment.report.study import Net, Study
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
@@ -19,10 +20,7 @@ _NOT_RECORDED = "not recorded"  # by the first version
 
 
 def of(result: Result) -> dict:
-    """What a result's training departs in: name of the setting -> its value.
-
-    What the result does not record counts as the default.
-    """
+    """Settings of a result's training that differ from the default, by name; what is not recorded counts as default."""
     config = result.config
     train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
     defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(Choices())}
@@ -40,10 +38,10 @@ def of(result: Result) -> dict:
     return found
 
 
-def about(study, nets=None) -> list[str]:
+def about(study: Study, nets: list[Net] | None = None) -> list[str]:
     """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
 
-    Of a `Study`'s nets those in the table, by default all.
+    ``nets`` are those in the table (default: all).
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]
@@ -51,9 +49,9 @@ def about(study, nets=None) -> list[str]:
 
 
 def note(titled: list[tuple[str, Result]]) -> list[str]:
-    """A table's note on the trainings that depart from the default, each a net's title and a result, if any does."""
+    """A table's note on the trainings that depart from the default; a pair is a net's title and a result."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
-    parts = [f"{whose}: {what}" for what, whose in _whose(titled, said).items() if what]
+    parts = [f"{nets}: {what}" for what, nets in whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
 
 
@@ -64,7 +62,7 @@ def computed_with(titled: list[tuple[str, Result]]) -> list[str]:
         for title in MIXED:
             said = [said_of(result, way, FACTS[title]) for _, result in titled]
             if len(set(said)) > 1 or any(_THEN in one for one in said):
-                parts = [f"{what} ({whose})" for what, whose in _whose(titled, said).items()]
+                parts = [f"{what} ({nets})" for what, nets in whose(titled, said).items()]
                 notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
     return notes
 
@@ -78,7 +76,7 @@ def _engine(environment):
     return f"{environment.engine} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
 
 
-FACTS = {  # title -> how an environment says it
+FACTS = {  # title -> text for an environment
     "engine": _engine,
     "device": lambda one: (one.device or _NOT_RECORDED) + (f", CUDA {one.cuda}" if one.cuda else ""),
     "threads": lambda one: plain(one.threads),
@@ -91,25 +89,25 @@ MIXED = ("engine", "device", "torch")
 
 
 def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str:
-    """One of `FACTS` of a result, trained or tested; of a training in several environments all, in their order."""
+    """One of `FACTS` of a result's training or testing; of a training in several environments all, in their order."""
     stretches = [stretch.environment for stretch in result.training]
     environments = stretches if way == "trained" else [result.evaluation]
     return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED
 
 
-def _whose(titled, said) -> dict[str, str]:
-    """What is said of each result -> whose results those are: nets with the folds, or ``all nets``."""
-    folds, whose = {}, {}
-    for (title, result), what in zip(titled, said, strict=True):
-        net = title, result.config.subset
+def whose(titled: list[tuple[str, Result]], said: list[str]) -> dict[str, str]:
+    """The distinct texts -> the nets and folds whose results they are about, or ``all nets``."""
+    folds: dict[str, set] = {}  # net -> its folds
+    concerned: dict[str, dict[str, set]] = {}  # text -> net -> folds
+    for (title, result), text in zip(titled, said, strict=True):
+        net = f"{title} {SUBSET_TITLES[result.config.subset]}"
         folds.setdefault(net, set()).add(result.config.fold)
-        whose.setdefault(what, {}).setdefault(net, set()).add(result.config.fold)
+        concerned.setdefault(text, {}).setdefault(net, set()).add(result.config.fold)
     named = {}
-    for what, concerned in whose.items():
-        names = [
-            f"{title} {SUBSET_TITLES[subset]}"
-            + ("" if of_net == folds[title, subset] else f" fold {' '.join(map(str, sorted(of_net)))}")
-            for (title, subset), of_net in concerned.items()
+    for text, nets in concerned.items():
+        parts = [
+            net if of_net == folds[net] else f"{net} fold {' '.join(map(str, sorted(of_net)))}"
+            for net, of_net in nets.items()
         ]
-        named[what] = "all nets" if concerned == folds else ", ".join(names)
+        named[text] = "all nets" if nets == folds else ", ".join(parts)
     return named

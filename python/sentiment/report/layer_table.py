@@ -1,11 +1,11 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
-from sentiment import names, paper
+from sentiment import paper
 from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
-from sentiment.report import tables
+from sentiment.names import SUBSET_TITLES, net_title
 from sentiment.report.study import folds_text
-from sentiment.report.tables import Score, Table
+from sentiment.report.tables import NOTHING, Score, Table, difference, published
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
 CHOSEN = {  # selection -> how C was chosen: for the title, for the notes
@@ -34,15 +34,43 @@ def table(summary: Summary, selection: str, sample=False) -> Table:
     ``selection``, one of ``layer_summary.SELECTIONS``, is how C was chosen, which the table names; ``sample`` asks for
     the sample standard deviation instead of the population's.
     """
-    columns = ["here", "N", *_beside(summary)]
-    header = ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
-    rows = [
-        [layer, *(cell for name in CLASSIFIERS for cell in _cells(summary, layer, name, selection, sample))]
-        for layer in summary.layers
-    ]
+    of_paper = _published(summary)
+    columns = ["here", "N"]
+    if of_paper:
+        columns += ["paper"] if summary.demo else ["paper", "difference"]
+    rows = []
+    for layer, entry in summary.layers.items():
+        row = [layer]
+        for name in CLASSIFIERS:
+            chosen = getattr(getattr(entry, name), selection)
+            mean, std = results.mean_std(chosen.accuracy.values(), sample)
+            here = Score(mean, std if len(chosen.accuracy) > 1 else None)
+            beside = of_paper.get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(name)
+            cells = {
+                "here": here,
+                "N": " ".join(map(str, sorted(set(chosen.exponent.values())))),
+                "paper": published(beside),
+                "difference": difference(here, beside),
+            }
+            row += [cells[column] for column in columns]
+        rows.append(row)
     title = f"Table 3: linear classifiers on layers, mean ± std over folds, C chosen {CHOSEN[selection][0]}"
     file = "table3" if selection == "paper" else f"table3-{selection}"
-    return Table(file, title, _notes(summary, selection, sample), header, rows, summary.demo)
+    return Table(file, title, _notes(summary, selection, sample), _header(columns), rows, summary.demo)
+
+
+def not_run(demo: bool) -> Table:
+    """The paper's Table 3 beside nothing."""
+    rows = [
+        [layer, NOTHING, published(scores["svm"]), NOTHING, published(scores["softmax"])]
+        for layer, scores in paper.TABLE3.items()
+    ]
+    notes = ["Not run: tools/extract_features.py and tools/analyze_layers.py fill it."]
+    return Table("table3", "Table 3: linear classifiers on layers", notes, _header(["here", "paper"]), rows, demo)
+
+
+def _header(columns):
+    return ["layer", *((title, column) for title in CLASSIFIERS.values() for column in columns)]
 
 
 def _published(summary):
@@ -50,29 +78,15 @@ def _published(summary):
     return paper.TABLE3 if "norm2" in summary.layers else {}
 
 
-def _beside(summary):
-    """Columns beside ours: none for a net of another build, no difference for drawn images."""
-    columns = ["paper", "difference"] if _published(summary) else []
-    return columns[:1] if summary.demo else columns
-
-
-def _cells(summary, layer, classifier, selection, sample):
-    """Score and exponents of one layer and classifier; the paper's score and the difference where it has any."""
-    chosen = getattr(getattr(summary.layers[layer], classifier), selection)
-    mean, std = results.mean_std(chosen.accuracy.values(), sample)
-    cells = [
-        Score(mean, std if len(chosen.accuracy) > 1 else None),
-        " ".join(map(str, sorted(set(chosen.exponent.values())))),
-    ]
-    of_paper = _published(summary).get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(classifier)
-    beside = {"paper": tables.published(of_paper), "difference": tables.difference(mean, of_paper)}
-    return cells + [beside[column] for column in _beside(summary)]
-
-
 def _notes(summary, selection, sample):
     """What the numbers are of."""
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
-    net = f"Net: {_net_title(summary)}; {names.SUBSET_TITLES[summary.subset]}, {summary.images} images."
+    if summary.arch == "source":
+        of = f"{paper.INITIALISATIONS.get(summary.source, summary.source)} as it is, not fine-tuned"
+    else:
+        variant = f" ({summary.variant})" if summary.variant else ""
+        of = f"{net_title(summary.arch, summary.source)}{variant}, each fold's own"
+    net = f"Net: {of}; {SUBSET_TITLES[summary.subset]}, {summary.images} images."
     if summary.folds != list(paper.FOLDS):
         net += f" {folds_text(summary.folds).capitalize()} only."
     if _published(summary):
@@ -91,28 +105,17 @@ def _notes(summary, selection, sample):
     ]
 
 
-def _net_title(summary):
-    """What the layers are of."""
-    if summary.arch == "source":
-        of = summary.source
-        return f"{paper.INITIALISATIONS.get(of, of)} as it is, not fine-tuned"
-    variant = f" ({summary.variant})" if summary.variant else ""
-    return f"{names.net_title(summary.arch, summary.source)}{variant}, each fold's own"
-
-
 def _convergence(summary):
     """A sentence or two on the solvers."""
     sentences = []
     for name, title in CLASSIFIERS.items():
         failed = {layer: getattr(entry, name).not_converged for layer, entry in summary.layers.items()}
         fits = sum(getattr(entry, name).fits for entry in summary.layers.values())
-        where = ", ".join(f"{layer} {count}" for layer, count in failed.items() if count)
-        sentences.append(
-            f"{title}: {sum(failed.values())} of {fits} fits stopped before they converged ({where})."
-            if where
-            else f"{title}: all {fits} fits converged."
-        )
-    flat = {}  # exponent -> layers whose SVM is the same from there on, in every fold
+        said = f"all {fits} fits converged"
+        if where := ", ".join(f"{layer} {count}" for layer, count in failed.items() if count):
+            said = f"{sum(failed.values())} of {fits} fits stopped before they converged ({where})"
+        sentences.append(f"{title}: {said}.")
+    flat: dict[int, list] = {}  # exponent -> layers whose SVM is the same from there on, in every fold
     for layer, entry in summary.layers.items():
         if None not in (exponents := entry.svm.flat_from.values()):
             flat.setdefault(max(exponents), []).append(layer)

@@ -11,7 +11,7 @@ from sentiment import paper
 from sentiment.names import SUBSET_TITLES, net_title, plain
 from sentiment.report import catalogue, claims, departures
 from sentiment.report.study import Study
-from sentiment.report.tables import DEMO, Difference, Table
+from sentiment.report.tables import DEMO, NOTHING, Difference, Table
 from sentiment.training.configuration import CHECKSUMS
 from sentiment.utils.errors import say
 from sentiment.utils.files import read_json, read_text, write_if_changed
@@ -29,8 +29,7 @@ FIGURES = {  # number -> caption, alternative text
         "Diagram of three networks side by side; fc7-2 lacks fc8, fc6-2 lacks fc7 and fc8.",
     ),
     "5": (
-        "A layer added: the source's own last layer is kept, and a layer of two outputs is added on top. Drawn from "
-        "the definitions.",
+        "A layer of two outputs added on top of the source's own last layer. Drawn from the definitions.",
         "Diagram of the fine-tuned network beside fc9 and its frozen variant.",
     ),
     "6": (
@@ -38,11 +37,11 @@ FIGURES = {  # number -> caption, alternative text
         "Line plots of training loss over iterations; the convergence table has their numbers.",
     ),
     "7": (
-        "Images above their sentiment maps. Green is positive, red is negative; the border has the colour of the "
-        "prediction for the complete image.",
+        "Images above their maps. Green is positive, red is negative; the border shows the image's own prediction.",
         "A grid of images, each above its map of local sentiment.",
     ),
 }
+FULL_SIZE = "Shown at full size and with the last layer of the real CaffeNet; the demo's nets have fewer channels."
 
 # Sections in reading order: anchor, title, names of tables, numbers of figures.
 SECTIONS = (
@@ -63,90 +62,73 @@ SECTIONS = (
 def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
     """Write report.html into a folder, with the figures found there; returns its path.
 
-    The tables are by name, as in ``catalogue.TABLES``. The name of a report of some nets only says which nets.
+    ``tables`` has those of every name in `catalogue.TABLES`. A report of some nets has their names in its own.
     """
-    path = _path(folder, study)
-    write_if_changed(path, page(folder, study, tables))
+    path = folder / f"report{study.suffix}.html"
+    write_if_changed(path, _page(folder, study, tables))
     return path
 
 
 def renew(folder: Path, study: Study, filters: list[dict]):
-    """Update the reports of some nets only in a folder; remove those whose nets are gone, and say so.
+    """Update the reports of some nets in a folder; remove those whose nets are gone, and say so.
 
     ``study`` is of all nets, ``filters`` are the ``study.only`` of those reports.
     """
-    for only in filters:
-        part = study.of(only)
-        path = _path(folder, part)
-        if path.is_file() and part.nets:
+    for part in map(study.of, filters):
+        path = folder / f"report{part.suffix}.html"
+        if path.is_file() and part.results:
             write(folder, part, {name: catalogue.make(name, part) for name in catalogue.TABLES})
         elif path.is_file():
             path.unlink()
             say(f"removed {path}: the runs it was made from are gone")
 
 
-def _path(folder, study):
-    return folder / f"report{catalogue.suffix(study)}.html"
-
-
-def page(folder, study, tables):
-    """The whole file as text."""
+def _page(folder, study, tables):
     sections = []
-    for anchor, title, names, numbers in SECTIONS:
+    for anchor, title, names, figures in SECTIONS:
         shown = [(name, table) for name in names for table in tables[name]]
-        if not shown and not numbers:
-            continue
-        body = "".join(_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown)
-        body += "".join(_figure(folder, number, study.demo) for number in numbers)
-        body += _maps(folder / "figure7.json") if "7" in numbers else ""
-        sections.append((anchor, title, body))
-    sections.append(("how", "How it was run", _how(study)))
-    sections.append(("not-shown", "What is not reproduced", _NOT_REPRODUCED))
+        if shown or figures:
+            body = [_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown]
+            body += [_figure(folder, number, study.demo) for number in figures]
+            body += [_maps(folder / "figure7.json")] if "7" in figures else []
+            sections.append((anchor, title, "".join(body)))
     demo = f"{DEMO}. Small nets on drawn images show that everything runs."
-    only = "".join(f", only {key} {' '.join(values)}" for key, values in study.only.items())
-    lead = f"Data set {study.dataset}{only}: every table and figure, with the paper's numbers for comparison."
-    opening = [f'<p class="demo">{escape(demo)}</p>'] if study.demo else []
-    opening += [f'<p class="lead">{escape(lead)}</p>', _glance(study, tables)]
     return Template(read_text(PAGE)).substitute(
         title=f"{TITLE}: demo data" if study.demo else TITLE,
-        lead="\n".join(opening),
+        demo=f'<p class="demo">{escape(demo)}</p>\n' if study.demo else "",
+        dataset=escape(study.dataset + (f", only {study.restriction}" if study.only else "")),
+        glance=_glance(study, tables),
         contents="\n".join(f'<li><a href="#{anchor}">{escape(title)}</a></li>' for anchor, title, _ in sections),
         sections="\n".join(
             f'<section id="{anchor}">\n<h2>{escape(title)}</h2>\n{body}</section>' for anchor, title, body in sections
         ),
+        made_with=_made_with(study).html(),
+        choices=_choices(study).html(),
+        checksums=_folded(_checksums(study)),
     )
-
-
-_FULL_SIZE = "Shown at full size and with the last layer of the real CaffeNet; the demo's nets have fewer channels."
-_NOT_REPRODUCED = (
-    "<p>Figures 1 and 3 of the paper are illustrations without results and are not reproduced. The row of PCNN in "
-    "Table 2 is quoted from the paper, not run. The authors' seeds and their version of Caffe are unknown, so "
-    "predictions for single images are not expected to agree; means over folds can be compared.</p>\n"
-)
 
 
 def _glance(study, tables):
     """The report in a few numbers; on demo data without those that compare with the paper."""
-    words = [row[3].word for table in tables["claims"] for row in table.rows]
-    tested = len(words) - words.count(claims.NOT_TESTED)
+    outcomes = [row[3].outcome for table in tables["claims"] for row in table.rows]
+    tested = len(outcomes) - outcomes.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
     repeated = net_title("finetune", "caffenet")
     rows = [row for name in "23456" for table in tables[name][:1] for row in table.rows if row[0] != repeated]
-    cells = [cell for row in rows for cell in row]
-    within = [cell.within for cell in cells if isinstance(cell, Difference) and cell.within is not None]
+    verdicts = [cell.verdict for row in rows for cell in row if isinstance(cell, Difference) and cell.verdict]
     nets, runs = len(study.nets), len(study.results)
     departing = sum(bool(departures.of(result)) for result in study.results)
-    beside = f"{sum(within)} of {len(within)}"
-    held = f"{words.count(claims.HELD)} of {tested}"
-    items = []
+    items: list[tuple] = []
     if tested and not study.demo:
+        held = f"{outcomes.count(claims.HELD)} of {tested}"
         items.append((held, "claims of the paper that could be tested here held"))
-    if within:
-        items.append((beside, "means in Tables 2 to 6 are within the paper's standard deviation"))
-    items.append((str(nets), "net" if nets == 1 else "nets: combinations of architecture, initialisation and subset"))
-    items.append((str(runs), "training" if runs == 1 else "trainings: one per net, fold and seed"))
+    if verdicts:
+        within = f"{verdicts.count('within')} of {len(verdicts)}"
+        items.append((within, "means in Tables 2 to 6 are within the paper's standard deviation"))
+    items.append((nets, "net" if nets == 1 else "nets: combinations of architecture, initialisation and subset"))
+    items.append((runs, "training" if runs == 1 else "trainings: one per net, fold and seed"))
     if departing and not study.demo:
-        items.append((str(departing), "trainings with other settings than the default; the tables name them"))
+        items.append((departing, "trainings with other settings than the default; the tables name them"))
     return '<ul class="glance">' + "".join(f"<li><strong>{n}</strong> {escape(of)}</li>" for n, of in items) + "</ul>\n"
 
 
@@ -154,7 +136,7 @@ def _figure(folder, number, demo):
     """A figure embedded in the page, or how to make it."""
     caption, alternative = FIGURES[number]
     path = folder / f"figure{number}.png"
-    title = f"Figure {number}. {caption}" + (f" {_FULL_SIZE}" if demo and number in "245" else "")
+    title = f"Figure {number}. {caption}" + (f" {FULL_SIZE}" if demo and number in "245" else "")
     if not path.is_file():
         target = "demo-paper" if demo else f"figure{number}"
         return f'<p class="note">{escape(title)} Not made yet; run <code>make {target}</code>.</p>\n'
@@ -197,59 +179,44 @@ def _folded(table):
     return f"<details>\n<summary>{escape(table.title)}: {len(table.rows)} rows</summary>\n{table.html()}</details>\n"
 
 
-def _how(study):
-    """What trainings and tests were computed with, seeds, choices and checksums."""
-    facts = {
-        f"{way}: {title}": _counted([departures.said_of(result, way, fact) for result in study.results])
-        for way in departures.WAYS
-        for title, fact in departures.FACTS.items()
-    }
-    of_seeds = {}
-    for config in sorted((result.config for result in study.results), key=lambda config: (config.seed, config.fold)):
-        of_seeds.setdefault(config.seed, {})[config.fold] = config.fold_seed
-    facts["seeds"] = "; ".join(
-        f"{seed} ({', '.join(f'fold {fold}: {own}' for fold, own in folds.items())})"
-        for seed, folds in of_seeds.items()
-    )
-    made_with = Table("made-with", "Engine, device, versions, seeds", [], ["item", "value in the runs"], [], study.demo)
-    made_with.rows.extend(map(list, facts.items()))
-    return made_with.html() + choices_table(study).html() + f'<div id="hashes">{_folded(hashes_table(study))}</div>\n'
-
-
-def choices_table(study):
-    """The choices that the paper leaves open or a user changed, and their values for each net."""
+def _made_with(study):
+    """What trainings and tests were computed with, and their seeds; distinct values with how many runs have each."""
     rows = []
-    for key in dict.fromkeys(key for net in study.nets for key in net.settings):
-        by_value = {}
-        for net in study.nets:
-            for result in net.results:
-                value = plain(result.config.settings()[key])
-                by_value.setdefault(value, {})[f"{net.title} {SUBSET_TITLES[net.subset]}"] = None
-        most = max(by_value, key=lambda value: len(by_value[value]))
-        for value, nets in by_value.items():
-            whose = "all nets" if len(by_value) == 1 else "all others" if value == most else ", ".join(nets)
-            rows.append([key, value, whose])
+    for way in departures.WAYS:
+        for title, fact in departures.FACTS.items():
+            counts = Counter(departures.said_of(result, way, fact) for result in study.results)
+            shown = [f"{value} ({n} run{'s' * (n != 1)})" if len(counts) > 1 else value for value, n in counts.items()]
+            rows.append([f"{way}: {title}", "; ".join(shown)])
+    fold_seeds = {(result.config.seed, result.config.fold): result.config.fold_seed for result in study.results}
+    of_seeds = {}
+    for (seed, fold), own in sorted(fold_seeds.items()):
+        of_seeds.setdefault(seed, []).append(f"fold {fold}: {own}")
+    rows.append(["seeds", "; ".join(f"{seed} ({', '.join(folds)})" for seed, folds in of_seeds.items())])
+    return Table("made-with", "Engine, device, versions, seeds", [], ["item", "value in the runs"], rows, study.demo)
+
+
+def _choices(study):
+    """The choices that the paper leaves open or a user changed, and their values for each net."""
+    titled = [(net.title, result) for net in study.nets for result in net.results]
+    rows = []
+    for key in study.nets[0].settings:
+        values = [plain(result.config.settings()[key]) for _, result in titled]
+        [(most, count)] = Counter(values).most_common(1)
+        for value, nets in departures.whose(titled, values).items():
+            rows.append([key, value, "all others" if value == most and count < len(values) else nets])
     notes = ["docs/protocol.md explains every choice, with its source and the option that changes it."]
     return Table("choices", "Choices in force", notes, ["choice", "value", "nets"], rows, study.demo)
 
 
-def hashes_table(study):
+def _checksums(study):
     """SHA-256 of the weights, the source, its mean image and the lists of every training."""
     rows = []
     for net in study.nets:
         for result in net.results:
             config = result.config
-            hashes = [one or "–" for one in (result.weights, *(getattr(config, name) for name in CHECKSUMS))]
+            sums = [one or NOTHING for one in (result.weights, *(getattr(config, name) for name in CHECKSUMS))]
             seeds = str(config.seed), str(config.fold_seed)
-            rows.append([net.title, SUBSET_TITLES[net.subset], config.fold, *seeds, *hashes])
+            rows.append([net.title, SUBSET_TITLES[net.subset], config.fold, *seeds, *sums])
     titles = ["weights", "source", "mean image", "training list", "test list"]
     header = ["net", "subset", "fold", "seed", "fold's seed", *titles]
     return Table("hashes", "SHA-256 of weights and lists", [], header, rows, study.demo)
-
-
-def _counted(values):
-    """Distinct values, with the number of runs of each if there are several."""
-    counts = Counter(values)
-    if len(counts) == 1:
-        return values[0]
-    return "; ".join(f"{value} ({n} run{'s' * (n != 1)})" for value, n in counts.items())

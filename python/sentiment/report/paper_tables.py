@@ -1,8 +1,8 @@
 """The paper's Tables 1 to 6, filled from what runs found and set beside the paper's own numbers.
 
-A table is a function of a `study.Study` and returns the tables it makes, mostly one. A net that was not run has its
-row all the same: the paper's numbers, and nothing where this project's would stand. One that the study leaves out, run
-or not, has none; and where all would be left out there is no table.
+Each function takes a `study.Study` and returns a list of tables, mostly of one. A net that was not run has a row with
+the paper's numbers and empty cells for this project's. A net that the study leaves out, run or not, has no row; where
+all are left out there is no table.
 """
 
 from dataclasses import replace
@@ -10,150 +10,144 @@ from dataclasses import replace
 from sentiment import paper
 from sentiment.evaluation import results
 from sentiment.evaluation.predictions import WAYS
-from sentiment.names import SUBSET_TITLES, WAY_TITLES, net_title, score
+from sentiment.names import SUBSET_TITLES, WAY_TITLES, net_title
 from sentiment.networks import architectures, definitions, surgery
-from sentiment.paper import TABLE1
 from sentiment.report import departures, layer_table
+from sentiment.report.study import FIVE, Study
 from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
 from sentiment.utils.files import PROJECT
 
-FIVE = "five_agrees"
 TITLE = "accuracy, mean ± std over five folds"
 BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
+PUBLISHED = {
+    **{("fc9", init, FIVE): scores for init, scores in paper.TABLE6.items()},
+    **{(arch, "caffenet", FIVE): scores for arch, scores in paper.TABLE4.items()},
+    **{("finetune", init, FIVE): scores for init, scores in paper.TABLE5.items()},
+    **{("finetune", "caffenet", subset): scores for subset, scores in paper.TABLE2["CaffeNet"].items()},
+}
+"""(arch, init, subset) -> the paper's (mean, std) by way of testing."""
 
 
-def table1(study):
+def table1(study: Study) -> list[Table]:
     """Table 1: the layers of the fully convolutional net that the fine-tuned one becomes."""
     if not study.shows("finetune", "caffenet"):
         return []
-    net = study.net("finetune", "caffenet")
-    own = net.results[0].folder / "deploy.prototxt" if net else None
-    path = own if own and own.is_file() else PROJECT / "prototxt" / "finetune" / "deploy.prototxt"
-    conversion = surgery.convert(definitions.read(path), where=str(path))
-    return [replace(fcn_table(conversion), demo=study.demo)]
+    folders = [result.folder for result in study.net("finetune", "caffenet").results[:1]]
+    paths = [folder / "deploy.prototxt" for folder in (*folders, PROJECT / "prototxt" / "finetune")]
+    path = next(path for path in paths if path.is_file())
+    return [replace(fcn_table(surgery.convert(definitions.read(path), where=str(path))), demo=study.demo)]
 
 
-def table2(study):
+def table2(study: Study) -> list[Table]:
     """Table 2: accuracy on the three subsets, the paper's lines and those of this project's nets.
 
     The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
     there is nothing else.
     """
+    caffenet = ("finetune", "caffenet")
     tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].in_table2]
-    shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
+    shown = [net for net in tuned if (net.arch, net.init) == caffenet or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
-    if not names:
-        if not study.shows("finetune", "caffenet", subsets[0]):
-            return []
-        names = [("finetune", "caffenet")]
-    lines = [
-        [
-            "PCNN (from the paper, not run)",
-            *(published(paper.TABLE2["PCNN"][subset]["center"]) for subset in subsets),
-        ]
-    ]
+    if not names and study.shows(*caffenet, subsets[0]):
+        names = [caffenet]
+    of_pcnn = [paper.TABLE2["PCNN"][subset]["center"] for subset in subsets]
+    rows: list[list] = [["PCNN (from the paper, not run)", *map(published, of_pcnn)]]
     for way in WAYS:
         suffix = "" if way == "center" else " with oversampling"
-        of_paper = {subset: paper.TABLE2["CaffeNet"][subset][way] for subset in subsets}
-        lines.append([f"CaffeNet{suffix}, paper", *map(published, of_paper.values())])
+        of_paper = [paper.TABLE2["CaffeNet"][subset][way] for subset in subsets]
+        rows.append([f"CaffeNet{suffix}, paper", *map(published, of_paper)])
         for arch, init in names:
+            here = [study.net(arch, init, subset).score(way) for subset in subsets]
             name = net_title(arch, init) + suffix
-            found = {subset: study.score(arch, init, subset, way) for subset in subsets}
-            lines.append([f"{name}, here", *(cell or NOTHING for cell in found.values())])
-            if (arch, init) == ("finetune", "caffenet") and not study.demo:
-                lines.append([f"{name}, difference", *(_difference(found[s], of_paper[s]) for s in subsets)])
+            rows.append([f"{name}, here", *here])
+            if (arch, init) == caffenet and not study.demo:
+                rows.append([f"{name}, difference", *map(difference, here, of_paper)])
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
-    shown_cells = [(*name, subset) for name in names for subset in subsets]
-    notes = _notes(study, shown_cells, beside=("finetune", "caffenet") in names)
-    return [Table("table2", f"Table 2: {TITLE}", notes, header, lines, study.demo)]
+    nets = [study.net(*name, subset) for name in names for subset in subsets]
+    notes = _notes(study, nets, beside=caffenet in names)
+    return [Table("table2", f"Table 2: {TITLE}", notes, header, rows, study.demo)] if names else []
 
 
-def table3(study):
+def table3(study: Study) -> list[Table]:
     """Table 3: linear classifiers on the activations of each layer, a table a net and way of choosing C.
 
-    Only the fine-tuned CaffeNet's five-agree tables bear the bare name; others are named by what they are of.
+    The fine-tuned CaffeNet's five-agree tables have the plain name; the names of others say what they are of.
     """
     found = []
     for summary in study.layers:
-        name = "-".join(filter(None, (summary.arch, summary.init, summary.variant)))
         own = summary is study.paper_layers
+        names = [] if own else [summary.subset, summary.arch, summary.init, summary.variant]
+        analysed = set(summary.weights.values())
+        nets = [replace(net, results=[one for one in net.results if one.weights in analysed]) for net in study.nets]
         for selection in summary.selections:
             table = layer_table.table(summary, selection, study.sample)
-            file = table.file if own else f"{table.file}-{summary.subset}-{name}"
-            notes = [*table.notes, *_trained(study, summary)]
-            found.append(((not own, file), replace(table, file=file, notes=notes, demo=study.demo)))
-    tables = [table for _, table in sorted(found, key=lambda item: item[0])]
-    own = any(table.file == "table3" for table in tables) or not study.shows("finetune", "caffenet")
-    return tables if own else [_table3_not_run(study), *tables]
+            notes = [*table.notes, *departures.about(study, nets)[1:]]
+            file = "-".join(filter(None, [table.file, *names]))
+            table = replace(table, file=file, notes=notes, demo=study.demo)
+            found.append((not own, table.file, table))
+    tables = [table for *_, table in sorted(found, key=lambda item: item[:2])]
+    if study.paper_layers is None and study.shows("finetune", "caffenet"):
+        tables.insert(0, layer_table.not_run(study.demo))
+    return tables
 
 
-def table4(study):
-    """Table 4: the ablated nets, and how many parameters fewer they have than the whole one."""
-    archs = [arch for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
-    divisor = next((net.settings["channels_divisor"] for arch in archs if (net := study.net(arch, "caffenet"))), 1)
+def table4(study: Study) -> list[Table]:
+    """Table 4: the ablated nets, and how many parameters fewer they have than the complete one."""
+    nets = [study.net(arch, "caffenet") for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
+    divisor = next((net.settings["channels_divisor"] for net in nets if net.results), 1)
+    complete = architectures.parameters("finetune", divisor)
     rows = []
-    for arch in archs:
-        counted = architectures.parameters(arch, divisor)
+    for net in nets:
+        counted = architectures.parameters(net.arch, divisor)
         fewer: list = [NOTHING, NOTHING]
-        if least := paper.TABLE4_FEWER_PARAMETERS.get(arch):
-            whole = architectures.parameters("finetune", divisor)
-            fewer = [whole - counted, Number(least, f"> {least // 10**6} M")]
-        rows.append([net_title(arch, "caffenet"), *_beside(study, arch, "caffenet"), counted, *fewer])
+        if least := paper.TABLE4_FEWER_PARAMETERS.get(net.arch):
+            fewer = [complete - counted, Number(least, f"> {least // 10**6} M")]
+        rows.append(([net_title(net.arch, net.init)], net, [counted, *fewer]))
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
-    notes = [*_notes(study, [(arch, "caffenet", FIVE) for arch in archs]), f"Parameters: of nets {size}."]
-    header = ["net", *_both_ways(study), "parameters", "fewer", "fewer, paper"]
-    return _made(study, "table4", f"Table 4: layers removed; {TITLE}, five-agree", notes, header, rows)
+    title = f"Table 4: layers removed; {TITLE}, five-agree"
+    more = ["parameters", "fewer", "fewer, paper"]
+    return _of_nets(study, "table4", title, ["net"], rows, f"Parameters: of nets {size}.", more)
 
 
-def table5(study):
+def table5(study: Study) -> list[Table]:
     """Table 5: the nine initialisations, and whatever else was fine-tuned."""
     tuned = [net.init for net in study.default_nets if (net.subset, net.arch) == (FIVE, "finetune")]
     inits = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
     inits += dict.fromkeys(init for init in tuned if init not in paper.INITIALISATIONS)
-    rows = [[paper.INITIALISATIONS.get(init, init), *_beside(study, "finetune", init)] for init in inits]
-    notes = _notes(study, [("finetune", init, FIVE) for init in inits])
-    header = ["initialisation", *_both_ways(study)]
-    return _made(study, "table5", f"Table 5: {TITLE}, five-agree", notes, header, rows)
+    rows = [([paper.INITIALISATIONS.get(init, init)], study.net("finetune", init), []) for init in inits]
+    return _of_nets(study, "table5", f"Table 5: {TITLE}, five-agree", ["initialisation"], rows)
 
 
-def table6(study):
+def table6(study: Study) -> list[Table]:
     """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
     archs = architectures.ON_LAST_LAYER
     names = [(arch, init) for arch in archs for init in paper.TABLE6 if study.shows(arch, init)]
     names += [(net.arch, net.init) for net in study.default_nets if net.subset == FIVE and net.arch in archs]
-    names = list(dict.fromkeys(names))
-    rows = [[net_title(arch, init), *_beside(study, arch, init)] for arch, init in names]
-    notes = _notes(study, [(*name, FIVE) for name in names])
-    notes.append("fc9-frozen: only the added layer learns. The paper proposes it and did not run it.")
-    header = ["net", *_both_ways(study)]
-    return _made(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", notes, header, rows)
+    rows = [([net_title(*name)], study.net(*name), []) for name in dict.fromkeys(names)]
+    note = "fc9-frozen: only the added layer learns. The paper proposes it and did not run it."
+    return _of_nets(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", ["net"], rows, note)
 
 
-def all_runs(study):
+def all_runs(study: Study) -> list[Table]:
     """A row per net and subset, with the paper's numbers where it has any."""
-    rows = [
-        [net.title, SUBSET_TITLES[net.subset], *_beside(study, net.arch, net.init, net.subset, net)]
-        for net in study.nets
-    ]
-    header = ["net", "subset", *_both_ways(study)]
-    return _made(study, "runs", f"All runs: {TITLE}", _notes(study, study.nets), header, rows)
+    rows = [([net.title, SUBSET_TITLES[net.subset]], net, []) for net in study.nets]
+    return _of_nets(study, "runs", f"All runs: {TITLE}", ["net", "subset"], rows)
 
 
-def seeds(study):
+def seeds(study: Study) -> list[Table]:
     """The distribution over seeds of the mean over five folds; no table where no net was run with several."""
     rows = []
     for net in study.nets:
-        whole = [net.of_seed(seed) for seed in net.seeds if len(net.of_seed(seed)) == len(paper.FOLDS)]
-        if len(whole) < 2:
+        complete = [found for found in net.by_seed.values() if len(found) == len(paper.FOLDS)]
+        if len(complete) < 2:
             continue
         for way, title in WAY_TITLES.items():
-            means = [results.mean_std([result.accuracy[way] for result in of_seed])[0] for of_seed in whole]
-            of_paper = published_scores(net.arch, net.init, net.subset).get(way)
+            means = [results.mean_std([result.accuracy[way] for result in of_seed])[0] for of_seed in complete]
+            of_paper = PUBLISHED.get(net.key, {}).get(way)
             below = sum(mean < of_paper[0] for mean in means) if of_paper else NOTHING
             middle = Score(*results.mean_std(means, study.sample), runs=len(means))
-            lowest, highest = (Number(value, score(value)) for value in (min(means), max(means)))
-            cells = [len(means), middle, lowest, highest, published(of_paper), below]
+            cells = [len(means), middle, Number(min(means)), Number(max(means)), published(of_paper), below]
             rows.append([net.title, SUBSET_TITLES[net.subset], title, *cells])
     numbers = ["seeds", "mean ± std over seeds", "lowest", "highest", "paper", "seeds below"]
     header = ["net", "subset", "tested by", *numbers]
@@ -162,93 +156,56 @@ def seeds(study):
         "Each seed counts by its mean over the five folds; seeds that lack a fold are left out. The paper's ± is over "
         "folds, of one training each. Seeds below: those whose mean is below the paper's.",
     ]
-    return _made(study, "seeds", "Distribution over seeds", notes, header, rows)
-
-
-def _made(study, file, title, notes, header, rows):
-    """The table, in a list; no table without rows."""
-    return [Table(file, title, notes, header, rows, study.demo)] if rows else []
-
-
-def published_scores(arch, init, subset):
-    """The paper's (mean, std) by way of testing, empty where it has none."""
-    if (arch, init) == ("finetune", "caffenet"):
-        return paper.TABLE2["CaffeNet"][subset]
-    if subset == FIVE and arch == "finetune":
-        return paper.TABLE5.get(init, {})
-    if subset == FIVE and init == "caffenet" and arch in paper.TABLE4:
-        return paper.TABLE4[arch]
-    if subset == FIVE and arch == "fc9":
-        return paper.TABLE6.get(init, {})
-    return {}
-
-
-def _beside(study, arch, init, subset=FIVE, net=None):
-    """Cells of both ways of testing under `_both_ways`: here, the paper's, the difference."""
-    net = net or study.net(arch, init, subset)
-    of_paper = {} if net and net.variant else published_scores(arch, init, subset)
-    cells = []
-    for way in WAYS:
-        here = net and net.score(way, study.sample)
-        cells += [here or NOTHING, published(of_paper.get(way))]
-        cells += [] if study.demo else [_difference(here, of_paper.get(way))]
-    return cells
-
-
-def _both_ways(study):
-    """Columns of both ways of testing. Of drawn pictures a difference from the paper would mean nothing."""
-    columns = ("here", "paper") if study.demo else ("here", "paper", "difference")
-    return [(title, column) for title in WAY_TITLES.values() for column in columns]
-
-
-def _difference(here, mean_std):
-    return difference(here and here.mean, mean_std)
-
-
-def _notes(study, shown, beside=True):
-    """A table's notes, given the nets in it: each a `Net`, or its (arch, init, subset)."""
-    keys = {one if isinstance(one, tuple) else (one.arch, one.init, one.subset) for one in shown}
-    found = [study.net(*one) if isinstance(one, tuple) else one for one in shown]
-    apart = [net for net in study.nets if (net.arch, net.init, net.subset) in keys and net not in found]
-    others = ", ".join(f"{net.title} {SUBSET_TITLES[net.subset]}" for net in apart)
-    deviation = f"The ± is the {'sample' if study.sample else 'population'} standard deviation."
-    first, *more = departures.about(study, list(filter(None, found)))
-    run_too = [f"Run with other choices too, which the table of all runs shows: {others}."] if others else []
-    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *more, *run_too]
-
-
-def _trained(study, summary):
-    """Notes on how the nets of a layer analysis were trained, where that is not as usual."""
-    analysed = set(summary.weights.values())
-    of_nets = ([result for result in net.results if result.weights in analysed] for net in study.nets)
-    nets = [replace(net, results=found) for net, found in zip(study.nets, of_nets, strict=True) if found]
-    return departures.about(study, nets)[1:]
-
-
-def _table3_not_run(study):
-    """The paper's Table 3 beside nothing."""
-    rows = []
-    for layer, scores in paper.TABLE3.items():
-        cells = [cell for of_paper in scores.values() for cell in (NOTHING, published(of_paper))]
-        rows.append([layer, *cells])
-    header = ["layer", *((title, name) for title in ("SVM", "Softmax") for name in ("here", "paper"))]
-    notes = ["Not run: tools/extract_features.py and tools/analyze_layers.py fill it."]
-    return Table("table3", "Table 3: linear classifiers on layers", notes, header, rows, study.demo)
+    return [Table("seeds", "Distribution over seeds", notes, header, rows, study.demo)] if rows else []
 
 
 def fcn_table(conversion: surgery.Conversion) -> Table:
     """Table 1: the converted layers beside the paper's."""
     rows = []
     for kernel in conversion.kernels:
-        published, of_paper = None, NOTHING
-        if kernel.layer in TABLE1:
-            published, (width, height, depth) = TABLE1[kernel.layer]
-            of_paper = _shape(height, width, depth)
-        shape = _shape(kernel.height, kernel.width, kernel.depth)
-        rows.append([kernel.layer, kernel.number, published or NOTHING, shape, of_paper, kernel.stride])
+        here = [kernel.number, _shape(kernel.height, kernel.width, kernel.depth)]
+        of_paper: list = [NOTHING, NOTHING]
+        if kernel.layer in paper.TABLE1:
+            number, (width, height, depth) = paper.TABLE1[kernel.layer]
+            of_paper = [number, _shape(height, width, depth)]
+        rows.append([kernel.layer, here[0], of_paper[0], here[1], of_paper[1], kernel.stride])
     columns = [(name, where) for name in ("kernels", "height × width × depth") for where in ("here", "paper")]
     title = "Table 1: fully connected layers as convolutions"
     return Table("table1", title, [surgery.describe(conversion)], ["layer", *columns, "stride"], rows)
+
+
+def _of_nets(study, file, title, names, rows, note="", more=()) -> list[Table]:
+    """The table of some nets, the paper's numbers beside theirs; no table without rows.
+
+    ``names`` are the first columns, ``more`` the last; a row is its first cells, its net, and its last cells.
+    """
+    # The difference between drawn images and the paper means nothing.
+    columns = ("here", "paper") if study.demo else ("here", "paper", "difference")
+    header = [*names, *((title, column) for title in WAY_TITLES.values() for column in columns), *more]
+    cells = []
+    for first, net, last in rows:
+        of_paper = {} if net.variant else PUBLISHED.get(net.key, {})
+        line = list(first)
+        for way in WAYS:
+            here = net.score(way)
+            line += [here, published(of_paper.get(way))]
+            line += [] if study.demo else [difference(here, of_paper.get(way))]
+        cells.append([*line, *last])
+    notes = _notes(study, [net for _, net, _ in rows])
+    notes += [note] if note else []
+    return [Table(file, title, notes, header, cells, study.demo)] if rows else []
+
+
+def _notes(study, nets, beside=True):
+    """A table's notes, given the nets in it; ``beside`` where it has differences from the paper's numbers."""
+    keys = [net.key for net in nets]
+    others = [net for net in study.nets if net.key in keys and net not in nets]
+    deviation = f"The ± is the {'sample' if study.sample else 'population'} standard deviation."
+    first, *notes = departures.about(study, nets)
+    if others:
+        named = ", ".join(f"{net.title} {SUBSET_TITLES[net.subset]}" for net in others)
+        notes.append(f"Run with other choices too, which the table of all runs shows: {named}.")
+    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *notes]
 
 
 def _shape(*numbers):

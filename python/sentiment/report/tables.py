@@ -4,21 +4,22 @@ A cell is a string, an int or a `Cell`.
 """
 
 import csv
-import html
 import io
 import itertools
 import re
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from sentiment.names import score
 from sentiment.utils.files import write_if_changed
 
+SUFFIXES = (".md", ".csv", ".tex")
 NOTHING = "–"
 DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 
-_LONG = 40  # characters from which on LaTeX breaks a column's lines
-_LINE = 60  # characters of a table from which on LaTeX gives it the page's whole width and small print
+_LONG = 40  # characters; LaTeX breaks the lines of a column with a longer cell
+_LINE = 60  # characters; LaTeX gives a wider table the width of the page and small print
 _SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
 $ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$
 § \S{}  “ ``  ” ''"""
@@ -26,9 +27,9 @@ _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SY
 
 
 class Cell:
-    """A cell that is more than text: how it is printed, and the plain values a program gets from the CSV."""
+    """A cell that is more than text: how it is printed, and its plain values for the CSV."""
 
-    parts: tuple[str, ...] = ("",)  # what the values are called behind the column's name
+    parts: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each value
 
     @property
     def kind(self) -> str:
@@ -44,7 +45,7 @@ class Cell:
         return escaped(self.text())
 
     def values(self) -> tuple:
-        """A value a part, None where there is none."""
+        """A value for each of the parts, None where there is none."""
         raise NotImplementedError
 
 
@@ -55,7 +56,7 @@ class Score(Cell):
     mean: float
     std: float | None = None
     runs: int | None = None  # how many accuracies it is the mean of
-    note: str = ""  # what a reader has to know of this one, as ``fold 3 only``
+    note: str = ""  # printed in brackets: ``fold 3 only``
 
     parts = ("", "std", "runs")
 
@@ -72,45 +73,40 @@ class Score(Cell):
 
 @dataclass(frozen=True)
 class Difference(Cell):
-    """A mean minus the paper's, and whether it is within the paper's standard deviation."""
+    """A mean minus the paper's."""
 
     value: float
-    allowed: float | None = None  # the paper's standard deviation, where it gives one
+    verdict: str = ""  # "within" or "beyond" the paper's standard deviation, where it gives one
 
     parts = ("", "within the paper's std")
 
     @property
-    def within(self):
-        """Whether |value| is at most the paper's deviation; None where there is none."""
-        return None if self.allowed is None else round(abs(self.value), 9) <= self.allowed
-
-    @property
-    def _verdict(self):
-        return {None: "", True: " within", False: " beyond"}[self.within]
-
-    @property
     def kind(self):
-        return f"number{self._verdict}"
+        return f"number {self.verdict}".strip()
 
     def text(self):
-        return f"{round(self.value, 3) + 0.0:+.3f}".replace("0.", ".", 1) + self._verdict
+        return f"{self._signed.replace('0.', '.', 1)} {self.verdict}".strip()
 
     def latex(self):
-        return f"${round(self.value, 3) + 0.0:+.3f}${self._verdict}"
+        return f"${self._signed}$ {self.verdict}".strip()
 
     def values(self):
-        return self.value, None if self.within is None else int(self.within)
+        return self.value, {"within": 1, "beyond": 0}.get(self.verdict)
+
+    @property
+    def _signed(self):
+        return f"{round(self.value, 3) + 0.0:+.3f}"  # zero without a minus
 
 
 @dataclass(frozen=True)
 class Number(Cell):
-    """Any other number: its value, and how it is printed."""
+    """Any other number, printed as a score or as given."""
 
     value: float
-    shown: str
+    shown: str = ""
 
     def text(self):
-        return self.shown
+        return self.shown or score(self.value)
 
     def values(self):
         return (self.value,)
@@ -122,159 +118,157 @@ class Table:
 
     file: str  # its file's name without suffix
     title: str
-    notes: list[str]  # what a reader has to know before the numbers
-    # The columns' names; a pair is a group's name, which neighbours share, and the column's own. The first column names
-    # the row.
-    header: list
-    rows: list[list]  # of cells
-    demo: bool = False  # of drawn data, which the first line of every form says
+    notes: list[str]  # paragraphs above the table, in HTML below it
+    header: list  # the columns' names; a pair is the name of a group of neighbours and the column's own
+    rows: list[list]  # of cells, the first of which names the row
+    demo: bool = False  # of drawn data; the first line of every form says so
 
     @property
-    def full_title(self):
-        """The title behind what has to be said first."""
+    def full_title(self) -> str:
+        """The title, preceded by the notice that the data are drawn."""
         return f"{DEMO}. {self.title}" if self.demo else self.title
 
     @property
-    def columns(self):
+    def columns(self) -> list[str]:
         """The columns' names in one line."""
         return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
 
-    def markdown(self):
-        """Columns are aligned, to be read as it stands."""
+    def markdown(self) -> str:
+        """Title, notes, and a table whose columns are aligned in the source too."""
         lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
         rule = "-|-".join("-" * width for width in widths)
-        notes = "\n\n".join([f"**{self.full_title}**", *self.notes])
-        return "\n".join([notes, "", f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
+        head = ["\n\n".join([f"**{self.full_title}**", *self.notes]), ""]
+        return "\n".join([*head, f"| {cells[0]} |", f"|-{rule}-|", *(f"| {cell} |" for cell in cells[1:])]) + "\n"
 
-    def csv(self):
-        """Numbers unrounded, a mean and its deviation in columns of their own; nothing is empty.
-
-        The header's first cell names demo data, so that the first line does.
-        """
+    def csv(self) -> str:
+        """Unrounded numbers, a mean and its deviation in separate columns; the header's first cell names demo data."""
         columns = []
         for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
             parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
-            values = [_values(cell) + (None,) * (len(parts) - len(_values(cell))) for cell in cells]
-            for part, of_part in zip(parts, zip(*values, strict=True), strict=True):
-                if part == "" or any(value is not None for value in of_part):
-                    columns.append([f"{name} {part}".strip(), *("" if v is None else v for v in of_part)])
+            for part, values in zip(parts, itertools.zip_longest(*map(_values, cells)), strict=True):
+                if part == "" or any(value is not None for value in values):
+                    columns.append([f"{name} {part}".strip(), *values])
         if self.demo:
             columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
 
-    def latex(self):
+    def latex(self) -> str:
         """A floating table with booktabs' rules, for an ``input`` command."""
         wide = sum(self._widths()) > _LINE
-        title = re.sub(r"^Table \d+: (\w)", lambda match: match[1].upper(), self.title)  # LaTeX counts tables itself
-        title = f"{DEMO}. {title}" if self.demo else title
-        environment = "table*" if wide else "table"
+        environment, small = ("table*", r"\footnotesize\setlength{\tabcolsep}{4pt}") if wide else ("table", "")
+        # LaTeX counts tables itself.
+        title = re.sub(r"Table \d+: (\w)", lambda match: match[1].upper(), self.full_title)
         rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
         body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
-        return "\n".join(
-            [
-                *([f"% {DEMO}"] if self.demo else []),
-                r"% needs \usepackage{booktabs,graphicx}",
-                rf"\begin{{{environment}}}",
-                r"  \centering" + (r"\footnotesize\setlength{\tabcolsep}{4pt}" if wide else ""),
-                rf"  \caption{{{escaped(title)}}}",
-                rf"  \label{{tab:{self.file}}}",
-                rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
-                *(f"    {line}" for line in body),
-                r"  \end{tabular}}%",
-                # Shrunk where it is too wide all the same.
-                r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
-                *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
-                rf"\end{{{environment}}}",
-                "",
-            ]
-        )
+        lines = [
+            *([f"% {DEMO}"] if self.demo else []),
+            r"% needs \usepackage{booktabs,graphicx}",
+            rf"\begin{{{environment}}}",
+            rf"  \centering{small}",
+            rf"  \caption{{{escaped(title)}}}",
+            rf"  \label{{tab:{self.file}}}",
+            rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
+            *(f"    {line}" for line in body),
+            r"  \end{tabular}}%",
+            # Shrunk where it is too wide all the same.
+            r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
+            *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
+            rf"\end{{{environment}}}",
+        ]
+        return "\n".join(lines) + "\n"
 
-    def html(self):
-        """A ``<table>`` with its caption, to be read by eye and by a screen reader; notes follow."""
+    def html(self) -> str:
+        """A ``<table>`` with its caption and the attributes that screen readers need, followed by the notes."""
         columns = self.columns[1:]
         body = "\n".join(
-            f'<tr><th scope="row">{html.escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
+            f'<tr><th scope="row">{escape(_text(line[0]))}</th>{"".join(map(_html, columns, line[1:]))}</tr>'
             for line in self.rows
         )
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>\n' for note in self.notes)
+        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
         return (
-            f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(self.title)}">\n'
-            f"<table>\n<caption><span>{html.escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(self.title)}">\n'
+            f"<table>\n<caption><span>{escape(self.full_title)}</span></caption>\n<thead>{self._html_head()}</thead>\n"
             f"<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{notes}"
         )
 
-    def write(self, folder):
-        """Write the table's three files into a folder, those that say something new; returns their paths."""
-        forms = {".md": self.markdown, ".csv": self.csv, ".tex": self.latex}
-        paths = {Path(folder) / f"{self.file}{suffix}": form for suffix, form in forms.items()}
-        for path, form in paths.items():
-            write_if_changed(path, form())
-        return list(paths)
+    def write(self, folder: Path) -> list[Path]:
+        """Write the table's three files into a folder, except unchanged ones; returns all paths."""
+        paths = [folder / f"{self.file}{suffix}" for suffix in SUFFIXES]
+        for path, text in zip(paths, (self.markdown(), self.csv(), self.latex()), strict=True):
+            write_if_changed(path, text)
+        return paths
 
     def _groups(self):
-        """(group or None, names) of neighbouring columns."""
-        pairs = [(None, name) if isinstance(name, str) else name for name in self.header]
-        # Columns without a group stand alone.
-        keys = [group if group is not None else number for number, (group, _) in enumerate(pairs)]
-        groups = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
-        return [(group[0][1][0], [name for _, (_, name) in group]) for group in (list(group) for _, group in groups)]
+        """(group, names) of neighbouring columns; the group is empty for columns that have none."""
+        pairs = [("", name) if isinstance(name, str) else name for name in self.header]
+        groups = itertools.groupby(pairs, key=lambda pair: pair[0])
+        return [(group, [name for _, name in of_group]) for group, of_group in groups]
 
     def _widths(self):
         """Characters of each column's longest cell, its own name among them."""
-        names = [name if isinstance(name, str) else name[1] for name in self.header]
+        names = [name for _, of_group in self._groups() for name in of_group]
         return [max(len(_text(cell)) for cell in cells) for cells in zip(names, *self.rows, strict=True)]
 
     def _latex_columns(self):
         """Centred columns after the first; text too long for a line shares what width there is."""
-        longest = self._widths()
-        long = {number: length for number, length in enumerate(longest) if length > _LONG}
-        room = 0.95 - 0.1 * (len(longest) - len(long))
-        width = {number: room * length**0.5 / sum(n**0.5 for n in long.values()) for number, length in long.items()}
-        kinds = [f"p{{{width[n]:.2f}\\linewidth}}" if n in width else "lc"[n > 0] for n in range(len(longest))]
+        widths = self._widths()
+        long = [width for width in widths if width > _LONG]
+        room, shares = 0.95 - 0.1 * (len(widths) - len(long)), sum(width**0.5 for width in long)
+        short = ["l", *"c" * (len(widths) - 1)]
+        kinds = [
+            f"p{{{room * width**0.5 / shares:.2f}\\linewidth}}" if width > _LONG else kind
+            for width, kind in zip(widths, short, strict=True)
+        ]
         return "".join(kinds)
 
     def _latex_head(self):
         """The header's lines: one, or two with a rule under each group."""
-        groups, names, above, rules, column = self._groups(), [], [], [], 1
-        for group, of_group in groups:
-            names += map(escaped, of_group)
-            above.append(rf"\multicolumn{{{len(of_group)}}}{{c}}{{{escaped(group)}}}" if group else "")
+        above, rules, names = [], [], []
+        for group, of_group in self._groups():
+            first, columns = len(names) + 1, len(of_group)
             if group:
-                rules.append(rf"\cmidrule(lr){{{column}-{column + len(of_group) - 1}}}")
-            column += len(of_group)
+                above.append(rf"\multicolumn{{{columns}}}{{c}}{{{escaped(group)}}}")
+                rules.append(rf"\cmidrule(lr){{{first}-{first + columns - 1}}}")
+            else:
+                above += [""] * columns
+            names += map(escaped, of_group)
         lines = [" & ".join(above) + r" \\", " ".join(rules)] if rules else []
         return [*lines, " & ".join(names) + r" \\"]
 
     def _html_head(self):
         """The header's rows: one, or two where columns are grouped."""
-        groups = self._groups()
-        grouped = any(group for group, _ in groups)
-        first, second = [], []
-        for group, names in groups:
-            cells = [f'<th scope="col">{html.escape(name)}</th>' for name in names]
+        grouped = any(group for group, _ in self._groups())
+        first, second = "", ""
+        for group, names in self._groups():
+            rows = ' rowspan="2"' if grouped and not group else ""
+            cells = "".join(f'<th{rows} scope="col">{escape(name)}</th>' for name in names)
             if group:
-                first.append(f'<th scope="colgroup" colspan="{len(names)}">{html.escape(group)}</th>')
+                first += f'<th scope="colgroup" colspan="{len(names)}">{escape(group)}</th>'
                 second += cells
             else:
-                first += [cell.replace("<th", '<th rowspan="2"', 1) for cell in cells] if grouped else cells
-        return "".join(f"<tr>{''.join(row)}</tr>" for row in (first, second) if row)
+                first += cells
+        return "".join(f"<tr>{row}</tr>" for row in (first, second) if row)
 
 
-def published(mean_std):
+def published(mean_std: tuple | None) -> Score | str:
     """The paper's (mean, std) as a cell, or nothing."""
     return Score(*mean_std) if mean_std else NOTHING
 
 
-def difference(mean, mean_std):
-    """A mean minus the paper's (mean, std) as a cell, or nothing where either is None."""
-    return NOTHING if mean is None or not mean_std else Difference(mean - mean_std[0], mean_std[1])
+def difference(here: Score | str, mean_std: tuple | None) -> Difference | str:
+    """A score minus the paper's (mean, std) as a cell; nothing where there is no score or None of the paper's."""
+    if not isinstance(here, Score) or not mean_std:
+        return NOTHING
+    mean, std = mean_std
+    value = here.mean - mean
+    return Difference(value, "" if std is None else "within" if round(abs(value), 9) <= std else "beyond")
 
 
-def escaped(text):
+def escaped(text: str) -> str:
     """Text as LaTeX prints it."""
     return text.translate(_LATEX)
 
@@ -284,7 +278,7 @@ def _text(cell):
 
 
 def _values(cell):
-    """Plain values for a program: a tuple, None where there is nothing."""
+    """The cell's plain values, rounded to nine digits; None where there is none."""
     if isinstance(cell, (str, int)):
         return (None if cell == NOTHING else cell,)
     return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in cell.values())
@@ -295,6 +289,6 @@ def _latex(cell):
 
 
 def _html(name, cell):
-    """A cell that knows its column's name, for a page too narrow to show columns."""
+    """A cell with its column's name, which is shown on a page too narrow for columns."""
     kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
-    return f'<td class="{kind}" data-label="{html.escape(name)}">{html.escape(_text(cell))}</td>'
+    return f'<td class="{kind}" data-label="{escape(name)}">{escape(_text(cell))}</td>'

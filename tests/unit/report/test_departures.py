@@ -1,4 +1,4 @@
-"""What departs from the usual, or was computed in several ways, is said."""
+"""Notes name what departs from the default and what was computed in several ways."""
 
 import pytest
 
@@ -23,13 +23,13 @@ def computed(*rows):
 
 
 @pytest.mark.parametrize("iterations", [165, 179, 181, 195])
-def test_only_the_usual_count_of_iterations_is_usual(iterations):
+def test_other_counts_of_iterations_than_the_default_depart(iterations):
     assert departures.of(made_up.read(row())) == {}
     assert departures.of(made_up.read(row() | {"iterations": iterations})) == {"iterations": iterations}
     assert departures.of(made_up.read(row(stepsize=16))) == {"stepsize": 16}
 
 
-def test_the_schedule_of_a_list_without_twins_is_the_usual_one_for_its_length():
+def test_the_default_schedule_is_that_for_the_length_of_the_list():
     shorter = {"train_images": 690}  # 6 epochs are 16.2 iterations
     assert departures.of(made_up.read(row(stepsize=16) | shorter)) == {}
     assert departures.of(made_up.read(row(stepsize=17) | shorter)) == {"stepsize": 17}

@@ -20,7 +20,7 @@ FIVE = [made_up.result(fold, accuracy) for fold, accuracy in zip(paper.FOLDS, AC
 
 def of(rows, sample=False):
     found = [replace(made_up.read(row), folder=Path(str(number))) for number, row in enumerate(rows)]
-    return study.Study("deepsent", any(row["demo"] for row in rows), study.nets(found), [], sample)
+    return study.Study("deepsent", any(row["demo"] for row in rows), found, [], sample)
 
 
 def texts(cell):
@@ -136,7 +136,7 @@ def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
         found = results.read(place.result)
         results.write(place.result, replace(found, config=replace(found.config, card="caffenet")))
     for init in ("copy", "caffenet"):
-        [found] = study.read(tmp_path, init=init)
+        [found] = study.read(tmp_path, only={"init": [init]})
         for table in (paper_tables.table4, paper_tables.table5, paper_tables.all_runs):
             shown = lines(table(found))
             assert {name for name, cells in shown.items() if ".800±.000" in cells} == {"CaffeNet"}
@@ -146,7 +146,7 @@ def test_a_renamed_copy_of_a_card_s_file_is_found_by_either_name(tmp_path):
 
 
 @pytest.mark.parametrize("init", ["CaffeNet", "placescnn", "Places", "DeepSentiBank"])
-def test_another_network_called_like_one_of_the_paper_s_is_told_from_it(init):
+def test_another_network_called_like_one_of_the_paper_s_is_distinguished(init):
     rows = [{**made_up.result(fold, 0.7, init=init), "card": ""} for fold in paper.FOLDS]
     titles = {*paper.INITIALISATIONS.values()}
     found = lines(paper_tables.table5(of(rows)))
@@ -215,7 +215,7 @@ def test_trainings_that_are_not_as_long_as_the_paper_s_are_named():
     assert "Not trained as usual: CaffeNet five-agree fold 4: iterations 1." in paper_tables.table2(of(one))[0].notes
 
 
-def test_other_choices_than_the_usual_are_named_and_only_of_nets_that_are_shown():
+def test_other_choices_than_the_default_are_named_and_only_of_nets_that_are_shown():
     plain = [made_up.result(fold, 0.8, mirror=False, base_lr=0.01) for fold in paper.FOLDS]
     other = [made_up.result(fold, 0.8, "four_agrees", arch="fc6-2") for fold in paper.FOLDS]
     rows = trained(*((row, {}) for row in plain), *((row, {"iterations": 225, "test_images": 223}) for row in other))
@@ -243,7 +243,7 @@ def test_a_few_iterations_more_count_where_there_are_few():
 
 
 @pytest.mark.parametrize("name", ["claims", "classes", "mcnemar", "convergence", "runs"])
-def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path, name):
+def test_every_table_of_runs_names_the_trainings_that_depart_from_the_default(tmp_path, name):
     for init in "caffenet", "places":
         made_up.five(tmp_path, init=init)  # of 60 iterations on 100 images
     [found] = study.read(tmp_path)
@@ -252,7 +252,7 @@ def test_every_table_of_runs_names_the_trainings_that_are_not_as_usual(tmp_path,
         assert any(note.startswith("Not trained as usual: ") for note in table.notes)
 
 
-def test_table_3_names_the_trainings_of_its_nets_that_are_not_as_usual_and_no_others(tmp_path):
+def test_table_3_names_the_trainings_of_its_nets_that_depart_and_no_others(tmp_path):
     usual = [{**row, "hashes": {"weights": f"w{row['fold']}"}} for row in FIVE]
     short = [{**row, "iterations": 5, "hashes": {"weights": "other"}} for row in trained(*((row, {}) for row in FIVE))]
     rows = trained(*((row, {}) for row in usual)) + [{**row, "seed": 2} for row in short]

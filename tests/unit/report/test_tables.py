@@ -15,7 +15,7 @@ def table(demo=False, **changed):
         file="table9", title="Table 9: of 100 % & more", notes=["The ± is a deviation."],
         header=["net", ("centre crop", "here"), ("centre crop", "difference"), "images"],
         rows=[
-            ["fc6_twitter", Score(0.8171, 0.0384, 5), Difference(0.0301, 0.038), 1200],
+            ["fc6_twitter", Score(0.8171, 0.0384, 5), Difference(0.0301, "within"), 1200],
             ["<b>", Score(0.5, None, 1, "fold 3 only"), NOTHING, NOTHING],
         ],
         demo=demo,
@@ -36,12 +36,12 @@ def test_scores_are_printed_as_the_paper_prints_them():
     [(0.855, "+.038 within"), (0.8551, "+.038 beyond"), (0.779, "-.038 within"), (0.8169, "+.000 within")],
 )
 def test_a_difference_says_whether_it_is_within_the_paper_s_deviation(mean, text):
-    assert difference(mean, (0.817, 0.038)).text() == text
+    assert difference(Score(mean), (0.817, 0.038)).text() == text
 
 
 def test_a_difference_from_a_number_without_deviation_says_neither():
-    assert difference(0.8, (0.783, None)).text() == "+.017"
-    assert difference(None, (0.783, None)) == difference(0.8, None) == NOTHING
+    assert difference(Score(0.8), (0.783, None)).text() == "+.017"
+    assert difference(NOTHING, (0.783, None)) == difference(Score(0.8), None) == NOTHING
 
 
 def test_markdown_is_a_table():
