@@ -114,7 +114,9 @@ def _images(count, side=CROP):
 
 def _solver(folder, batch):
     """A solver of the paper's fine-tuning on images that stay in memory."""
-    net = architectures.train_val("finetune", "train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
+    means = paper.IMAGENET_MEANS_BGR
+    lists = architectures.ImageLists("train.txt", "test.txt", "images", means, batch, batch)
+    net = architectures.train_val("finetune", lists)
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])

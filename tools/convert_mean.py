@@ -5,36 +5,31 @@
 The array is 3×H×W, BGR, 0 to 255, so that np.load(FILE).mean(1).mean(1) gives the channels' means.
 """
 
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser
+from sentiment.cli import arguments, command
 from sentiment.data.means import mean_image
-from sentiment.utils.files import write_whole
+from sentiment.utils.files import replacing
 
 
 def main(argv=None):
-    """Convert; returns the exit status."""
-    parser = Parser(__doc__)
+    """Convert."""
+    parser = arguments.Parser(__doc__)
     parser.add_argument("mean", type=Path, help="mean image, a .binaryproto")
     parser.add_argument("--out", type=Path, help=".npy file to write (default: the mean's name with that suffix)")
     args = parser.parse_args(argv)
 
     engine.start()
     image = mean_image(args.mean)
-    content = io.BytesIO()
-    np.save(content, image)
     out = args.out or args.mean.with_suffix(".npy")
-    write_whole(out, content.getvalue())
+    with replacing(out) as part, open(part, "wb") as file:
+        np.save(file, image)
     means = ", ".join(f"{value:.8f}" for value in image.mean((1, 2)))
     print(f"{out}: {'×'.join(map(str, image.shape))}, channel means (BGR) {means}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

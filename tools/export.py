@@ -9,14 +9,12 @@ run its metadata name the mean and the classes.
 """
 
 import os
-import sys
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, other_net, run_of, runs_options
+from sentiment.cli import arguments, command
 from sentiment.evaluation import trained
-from sentiment.networks import onnx_export, transfer
+from sentiment.networks import transfer
 from sentiment.utils.caffe_log import stderr_to
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import replacing
@@ -24,24 +22,32 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Export; returns the exit status."""
-    parser = Parser(__doc__)
-    parser.add_argument("--out", type=Path, help="folder to write to (default: the weights' own)")
+    """Export."""
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
-    runs_options(of_run.add_argument, several=())
-    option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition")
-    option("--weights", type=Path, help=".caffemodel")
+    arguments.runs_options(of_run.add_argument, several=())
+    arguments.net_options(of_net.add_argument, mean=False)
     args = parser.parse_args(argv)
-    other_net(parser, args, of_run, of_net)
+    arguments.other_net(parser, args, of_run, of_net)
     try:
         import onnx
-        import onnxruntime  # noqa: F401 - for the check
         from safetensors.numpy import save
+
+        from sentiment.networks import onnx_export
     except ImportError as error:
         raise UserError(f"exporting needs {error.name}; `pip install onnx onnxruntime safetensors` in .venv") from error
 
-    model, weights, metadata = chosen(args)
+    model, weights, metadata = args.model, args.weights, {}
+    if not model:
+        run = trained.of_run(arguments.run_of(args))
+        model, weights = run.deploy, run.weights
+        means = ",".join(f"{mean:.9g}" for mean in run.means)
+        metadata = {
+            "title": f"{run.title}, {run.group}",
+            "input": f"BGR, 0 to 255, minus the means {means}",
+            "classes": "negative,positive",
+        }
     caffe = engine.start()
     with stderr_to(os.devnull) as terminal, patience(f"reading {weights}", terminal):
         net = transfer.load(caffe, model, weights)
@@ -56,18 +62,7 @@ def main(argv=None):
         of_state.write_bytes(save(state, {"format": "pt", **metadata}))
     print(f"{paths[0]}: every blob is as Caffe's, within {difference:.1g} of its largest value")
     print(f"{paths[1]}: {len(state)} arrays")
-    return 0
-
-
-def chosen(args):
-    """Definition and weights, and a run's metadata."""
-    if args.model:
-        return args.model, args.weights, {}
-    net = trained.of_run(run_of(args))
-    means = ",".join(f"{mean:.9g}" for mean in net.means)
-    about = {"title": f"{net.title}, {net.group}", "input": f"BGR, 0 to 255, minus the means {means}"}
-    return net.deploy, net.weights, {**about, "classes": "negative,positive"}
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

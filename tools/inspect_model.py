@@ -7,12 +7,10 @@ A file is identified by its content, never by its name: a model card is shown wh
 file's.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import engine
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser
+from sentiment.cli import arguments, command
 from sentiment.networks import weights_files
 from sentiment.sources import cards
 from sentiment.utils.files import sha256
@@ -20,9 +18,9 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Inspect; returns the exit status."""
-    parser = Parser(__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="file")
+    """Inspect."""
+    parser = arguments.Parser(__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of weights")
     args = parser.parse_args(argv)
     engine.start()
     each = command.OneByOne()
@@ -50,13 +48,11 @@ def lines(found):
     last = f"{found.last.name}, {found.last.outputs} outputs" if found.last else "unknown: HDF5 keeps no order"
     yield f"  last layer  {last}"
     problems = weights_files.fits(found)
+    fitting = " ".join(arch for arch, problem in problems.items() if not problem)
     divided = f", with channels_divisor: {found.divisor} in the data set's dataset.yaml" if found.divisor > 1 else ""
-    fitting = [arch for arch, problem in problems.items() if not problem]
-    yield f"  fits        {'ARCH=' + ' '.join(fitting) + divided if fitting else 'none of the architectures'}"
-    for arch, problem in problems.items():
-        if problem:
-            yield f"    not {arch}: {problem}"
+    yield f"  fits        {f'ARCH={fitting}{divided}' if fitting else 'none of the architectures'}"
+    yield from (f"    not {arch}: {problem}" for arch, problem in problems.items() if problem)
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -11,18 +11,16 @@ tools/train.py writes the same nets with a run's own paths. fc9 and fc9-frozen k
 start from: the committed ones keep CaffeNet's.
 """
 
-import sys
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, positive
+from sentiment.cli import arguments, command
 from sentiment.networks import architectures, surgery
 from sentiment.networks.weights_files import last_layer
 from sentiment.sources import cards
 from sentiment.training import solvers
 from sentiment.utils.errors import UserError
-from sentiment.utils.files import PROJECT, write_if_changed
+from sentiment.utils.files import write_if_changed
 
 SUBSET, FOLD = "five_agrees", 1
 HEADER = "# Written by tools/make_prototxt.py\n"
@@ -30,28 +28,27 @@ FCN = "fcn"
 
 
 def main(argv=None):
-    """Generate; returns the exit status."""
-    parser = Parser(__doc__)
-    option, archs = parser.add_argument, [*architectures.ARCHITECTURES, FCN]
-    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
+    """Write the definitions."""
+    parser = arguments.Parser(__doc__)
+    option = parser.add_argument
+    arguments.several_option(option, "arch", (*architectures.ARCHITECTURES, FCN), "architectures")
     option("--data", default="data/deepsent", help="data set's folder in the definitions (default: %(default)s)")
     option("--splits", default="splits/deepsent", help="fold lists' folder in the definitions (default: %(default)s)")
     mean = "models/imagenet_mean.binaryproto"
     option("--mean", default=mean, help="mean file in the definitions (default: %(default)s)")
-    option("--batch-size", type=positive, metavar="N", help="images per iteration (default: the architecture's own)")
-    option("--divisor", type=positive, default=1, metavar="N", help="divide the numbers of channels (the demo's: 8)")
+    arguments.count_option(option, "batch-size", "images per iteration (default: the architecture's own)")
+    arguments.count_option(option, "divisor", "divide channel counts by N; the demo's networks have 8", 1)
     init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
     option("--init", default=architectures.EXAMPLE_INIT, help=init)
-    option("--scratch", action="store_true", help="fillers in every layer, for training from scratch")
-    option("--out", type=Path, default=PROJECT / "prototxt", help="folder to write to (default: prototxt/)")
+    option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
+    arguments.folder_options(option, out="prototxt")
     args = parser.parse_args(argv)
 
-    for arch in archs if "all" in args.arch else args.arch:
+    for arch in args.arch:
         for name, net in definitions(arch, args).items():
             path = args.out / architectures.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
             written = write_if_changed(path, HEADER + str(net))
             print(f"{path}{'' if written else ' (unchanged)'}")
-    return 0
 
 
 def definitions(arch, args):
@@ -59,23 +56,12 @@ def definitions(arch, args):
     if arch == FCN:
         return {"deploy": surgery.convert(architectures.deploy("finetune", args.divisor)).net}
     test_images = paper.IMAGES[SUBSET] // len(paper.FOLDS)
-    train_images = paper.IMAGES[SUBSET] - test_images
-    batch_size = solvers.schedule(arch, train_images, given={"batch_size": args.batch_size}).batch_size
+    batch_size = solvers.schedule(arch, paper.IMAGES[SUBSET] - test_images, given=vars(args)).batch_size
     test_batch_size, _ = solvers.covering_batches(test_images, batch_size)
     last = source_layer(args.init) if arch in architectures.ON_LAST_LAYER else None
-    fold = f"{args.splits}/{SUBSET}/test{FOLD}"
-    train_val = architectures.train_val(
-        arch,
-        f"{fold}/train.txt",
-        f"{fold}/test.txt",
-        f"{args.data}/images",
-        args.mean,
-        batch_size,
-        test_batch_size,
-        args.divisor,
-        args.scratch,
-        last,
-    )
+    train, test = (f"{args.splits}/{SUBSET}/test{FOLD}/{part}.txt" for part in ("train", "test"))
+    lists = architectures.ImageLists(train, test, f"{args.data}/images", args.mean, batch_size, test_batch_size)
+    train_val = architectures.train_val(arch, lists, args.divisor, args.scratch, last)
     return {"train_val": train_val, "deploy": architectures.deploy(arch, args.divisor, last)}
 
 
@@ -90,4 +76,4 @@ def source_layer(init):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -8,63 +8,44 @@ the same with a run's own net, number of images and seed.
 """
 
 import math
-import sys
-from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, gpu_number, positive, seed
+from sentiment.cli import arguments, command
 from sentiment.networks import architectures
 from sentiment.training import solvers
-from sentiment.utils.files import PROJECT, write_if_changed
+from sentiment.utils.files import write_if_changed
 
 HEADER = "# Written by tools/make_solver.py\n"
 
 
 def main(argv=None):
-    """Generate; returns the exit status."""
-    parser = Parser(__doc__)
-    option, archs = parser.add_argument, architectures.ARCHITECTURES
-    option("--arch", nargs="+", choices=[*archs, "all"], default=["all"], help="architectures (default: all)")
-    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
-    option("--seed", type=seed, default=solvers.DEFAULT_SEED, metavar="N", help="random seed (default: %(default)s)")
-    option(
-        "--gpu", type=gpu_number, metavar="N", help="write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
-    )
-    own = "or the architecture's own"
-    option(
-        "--batch-size", type=positive, metavar="N", help=f"images per iteration (default: {paper.BATCH_SIZE}, {own})"
-    )
-    option("--iterations", type=positive, metavar="N", help=f"iterations (default: {paper.EPOCHS} epochs, {own})")
-    option("--base-lr", type=float, metavar="RATE", help=f"base learning rate (default: {paper.BASE_LR}, {own})")
-    steps = f"iterations between divisions of the rate (default: {paper.STEP_EPOCHS} epochs, {own})"
-    option("--stepsize", type=positive, metavar="N", help=steps)
-    option("--out", type=Path, default=PROJECT / "solvers", help="folder to write to (default: solvers/)")
+    """Write the definitions."""
+    parser = arguments.Parser(__doc__)
+    option = parser.add_argument
+    arguments.several_option(option, "arch", architectures.ARCHITECTURES, "architectures")
+    arguments.several_option(option, "subset", paper.SUBSETS, "subsets")
+    arguments.seed_option(option, "random seed")
+    mode = "write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
+    option("--gpu", type=arguments.gpu_number, metavar="N", help=mode)
+    arguments.schedule_options(option)
+    arguments.folder_options(option, out="solvers")
     args = parser.parse_args(argv)
 
-    for arch in archs if "all" in args.arch else args.arch:
-        for subset in paper.SUBSETS if "all" in args.subset else args.subset:
+    for arch in args.arch:
+        for subset in args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
             # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
-            test_batch_size, _ = solvers.covering_batches(
-                paper.IMAGES["five_agrees"] // len(paper.FOLDS), schedule.batch_size
-            )
+            images = paper.IMAGES["five_agrees"] // len(paper.FOLDS)
+            test_batch_size, _ = solvers.covering_batches(images, schedule.batch_size)
             test_iter = math.ceil(test_images / test_batch_size)
             name = architectures.folder_name(arch)
-            solver = solvers.solver(
-                schedule,
-                f"prototxt/{name}/train_val.prototxt",
-                f"runs/{subset}_{name}",
-                test_iter,
-                args.seed,
-                args.gpu is not None,
-            )
+            net, prefix = f"prototxt/{name}/train_val.prototxt", f"runs/{subset}_{name}"
+            solver = solvers.solver(schedule, net, prefix, test_iter, args.seed, args.gpu is not None)
             path = args.out / f"{subset}_{name}.prototxt"
             written = write_if_changed(path, HEADER + str(solver))
             print(f"{path}{'' if written else ' (unchanged)'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -1,4 +1,4 @@
-"""Make fine-tuned networks fully convolutional (Table 1): fully connected layers become convolutions, weights and all.
+"""Make fine-tuned networks fully convolutional: fully connected layers become convolutions (Table 1).
 
     python tools/net_surgery.py --init mvso_en --fold all
     python tools/net_surgery.py --model deploy.prototxt --weights any.caffemodel --input-size 600
@@ -9,12 +9,10 @@ layers as the paper's Table 1 does. Without weights it only prints. A global poo
 """
 
 import os
-import sys
 from pathlib import Path
 
 from sentiment import engine, paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, other_net, positive, runs_of, runs_options
+from sentiment.cli import arguments, command
 from sentiment.evaluation import trained
 from sentiment.networks import definitions, surgery, transfer
 from sentiment.report import paper_tables
@@ -28,23 +26,20 @@ HEADER = "# Written by tools/net_surgery.py\n"
 
 
 def main(argv=None):
-    """Convert; returns the exit status."""
-    parser = Parser(__doc__)
+    """Convert."""
+    parser = arguments.Parser(__doc__)
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
-    runs_options(of_runs.add_argument)
-    option = of_net.add_argument
-    option("--model", type=Path, help="deploy definition")
-    option("--weights", type=Path, help=".caffemodel")
+    arguments.runs_options(of_runs.add_argument)
+    arguments.net_options(of_net.add_argument, mean=False)
     option = parser.add_argument
-    size = "side of the new net's input in pixels (default: %(default)s)"
-    option("--input-size", type=positive, default=paper.MAP_INPUT, metavar="N", help=size)
-    option("--out", type=Path, help="folder to write to (default: the weights' own)")
+    arguments.count_option(option, "input-size", "side of the new net's input in pixels", paper.MAP_INPUT)
+    option("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
-    other_net(parser, args, of_runs, of_net, ())
+    arguments.other_net(parser, args, of_runs, of_net, ())
     if args.model and not args.weights:
         parser.refuse(["out"], "needs --weights: without them nothing is written")
-    found = () if args.model else [trained.of_run(run) for run in runs_of(args)]
+    found = () if args.model else [trained.of_run(run) for run in arguments.runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
         conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
@@ -55,7 +50,6 @@ def main(argv=None):
         if weights:
             for path in write(conversion, model, weights, args.out or weights.parent):
                 print(path, flush=True)
-    return 0
 
 
 def write(conversion, model, weights, out):
@@ -74,4 +68,4 @@ def write(conversion, model, weights, out):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -19,7 +19,8 @@ def template(listed: Path, images: Path, mean, classes: int, batch: int, divisor
     every layer has a filler, since nothing will be loaded.
     """
     source, mean = str(listed.resolve()), str(mean.resolve()) if isinstance(mean, Path) else mean
-    net = architectures.train_val("finetune", source, source, images.resolve(), mean, batch, batch, divisor, scratch)
+    lists = architectures.ImageLists(source, source, images.resolve(), mean, batch, batch)
+    net = architectures.train_val("finetune", lists, divisor, scratch)
     last = next(layer for layer in net.layer if layer.name == paper.NEW_LAYER)
     last.inner_product_param.num_output = classes
     return net

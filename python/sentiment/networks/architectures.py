@@ -4,21 +4,21 @@ Every architecture comes in two forms: ``train_val`` reads the fold's lists and 
 and ends in probabilities. Layers that a source model brings carry no filler (its values would be overwritten); the new
 layer always does, and with ``scratch=True`` every layer does.
 
-An architecture is a function of `templates` and a record in ``ARCHITECTURES``.
+An architecture is a record in ``ARCHITECTURES``, which names a function of `templates`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sentiment import paper
-from sentiment.networks import templates
 from sentiment.networks.choices import Choices
 from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
 
 EXAMPLE_INIT = "caffenet"
-"""Whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
+"""The source whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,28 @@ class LastLayer:
     outputs: int
 
 
-_TESTING = Choices(random_crops=True, mirror=False, shuffle=False)
+@dataclass(frozen=True)
+class ImageLists:
+    """The images that a training definition reads: two lists with one ``<image> <label>`` a line, and how."""
+
+    train: str  # path of the list
+    test: str
+    images: str | Path  # folder of the images
+    mean: str | Sequence[float]  # a mean file (.binaryproto), or the channel means, BGR, 0 to 255
+    batch_size: int  # images per iteration
+    test_batch_size: int
+
+
+def _caffenet_filler(layer):
+    """The reference model's filler; some biases start at 1, so that the rectifiers there pass something on."""
+    std = 0.005 if layer.type == "InnerProduct" else 0.01
+    bias = 1.0 if layer.name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0
+    return {"type": "gaussian", "std": std}, bias
+
+
+def _xavier_filler(layer):
+    """SqueezeNet's filler, biases at 0."""
+    return {"type": "xavier"}, 0.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +61,8 @@ class Architecture:
     net_name: str  # of its definitions
     new_layer: str  # with two outputs; replaces the source's last layer, or follows it
     seconds_per_image: float  # of training at full width, on two CPU cores; for estimates only
-    add_layers: Callable = templates.caffenet  # adds its layers to a NetSpec
-    filler: Callable = templates.caffenet_filler  # layer -> (weight filler, value of the biases), from scratch
+    template: str = "caffenet"  # the function of `templates` that adds its layers to a NetSpec
+    filler: Callable = _caffenet_filler  # layer -> (weight filler, value of the biases), from scratch
     connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
     frozen: bool = False  # only the new layer learns
@@ -50,13 +71,19 @@ class Architecture:
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
 
     @property
-    def of_caffenet(self):
+    def of_caffenet(self) -> bool:
         """Whether it is built on the CaffeNet template, so that the paper's nine sources fit."""
-        return self.add_layers is templates.caffenet
+        return self.template == "caffenet"
 
-    def divisor(self, of_data_set):
+    def divisor(self, of_data_set: int) -> int:
         """Its channels_divisor: a data set's suits the data set's own source models, which are CaffeNets."""
         return of_data_set if self.of_caffenet else 1
+
+    def add_layers(self, n, divisor, last, choices):
+        """Add its layers to a NetSpec; returns the two scores' top."""
+        from sentiment.networks import templates  # which imports Caffe
+
+        return getattr(templates, self.template)(n, self, divisor, last, choices)
 
 
 # The name of finetune's new layer is the authors' own (A); those of the others are not published (?).
@@ -74,79 +101,47 @@ _RECORDS = (
         table="table6",
     ),
     Architecture(
-        "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, templates.squeezenet, templates.xavier_filler,
+        "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", _xavier_filler,
         schedule={"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80},
     ),
 )  # fmt: skip
 ARCHITECTURES = {architecture.name: architecture for architecture in _RECORDS}
-NETWORKS = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.table == "table2")
-"""Architectures that are networks of their own, and not a fine-tuned CaffeNet with layers removed or added."""
 ON_LAST_LAYER = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.keeps_last)
 """Architectures that keep the source's own last layer below the new one."""
 
 
-def check_init(arch, init):
+def check_init(arch: str, init: str):
     """Refuse one of the paper's nine sources, which are CaffeNets, for another net, before it is downloaded."""
     if init in paper.INITIALISATIONS and not ARCHITECTURES[arch].of_caffenet:
         raise UserError(f"ARCH={arch} cannot start from {init}, a CaffeNet; give weights of its own by INIT=path")
 
 
-def folder_name(arch, init=EXAMPLE_INIT) -> str:
+def folder_name(arch: str, init: str = EXAMPLE_INIT) -> str:
     """The name of an architecture's folder in prototxt/."""
     return f"{arch}-{init}" if arch in ON_LAST_LAYER else arch
 
 
 def train_val(
-    arch,
-    train_list,
-    test_list,
-    images,
-    mean,
-    batch_size,
-    test_batch_size,
-    divisor=1,
-    scratch=False,
-    last=None,
-    choices=None,
+    arch: str,
+    lists: ImageLists,
+    divisor: int = 1,
+    scratch: bool = False,
+    last: LastLayer | None = None,
+    choices: Choices | None = None,
 ):
-    """The training definition: lists in, loss out, accuracy at TEST.
+    """The training definition, a NetParameter: lists in, loss out, accuracy at TEST.
 
-    Parameters
-    ----------
-    arch : str
-        One of ``ARCHITECTURES``.
-    train_list, test_list : str
-        The lists: one ``<image> <label>`` a line.
-    images : str or Path
-        The images' folder.
-    mean : str or sequence of 3 float
-        A mean file (.binaryproto), or the channels' means, BGR, 0 to 255.
-    batch_size, test_batch_size : int
-        Images an iteration, in training and in testing.
-    divisor : int
-        Divides all channel counts but the last layers'.
-    scratch : bool
-        Fill every layer; nothing will be loaded.
-    last : LastLayer, optional
-        For ``ON_LAST_LAYER``: the source's layer to keep.
-    choices : Choices, optional
-
-    Returns
-    -------
-    caffe.proto.caffe_pb2.NetParameter
-
-    Raises
-    ------
-    UserError
-        An architecture that keeps the source's last layer, without such a layer.
+    ``divisor`` divides all channel counts but the last layers'. With ``scratch`` every layer is filled, because nothing
+    will be loaded. ``last`` is the source's layer that ``ON_LAST_LAYER`` keep; they raise a `UserError` without it.
     """
     import caffe
 
     architecture, choices = ARCHITECTURES[arch], choices or Choices()
     testing, n = caffe.NetSpec(), caffe.NetSpec()
-    testing.data, testing.label = _image_data(caffe.TEST, test_list, images, test_batch_size, mean, _TESTING)
-    n.data, n.label = _image_data(caffe.TRAIN, train_list, images, batch_size, mean, choices)
-    scores = architecture.add_layers(n, architecture, divisor, None if scratch else last, choices)
+    in_testing = Choices(random_crops=True, mirror=False, shuffle=False)
+    testing.data, testing.label = _image_data(caffe.TEST, lists.test, lists.test_batch_size, lists, in_testing)
+    n.data, n.label = _image_data(caffe.TRAIN, lists.train, lists.batch_size, lists, choices)
+    scores = architecture.add_layers(n, divisor, None if scratch else last, choices)
     n.loss = caffe.layers.SoftmaxWithLoss(scores, n.label)
     n.accuracy = caffe.layers.Accuracy(scores, n.label, include={"phase": 1})  # TEST
     # A NetSpec holds one layer a name; the two phases' data layers share theirs, so they are joined here.
@@ -176,18 +171,18 @@ def _let_learn(layer, architecture, scratch, last, choices):
         param.MergeFrom(type(param)(**fillers))
 
 
-def _image_data(phase, source, images, batch_size, mean, choices):
-    """The ImageData layer over a fold's list; its crops are random in training and of the centre in testing."""
+def _image_data(phase, source, batch_size, lists, choices):
+    """The ImageData layer over a list; its crops are random in training and of the centre in testing."""
     import caffe
 
-    size = paper.IMAGE_SIZE if choices.random_crops else paper.CROP
-    means = {"mean_file": str(mean)} if isinstance(mean, str) else {"mean_value": [float(value) for value in mean]}
+    size, mean = paper.IMAGE_SIZE if choices.random_crops else paper.CROP, lists.mean
+    means = {"mean_file": mean} if isinstance(mean, str) else {"mean_value": [float(value) for value in mean]}
     return caffe.layers.ImageData(
         include={"phase": phase},
         transform_param={"mirror": choices.mirror, "crop_size": paper.CROP, **means},
         image_data_param={
-            "source": str(source),
-            "root_folder": str(images).rstrip("/") + "/",  # the layer puts it before each name as it is
+            "source": source,
+            "root_folder": str(lists.images).rstrip("/") + "/",  # the layer puts it before each name as it is
             "batch_size": batch_size,
             "new_height": size,
             "new_width": size,
@@ -197,31 +192,26 @@ def _image_data(phase, source, images, batch_size, mean, choices):
     )
 
 
-def deploy(arch, divisor=1, last=None, choices=None):
-    """The definition for use: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
+def deploy(arch: str, divisor: int = 1, last: LastLayer | None = None, choices: Choices | None = None):
+    """The definition for use, a NetParameter: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
 
     Parameters are `train_val`'s.
-
-    Returns
-    -------
-    caffe.proto.caffe_pb2.NetParameter
     """
     import caffe
 
-    architecture = ARCHITECTURES[arch]
-    n = caffe.NetSpec()
+    architecture, n = ARCHITECTURES[arch], caffe.NetSpec()
     n.data = caffe.layers.Input(shape={"dim": [10, 3, paper.CROP, paper.CROP]})
-    n.prob = caffe.layers.Softmax(architecture.add_layers(n, architecture, divisor, last, choices or Choices()))
+    n.prob = caffe.layers.Softmax(architecture.add_layers(n, divisor, last, choices or Choices()))
     return caffe.proto.caffe_pb2.NetParameter(name=architecture.net_name, layer=n.to_proto().layer)
 
 
-def parameters(arch, divisor=1, last=None) -> int:
+def parameters(arch: str, divisor: int = 1, last: LastLayer | None = None) -> int:
     """The number of an architecture's weights and biases (Table 4)."""
     shapes = weight_shapes(deploy(arch, divisor, last)).values()
     return sum(math.prod(shape) for of_layer in shapes for shape in of_layer)
 
 
-def filled_layers(net):
+def filled_layers(net) -> set[str]:
     """The names of the layers of a `train_val` definition that fill their weights."""
     params = {layer.name: (layer.convolution_param, layer.inner_product_param) for layer in net.layer}
     return {name for name, pair in params.items() if any(param.HasField("weight_filler") for param in pair)}

@@ -2,25 +2,18 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_text
 
 WINDOWED = ("Convolution", "Pooling")
+Pair = tuple[int, ...]
+"""Vertical, horizontal."""
 
 
-def read(path):
-    """Read a definition (.prototxt) as it stands.
-
-    Returns
-    -------
-    caffe.proto.caffe_pb2.NetParameter
-
-    Raises
-    ------
-    UserError
-        The file is missing or is not a net definition.
-    """
+def read(path: str | Path):
+    """Read a definition (.prototxt) as a NetParameter; a `UserError` if it is missing or is not a definition."""
     from google.protobuf import text_format
 
     from caffe.proto import caffe_pb2
@@ -36,32 +29,30 @@ def read(path):
 
 @dataclass(frozen=True)
 class Field:
-    """A blob as a grid of cells over the image; pairs are vertical, horizontal."""
+    """A blob as a grid of cells over the image."""
 
     channels: int
-    size: tuple[int, int]  # cells; less than one where a window does not fit
-    step: tuple[int, int] = (1, 1)  # pixels from one cell to the next
-    reach: tuple[int, int] = (1, 1)  # receptive field: pixels that can influence a cell
+    size: Pair  # cells; less than one where a window does not fit
+    step: Pair = (1, 1)  # pixels from one cell to the next
+    reach: Pair = (1, 1)  # receptive field: pixels that can influence a cell
     vector: bool = False  # one cell whatever the input's size: after a fully connected layer or a global pooling
 
 
-def fields(net, where="the net") -> dict[str, Field]:
-    """The Field of every blob of a deploy definition, the input first.
+def fields(net, where: str = "the net") -> dict[str, Field]:
+    """The Field of every blob of a deploy definition (a NetParameter), the input first.
 
-    Parameters
-    ----------
-    net : NetParameter
-        With one input, a blob of images; of the layer types that `above` knows.
-    where : str
-        Names the net in messages.
-
-    Raises
-    ------
-    UserError
-        There is not one input of images, a layer's bottom is missing, or a window is larger than its bottom.
+    Its layers are of the types that `above` knows. A `UserError`, in which ``where`` names the net, says that there is
+    not one input of images, that a layer's bottom is missing, or that a window is larger than its bottom.
     """
-    data, first = _input(net, where)
-    found = {data: first}
+    layers = [layer for layer in net.layer if layer.type == "Input"]
+    names = [*net.input, *(top for layer in layers for top in layer.top)]
+    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
+    dims = shapes[0].dim if shapes else net.input_dim
+    if len(names) != 1 or len(dims) != 4:
+        raise UserError(
+            f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
+        )
+    found = {names[0]: Field(dims[1], (dims[2], dims[3]))}
     for layer in net.layer:
         if missing := [bottom for bottom in layer.bottom if bottom not in found]:
             raise UserError(f"{where}: no layer before {layer.name} gives its bottom {missing[0]}")
@@ -73,58 +64,46 @@ def fields(net, where="the net") -> dict[str, Field]:
     return found
 
 
-def _input(net, where):
-    """Name and Field of a definition's input, in any of the three ways to write it."""
-    layers = [layer for layer in net.layer if layer.type == "Input"]
-    names = [*net.input, *(top for layer in layers for top in layer.top)]
-    shapes = [*net.input_shape, *(shape for layer in layers for shape in layer.input_param.shape)]
-    dims = [*shapes[0].dim] if shapes else [*net.input_dim]
-    if len(names) != 1 or len(dims) != 4:
-        raise UserError(
-            f"{where} is not a deploy net: it must have one input, a blob of images (N×channels×height×width)"
-        )
-    _, channels, height, width = dims
-    return names[0], Field(channels, (height, width))
+def above(layer, bottoms: list[Field]) -> Field:
+    """The Field of the top of a convolution, pooling or fully connected layer, or of one that treats each cell alike.
 
-
-def above(layer, bottoms) -> Field:
-    """The Field of a layer's top.
-
-    Parameters
-    ----------
-    layer : LayerParameter
-        A convolution, pooling or fully connected layer, a Concat, or one that treats each cell alike.
-    bottoms : list of Field
+    >>> from caffe.proto.caffe_pb2 import LayerParameter
+    >>> pool = LayerParameter(type="Pooling", pooling_param={"kernel_size": 3, "stride": 2})
+    >>> above(pool, [Field(96, (55, 55))])
+    Field(channels=96, size=(27, 27), step=(2, 2), reach=(3, 3), vector=False)
     """
     first = bottoms[0]
+    if layer.type not in (*WINDOWED, "InnerProduct"):
+        channels = sum(bottom.channels for bottom in bottoms) if layer.type == "Concat" else first.channels
+        reach = tuple(map(max, zip(*(bottom.reach for bottom in bottoms), strict=True)))
+        return replace(first, channels=channels, reach=reach, vector=any(bottom.vector for bottom in bottoms))
     own = {"InnerProduct": layer.inner_product_param, "Convolution": layer.convolution_param}.get(layer.type)
-    channels = own.num_output if own else first.channels
-    if layer.type == "InnerProduct" or pools_globally(layer):
-        return replace(first, channels=channels, size=(1, 1), reach=_seen(first, first.size), vector=True)
-    if layer.type in WINDOWED:
-        kernel, stride, pad = window(layer)
-        # Caffe 1.0 has no round_mode and always rounds a pooling's size up, as CEIL (0) does.
-        ceil = layer.type == "Pooling" and getattr(layer.pooling_param, "round_mode", 0) == 0
-        return replace(
-            first,
-            channels=channels,
-            size=tuple(_cells(*side, ceil) for side in zip(first.size, kernel, stride, pad, strict=True)),
-            step=tuple(j * s for j, s in zip(first.step, stride, strict=True)),
-            reach=_seen(first, kernel),
-        )
-    if layer.type == "Concat":
-        channels = sum(bottom.channels for bottom in bottoms)
-    reach = tuple(map(max, zip(*(bottom.reach for bottom in bottoms), strict=True)))
-    return replace(first, channels=channels, reach=reach, vector=any(bottom.vector for bottom in bottoms))
+    sees_all = layer.type == "InnerProduct" or pools_globally(layer)
+    kernel, stride, pad = (first.size, (1, 1), (0, 0)) if sees_all else window(layer)
+    # Caffe 1.0 has no round_mode and always rounds a pooling's size up, as CEIL (0) does.
+    ceil = layer.type == "Pooling" and getattr(layer.pooling_param, "round_mode", 0) == 0
+    return Field(
+        channels=own.num_output if own else first.channels,
+        size=tuple(_cells(*side, ceil) for side in zip(first.size, kernel, stride, pad, strict=True)),
+        step=tuple(j * s for j, s in zip(first.step, stride, strict=True)),
+        reach=tuple(r + (k - 1) * j for r, k, j in zip(first.reach, kernel, first.step, strict=True)),
+        vector=first.vector or sees_all,
+    )
 
 
-def pools_globally(layer):
+def pools_globally(layer) -> bool:
     """Whether a layer pools all of its bottom into one cell."""
     return layer.type == "Pooling" and layer.pooling_param.global_pooling
 
 
-def window(layer):
-    """Kernel (with dilation, the extent), stride and pad of a convolution or pooling, each (vertical, horizontal)."""
+def window(layer) -> tuple[Pair, Pair, Pair]:
+    """Kernel (with dilation, its extent), stride and pad of a convolution or pooling.
+
+    >>> from caffe.proto.caffe_pb2 import LayerParameter
+    >>> param = {"kernel_size": [3], "dilation": [2], "pad": [1]}
+    >>> window(LayerParameter(type="Convolution", convolution_param=param))
+    ((5, 5), (1, 1), (1, 1))
+    """
     kernel, stride, pad = _sides(layer, "kernel", 1), _sides(layer, "stride", 1), _sides(layer, "pad", 0)
     if layer.type == "Convolution" and len(layer.convolution_param.dilation):
         dilations = layer.convolution_param.dilation
@@ -133,8 +112,8 @@ def window(layer):
     return kernel, stride, pad
 
 
-def _sides(layer, name, default):
-    """Kernel, stride or pad as (vertical, horizontal), in any of the ways to write it."""
+def _sides(layer, name, default) -> Pair:
+    """Kernel, stride or pad, in any of the ways to write it."""
     convolves = layer.type == "Convolution"
     param = layer.convolution_param if convolves else layer.pooling_param
     if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
@@ -142,11 +121,6 @@ def _sides(layer, name, default):
     value = getattr(param, "kernel_size" if name == "kernel" else name)
     values = (list(value) if convolves else [value]) or [default]
     return values[0], values[-1]
-
-
-def _seen(field, kernel):
-    """The reach of a window over some cells."""
-    return tuple(r + (k - 1) * j for r, k, j in zip(field.reach, kernel, field.step, strict=True))
 
 
 def _cells(size, kernel, stride, pad, ceil):

@@ -1,7 +1,7 @@
 """Architectures as their definitions describe them: stages, blob sizes, parameters, learning rates."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment.networks import definitions
@@ -19,42 +19,26 @@ class Stage:
     shape: tuple  # of its blob, for one image: (channels, height, width), or (units,)
     detail: str  # its window and the layers in place, in a few words
     parameters: int  # weights and biases
-    rate: float | None  # of its weights over the solver's; None without weights
+    rate: float | None  # of its weights, times the solver's (1 where not given); None without weights
 
 
-def read(folder) -> list[Stage]:
-    """The stages of an architecture, from input to output.
-
-    Parameters
-    ----------
-    folder : path
-        With ``deploy.prototxt``, which gives the shapes, and ``train_val.prototxt``, which gives the rates.
-    """
+def read(folder: str | Path) -> list[Stage]:
+    """The stages of an architecture, from input to output, by the two definitions in its folder."""
     deploy, train_val = (definitions.read(Path(folder) / f"{name}.prototxt") for name in ("deploy", "train_val"))
     fields, shapes = definitions.fields(deploy, str(folder)), definitions.weight_shapes(deploy)
-    learning = {layer.name: layer for layer in train_val.layer}
-    found, words = [], {}
+    rates = {layer.name: layer.param[0].lr_mult for layer in train_val.layer if len(layer.param)}
+    stages: dict[str, Stage] = {}
     for layer in deploy.layer:
-        top = layer.top[0]
-        if top in layer.bottom:
-            words[top].append(_words(layer))
+        top, words = layer.top[0], _words(layer)
+        if top in layer.bottom:  # in place
+            details = filter(None, (stages[top].detail, words))
+            stages[top] = replace(stages[top], detail=", ".join(details))
             continue
-        words[top] = [_words(layer)]
-        found.append(layer)
-
-    def stage(layer):
-        top, parameters = layer.top[0], sum(map(math.prod, shapes.get(layer.name, [])))
-        field = fields[top]
+        field, parameters = fields[top], sum(map(math.prod, shapes.get(layer.name, [])))
         shape = (field.channels,) if field.vector else (field.channels, *field.size)
-        rate = _rate(learning.get(layer.name)) if parameters else None
-        return Stage(layer.name, layer.type, shape, ", ".join(filter(None, words[top])), parameters, rate)
-
-    return [stage(layer) for layer in found]
-
-
-def _rate(layer):
-    """The factor of a layer's first rate; 1 where its definition does not give one."""
-    return layer.param[0].lr_mult if layer is not None and len(layer.param) else 1.0
+        rate = rates.get(layer.name, 1.0) if parameters else None
+        stages[top] = Stage(layer.name, layer.type, shape, words, parameters, rate)
+    return list(stages.values())
 
 
 def _words(layer):

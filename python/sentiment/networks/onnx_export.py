@@ -5,10 +5,13 @@ and averages over its padding), the paddings are worked out from the sizes that 
 of images stays free.
 """
 
+import functools
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from sentiment.networks.definitions import pools_globally, window
 from sentiment.utils.errors import UserError
@@ -18,43 +21,19 @@ TOLERANCE = 1e-4  # of a blob's largest value
 BATCH = "N"
 
 
-class _Unsupported(Exception):
-    """Why a layer has no counterpart in ONNX."""
+def export(net, where: str, metadata: dict[str, str] | None = None) -> tuple[ModelProto, dict[str, str]]:
+    """The ONNX model of a caffe.Net, a deploy net with its weights, and for each blob the tensor that equals it.
 
-
-def export(net, where, metadata=None):
-    """The ONNX model of a net.
-
-    Parameters
-    ----------
-    net : caffe.Net
-        A deploy net with its weights.
-    where : str
-        Names it in messages.
-    metadata : dict of str to str, optional
-        Kept in the model.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-        Inputs and outputs have the blobs' names and shapes, float32, for any number of images.
-    tensors : dict of str to str
-        Blob -> the tensor that is its counterpart.
-
-    Raises
-    ------
-    UserError
-        A layer has no counterpart here.
+    Inputs and outputs have the blobs' names and shapes, float32, for any number of images; the model keeps the
+    metadata. A `UserError`, in which ``where`` names the net, says which layer has no counterpart here.
     """
-    from onnx import TensorProto, checker, helper
-
     graph, proto = _Graph(net), _definition(net)
     for layer in proto.layer:
         if layer.type == "Input":
             continue
         try:
             graph.add(layer)
-        except _Unsupported as reason:
+        except UserError as reason:
             raise UserError(f"{where}: layer {layer.name} ({layer.type}) {reason}") from None
     for blob in net.outputs:
         graph.nodes.append(helper.make_node("Identity", [graph.tensors[blob]], [blob], name=f"{blob}_output"))
@@ -76,31 +55,12 @@ def export(net, where, metadata=None):
     return model, graph.tensors
 
 
-def largest_difference(net, model, tensors, images=2) -> float:
-    """How far any blob is from Caffe's when onnxruntime runs the model on random images.
+def largest_difference(net, model: ModelProto, tensors: dict[str, str], images: int = 2) -> float:
+    """How far any blob is from Caffe's, as a fraction of its largest value, on random images in onnxruntime.
 
-    All blobs are compared, since probabilities hide much.
-
-    Parameters
-    ----------
-    net : caffe.Net
-    model, tensors
-        As `export` gives them.
-    images : int
-
-    Returns
-    -------
-    float
-        As a fraction of the blob's largest value.
-
-    Raises
-    ------
-    UserError
-        More than ``TOLERANCE``.
+    ``model`` and ``tensors`` are what `export` returns for the caffe.Net. All blobs are compared, since probabilities
+    hide much; a `UserError` names the blob where the difference exceeds ``TOLERANCE``.
     """
-    import onnxruntime
-    from onnx import ModelProto, helper
-
     rng, fed = np.random.default_rng(0), {}
     for name in net.inputs:
         shape = (images, *net.blobs[name].data.shape[1:])
@@ -127,14 +87,11 @@ def largest_difference(net, model, tensors, images=2) -> float:
     return largest
 
 
-def state_dict(net):
+def state_dict(net) -> dict[str, np.ndarray]:
     """Weights and biases by the names and in the shapes that PyTorch's layers have.
 
-    Returns
-    -------
-    dict of str to ndarray
-        ``<layer>.weight`` and ``<layer>.bias``; of a BatchNorm ``<layer>.running_mean`` and ``<layer>.running_var``.
-        Fully connected weights are outputs × inputs.
+    They are ``<layer>.weight`` and ``<layer>.bias``, and of a BatchNorm ``<layer>.running_mean`` and
+    ``<layer>.running_var``. Fully connected weights are outputs × inputs.
     """
     state = {}
     for layer in _definition(net).layer:
@@ -143,7 +100,7 @@ def state_dict(net):
             kinds, blobs = ("running_mean", "running_var"), _statistics(blobs)
         elif layer.type == "InnerProduct" and layer.inner_product_param.transpose:
             blobs[0] = blobs[0].T
-        state.update({f"{layer.name}.{kind}": np.ascontiguousarray(blob) for kind, blob in zip(kinds, blobs)})
+        state.update({f"{layer.name}.{kind}": np.array(blob, order="C") for kind, blob in zip(kinds, blobs)})
     return state
 
 
@@ -161,7 +118,7 @@ def _definition(net):
 
 
 def _blobs(net, layer):
-    return [blob.data.copy() for blob in net.params[layer.name]] if layer.name in net.params else []
+    return [blob.data for blob in net.params.get(layer.name, [])]
 
 
 class _Graph:
@@ -175,23 +132,22 @@ class _Graph:
         self._layer = ""
 
     def add(self, layer):
-        """Add a layer's operators behind those of its bottoms."""
+        """Add a layer's operators behind those of its bottoms; a `UserError` says why it has no counterpart."""
         self._layer = layer.name
         bottoms = [self.tensors[blob] for blob in layer.bottom]
-        tops = (
-            [bottoms[0]] * len(layer.top) if layer.type in ("Dropout", "Split") else [self._operators(layer, bottoms)]
-        )
-        self.tensors.update(zip(layer.top, tops, strict=True))
+        self.tensors.update(dict.fromkeys(layer.top, self._operators(layer, bottoms)))
 
     def _operators(self, layer, bottoms):
         """Add a layer's operators; returns the last one's output."""
         bottom = bottoms[0]
         shape = self.net.blobs[layer.bottom[0]].data.shape
         match layer.type:
+            case "Dropout" | "Split":
+                return bottom
             case "Convolution":
                 param = layer.convolution_param
                 if len(shape) != 4 or param.axis != 1:
-                    raise _Unsupported("does not go over images")
+                    raise UserError("does not go over images")
                 _, stride, pad = window(layer)
                 dilation = list(param.dilation) or [1]
                 attributes = {"strides": stride, "pads": [*pad, *pad], "dilations": [dilation[0], dilation[-1]]}
@@ -199,7 +155,7 @@ class _Graph:
             case "InnerProduct":
                 param = layer.inner_product_param
                 if param.axis != 1:
-                    raise _Unsupported(f"has axis {param.axis}; only entire images (axis 1) can be exported")
+                    raise UserError(f"has axis {param.axis}; only entire images (axis 1) can be exported")
                 flat = self._node("Flatten", bottom, axis=1) if len(shape) > 2 else bottom
                 return self._node("Gemm", flat, *self._weights(layer), transB=0 if param.transpose else 1)
             case "Pooling":
@@ -207,7 +163,7 @@ class _Graph:
             case "LRN":
                 param = layer.lrn_param
                 if param.norm_region:
-                    raise _Unsupported("normalises within channels; only across channels has a counterpart")
+                    raise UserError("normalises within channels; only across channels has a counterpart")
                 attributes = {"size": param.local_size, "alpha": param.alpha, "beta": param.beta, "bias": param.k}
                 return self._node("LRN", bottom, **attributes)
             case "ReLU":
@@ -222,29 +178,40 @@ class _Graph:
             case "Flatten":
                 param = layer.flatten_param
                 if param.axis != 1 or param.end_axis not in (-1, len(shape) - 1):
-                    raise _Unsupported("flattens other than all axes of an image")
+                    raise UserError("flattens other than all axes of an image")
                 return self._node("Flatten", bottom, axis=1)
             case "BatchNorm":
                 param = layer.batch_norm_param
                 if param.HasField("use_global_stats") and not param.use_global_stats:
-                    raise _Unsupported("takes the mean of each batch")
+                    raise UserError("takes the mean of each batch")
                 mean, variance = _statistics(_blobs(self.net, layer))
                 values = {"ones": np.ones_like(mean), "zeros": np.zeros_like(mean)}
                 values |= {"running_mean": mean, "running_var": variance}
                 constants = [self._constant(kind, value) for kind, value in values.items()]
                 return self._node("BatchNormalization", bottom, *constants, epsilon=param.eps)
             case "Scale":
+                axis = layer.scale_param.axis % len(shape)
                 if len(bottoms) != 1:
-                    raise _Unsupported("multiplies two blobs; only learned factors can be exported")
-                return self._scale(layer, bottom, shape)
+                    raise UserError("multiplies two blobs; only learned factors can be exported")
+                if axis == 0:
+                    raise UserError("has a factor for each image")
+                for operator, kind, blob in zip(("Mul", "Add"), ("weight", "bias"), _blobs(self.net, layer)):
+                    trailing = [1] * (len(shape) - axis - blob.ndim)
+                    bottom = self._node(operator, bottom, self._constant(kind, blob.reshape(*blob.shape, *trailing)))
+                return bottom
             case "Eltwise":
-                return self._eltwise(layer, bottoms)
-        raise _Unsupported("is of a type that cannot be exported")
+                param = layer.eltwise_param
+                operator = {0: "Mul", 1: "Add", 2: "Max"}[param.operation]  # PROD, SUM, MAX
+                if operator == "Add" and param.coeff:
+                    factors = [self._constant("coeff", np.float32(coeff)) for coeff in param.coeff]
+                    bottoms = [self._node("Mul", *pair) for pair in zip(bottoms, factors, strict=True)]
+                return functools.reduce(functools.partial(self._node, operator), bottoms)
+        raise UserError("is of a type that cannot be exported")
 
     def _pooling(self, layer, bottom, shape):
         kind = {0: "Max", 1: "Average"}.get(layer.pooling_param.pool)  # MAX, AVE
         if kind is None:
-            raise _Unsupported("pools at random")
+            raise UserError("pools stochastically")
         if pools_globally(layer):
             return self._node(f"Global{kind}Pool", bottom)
         kernel, stride, pad = window(layer)
@@ -257,34 +224,11 @@ class _Graph:
         # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
         lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
         if any(lacks >= side for lacks, side in zip(lacking, kernel)):
-            raise _Unsupported("has a last window that looks at nothing")
+            raise UserError("has a last window that lies outside its bottom")
         return self._node(f"{kind}Pool", bottom, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
-
-    def _scale(self, layer, bottom, shape):
-        blobs = _blobs(self.net, layer)
-        axis = layer.scale_param.axis % len(shape)
-        if axis == 0:
-            raise _Unsupported("has a factor for each image")
-        trailing = [1] * (len(shape) - axis - blobs[0].ndim)
-        for operator, kind, blob in zip(("Mul", "Add"), ("weight", "bias"), blobs):
-            bottom = self._node(operator, bottom, self._constant(kind, blob.reshape(*blob.shape, *trailing)))
-        return bottom
-
-    def _eltwise(self, layer, bottoms):
-        param = layer.eltwise_param
-        operator = {0: "Mul", 1: "Add", 2: "Max"}[param.operation]  # PROD, SUM, MAX
-        if operator == "Add" and param.coeff:
-            factors = [self._constant("coeff", np.float32(coeff)) for coeff in param.coeff]
-            bottoms = [self._node("Mul", bottom, factor) for bottom, factor in zip(bottoms, factors, strict=True)]
-        top = bottoms[0]
-        for bottom in bottoms[1:]:
-            top = self._node(operator, top, bottom)
-        return top
 
     def _node(self, operator, *inputs, **attributes):
         """Add an operator; returns its output."""
-        from onnx import helper
-
         output = self._name(self._layer)
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
@@ -295,8 +239,6 @@ class _Graph:
 
     def _constant(self, kind, values):
         """Add an array; returns its name."""
-        from onnx import numpy_helper
-
         name = self._name(f"{self._layer}.{kind}")
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name

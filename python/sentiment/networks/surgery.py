@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.networks import definitions
-from sentiment.networks.definitions import Field, pools_globally
+from sentiment.networks.definitions import Field, Pair, pools_globally
 from sentiment.paper import FCN_NAME, MAP_INPUT
 from sentiment.utils.errors import UserError
 
@@ -44,31 +44,20 @@ class Conversion:
     net: Any  # NetParameter: a blob of one image in, class probabilities of every cell out
     renamed: dict[str, str]  # fully connected layer -> the convolution that replaces it
     kernels: tuple[Kernel, ...]  # of the converted fully connected layers, in the net's order
-    windows: dict[str, tuple]  # global pooling -> the window in cells that replaces it
-    input: tuple  # pixels
-    map: tuple  # cells
-    patch: tuple  # pixels: the classifier's own input size, the part of the image that a cell classifies
-    step: tuple  # pixels from one cell's patch to the next one's; the first begins at the image's corner
-    reach: tuple  # receptive field of a cell in pixels; more than patch where padding lets its neighbours in
+    windows: dict[str, Pair]  # global pooling -> the window in cells that replaces it
+    input: Pair  # pixels
+    map: Pair  # cells
+    patch: Pair  # pixels: the classifier's own input size, the part of the image that a cell classifies
+    step: Pair  # pixels from one cell's patch to the next one's; the first begins at the image's corner
+    reach: Pair  # receptive field of a cell in pixels; more than patch where padding lets its neighbours in
 
 
-def convert(net, size=(MAP_INPUT, MAP_INPUT), where="the net") -> Conversion:
-    """Make a classifier's definition fully convolutional; `build` adds the weights.
+def convert(net, size: Pair = (MAP_INPUT, MAP_INPUT), where: str = "the net") -> Conversion:
+    """Make a classifier's definition (a NetParameter) fully convolutional; `build` adds the weights.
 
-    Parameters
-    ----------
-    net : NetParameter
-        A deploy definition: one blob of images in, fully connected layers or a global pooling towards its end.
-    size : (height, width)
-        The new net's input, pixels.
-    where : str
-        Names the net in messages.
-
-    Raises
-    ------
-    UserError
-        The net is not a classifier of images, has a layer with no counterpart on a map, or the input is smaller than
-        its own.
+    It takes one blob of images and has fully connected layers or a global pooling. ``size`` is the height and width of
+    the new net's input, in pixels. A `UserError`, in which ``where`` names the net, says that it is not a classifier of
+    images, that a layer has no counterpart on a map, or that the input is smaller than the net's own.
     """
     if len(net.layers):
         raise UserError(
@@ -114,9 +103,9 @@ def convert(net, size=(MAP_INPUT, MAP_INPUT), where="the net") -> Conversion:
 
 
 def _problem(layer, bottoms: list[Field]):
-    """Why a layer of the classifier has no counterpart on a map, or None."""
+    """Why a layer of the classifier has no counterpart on a map; None if it has one."""
     if not bottoms:
-        return "is no part of a deploy net"
+        return "is not part of a deploy net"
     if layer.type == "InnerProduct":
         param = layer.inner_product_param
         if param.axis != 1:
@@ -151,7 +140,8 @@ def _to_convolution(layer, bottom: Field) -> Kernel:
             getattr(new, filler).CopyFrom(getattr(old, filler))
     layer.ClearField("inner_product_param")
     layer.name, layer.type = layer.name + SUFFIX, "Convolution"
-    return Kernel(layer.name, new.num_output, *bottom.size, bottom.channels)
+    height, width = bottom.size
+    return Kernel(layer.name, new.num_output, height, width, bottom.channels)
 
 
 def _set_kernel(param, size):
@@ -164,20 +154,8 @@ def _set_kernel(param, size):
         param.kernel_size = size[0]
 
 
-def build(caffe, conversion, classifier):
-    """The fully convolutional net with a classifier's weights, rearranged.
-
-    Parameters
-    ----------
-    caffe : module
-    conversion : Conversion
-    classifier : caffe.Net
-        With the weights; of the definition that was converted.
-
-    Returns
-    -------
-    caffe.Net
-    """
+def build(caffe, conversion: Conversion, classifier):
+    """The fully convolutional caffe.Net with the rearranged weights of its classifier, a caffe.Net."""
     with tempfile.TemporaryDirectory() as folder:
         definition = Path(folder) / "deploy_conv.prototxt"
         definition.write_text(str(conversion.net))
@@ -188,7 +166,7 @@ def build(caffe, conversion, classifier):
     return net
 
 
-def describe(conversion) -> str:
+def describe(conversion: Conversion) -> str:
     """The map in a sentence or two."""
     rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
     beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""

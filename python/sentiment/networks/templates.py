@@ -1,76 +1,59 @@
 """The networks layer by layer: the CaffeNet template (§3.1) with its ablations (§3.3), and SqueezeNet.
 
-Each function adds the layers of a network to a NetSpec; rates and fillers follow in `architectures.train_val`.
+Each of `caffenet` and `squeezenet` adds the layers of a network to a NetSpec; rates and fillers follow in
+`architectures.train_val`. Importing this module imports Caffe.
 """
 
+from caffe import layers as L
 from sentiment import paper
+from sentiment.networks.choices import Choices
 from sentiment.utils.errors import UserError
 
 
-class _CaffeLayers:
-    """``caffe.layers``, imported when a net is built: importing the engine takes a second, ``--help`` needs none."""
-
-    def __getattr__(self, layer_type):
-        import caffe
-
-        return getattr(caffe.layers, layer_type)
-
-
-L = _CaffeLayers()
-
-
-def conv_relu(bottom, num_output, kernel_size, **window):
+def _conv_relu(bottom, num_output, kernel_size, **window):
     """A convolution and its rectifier."""
     conv = L.Convolution(bottom, num_output=num_output, kernel_size=kernel_size, **window)
     return conv, L.ReLU(conv, in_place=True)
 
 
-def fc_relu_drop(bottom, num_output):
+def _fc_relu_drop(bottom, num_output):
     """A fully connected layer, its rectifier and its dropout."""
     fc = L.InnerProduct(bottom, num_output=num_output)
     relu = L.ReLU(fc, in_place=True)
     return fc, relu, L.Dropout(relu, in_place=True, dropout_ratio=0.5)
 
 
-def max_pool(bottom):
+def _max_pool(bottom):
     """Overlapping max pooling: windows of three, two apart."""
     return L.Pooling(bottom, pool=0, kernel_size=3, stride=2)  # pool: MAX
 
 
-def norm(bottom):
+def _norm(bottom):
     """Local response normalisation across five channels."""
     return L.LRN(bottom, local_size=5, alpha=1e-4, beta=0.75)
 
 
-def caffenet(n, architecture, divisor, last, choices):
+def caffenet(n, architecture, divisor: int, last, choices: Choices):
     """Add the CaffeNet template with the architecture's own top to NetSpec `n`; returns the two scores' top.
 
-    Parameters
-    ----------
-    n : caffe.NetSpec
-        With ``n.data`` (N×3×227×227, BGR minus mean).
-    architecture : Architecture
-    divisor : int
-        Divides all channel counts but the last layers'.
-    last : LastLayer or None
-        The source's layer to keep, where the architecture keeps it.
-    choices : Choices
+    ``n.data`` (N×3×227×227, BGR minus mean) is there already. ``divisor`` divides all channel counts but the last
+    layers'; ``last`` is the source's `LastLayer`, for an architecture that keeps it.
     """
-    n.conv1, n.relu1 = conv_relu(n.data, 96 // divisor, 11, stride=4)
-    n.pool1 = max_pool(n.relu1)
-    n.norm1 = norm(n.pool1)
-    n.conv2, n.relu2 = conv_relu(n.norm1, 256 // divisor, 5, pad=2, group=2)
-    n.pool2 = max_pool(n.relu2)
-    n.norm2 = norm(n.pool2)
-    n.conv3, n.relu3 = conv_relu(n.norm2, 384 // divisor, 3, pad=1)
-    n.conv4, n.relu4 = conv_relu(n.relu3, 384 // divisor, 3, pad=1, group=2)
-    n.conv5, n.relu5 = conv_relu(n.relu4, 256 // divisor, 3, pad=1, group=2)
-    top = n.pool5 = max_pool(n.relu5)
+    n.conv1, n.relu1 = _conv_relu(n.data, 96 // divisor, 11, stride=4)
+    n.pool1 = _max_pool(n.relu1)
+    n.norm1 = _norm(n.pool1)
+    n.conv2, n.relu2 = _conv_relu(n.norm1, 256 // divisor, 5, pad=2, group=2)
+    n.pool2 = _max_pool(n.relu2)
+    n.norm2 = _norm(n.pool2)
+    n.conv3, n.relu3 = _conv_relu(n.norm2, 384 // divisor, 3, pad=1)
+    n.conv4, n.relu4 = _conv_relu(n.relu3, 384 // divisor, 3, pad=1, group=2)
+    n.conv5, n.relu5 = _conv_relu(n.relu4, 256 // divisor, 3, pad=1, group=2)
+    top = n.pool5 = _max_pool(n.relu5)
     if architecture.connected >= 1:
-        n.fc6, n.relu6, n.drop6 = fc_relu_drop(top, 4096 // divisor)
+        n.fc6, n.relu6, n.drop6 = _fc_relu_drop(top, 4096 // divisor)
         top = n.drop6
     if architecture.connected >= 2:
-        n.fc7, n.relu7, n.drop7 = fc_relu_drop(top, 4096 // divisor)
+        n.fc7, n.relu7, n.drop7 = _fc_relu_drop(top, 4096 // divisor)
         top = n.drop7
     if architecture.keeps_last:
         if last is None:
@@ -91,14 +74,7 @@ def caffenet(n, architecture, divisor, last, choices):
     return n[architecture.new_layer]
 
 
-def caffenet_filler(layer):
-    """The reference model's filler; some biases start at 1, so that the rectifiers there pass something on."""
-    std = 0.005 if layer.type == "InnerProduct" else 0.01
-    bias = 1.0 if layer.name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0
-    return {"type": "gaussian", "std": std}, bias
-
-
-def squeezenet(n, architecture, divisor, last, choices):
+def squeezenet(n, architecture, divisor: int, last, choices: Choices):
     """Add SqueezeNet v1.0 with a new 2-way ``conv10_twitter`` to NetSpec `n`; parameters are `caffenet`'s.
 
     The original's rectifier after conv10 is left out: with two classes both scores can fall below zero in the first
@@ -106,29 +82,24 @@ def squeezenet(n, architecture, divisor, last, choices):
     """
 
     def fire(name, bottom, squeeze, expand):
-        n[f"{name}/squeeze1x1"], n[f"{name}/squeeze1x1/relu"] = conv_relu(bottom, squeeze // divisor, 1)
+        n[f"{name}/squeeze1x1"], n[f"{name}/squeeze1x1/relu"] = _conv_relu(bottom, squeeze // divisor, 1)
         squeezed = n[f"{name}/squeeze1x1/relu"]
-        n[f"{name}/expand1x1"], n[f"{name}/expand1x1/relu"] = conv_relu(squeezed, expand // divisor, 1)
-        n[f"{name}/expand3x3"], n[f"{name}/expand3x3/relu"] = conv_relu(squeezed, expand // divisor, 3, pad=1)
+        n[f"{name}/expand1x1"], n[f"{name}/expand1x1/relu"] = _conv_relu(squeezed, expand // divisor, 1)
+        n[f"{name}/expand3x3"], n[f"{name}/expand3x3/relu"] = _conv_relu(squeezed, expand // divisor, 3, pad=1)
         n[f"{name}/concat"] = L.Concat(n[f"{name}/expand1x1/relu"], n[f"{name}/expand3x3/relu"])
         return n[f"{name}/concat"]
 
-    n.conv1, n["conv1/relu"] = conv_relu(n.data, 96 // divisor, 7, stride=2)
-    n.pool1 = max_pool(n["conv1/relu"])
+    n.conv1, n["conv1/relu"] = _conv_relu(n.data, 96 // divisor, 7, stride=2)
+    n.pool1 = _max_pool(n["conv1/relu"])
     top = fire("fire2", n.pool1, 16, 64)
     top = fire("fire3", top, 16, 64)
-    n.pool4 = max_pool(fire("fire4", top, 32, 128))
+    n.pool4 = _max_pool(fire("fire4", top, 32, 128))
     top = fire("fire5", n.pool4, 32, 128)
     top = fire("fire6", top, 48, 192)
     top = fire("fire7", top, 48, 192)
-    n.pool8 = max_pool(fire("fire8", top, 64, 256))
+    n.pool8 = _max_pool(fire("fire8", top, 64, 256))
     top = fire("fire9", n.pool8, 64, 256)
     n.drop9 = L.Dropout(top, in_place=True, dropout_ratio=0.5)
     n.conv10_twitter = L.Convolution(n.drop9, num_output=paper.CLASSES, kernel_size=1)
     n.pool10 = L.Pooling(n.conv10_twitter, pool=1, global_pooling=True)  # pool: AVE
     return n.pool10
-
-
-def xavier_filler(layer):
-    """SqueezeNet's filler, biases at 0."""
-    return {"type": "xavier"}, 0.0

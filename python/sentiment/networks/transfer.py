@@ -2,32 +2,18 @@
 
 import math
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 from sentiment.utils.errors import UserError, sentence_of
 
 
-def take_over(net, source, filled) -> tuple[list[str], list[str]]:
-    """Copy a source's layers into a net that was just built.
+def take_over(net, source: str, filled: Collection[str]) -> tuple[list[str], list[str]]:
+    """Copy a source's layers into a caffe.Net that was just built.
 
-    Parameters
-    ----------
-    net : caffe.Net
-    source : str
-        Path of the weights.
-    filled : collection of str
-        Layers that the net's definition fills.
-
-    Returns
-    -------
-    taken, new : list of str
-        The layers copied, and those that keep what their fillers gave.
-
-    Raises
-    ------
-    UserError
-        The file or a layer's shape does not fit, or a layer would stay all zeros: the source has none of its
-        name, and the definition does not fill it.
+    Returns the names of the layers copied, and of those that keep what their fillers gave; ``filled`` names the layers
+    that the net's definition fills. A `UserError` says that the file or a layer's shape does not fit, or that a layer
+    would stay all zeros: the source has none of its name, and the definition does not fill it.
     """
     # Caffe does not report which layers it copied, so each one's first weight is marked before and checked after.
     before = {name: float(blobs[0].data.flat[0]) for name, blobs in net.params.items()}
@@ -53,23 +39,10 @@ def take_over(net, source, filled) -> tuple[list[str], list[str]]:
     return [name for name in before if name not in new], new
 
 
-def load(caffe, model, weights):
-    """A net for testing with every parameter from a weights file.
+def load(caffe, model: str | Path, weights: str | Path):
+    """A caffe.Net for testing with every parameter from a .caffemodel.
 
-    Parameters
-    ----------
-    caffe : module
-    model, weights : path
-        A deploy definition and a .caffemodel.
-
-    Returns
-    -------
-    caffe.Net
-
-    Raises
-    ------
-    UserError
-        A file is missing, or the weights lack a layer of the definition.
+    A `UserError` says that one of the files is missing, or that the weights lack a layer of the definition.
     """
     for path in (model, weights):
         if not Path(path).is_file():

@@ -1,10 +1,12 @@
 """Files of weights: their generation, their layers, and which of the architectures can start from them."""
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentiment.networks import architectures, definitions
+from sentiment.networks import definitions
+from sentiment.networks.architectures import ARCHITECTURES, LastLayer, deploy
 from sentiment.utils.errors import UserError
 
 GENERATIONS = {
@@ -35,13 +37,13 @@ class Layer:
     shapes: tuple[tuple[int, ...], ...] = ()  # of its blobs, as the file has them
 
     @property
-    def outputs(self):
+    def outputs(self) -> int:
         """The number of outputs of a convolution or fully connected layer."""
         weights, *bias = map(_plain, self.shapes)
         return math.prod(bias[0]) if bias else weights[0]
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """The number of its weights and biases."""
         return sum(map(math.prod, self.shapes))
 
@@ -56,32 +58,25 @@ class WeightsFile:
     layers: tuple[Layer, ...]
 
     @property
-    def learned(self):
+    def learned(self) -> list[Layer]:
         """The layers with weights."""
         return [layer for layer in self.layers if layer.shapes]
 
     @property
-    def last(self):
+    def last(self) -> Layer | None:
         """The last layer with a matrix of weights; None in HDF5, which keeps no order, and where there is none."""
         matrices = [layer for layer in self.learned if len(layer.shapes[0]) > 1]
         return matrices[-1] if matrices and self.generation != "HDF5" else None
 
     @property
-    def divisor(self):
+    def divisor(self) -> int:
         """The number of CaffeNet's channels over its own, by conv1."""
-        first = next((layer for layer in self.learned if layer.name == "conv1"), None)
-        outputs = first.outputs if first else 96
+        outputs = next((layer.outputs for layer in self.learned if layer.name == "conv1"), 96)
         return 96 // outputs if outputs and 96 % outputs == 0 else 1
 
 
-def read(path) -> WeightsFile:
-    """Read a file's layers, of any generation.
-
-    Raises
-    ------
-    UserError
-        It is not a file of weights: says what it seems to be.
-    """
+def read(path: str | Path) -> WeightsFile:
+    """Read a file's layers, of any generation; a `UserError` says what a file without weights seems to be."""
     path = Path(path)
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is {'a folder' if path.is_dir() else 'not a regular file'}; give a file of weights")
@@ -102,59 +97,39 @@ def read(path) -> WeightsFile:
     return found
 
 
-def last_layer(source) -> architectures.LastLayer:
-    """A source model's own last layer, as its file has it.
-
-    Parameters
-    ----------
-    source : path
-        A .caffemodel of any generation.
-
-    Raises
-    ------
-    UserError
-        The file is not a .caffemodel, or its last layer is not fully connected with a bias.
-    """
-    found = read(source)
-    if problem := _not_kept(found.last):
-        raise UserError(f"{source}: {problem}; it cannot be kept")
-    return architectures.LastLayer(found.last.name, found.last.outputs)
+def last_layer(path: str | Path) -> LastLayer:
+    """A source model's own last layer, as its file has it; a `UserError` if it cannot be kept below a new one."""
+    found = read(path)
+    try:
+        return _kept(found)
+    except UserError as problem:
+        raise UserError(f"{path}: {problem}; it cannot be kept") from problem
 
 
-def _not_kept(last):
-    """Why a file's last layer cannot be kept below a new one; empty where it can."""
-    if last is None:
-        return "the file does not say which layer is the last (HDF5 keeps no order)"
-    return "" if len(last.shapes) == 2 else f"its last layer {last.name} is not fully connected with a bias"
+def _kept(found) -> LastLayer:
+    """The last layer of a `WeightsFile`; a `UserError` if it cannot be kept below a new one."""
+    if found.last is None:
+        raise UserError("the file does not say which layer is the last (HDF5 keeps no order)")
+    if len(found.last.shapes) != 2:
+        raise UserError(f"its last layer {found.last.name} is not fully connected with a bias")
+    return LastLayer(found.last.name, found.last.outputs)
 
 
-def fits(found) -> dict[str, str]:
+def fits(found: WeightsFile) -> dict[str, str]:
     """For each architecture, why it cannot start from a `WeightsFile`; empty where it can."""
     return {
-        name: misfit(found, name, architecture.divisor(found.divisor))
-        for name, architecture in architectures.ARCHITECTURES.items()
+        name: misfit(found, name, architecture.divisor(found.divisor)) for name, architecture in ARCHITECTURES.items()
     }
 
 
-def misfit(found, arch, divisor) -> str:
-    """Why an architecture cannot start from a file; empty where it can.
-
-    Parameters
-    ----------
-    found : WeightsFile
-    arch : str
-    divisor : int
-        By how much its channels are fewer than the paper's.
-    """
-    architecture, last = architectures.ARCHITECTURES[arch], None
-    if architecture.keeps_last:
-        if problem := _not_kept(found.last):
-            return problem
-        last = architectures.LastLayer(found.last.name, found.last.outputs)
+def misfit(found: WeightsFile, arch: str, divisor: int) -> str:
+    """Why an architecture with 1/``divisor`` of the paper's channels cannot start from a file; empty where it can."""
+    architecture = ARCHITECTURES[arch]
     try:
-        expected = definitions.weight_shapes(architectures.deploy(arch, divisor, last))
-    except UserError as error:
-        return str(error)
+        last = _kept(found) if architecture.keeps_last else None
+        expected = definitions.weight_shapes(deploy(arch, divisor, last))
+    except UserError as problem:
+        return str(problem)
     del expected[architecture.new_layer]
     there = {layer.name: layer.shapes for layer in found.learned}
     for name, shapes in expected.items():
@@ -166,7 +141,7 @@ def misfit(found, arch, divisor) -> str:
 
 
 def shapes_text(shapes) -> str:
-    """Shapes for people: ``96×3×11×11 and 96``."""
+    """Shapes as text: ``96×3×11×11 and 96``."""
     return " and ".join("×".join(map(str, _plain(shape))) for shape in shapes)
 
 
@@ -233,20 +208,16 @@ def _content(path, head):
             return content
     if head[257:262] == b"ustar":
         return "a tar archive; unpack it"
-    is_text = b"\0" not in head and "\ufffd" not in head.decode(errors="replace").rstrip("\ufffd")
-    if is_text:
-        return "a text, as definitions (.prototxt) are" if b"layer" in head else "a text"
-    others = (
+    if b"\0" not in head and "\ufffd" not in head.decode(errors="replace").rstrip("\ufffd"):
+        return "a text file, like a definition (.prototxt)" if b"layer" in head else "a text file"
+    for message, field, content in (
         (caffe_pb2.SolverState, "history", "a solver state"),
         (caffe_pb2.BlobProto, "data", "a mean image, for MEAN="),
-    )
-    for message, field, content in others:
-        try:
+    ):
+        with contextlib.suppress(DecodeError):
             if len(getattr(message.FromString(path.read_bytes()), field)):
                 return content
-        except DecodeError:
-            pass
-    return "incomplete, damaged or of another program; copy or download it again"
+    return "incomplete, damaged or written by another program; copy or download it again"
 
 
 def _read_hdf5(path):

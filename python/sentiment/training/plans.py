@@ -176,19 +176,16 @@ class Plan:
     def train_val(self):
         """The training definition, with this fold's lists (a NetParameter)."""
         mean, (train_list, test_list) = self.source.mean, self.paths
-        return architectures.train_val(
-            self.run.arch,
+        lists = architectures.ImageLists(
             str(train_list),
             str(test_list),
             images=self.data.images.resolve(),
             mean=str(mean.resolve()) if isinstance(mean, Path) else mean,
             batch_size=self.schedule.batch_size,
             test_batch_size=self._test_batches[0],
-            divisor=self.divisor,
-            scratch=self.source.path is None,
-            last=self.last,
-            choices=self.choices,
         )
+        scratch = self.source.path is None
+        return architectures.train_val(self.run.arch, lists, self.divisor, scratch, self.last, self.choices)
 
     def write(self, environment, gpu=False):
         """Write the run's record and its definitions; the solver's paths are relative, so that the folder can be moved.

@@ -116,7 +116,8 @@ def test_caffenet_takes_the_steps_of_the_cpu(tmp_path, on_gpu):
     Single numbers of a gradient differ more: rounding decides which of two nearly equal values a pooling passes on.
     """
     listed, mean = pictures(tmp_path), (104.0, 117.0, 123.0)
-    net = architectures.train_val("finetune", str(listed), str(listed), "", mean, 4, 4, scratch=True)
+    lists = architectures.ImageLists(str(listed), str(listed), "", mean, 4, 4)
+    net = architectures.train_val("finetune", lists, scratch=True)
     (tmp_path / "net.prototxt").write_text(str(net))
     solver = SOLVER.format(folder=tmp_path).replace("base_lr: 0.001", "base_lr: 0.000001")
     (tmp_path / "solver.prototxt").write_text(solver)

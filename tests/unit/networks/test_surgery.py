@@ -276,7 +276,7 @@ REFUSED = {
     "name taken": (added('layer { name: "fc7-conv" type: "ReLU" bottom: "prob" top: "prob" }'), "fc7-conv already"),
     "unknown type": (added('layer { name: "last" type: "ArgMax" bottom: "prob" top: "x" }'), r"last \(ArgMax\)"),
     "accuracy": (added('layer { name: "last" type: "Silence" bottom: "prob" }'), r"last \(Silence\)"),
-    "no bottom": (added('layer { name: "p" type: "Parameter" top: "p" }'), "no part of a deploy net"),
+    "no bottom": (added('layer { name: "p" type: "Parameter" top: "p" }'), "p .Parameter. is not part"),
     "sizes that differ": (
         added('layer { name: "sum" type: "Eltwise" bottom: "pool5" bottom: "conv5" top: "sum" }'), "different sizes",
     ),

@@ -96,7 +96,7 @@ def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
         (b"\x1f\x8brest", "archive; unpack it"),
         (bytes(257) + b"ustar", "archive; unpack it"),
         (b"\x80\x02}q\x00.", "a Python pickle"),
-        (b'layer { name: "a" }', "a text, as definitions"),
+        (b'layer { name: "a" }', "prototxt"),
         (bytes(range(256)), "damaged"),
     ],
 )
@@ -181,3 +181,59 @@ def test_other_hdf5_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(UserError, match="not a complete HDF5 file"):
         weights_files.read(path)
+
+
+def add_blobs(layer, outputs, inputs, legacy):
+    """Weights and bias of a fully connected layer."""
+    for values, shape in ([0.5] * outputs * inputs, (outputs, inputs)), ([0.0] * outputs, (outputs,)):
+        blob = layer.blobs.add(data=values)
+        if legacy:
+            padded = (1,) * (4 - len(shape)) + shape
+            blob.num, blob.channels, blob.height, blob.width = padded
+        else:
+            blob.shape.dim.extend(shape)
+
+
+def current(net, name, outputs, legacy):
+    add_blobs(net.layer.add(name=name, type="InnerProduct"), outputs, 3, legacy)
+    net.layer.add(name="prob", type="Softmax")
+
+
+def v1(net, name, outputs, legacy):
+    add_blobs(net.layers.add(name=name, type=caffe.proto.caffe_pb2.V1LayerParameter.INNER_PRODUCT), outputs, 3, legacy)
+    net.layers.add(name="prob", type=caffe.proto.caffe_pb2.V1LayerParameter.SOFTMAX)
+
+
+def v0(net, name, outputs, legacy):
+    layer = net.layers.add()
+    layer.layer.name, layer.layer.type = name, "innerproduct"
+    add_blobs(layer.layer, outputs, 3, legacy)
+
+
+@pytest.mark.parametrize("generation", [current, v1, v0])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_name_and_width_come_from_the_file(tmp_path, generation, legacy):
+    net = caffe.proto.caffe_pb2.NetParameter()
+    generation(net, "fc7", 4, legacy)
+    generation(net, "fc8-t", 7, legacy)
+    path = tmp_path / "any_name_without_suffix"
+    path.write_bytes(net.SerializeToString())
+    assert weights_files.last_layer(path) == architectures.LastLayer("fc8-t", 7)
+
+
+def test_what_has_no_last_layer_is_a_sentence(tmp_path):
+    path = tmp_path / "empty.caffemodel"
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"empty\.caffemodel is not a \.caffemodel: it is empty"):
+        weights_files.last_layer(path)
+    path = tmp_path / "cut.caffemodel"
+    path.write_bytes(b"\x89HDF\r\n")
+    with pytest.raises(UserError, match=r"cut\.caffemodel is not a \.caffemodel: it is incomplete"):
+        weights_files.last_layer(path)
+    net = caffe.proto.caffe_pb2.NetParameter()
+    blob = net.layer.add(name="conv10").blobs.add(data=[1.0, 2.0])
+    blob.shape.dim.extend((1, 2, 1, 1))
+    path = tmp_path / "bare.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(UserError, match="its last layer conv10 is not fully connected with a bias;"):
+        weights_files.last_layer(path)
