@@ -18,10 +18,9 @@ from sentiment import engine
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, other_net, positive, runs_of, runs_options
 from sentiment.data import dataset, folds
-from sentiment.data.means import channel_means
+from sentiment.data.means import channel_means, mean_for
 from sentiment.evaluation import predictions
 from sentiment.evaluation.evaluate import evaluate, predict
-from sentiment.sources import cards
 from sentiment.utils.files import default
 
 
@@ -48,7 +47,7 @@ def main(argv=None):
     engine.check_precision(args.gpu)
     other_net(parser, args, of_runs, of_net, ("weights", "list", "images", "out"))
     if args.model:
-        means = channel_means(cards.mean_for(args.weights, args.mean))
+        means = channel_means(mean_for(args.weights, args.mean))
         listed = args.list, args.images
         tested = predict(args.model, args.weights, means, *listed, args.out, args.batch_size, args.gpu)
         predictions.write(args.out / "predictions.csv", tested)

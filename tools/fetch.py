@@ -40,7 +40,7 @@ def main(argv=None):
     return fetch_models(cards.names(args.models) if "all" in args.names else args.names, args.models)
 
 
-def fetch_models(names, models):
+def fetch_models(names: list[str], models: Path) -> int:
     """Fetch networks and means by their cards, continuing after one that cannot be obtained."""
     if not names:
         raise UserError(f"there are no cards in {models}")

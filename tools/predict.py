@@ -16,9 +16,9 @@ from pathlib import Path
 from sentiment.cli import command
 from sentiment.cli.arguments import Parser, gpu_option, other_net, run_of, runs_options
 from sentiment.data import image_files
+from sentiment.data.means import mean_for
 from sentiment.evaluation import maps, trained
 from sentiment.evaluation.predictor import Predictor
-from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
 from sentiment.utils.progress import patience
@@ -45,7 +45,7 @@ def main(argv=None):
         parser.refuse(["out"], "is for maps; give --map too")
 
     if args.model:
-        network = trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))
+        network = trained.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
     else:
         network = trained.of_run(run_of(args))
     outputs = map_paths(args.images, args.out)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sentiment.cli import arguments, command
 from sentiment.data import dataset, image_files
+from sentiment.data.means import mean_for
 from sentiment.evaluation import trained
-from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import default
 
@@ -51,7 +51,7 @@ def main(argv=None):
             f"the page needs Flask and waitress ({error}); run `pip install flask waitress` in .venv"
         ) from error
 
-    given = [trained.of_files(args.model, args.weights, cards.mean_for(args.weights, args.mean))] if args.model else []
+    given = [trained.of_files(args.model, args.weights, mean_for(args.weights, args.mean))] if args.model else []
     for folder in args.data:
         if not folder.is_dir():
             print(f"DATA: no folder {folder}, so no gallery of its images", file=sys.stderr)

@@ -30,9 +30,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--data", type=Path, default=files.default("data/deepsent"), help="folder of images (default: %(default)s)")
-    option(
-        "--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="which (default: all there are)"
-    )
+    option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
     option("--published", type=Path, help="folder with the authors' lists (default: download them)")
     option("--seed", type=seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
     option("--no-duplicates", action="store_true", help="leave duplicates of test images out of training lists")
@@ -50,7 +48,7 @@ def main(argv=None):
     return 0
 
 
-def split(data, subset, args):
+def split(data: dataset.Dataset, subset: str, args: argparse.Namespace):
     """Write and report the lists of one subset."""
     labels, out = data.subset(subset), args.out
     made = None
@@ -83,21 +81,21 @@ def split(data, subset, args):
         f"{data.name} {subset}: {len(tested)} of {len(labels)} images, {origin}; {state} ({out / data.name / subset})"
     )
     if written and replaced:
-        print("  they replace others; runs on those are kept, and resume after `make splits SEED=N` with their seed")
+        print("  they replace other lists; runs on those stay, and resume after `make splits SEED=N` with their seed")
     if len({label for _, label in labels}) < paper.CLASSES:
         print("  all these labels are the same; a net learns nothing from one class")
     if written:
         report(data, labels, made, digests or digests_of(data, made))
 
 
-def digests_of(data, made):
+def digests_of(data: dataset.Dataset, made: list[folds.Fold]) -> dict[str, str]:
     """SHA-256 of the images by name."""
     with patience(f"reading the images in {data.images} for duplicates"):
         names = dict.fromkeys(name for fold in made for name, _ in fold.train + fold.test)
         return {name: files.sha256(data.images / name) for name in names}
 
 
-def report(data, labels, made, digests):
+def report(data: dataset.Dataset, labels, made: list[folds.Fold], digests: dict[str, str]):
     """Print what the lists hold: counts, positives, duplicates on both sides, contrary or changed labels."""
     for number, fold in zip(paper.FOLDS, made, strict=True):
         print(

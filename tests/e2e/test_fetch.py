@@ -26,7 +26,7 @@ CARD = "title: x\nabout: x\nfile: {}.caffemodel\nmean: [1, 2, 3]\n"
 
 @pytest.fixture
 def photographs(monkeypatch):
-    """A dozen pictures by name, which are all the images there are."""
+    """A dozen images by name, which are all the images there are."""
     noise = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), np.uint8)
     made = {f"{index}.jpg": cv2.imencode(".jpg", pixels)[1].tobytes() for index, pixels in enumerate(noise)}
     rows = {
@@ -73,8 +73,9 @@ def there(out):
 
 
 def test_an_archive_that_is_not_there(fetch, out, tmp_path):
-    assert fetch(None, "--archive", tmp_path / "nowhere.zip")[2] == f"ARCHIVE: {tmp_path}/nowhere.zip does not exist\n"
-    assert fetch(None, "--archive", tmp_path)[2] == f"ARCHIVE: {tmp_path} is a folder; give it as DATA\n"
+    for archive in tmp_path / "nowhere.zip", tmp_path:
+        status, _, error = fetch(None, "--archive", archive)
+        assert status == 2 and f"ARCHIVE: {archive}: " in error and "DATA" in error
     assert not out.exists()
 
 
@@ -131,8 +132,8 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         assert reasons[1].startswith(f"1 of them ({first}) differ from the known images; ARCHIVE={server}/pages takes")
         assert reasons[2].startswith(f"2 of them ({first}, {second}) differ from the known images")
         assert reasons[3:] == [
-            f"1 of them ({third}) are not in it",
-            "none of them is in it",
+            f"1 of them ({third}) are not in the archive",
+            "the archive has none of the images",
             "not a complete tar or zip archive",
             "HTTP status 503",
         ]
@@ -144,7 +145,7 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         status, _, error = fetch()
         assert status == 2 and not out.exists()
         assert "the DeepSent images cannot be downloaded (" in error and "make data ARCHIVE=FILE" in error
-        # A user's own archive is taken though its pictures are packed otherwise, but not what are none.
+        # Re-encoded images are accepted from a user, but not files that are not images.
         status, said, _ = fetch(None, "--archive", f"{server}/small")
         assert status == 0 and f"2 of them ({first}, {second}) differ from the known images" in said
         out.rename(out.with_name("small"))
@@ -153,29 +154,28 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
 
 def test_an_archive_without_the_images_leaves_nothing(fetch, out):
     status, _, error = fetch(zipped([("Agg_AMT_Candidates/a.jpg", b"x")]))
-    assert status == 2 and error.endswith(
-        "/archive: none of them is in it; give another, or its unpacked folder as DATA\n"
-    )
+    assert status == 2 and "/archive: the archive has none of the images; " in error
     assert there(out) == []
 
 
 def test_a_folder_of_something_else_is_refused(fetch, out):
     out.mkdir(parents=True)
     (out / "thesis.txt").write_text("mine")
-    assert "exists and is not of the DeepSent images; give another folder as DATA, or by --out" in fetch()[2]
+    status, _, error = fetch()
+    assert status == 2 and f"{out} holds other files" in error and "--out" in error
     (out / "Agg_AMT_Candidates").mkdir()
-    assert fetch()[2].endswith("is not of the DeepSent images; give it as DATA\n")
+    assert fetch()[2].endswith("; give it as DATA\n")
     assert there(out.with_name("deepsent") / "x") == ["Agg_AMT_Candidates", "thesis.txt"]
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_a_users_own_pictures_get_no_others_beside_them(fetch, photographs, out, labels):
+def test_no_images_are_added_to_a_users_own(fetch, photographs, out, labels):
     (out / "images").mkdir(parents=True)
     (out / "images" / "mine.jpg").write_bytes(next(iter(photographs.values())))
     if labels:
         (out / "twitter_five_agrees.txt").write_text("mine.jpg 1\n")
         (out / "images" / "mine.jpg").unlink()
-    assert "is not of the DeepSent images" in fetch(packed(photographs))[2]
+    assert f"{out} holds other files" in fetch(packed(photographs))[2]
     assert len(list((out / "images").iterdir())) == 1 - labels
     assert not (out / "twitter_four_agrees.txt").exists()
 
@@ -192,7 +192,7 @@ def test_what_was_emptied_is_filled_again(fetch, photographs, out):
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second disk")
-def test_pictures_on_another_disk_are_filled_up_there(fetch, photographs, out):
+def test_images_on_another_disk_are_completed_there(fetch, photographs, out):
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         out.mkdir(parents=True)
         (out / "images").symlink_to(other)
@@ -200,7 +200,7 @@ def test_pictures_on_another_disk_are_filled_up_there(fetch, photographs, out):
         assert sorted(os.listdir(other)) == sorted(photographs)
 
 
-def test_an_archive_that_came_whole_outlives_a_full_disk(fetch, photographs, out, monkeypatch):
+def test_a_complete_archive_is_kept_when_the_disk_is_full(fetch, photographs, out, monkeypatch):
     page = Page(packed(photographs))
     received, receive = [], http_files._receive
     monkeypatch.setattr(http_files, "_receive", lambda *arguments: received.append(receive(*arguments)))
@@ -211,7 +211,7 @@ def test_an_archive_that_came_whole_outlives_a_full_disk(fetch, photographs, out
             def no_room(*_):
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-            full.setattr(archives, "_copy", no_room)
+            full.setattr(archives.shutil, "copyfileobj", no_room)
             assert "No space left" in fetch()[2]
         assert fetch()[0] == 0
         assert page.asked == [None, None]
@@ -279,7 +279,7 @@ def test_a_full_disk_is_no_reason_to_try_the_next_link(tool, tmp_path, capsys):
     assert not (tmp_path / "net.caffemodel").exists()
 
 
-def test_models_goes_on_after_one_that_cannot_be_had(tool, tmp_path, capsys):
+def test_models_continues_after_one_that_cannot_be_obtained(tool, tmp_path, capsys):
     for name in ("gone", "there"):
         (tmp_path / f"{name}.yaml").write_text(CARD.format(name))
     (tmp_path / "there.caffemodel").touch()
@@ -294,7 +294,7 @@ def test_a_folder_without_cards_is_a_sentence(tool, tmp_path, capsys):
     assert f"there are no cards in {tmp_path}" in capsys.readouterr().err
 
 
-def test_a_model_that_cannot_be_had_is_one_sentence(tool, tmp_path, capsys):
+def test_a_model_that_cannot_be_obtained_is_one_sentence(tool, tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text(
         "title: x\nabout: x\nfile: mine.caffemodel\nmean: [1, 2, 3]\nlinks: [http://127.0.0.1:9/x]\nwhere: our page\n"
     )

@@ -124,12 +124,12 @@ def test_without_a_seed_the_lists_there_stay_while_they_fit(tool, photographs, t
     assert "shuffled with seed 0; " in capsys.readouterr().out
 
 
-def test_lists_that_replace_others_and_labels_of_one_class_are_told(tool, photographs, tmp_path, capsys):
+def test_lists_that_replace_others_and_labels_of_one_class_are_reported(tool, photographs, tmp_path, capsys):
     options = ["--data", photographs, "--subset", "five_agrees", "--out", tmp_path / "splits"]
     assert tool("split_folds", *options) == 0
-    assert "they replace others" not in capsys.readouterr().out
+    assert "replace other lists" not in capsys.readouterr().out
     assert tool("split_folds", *options, "--seed", 7) == 0
-    assert "they replace others" in capsys.readouterr().out
+    assert "replace other lists" in capsys.readouterr().out
     labels = photographs / "twitter_five_agrees.txt"
     labels.write_text(labels.read_text().replace(" 0\n", " 1\n"))
     assert tool("split_folds", *options) == 0

@@ -9,7 +9,7 @@ from sentiment import engine, paper
 from sentiment.analysis import features
 from sentiment.data import folds
 from sentiment.data.dataset import Dataset
-from sentiment.data.means import channel_means
+from sentiment.data.means import channel_means, parse_mean
 from sentiment.networks import definitions
 from sentiment.networks.transfer import take_over
 from sentiment.sources import cards
@@ -137,11 +137,11 @@ def of_run(run: Run, data: Dataset, splits, mean=None, way=None):
     for name, path in zip(names, lists, strict=True):
         if sha256(path) != getattr(config, name):
             raise UserError(f"{path} is not the list that {run.folder} was trained with; restore it, or train again")
-    mean = cards.parse_mean(mean) if mean else _mean_of_run(run, config, way)
+    mean = parse_mean(mean) if mean else _mean_of_run(run, config, way)
     return Extraction(run, data, by_fold, lists, run.deploy, weights, mean, way or _way(mean))
 
 
-def of_source(source, runs, subset, data, splits, definition, way=None) -> Extraction:
+def of_source(source: cards.Source, runs, subset, data, splits, definition, way=None) -> Extraction:
     """The extraction from a source as it is, of the images of all folds.
 
     Parameters

@@ -53,7 +53,7 @@ class Dataset:
     note: str = ""
     schedule: dict = field(default_factory=dict)  # what dataset.yaml overrides, see `setting`
 
-    def subset(self, subset):
+    def subset(self, subset: str) -> list[tuple[str, int]]:
         """The (image, label) pairs of one subset; a `UserError` when this set has none."""
         if subset not in self.labels:
             raise UserError(
@@ -62,12 +62,12 @@ class Dataset:
             )
         return self.labels[subset]
 
-    def setting(self, key, subset, default=None):
+    def setting(self, key: str, subset: str | None, default=None):
         """The value ``dataset.yaml`` gives a schedule key for a subset, or ``default``."""
         value = self.schedule.get(key, default)
         return value.get(subset, default) if isinstance(value, dict) else value
 
-    def missing(self, names):
+    def missing(self, names) -> list[str]:
         """Those of the image names that are not files under `images`, in their order."""
         return [name for name in names if not (self.images / name).is_file()]
 
@@ -75,11 +75,8 @@ class Dataset:
 def load(folder) -> Dataset:
     """Read a DATA folder.
 
-    Raises
-    ------
-    UserError
-        No such folder, no images or labels in it, a wrong label line (file and line), an image listed twice, an unknown
-        key or a wrong value in ``dataset.yaml``.
+    A `UserError` says that there is no such folder, or no images or labels in it, or names the wrong line of a label
+    file or key of ``dataset.yaml``.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -88,13 +85,10 @@ def load(folder) -> Dataset:
         )
     images = _images_folder(folder)
     description = _description(folder / "dataset.yaml")
-    labels = {}
-    for subset in SUBSETS:
-        path = _label_file(images, subset)
-        if path is not None:
-            labels[subset] = lists.read(path, unique=True)
-    if not labels:
-        labels = _labels_by_manifest(images)
+    files = {subset: _label_file(images.parent, subset) for subset in SUBSETS}
+    labels = {subset: lists.read(path, unique=True) for subset, path in files.items() if path}
+    if not labels and all((images / name).is_file() for name in manifest()):
+        labels = {subset: manifest_labels(subset) for subset in SUBSETS}
     if not labels:
         raise UserError(
             f"{folder} has no label file: expected twitter_five_agrees.txt (or four, three) with `name label` lines"
@@ -114,7 +108,7 @@ def load(folder) -> Dataset:
 
 
 @cache
-def facts(path, key):
+def facts(path: Path, key: str) -> dict[str, dict]:
     """Rows of a table in ``splits/`` by the column ``key``: column -> value, integers but for the SHA-256."""
     rows = {}
     for row in csv.DictReader(read_text(path).splitlines(), delimiter="\t"):
@@ -123,7 +117,7 @@ def facts(path, key):
     return rows
 
 
-def manifest():
+def manifest() -> dict[str, dict]:
     """Facts about the DeepSent images by name: `bytes`, `sha256`, `width`, `height`, `label`, `agreement`.
 
     The images are those of github.com/johnwsh/twitterDataset at commit 4604b72; their publishers give no checksums.
@@ -131,10 +125,9 @@ def manifest():
     return facts(MANIFEST, "image")
 
 
-def manifest_labels(subset):
+def manifest_labels(subset: str) -> list[tuple[str, int]]:
     """(image, label) of a DeepSent subset, in the manifest's order."""
-    least = ANNOTATORS[subset]
-    return [(name, row["label"]) for name, row in manifest().items() if row["agreement"] >= least]
+    return [(name, row["label"]) for name, row in manifest().items() if row["agreement"] >= ANNOTATORS[subset]]
 
 
 def _is_deepsent(subset, pairs):
@@ -153,29 +146,19 @@ def _images_folder(folder):
     raise UserError(f"{folder} has no folder images or Agg_AMT_Candidates; give the folder that contains one of them")
 
 
-def _label_file(images, subset):
-    """The file with a subset's labels beside the images folder, or None."""
+def _label_file(folder, subset):
+    """The file with a subset's labels in the folder around the images, or None."""
     names = (f"twitter_{subset}.txt", f"{subset}.txt", f"{subset.removesuffix('s')}.txt")
-    places = (images.parent, images.parent / "ground_truth")
-    return next((place / name for place in places for name in names if (place / name).is_file()), None)
-
-
-def _labels_by_manifest(images):
-    """Labels for the bare images of the archive, where every one is known; else none."""
-    labels = {subset: manifest_labels(subset) for subset in SUBSETS}
-    known = all((images / name).is_file() for name, _ in labels["three_agrees"])
-    return labels if known else {}
+    paths = (folder / place / name for place in (".", "ground_truth") for name in names)
+    return next(filter(Path.is_file, paths), None)
 
 
 def _description(path):
     """What ``dataset.yaml`` says, checked."""
     if not path.is_file():
         return {}
-    content = read_mapping(path)
-    by_subset = {
-        key: checked(value, dict.fromkeys(SUBSETS, _SCHEDULE[key]), f"{path}: {key}")
-        for key, value in content.items()
-        if key in _SCHEDULE and isinstance(value, dict)
-    }
-    others = {key: value for key, value in content.items() if key not in by_subset}
-    return checked(others, _DESCRIPTION | _SCHEDULE, path) | by_subset
+    content, by_subset = read_mapping(path), {}
+    for key, kind in _SCHEDULE.items():
+        if isinstance(content.get(key), dict):
+            by_subset[key] = checked(content.pop(key), dict.fromkeys(SUBSETS, kind), f"{path}: {key}")
+    return checked(content, _DESCRIPTION | _SCHEDULE, path) | by_subset

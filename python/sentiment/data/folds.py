@@ -26,33 +26,16 @@ NO_DUPLICATES = "no-duplicates"
 class Fold(NamedTuple):
     """One fold's lists of (image, label)."""
 
-    train: list
-    test: list
+    train: list[tuple[str, int]]
+    test: list[tuple[str, int]]
 
 
-def make(labels, seed) -> list[Fold]:
+def make(labels: list[tuple[str, int]], seed: int) -> list[Fold]:
     """Shuffle once, cut into five equal blocks; test k is block k, train k the others in order.
 
-    Not stratified, as in the paper. What a division by five leaves over is dropped (882 images make 880).
+    Not stratified, as in the paper. What a division by five leaves over is dropped (882 images make 880). The same seed
+    and labels give the same folds on every machine and Python. Fewer than five images are a `UserError`.
 
-    Parameters
-    ----------
-    labels : list of (str, int)
-    seed : int
-        The same seed and labels give the same folds on every machine and Python.
-
-    Returns
-    -------
-    list of Fold
-        For folds 1 to 5.
-
-    Raises
-    ------
-    UserError
-        Fewer than five images.
-
-    Examples
-    --------
     >>> labels = [("a.jpg", 1), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 0), ("e.jpg", 1)]
     >>> [fold.test for fold in make(labels, seed=1701)]
     [[('e.jpg', 1)], [('d.jpg', 0)], [('b.jpg', 0)], [('a.jpg', 1)], [('c.jpg', 1)]]
@@ -62,25 +45,24 @@ def make(labels, seed) -> list[Fold]:
         raise UserError(f"{len(labels)} images are too few for {len(FOLDS)} folds")
     # Sorting by random() keys, since Python promises the same random() forever but not the same shuffle().
     draw = random.Random(seed)
-    keys = [draw.random() for _ in labels]
-    shuffled = [labels[index] for index in sorted(range(len(labels)), key=keys.__getitem__)]
-    blocks = [shuffled[block * size : (block + 1) * size] for block in range(len(FOLDS))]
+    shuffled = sorted(labels, key=lambda _: draw.random())
+    blocks = [shuffled[start : start + size] for start in range(0, size * len(FOLDS), size)]
     return [
         Fold(train=[pair for other in blocks if other is not block for pair in other], test=block) for block in blocks
     ]
 
 
-def list_path(root, dataset, subset, fold, part) -> Path:
+def list_path(root, dataset: str, subset: str, fold: int, part: str) -> Path:
     """``root/<dataset>/<subset>/test<fold>/<part>.txt``; part is ``train`` or ``test``."""
     return Path(root) / dataset / relative_path(subset, fold, part)
 
 
-def relative_path(subset, fold, part):
+def relative_path(subset: str, fold: int, part: str) -> str:
     """``<subset>/test<fold>/<part>.txt``, a list's place in the authors' folder too."""
     return f"{subset}/test{fold}/{part}.txt"
 
 
-def write(root, dataset, subset, folds) -> int:
+def write(root, dataset: str, subset: str, folds: list[Fold]) -> int:
     """Write the lists of a subset's folds; unchanged files stay untouched. Returns how many were written."""
     written = 0
     for number, fold in zip(FOLDS, folds, strict=True):
@@ -89,7 +71,7 @@ def write(root, dataset, subset, folds) -> int:
     return written
 
 
-def read(root, dataset, subset, fold) -> Fold:
+def read(root, dataset: str, subset: str, fold: int) -> Fold:
     """One fold's `Fold` from its lists; a `UserError` when `tools/split_folds.py` has not written them."""
     paths = [list_path(root, dataset, subset, fold, part) for part in PARTS]
     for path in paths:
@@ -98,7 +80,7 @@ def read(root, dataset, subset, fold) -> Fold:
     return Fold(*map(lists.read, paths))
 
 
-def existing(root, dataset, subset, labels) -> list[Fold] | None:
+def existing(root, dataset: str, subset: str, labels: list[tuple[str, int]]) -> list[Fold] | None:
     """The five folds written before, if they are of just these labelled images; else None."""
     paths = [list_path(root, dataset, subset, fold, part) for fold in FOLDS for part in PARTS]
     if not all(path.is_file() for path in paths):
@@ -109,44 +91,31 @@ def existing(root, dataset, subset, labels) -> list[Fold] | None:
     return found if complete and tested <= set(labels) else None
 
 
-def published_facts():
+def published_facts() -> dict[str, dict]:
     """What is known of the published lists, by their paths in the authors' folder: `lines`, `positives`, `sha256`."""
     return facts(PUBLISHED_FACTS, "list")
 
 
-def positives(pairs):
+def positives(pairs: list[tuple[str, int]]) -> int:
     """How many of the pairs are positive."""
     return sum(label == POSITIVE for _, label in pairs)
 
 
-def duplicates(fold: Fold, digests) -> int:
-    """How many test images have a duplicate, a byte-identical image, in the training list.
-
-    Parameters
-    ----------
-    digests : dict of str to str
-        Image -> digest of its file.
-    """
+def duplicates(fold: Fold, digests: dict[str, str]) -> int:
+    """How many test images have a duplicate, an image of the same digest (image -> digest), in the training list."""
     trained = {digests[name] for name, _ in fold.train}
     return sum(digests[name] in trained for name, _ in fold.test)
 
 
-def without_duplicates(fold, digests) -> Fold:
+def without_duplicates(fold: Fold, digests: dict[str, str]) -> Fold:
     """The fold without the training images that are duplicates of a test image."""
     tested = {digests[name] for name, _ in fold.test}
     return Fold([pair for pair in fold.train if digests[pair[0]] not in tested], fold.test)
 
 
-def contrary(pairs, digests) -> list[tuple[str, str]]:
-    """Duplicates that are labelled differently.
-
-    Parameters
-    ----------
-    pairs : list of (str, int)
-    digests : dict of str to str
-        Image -> digest of its file.
-    """
-    alike = {}
+def contrary(pairs: list[tuple[str, int]], digests: dict[str, str]) -> list[tuple[str, str]]:
+    """Duplicates (images of the same digest, image -> digest) that are labelled differently: a negative, a positive."""
+    alike: dict[str, list] = {}
     for name, label in pairs:
         alike.setdefault(digests[name], []).append((name, label))
     groups = (sorted(group, key=lambda pair: pair[1]) for group in alike.values())

@@ -25,18 +25,10 @@ _JPEG_END = b"\xff\xd9" * 2**15  # so many that OpenCV takes them for the end of
 
 
 def load(path) -> np.ndarray:
-    """The image in a file of a data set: of any size, and of any format that OpenCV decodes.
+    """The image in a file of a data set, of any size and any format that OpenCV decodes: (H, W, 3) uint8, RGB.
 
-    Returns
-    -------
-    (H, W, 3) uint8 ndarray
-        RGB; turned upright where the camera recorded its orientation; transparency is dropped, as in Caffe. What is
-        missing of a JPEG that is cut short is grey.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read or decoded.
+    It is turned upright where the camera recorded its orientation; transparency is dropped, as in Caffe; the missing
+    part of a JPEG that is cut short is grey. A `UserError` says that the file cannot be read or decoded.
     """
     return _pixels(_content(path), str(path))
 
@@ -46,24 +38,10 @@ def read(path) -> np.ndarray:
     return decode(_content(path, MAX_BYTES + 1), str(path))
 
 
-def decode(data, name="the image") -> np.ndarray:
-    """The image in the bytes of a stranger's file.
+def decode(data: bytes, name: str = "the image") -> np.ndarray:
+    """The image in the bytes of a stranger's file, as `load` returns it; messages call it ``name``.
 
-    Parameters
-    ----------
-    data : bytes
-    name : str
-        What messages call it.
-
-    Returns
-    -------
-    (H, W, 3) uint8 ndarray
-        As `load`.
-
-    Raises
-    ------
-    UserError
-        It is not an image, of another format, an animation, or too large.
+    A `UserError` says that it is not an image, of another format, an animation, or too large.
     """
     from PIL import Image  # only here, since loading it takes time
 

@@ -10,26 +10,12 @@ from sentiment.utils.files import read_text
 log = logging.getLogger(__name__)
 
 
-def read(path, classes=CLASSES, unique=False) -> list[tuple[str, int]]:
-    """The (image, label) pairs of a list. The label follows the last blank of a line, so names may contain blanks.
+def read(path, classes: int = CLASSES, unique: bool = False) -> list[tuple[str, int]]:
+    """The (image, label) pairs of a list; empty lines are skipped.
 
-    Parameters
-    ----------
-    path : str or Path
-    classes : int
-        Labels are 0 to ``classes - 1``; of the paper's two, 0 is negative and 1 positive.
-    unique : bool
-        Refuse an image that is listed twice.
-
-    Returns
-    -------
-    list of (str, int)
-        Empty lines are skipped.
-
-    Raises
-    ------
-    UserError
-        Names the file and the line.
+    The label follows the last blank of a line, so names may contain blanks. Labels are 0 to ``classes - 1``; of the
+    paper's two, 0 is negative and 1 positive. With ``unique`` an image may be listed only once. A `UserError` names the
+    file and the line.
     """
     labels = {str(label): label for label in range(classes)}
     pairs, lines = [], {}
@@ -52,7 +38,7 @@ def read(path, classes=CLASSES, unique=False) -> list[tuple[str, int]]:
     return pairs
 
 
-def text(pairs) -> str:
+def text(pairs: list[tuple[str, int]]) -> str:
     """The lines of a list."""
     return "".join(f"{name} {label}\n" for name, label in pairs)
 

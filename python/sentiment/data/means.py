@@ -1,33 +1,63 @@
 """The mean that is subtracted from an image: a mean image file, or three channel means."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from sentiment.paper import IMAGENET_MEANS_BGR
 from sentiment.utils.errors import UserError
 
 
+def parse_mean(mean, where="MEAN") -> Path | tuple[float, ...]:
+    """A mean as a user gives it: an existing file as an absolute path, or three channel means (B, G, R, 0 to 255).
+
+    ``mean`` is a path, a text ``b,g,r`` or a sequence of numbers; the `UserError` for anything else begins with
+    ``where``.
+    """
+    values = mean
+    if isinstance(mean, (str, Path)):
+        path = Path(mean).expanduser()
+        if path.is_file():
+            return path.absolute()
+        values = str(mean).split(",")
+    try:
+        means = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        means = ()
+    if len(means) != 3 or not all(0 <= value <= 255 for value in means):
+        raise UserError(
+            f"{where}: expected three channel means b,g,r between 0 and 255, or an existing file, not {mean}"
+        )
+    return means
+
+
+def mean_for(weights: Path, mean=None) -> Path | tuple[float, ...]:
+    """The mean given for weights without a card; without one the ImageNet means, and a line on stderr that says so."""
+    if mean:
+        return parse_mean(mean)
+    shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
+    print(
+        f"{weights.name}: no mean given, using the ImageNet means (b,g,r {shown}); MEAN= or --mean gives another",
+        file=sys.stderr,
+        flush=True,
+    )
+    return IMAGENET_MEANS_BGR
+
+
 def mean_image(path) -> np.ndarray:
-    """The mean image in a .binaryproto file.
+    """The mean image in a .binaryproto file: (3, H, W) float64, BGR, 0 to 255.
 
-    Returns
-    -------
-    (3, H, W) float64 ndarray
-        BGR, 0 to 255.
-
-    Raises
-    ------
-    UserError
-        The file is missing or not a mean image of three channels.
+    A `UserError` says that the file is missing or not a mean image of three channels.
     """
     from google.protobuf.message import DecodeError
 
     import caffe
 
     try:
-        with open(path, "rb") as file:
-            image = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(file.read()))
+        content = Path(path).read_bytes()
+        image = caffe.io.blobproto_to_array(caffe.proto.caffe_pb2.BlobProto.FromString(content))
         (image,) = image.reshape(-1, 3, *image.shape[-2:])
     except OSError as error:
         raise UserError(f"cannot read the mean {path}: {error.strerror}") from error
@@ -51,11 +81,5 @@ def _npy_means(path):
 
 
 def channel_means(mean) -> np.ndarray:
-    """The channels' means, BGR on the 0 to 255 scale, of a mean file's path; three numbers stay as they are.
-
-    Raises
-    ------
-    UserError
-        The file is missing or not a mean image of three channels.
-    """
+    """The three channel means, BGR, 0 to 255, of what `parse_mean` returns; a `UserError` as from `mean_image`."""
     return np.array(mean, float) if isinstance(mean, (tuple, list)) else mean_image(mean).mean((1, 2))

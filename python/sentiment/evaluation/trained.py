@@ -76,7 +76,7 @@ def of_files(model: Path, weights: Path, mean) -> Trained:
     Parameters
     ----------
     mean : Path or (3,) tuple of float
-        As `cards.parse_mean` gives it.
+        As `means.parse_mean` gives it.
     """
     for path in (model, weights):
         if not path.is_file():

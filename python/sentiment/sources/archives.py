@@ -1,7 +1,11 @@
-"""Files out of tar and zip archives from strangers: no path in them counts, no link is followed, no bomb unpacked."""
+"""Single files out of tar and zip archives of strangers.
 
-import hashlib
+Their paths do not decide where a file is written, links out of the archive are not followed, and what unpacks to too
+much is refused.
+"""
+
 import lzma
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -11,11 +15,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from sentiment.utils.errors import FULL
+from sentiment.utils.files import sha256
 
-BLOCK = 1 << 20  # bytes
 LARGEST = (1 << 31) - 1  # bytes of a file: no .caffemodel is longer
 LARGEST_NAME = 1 << 20  # bytes
 LARGEST_TAR = 1 << 33  # bytes that a tar archive, which is read to its end, may unpack to
+_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _DAMAGED = (  # what reading a damaged or encrypted archive raises
     *(OSError, EOFError, RuntimeError, NotImplementedError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
@@ -31,39 +36,26 @@ class Member:
     sha256: str | None = None  # if known: among files of its name the one that has it is taken
 
 
-def extract(archive, wanted) -> tuple[list[str], list[str]]:
+def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[str]]:
     """Write files of an archive, chosen by their base names (in any case).
 
-    Parameters
-    ----------
-    archive : Path
-        Tar (compressed by gzip, bzip2, xz or not at all) or zip, whatever it is called.
-    wanted : dict of str to Member
-        By base name.
-
-    Returns
-    -------
-    missing, differing : list of str
-        Names the archive does not have, and names of files that were written though their SHA-256 is another one.
-
-    Raises
-    ------
-    ValueError
-        It is not an archive, or damaged, or unpacks to too much.
-    OSError
-        The disk is full.
+    The archive is a tar (compressed by gzip, bzip2, xz or not at all) or a zip, whatever it is called. Returns the
+    names that it does not have, and those of files that were written though their SHA-256 is another one. A ValueError
+    says that it is not an archive, is damaged, or unpacks to too much; an OSError that the disk is full.
     """
     names = {name.casefold(): name for name in wanted}
     right = {}  # of the files written: whether the content is as known
     try:
-        for name, size, content in _files(archive):
-            name = names.get(name.casefold())
+        for path, size, content in _files(archive):
+            base_name = PurePosixPath(path.replace("\\", "/")).name  # of a Windows path too
+            name = names.get(base_name.casefold())
             if name is None or right.get(name):
                 continue
             member = wanted[name]
             if size <= member.limit:
-                with content() as packed:
-                    right[name] = member.sha256 in (None, _copy(packed, member.path))
+                with content() as packed, open(member.path, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+                right[name] = member.sha256 is None or member.sha256 == sha256(member.path)
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -71,18 +63,8 @@ def extract(archive, wanted) -> tuple[list[str], list[str]]:
     return [name for name in wanted if name not in right], [name for name in right if not right[name]]
 
 
-def _copy(packed, path):
-    """Write a file's content to its place; returns its SHA-256."""
-    digest = hashlib.sha256()
-    with open(path, "wb") as out:
-        while block := packed.read(BLOCK):
-            digest.update(block)
-            out.write(block)
-    return digest.hexdigest()
-
-
 def _files(archive):
-    """Base name, bytes and opener of each file in an archive; a hard link in a tar is the file it leads to."""
+    """Path, bytes and opener of each file in an archive; a hard link in a tar is the file it leads to."""
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive, tarinfo=_Entry) as tar:
             unpacked, plain = 0, {}
@@ -94,14 +76,14 @@ def _files(archive):
                     plain.setdefault(entry.name, entry)
                 file = plain.get(entry.linkname) if entry.islnk() else entry
                 if file is not None and file.isreg():
-                    yield _base(entry.name), file.size, partial(tar.extractfile, file)
-            while tar.fileobj.read(BLOCK):
+                    yield entry.name, file.size, partial(tar.extractfile, file)
+            while tar.fileobj.read(1 << 20):
                 pass  # a compressed stream has its checksum at the end
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                    yield _base(info.filename), info.file_size, partial(packed.open, info)
+                    yield info.filename, info.file_size, partial(packed.open, info)
     else:
         raise ValueError("not a complete tar or zip archive")
 
@@ -113,11 +95,3 @@ class _Entry(tarfile.TarInfo):
         if self.type in _NAMES and self.size > LARGEST_NAME:
             raise tarfile.ReadError(f"a name of {self.size:,} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]  # CPython's hook for subclasses, not in typeshed
-
-
-_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-
-
-def _base(name):
-    """The last part of a path, of a Windows path too."""
-    return PurePosixPath(name.replace("\\", "/")).name

@@ -1,37 +1,18 @@
 """Model cards: what training starts from, where to download it, and which mean belongs to it.
 
-``models/<name>.yaml`` describes a pre-trained network by these keys:
-
-``title``, ``about``
-    The name a table prints; what the network was trained on.
-``file``
-    The weights' file name under ``models/``.
-``links``
-    Addresses, tried in order: of the file itself, or a mapping ``{url, member}`` for one file inside an archive. A
-    plain path (``~`` allowed) is a link too.
-``where``
-    Where else to look when no link gives the file.
-``size``, ``sha1``, ``sha256``
-    Bytes and checksums of the file, as far as they were published.
-``mean``
-    The mean image: a mapping of ``file``, ``links`` and so on like the card's own; the name of the card whose mean it
-    shares; or three numbers, the channel means in the order B G R.
-``last_layer``
-    ``name`` and ``classes`` as far as published; tools read them from the weights and never rely on this.
-``licence``, ``citation``
-    What whoever uses the network owes its authors.
+A card is a file ``models/<name>.yaml``; ``models/README.md`` explains its keys.
 """
 
 import contextlib
 import itertools
 import logging
 import re
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sentiment.data.means import mean_image
+from sentiment.data.dataset import Dataset
+from sentiment.data.means import mean_for, mean_image, parse_mean
 from sentiment.networks import weights_files
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import download
@@ -75,10 +56,15 @@ class Card:
     title: str
     about: str
     file: Wanted
-    mean: Any  # a Wanted mean image, or three channel means (B, G, R)
+    mean: Any  # a Wanted mean image, or three channel means (B, G, R, 0 to 255)
     last_layer: dict = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
+
+    @property
+    def files(self) -> list[Wanted]:
+        """What has to be downloaded for it."""
+        return [file for file in (self.file, self.mean) if isinstance(file, Wanted)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +73,7 @@ class Source:
 
     name: str  # fit for a folder's name, see `run_name`
     path: Path | None  # the weights, absolute; None from scratch
-    mean: Path | tuple[float, ...]  # a mean image (.binaryproto, absolute), or channel means (B, G, R), 0 to 255
+    mean: Path | tuple[float, ...]  # as `parse_mean` returns it
     card: Card | None = None
     known_as: str = ""  # the card of this project (for drawn images, of their stand-ins) that has this very file
 
@@ -103,12 +89,8 @@ def known_as(path, models=MODELS) -> list[str]:
     A card's checksums are the published ones, or else that of the first file obtained under the card.
     """
     found = digests(path, *DIGITS)
-    known = []
-    for card in _readable(models):
-        wanted = download.known_digests(card.file)
-        if wanted and wanted.items() <= found.items():
-            known.append(card.name)
-    return known
+    known = ((card.name, download.known_digests(card.file)) for card in _readable(models))
+    return [name for name, wanted in known if wanted and wanted.items() <= found.items()]
 
 
 def _readable(models):
@@ -118,13 +100,10 @@ def _readable(models):
             yield read(name, models)
 
 
-def read(name, models=MODELS, _above=()) -> Card:
+def read(name: str, models=MODELS, _above=()) -> Card:
     """Read one card.
 
-    Raises
-    ------
-    UserError
-        No card of that name, or one with an unknown key, a missing one or a value of the wrong kind.
+    A `UserError` says that there is none of that name, or names a key that is unknown, missing or has a wrong value.
     """
     path = Path(models) / f"{name}.yaml"
     if not path.is_file():
@@ -136,13 +115,9 @@ def read(name, models=MODELS, _above=()) -> Card:
     card = checked(read_mapping(path), _CARD_KEYS, path, ("title", "about", "file", "mean"))
     return Card(
         name=name,
-        title=card["title"],
-        about=card["about"],
         file=_wanted(card, path, name, _read_caffenet if name in INITIALISATIONS else weights_files.read),
         mean=_mean(card["mean"], path, (*_above, name)),
-        last_layer=card.get("last_layer", {}),
-        licence=card.get("licence", ""),
-        citation=card.get("citation", ""),
+        **{key: card[key] for key in ("title", "about", "last_layer", "licence", "citation") if key in card},
     )
 
 
@@ -181,33 +156,22 @@ def _mean(entry, path, above):
         entry = checked(entry, _FILE_KEYS, f"{path}: mean", ("file",))
         return _wanted(entry, path, f"{above[-1]} mean", mean_image)
     if not isinstance(entry, str):
-        return _numbers(entry, f"{path}: mean")
+        return parse_mean(entry, f"{path}: mean")
     if entry in above:
         raise UserError(f"{path}: mean leads back to {entry}; it must be another card's name, a file or three numbers")
     return read(entry, path.parent, above).mean
 
 
-def resolve(init, mean=None, models=MODELS, own=None) -> Source:
-    """Find the weights and the mean an INIT stands for; what a card's file lacks is downloaded.
+def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Source:
+    """Find the weights and the mean an INIT stands for; a card's missing files are downloaded.
 
-    Parameters
-    ----------
-    init : str
-        A card's name, a path to weights (see `is_path`), or ``scratch``.
-    mean : str or Path or sequence of float, optional
-        Overrides the mean: a binaryproto file, or channel means ``b,g,r``. Without it a card brings its own, and
-        everything else uses the ImageNet channel means.
-    models : str or Path
-        Folder of cards and their files.
-    own : Path, optional
-        The data set's own folder of cards, if it has one; a card there comes before one of the same name elsewhere.
+    ``init`` is a card's name, a path to weights (see `is_path`), or ``scratch``. ``mean`` (see `parse_mean`) is used
+    instead of the card's; without either the ImageNet channel means are. ``models`` is the folder of cards and their
+    files; a card in ``own``, the data set's folder of cards, comes before one of the same name there.
 
-    Raises
-    ------
-    UserError
-        Unknown name, missing file, or a file no link of its card gives: one sentence names the file to put and where.
+    A `UserError` says that the name is unknown, a file is missing, or no link gives it: then which file to put where.
     """
-    mean = None if mean is None or mean == "" else parse_mean(mean)
+    mean = parse_mean(mean) if mean else None
     if init == SCRATCH:
         return Source(SCRATCH, None, mean or IMAGENET_MEANS_BGR)
     if is_path(init):
@@ -227,13 +191,11 @@ def resolve(init, mean=None, models=MODELS, own=None) -> Source:
     return Source(card.name, weights, mean, card)
 
 
-def of_data_set(init, mean, data) -> Source:
+def of_data_set(init: str, mean, data: Dataset) -> Source:
     """`resolve` for a training on a data set, whose own cards come first.
 
-    Raises
-    ------
-    UserError
-        As `resolve`; for drawn images also a card without a stand-in: published weights do not fit their small nets.
+    A `UserError` is as of `resolve`, or says that a card has no stand-in for drawn images: published weights do not fit
+    their small nets.
     """
     own = data.folder / "models"
     if data.demo and init in INITIALISATIONS and not (own / f"{init}.yaml").is_file():
@@ -269,56 +231,12 @@ def run_name(init) -> str:
     return f"{stem}-file" if stem in (*INITIALISATIONS, SCRATCH) else stem
 
 
-def mean_for(weights, mean=None):
-    """The mean given for weights without a card; if none is given the ImageNet means, with a line that says so."""
-    if mean is not None and mean != "":
-        return parse_mean(mean)
-    shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
-    print(
-        f"{Path(weights).name}: no mean given, using the ImageNet means (b,g,r {shown}); MEAN= or --mean gives another",
-        file=sys.stderr,
-        flush=True,
-    )
-    return IMAGENET_MEANS_BGR
-
-
-def parse_mean(mean) -> Path | tuple[float, ...]:
-    """A mean given by a user: an existing file as a Path, or ``b,g,r`` as three floats.
-
-    Raises
-    ------
-    UserError
-        It is neither.
-    """
-    if not isinstance(mean, (str, Path)):
-        return _numbers(mean, "MEAN")
-    if Path(mean).expanduser().is_file():
-        return Path(mean).expanduser().absolute()
-    try:
-        values = [float(value) for value in str(mean).split(",")]
-    except ValueError:
-        raise UserError(f"MEAN: {mean} is neither a file nor three channel means b,g,r") from None
-    return _numbers(values, "MEAN")
-
-
-def _numbers(values, where):
-    right = isinstance(values, (list, tuple)) and len(values) == 3 and all(isinstance(v, (int, float)) for v in values)
-    if not right or not all(0 <= value <= 255 for value in values):
-        raise UserError(f"{where}: expected three channel means b,g,r between 0 and 255, not {values!r}")
-    return tuple(float(value) for value in values)
-
-
 def _check_alone(card, models):
     """Refuse two cards that keep different files under one name."""
     for other in _readable(models):
-        for own, of_other in itertools.product(_files(card), _files(other)):
+        for own, of_other in itertools.product(card.files, other.files):
             if own.path == of_other.path and own != of_other:
                 raise UserError(
                     f"{models / card.name}.yaml and {other.name}.yaml describe different files by the same name, "
                     f"{own.path.name}; give one of the two another `file`"
                 )
-
-
-def _files(card):
-    """What has to be downloaded for a card."""
-    return [file for file in (card.file, card.mean) if isinstance(file, Wanted)]

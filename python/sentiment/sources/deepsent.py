@@ -33,29 +33,19 @@ _FOLD_LINKS = (f"{_FOLDS}/882d37a9d47adf7a49fa94805cabdd79bacd6b29/ground_truth"
 _DOWNLOADED_FOLDS = files.PROJECT / "data" / "ground_truth"
 
 
-def fetch(out: Path, archive=None):
+def fetch(out: Path, archive: str | None = None):
     """Make a DATA folder of the images and their known labels, or add what it lacks; prints the outcome.
 
-    Parameters
-    ----------
-    archive : str, optional
-        A path or an address to take the images from, instead of `LINKS`.
-
-    Raises
-    ------
-    UserError
-        The images cannot be obtained, or the folder holds something else.
+    ``archive`` is a path or an address to take the images from, instead of `LINKS`. A `UserError` says that the images
+    cannot be obtained, or that the folder holds something else.
     """
     out = out.resolve()  # it may be a link to a larger disk
-    if archive and download.Link(archive).is_local and not Path(archive).expanduser().is_file():
-        problem = "is a folder; give it as DATA" if Path(archive).expanduser().is_dir() else "does not exist"
-        raise UserError(f"ARCHIVE: {archive} {problem}")
-    known, new = dataset.manifest(), not out.exists()
+    new = not out.exists()
     try:
-        if _missing(out, known):
+        if _missing(out):
             with locks.held(out, "fetching the DeepSent images"):
-                if missing := _missing(out, known):  # still, after waiting for another process
-                    _check_own(out, known)
+                if missing := _missing(out):  # still, after waiting for another process
+                    _check_own(out)
                     _add(out, missing, archive)
         for subset in paper.SUBSETS:
             path = out / f"twitter_{subset}.txt"
@@ -65,6 +55,7 @@ def fetch(out: Path, archive=None):
         with contextlib.suppress(OSError):  # it is not empty
             if new:
                 out.rmdir()
+    known = dataset.manifest()
     print(f"{out} has all {len(known):,} images")
     with patience("comparing the images with the known ones"):
         others = [name for name, row in known.items() if files.sha256(out / "images" / name) != row["sha256"]]
@@ -72,20 +63,12 @@ def fetch(out: Path, archive=None):
         print(f"  {_some(others)} differ from the known images; remove them and run the command again to fetch those")
 
 
-def published_fold(subset: str, number: int, folder=None, written=None) -> folds.Fold:
-    """One fold as the authors published it.
+def published_fold(subset: str, number: int, folder: Path | None = None, written: Path | None = None) -> folds.Fold:
+    """One fold as the authors published it, checked by its lists' checksums.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        The authors' folder ``ground_truth``; without it the lists are downloaded.
-    written : Path, optional
-        A folder where they may be already, in the same layout.
-
-    Raises
-    ------
-    UserError
-        A list cannot be read or downloaded, or is not the published one.
+    The lists are read from ``folder``, the authors' folder ``ground_truth``; without it from ``written``, a folder of
+    the same layout, where they are there already; else they are downloaded. A `UserError` says that one cannot be read
+    or downloaded, or is not the published one.
     """
     names = [folds.relative_path(subset, number, part) for part in folds.PARTS]
     return folds.Fold(*[lists.read(_published_list(name, folder, written)) for name in names])
@@ -112,9 +95,9 @@ def _published_list(name, folder, written):
     return download.obtain(wanted)[0]
 
 
-def _missing(out, known):
+def _missing(out):
     """Those of the known images that a DATA folder lacks."""
-    return {name: row for name, row in known.items() if not (out / "images" / name).is_file()}
+    return {name: row for name, row in dataset.manifest().items() if not (out / "images" / name).is_file()}
 
 
 def _some(names):
@@ -122,16 +105,16 @@ def _some(names):
     return f"{len(names):,} of them ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
-def _check_own(out, known):
+def _check_own(out):
     """Refuse a folder that holds anything else than these images."""
-    present = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-    images = {path.name for path in (out / "images").iterdir()} if "images" in present else set()
-    labels = [out / f"twitter_{subset}.txt" for subset in paper.SUBSETS]
-    listed = {name for path in labels if path.is_file() for name, _ in lists.read(path)}
-    empty = not images and present <= {"images", "models", *(path.name for path in labels)}
-    if not (images & known.keys() or empty) or not listed <= known.keys():
+    known = dataset.manifest().keys()
+    labels = {f"twitter_{subset}.txt" for subset in paper.SUBSETS}
+    present, images = ({path.name for path in folder.glob("[!.]*")} for folder in (out, out / "images"))
+    listed = {name for file in labels & present for name, _ in lists.read(out / file)}
+    empty = not images and present <= {"images", "models", *labels}
+    if not (images & known or empty) or not listed <= known:
         advice = "give it as DATA" if "Agg_AMT_Candidates" in present else "give another folder as DATA, or by --out"
-        raise UserError(f"{out} exists and is not of the DeepSent images; {advice}")
+        raise UserError(f"{out} holds other files than the DeepSent images; {advice}")
 
 
 def _add(out, missing, archive):
@@ -142,7 +125,10 @@ def _add(out, missing, archive):
     files.sweep(place)
     with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as part:
         reasons = download.first_of(
-            links, lambda link: _unpack(link, missing, Path(part), out, bool(archive)), "the DeepSent images"
+            links,
+            out,
+            lambda link, path: _unpack(path, missing, Path(part), None if archive else link.url),
+            "the DeepSent images",
         )
         if reasons and archive:
             raise UserError(f"ARCHIVE: {archive}: {reasons}; give another, or its unpacked folder as DATA")
@@ -154,23 +140,22 @@ def _add(out, missing, archive):
     download.forget(out, links)
 
 
-def _unpack(link, missing, folder, out, is_users):
-    """Take images out of an archive; a user's own may have them re-encoded, a link's must be the known ones."""
+def _unpack(archive, missing, folder, link):
+    """Take images out of an archive: from a link the known ones, from a user (no link) re-encoded ones too."""
     # A re-encoded image is not many times as large.
     wanted = {
         name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
         for name, row in missing.items()
     }
-    with download.opened(link, out) as archive:
-        absent, differing = archives.extract(archive, wanted)
-        if len(absent) == len(missing):
-            raise ValueError("none of them is in it")
-        if absent:
-            raise ValueError(f"{_some(absent)} are not in it")
-        if differing and not is_users:
-            raise ValueError(f"{_some(differing)} differ from the known images; ARCHIVE={link.url} takes them anyway")
-        if bad := [name for name in differing if not _is_image(folder / name)]:
-            raise ValueError(f"{_some(bad)} are not images")
+    absent, differing = archives.extract(archive, wanted)
+    if len(absent) == len(missing):
+        raise ValueError("the archive has none of the images")
+    if absent:
+        raise ValueError(f"{_some(absent)} are not in the archive")
+    if differing and link:
+        raise ValueError(f"{_some(differing)} differ from the known images; ARCHIVE={link} takes them anyway")
+    if bad := [name for name in differing if not _is_image(folder / name)]:
+        raise ValueError(f"{_some(bad)} are not images")
 
 
 def _is_image(path):

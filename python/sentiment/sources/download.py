@@ -6,8 +6,8 @@ checksums, and its size and times, so that a file that was checked is not read a
 """
 
 import shutil
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,11 +30,6 @@ class Link:
     url: str
     member: str | None = None
 
-    @property
-    def is_local(self):
-        """Whether it is a path on this machine."""
-        return "://" not in self.url
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -42,33 +37,23 @@ class Wanted:
 
     path: Path  # where it belongs
     key: str = field(compare=False)  # its entry in the checksum file
-    links: tuple = ()
+    links: tuple[Link, ...] = ()
     size: int | None = None  # bytes
-    digests: dict = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
+    digests: dict[str, str] = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
     where: str = ""  # to look for it when no link gives it
-    read: Callable | None = field(default=None, compare=False)  # reads a path, or raises a UserError: not such a file
+    read: Callable | None = field(default=None, compare=False)  # raises a UserError if a path has other content
     hint: str = ""  # what to do to use another file
 
 
-def obtain(*wanted) -> list[Path]:
+def obtain(*wanted: Wanted) -> list[Path]:
     """The paths of files, which are downloaded first if they are missing; prints a line for each link tried.
 
-    Raises
-    ------
-    UserError
-        No link gave the file: the sentence says which file to put where. Or the file there is another one.
+    A `UserError` says that no link gives a file, and which file to put where, or that the file there is a wrong one.
     """
     new = []
     for file in wanted:
         if not file.path.is_file():
-            known_digests(file)  # a damaged checksum file is reported before anything is downloaded
-            reasons = first_of(file.links, lambda link, file=file: _fetch(link, file), file.path.name)
-            if reasons or not file.links:
-                tried = f"no link gives it ({reasons})" if reasons else "no link to it is known"
-                where = f" ({file.where})" if file.where else ""
-                raise UserError(
-                    f"{file.path.name} is missing and {tried}: get it elsewhere{where} and put it at {file.path}"
-                )
+            _fetch(file)
             new.append(file)
         elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
             _check_present(file)
@@ -78,20 +63,26 @@ def obtain(*wanted) -> list[Path]:
     return [file.path for file in wanted]
 
 
-def first_of(links, take, name) -> str:
+def first_of(
+    links: Sequence[Link], folder: Path, use: Callable[[Link, Path], None], name: str, limit: int = LARGEST_ARCHIVE
+) -> str:
     """Try links in order until one gives what is wanted; prints a line for each.
 
-    ``take`` takes it from a link; its OSError or ValueError leads to the next one. Returns why none gave it; empty when
-    one did. A full disk is a UserError: no other link helps.
+    What a link gives, a local file or one downloaded into ``folder``, is passed to ``use``, whose OSError or ValueError
+    leads to the next link. The downloaded file stays (see `forget`), unless a ValueError said that it is a wrong one. A
+    file of more than ``limit`` bytes is refused; an archive with a wanted member may be larger. Returns why no link
+    gave it; empty when one did. A full disk is a `UserError`, since no other link helps.
     """
     failures = []
     for link in links:
         print(f"fetching {name} from {link.url}", flush=True)
         try:
-            take(link)
+            use(link, _get(link, folder, LARGEST_ARCHIVE if link.member else limit))
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise UserError(f"cannot write {name}: {error.strerror}") from error
+            if isinstance(error, ValueError):
+                forget(folder, [link])
             failures.append(http_files.reason(error))
             print(f"  failed: {failures[-1]}", flush=True)
         else:
@@ -99,40 +90,24 @@ def first_of(links, take, name) -> str:
     return "; ".join(dict.fromkeys(failures))
 
 
-@contextmanager
-def opened(link, folder, limit=LARGEST_ARCHIVE):
-    """Give what a link leads to as a path: the local file, or one downloaded into a folder, which stays (`forget`).
-
-    A ValueError within the block, that it is not the file wanted, removes it.
-    """
-    if link.is_local:
-        path = Path(link.url).expanduser()
-        if not path.is_file():
-            raise ValueError(f"no file {path}")
-        yield path
-        return
-    path = http_files.fetch(link.url, folder, limit)
-    try:
-        yield path
-    except ValueError:
-        path.unlink(missing_ok=True)
-        raise
+def _get(link, folder, limit):
+    """The path of what a link gives."""
+    if "://" in link.url:
+        return http_files.fetch(link.url, folder, limit)
+    path = Path(link.url).expanduser()
+    if not path.is_file():
+        raise ValueError(f"no file {path}")
+    return path
 
 
-def forget(folder, links):
+def forget(folder: Path, links: Sequence[Link]):
     """Remove what was downloaded from links into a folder, complete or not."""
     for link in links:
         http_files.forget(folder, link.url)
 
 
-def check(path, wanted) -> dict[str, str]:
-    """Check a file's size, checksums and content; returns its checksums by algorithm.
-
-    Raises
-    ------
-    ValueError
-        Says what differs.
-    """
+def check(path: Path, wanted: Wanted) -> dict[str, str]:
+    """Check a file's size, checksums and content; a ValueError says what differs. Returns its checksums."""
     size = path.stat().st_size
     if wanted.size not in (None, size):
         raise ValueError(f"{size:,} bytes instead of {wanted.size:,}")
@@ -152,13 +127,10 @@ def check(path, wanted) -> dict[str, str]:
     return found
 
 
-def known_digests(wanted) -> dict[str, str]:
+def known_digests(wanted: Wanted) -> dict[str, str]:
     """The checksums a file has to have: the published ones, else the one recorded from the first download, if any.
 
-    Raises
-    ------
-    UserError
-        The checksum file cannot be read.
+    A `UserError` says that the checksum file cannot be read.
     """
     entry = _entries(wanted.path.parent).get(wanted.key)
     return wanted.digests or ({"sha256": entry["sha256"]} if entry else {})
@@ -204,20 +176,31 @@ def _check_present(wanted):
         _record(wanted, found)
 
 
-def _fetch(link, wanted):
-    """Take a file from one link to its place, if it is the right one."""
-    folder, path = wanted.path.parent, wanted.path
-    limit = wanted.size or archives.LARGEST
-    with locks.held(folder, f"fetching {path.name}"):
-        if path.is_file():  # fetched by another process while this one waited
-            return
-        with opened(link, folder, LARGEST_ARCHIVE if link.member else limit) as source, replacing(path) as part:
+def _fetch(wanted):
+    """Take a file from the first of its links that gives the right one."""
+    path, limit = wanted.path, wanted.size or archives.LARGEST
+
+    def put(link, source):
+        with replacing(path) as part:
             if link.member is None:
                 shutil.copyfile(source, part)
             elif archives.extract(source, {link.member: archives.Member(part, limit, wanted.digests.get("sha256"))})[0]:
                 raise ValueError(f"the archive has no file {link.member} of up to {limit:,} bytes")
             found = check(part, wanted)
         _record(wanted, found, link)
+
+    tried = "no link to it is known"
+    if wanted.links:
+        with locks.held(path.parent, f"fetching {path.name}"):
+            if path.is_file():  # fetched by another process while this one waited
+                return
+            known_digests(wanted)  # a damaged checksum file is reported before anything is downloaded
+            reasons = first_of(wanted.links, path.parent, put, path.name, limit)
+        if not reasons:
+            return
+        tried = f"no link gives it ({reasons})"
+    where = f" ({wanted.where})" if wanted.where else ""
+    raise UserError(f"{path.name} is missing and {tried}: get it elsewhere{where} and put it at {path}")
 
 
 def _record(wanted, found, link=None):

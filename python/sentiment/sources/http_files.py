@@ -12,6 +12,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import requests
+from requests import exceptions
 
 from sentiment.utils.progress import Progress
 
@@ -24,52 +25,48 @@ OVERLOADED = (429, 500, 502, 503, 504)
 BLOCK = 1 << 13  # bytes; up to one is lost when a connection breaks off
 MB = 1_000_000
 
+_REASONS = (  # the first that fits: an error's kind, what its text contains, and what it means
+    (requests.Timeout, "", "no answer in time"),
+    (requests.RequestException, "Read timed out", "no answer in time"),
+    (exceptions.SSLError, "", "its certificate cannot be verified"),
+    (exceptions.ProxyError, "", "the proxy refuses the connection"),
+    (exceptions.ChunkedEncodingError, "", "the connection broke off"),
+    (requests.ConnectionError, "Failed to resolve", "no such host, or no network"),
+    (requests.ConnectionError, "", "no connection"),
+    ((exceptions.InvalidURL, exceptions.InvalidSchema), "", "not a web address"),
+)
 
-def fetch(url, folder, limit) -> Path:
-    """Download a file into a folder under a temporary name, which is returned.
 
-    A file of more bytes than ``limit`` is refused. What an earlier call downloaded of it is not downloaded again.
+def fetch(url: str, folder: Path, limit: int) -> Path:
+    """Download a file into a folder under a temporary name, which is returned; an unfinished download is resumed.
 
-    Raises
-    ------
-    OSError, ValueError
-        It cannot be downloaded: `reason` says why.
+    A file of more bytes than ``limit`` is refused. `reason` says what an OSError or ValueError from it means.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for _ in range(ATTEMPTS - 1):
         try:
-            return _download(url, Path(folder), limit)
+            return _download(url, folder, limit)
         except requests.RequestException as error:
             overloaded = error.response is not None and error.response.status_code in OVERLOADED
-            cut_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
-            if attempt == ATTEMPTS or not (overloaded or cut_off):
+            if not (overloaded or isinstance(error, exceptions.ChunkedEncodingError)):
                 raise
-            log.info("%s: %s; retrying in %g s", url, error, PAUSE)
+            log.info("%s: %s; retrying in %g s", url, reason(error), PAUSE)
             time.sleep(PAUSE)
-    raise AssertionError
+    return _download(url, folder, limit)
 
 
-def forget(folder, url):
+def forget(folder: Path, url: str):
     """Remove what was downloaded from an address."""
-    for path in Path(folder).glob(f".{_hash(url)}.*.download"):
+    for path in folder.glob(f".{_hash(url)}.*.download"):
         path.unlink(missing_ok=True)
 
 
-def reason(error) -> str:
+def reason(error: OSError | ValueError) -> str:
     """Why `fetch`, or a check of what it downloaded, failed, in a few words."""
     if isinstance(error, requests.HTTPError):
         return f"HTTP status {error.response.status_code}"
-    if isinstance(error, requests.Timeout) or "Read timed out" in str(error):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate cannot be verified"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy refuses the connection"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "no such host, or no network" if "Failed to resolve" in str(error) else "no connection"
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
-        return "not a web address"
+    for kind, text, meaning in _REASONS:
+        if isinstance(error, kind) and text in str(error):
+            return meaning
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 
 
@@ -81,9 +78,8 @@ def _download(url, folder, limit):
     """One attempt. The rest of a file is asked for after a first answer has shown that it is still the same file."""
     with ExitStack() as stack:
         response = stack.enter_context(_get(url))
-        response.raise_for_status()
         if response.status_code != 200:
-            raise ValueError(f"HTTP status {response.status_code}")
+            raise requests.HTTPError(response=response)
         length, version = _described(response)
         if length and length > limit:
             raise ValueError(f"{length:,} bytes, more than the {limit:,} expected")
@@ -136,4 +132,4 @@ def _receive(response, file, length, limit):
             if bar and done // MB > bar.done:
                 bar.advance(done // MB - bar.done)
     if length and done != length:
-        raise requests.exceptions.ChunkedEncodingError(f"{done:,} of {length:,} bytes")
+        raise exceptions.ChunkedEncodingError(f"{done:,} of {length:,} bytes")

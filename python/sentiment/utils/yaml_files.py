@@ -1,4 +1,4 @@
-"""YAML files that users write: a mapping whose values are checked against a table, mistakes in one sentence."""
+"""YAML files that users write: a mapping whose values are checked against a table of keys."""
 
 import re
 
@@ -7,7 +7,7 @@ import yaml
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_text
 
-# What the value of a key may be: its type, a pattern of the whole value as text, and both in words.
+# What the value of a key may be: its type, a pattern that its whole text matches, and both in words.
 ANYTHING = (object, r".*", "anything")
 TEXT = (str, r".*", "text")
 YES_OR_NO = (bool, r".*", "true or false")
@@ -17,13 +17,7 @@ LIST = (list, r".*", "a list")
 
 
 def read_mapping(path) -> dict:
-    """The keys and values of a YAML file.
-
-    Raises
-    ------
-    UserError
-        It cannot be read, or is not a mapping.
-    """
+    """The keys and values of a YAML file; a `UserError` says that it cannot be read or is not a mapping."""
     try:
         content = yaml.safe_load(read_text(path)) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -33,22 +27,11 @@ def read_mapping(path) -> dict:
     return content
 
 
-def checked(mapping: dict, keys, where, required=()) -> dict:
-    """A mapping without its blank keys, each value as a table of keys says.
+def checked(mapping: dict, keys: dict[str, tuple], where, required=()) -> dict:
+    """A mapping without its blank keys, checked against a table of keys (key -> its value's type, pattern and words).
 
-    Parameters
-    ----------
-    keys : dict of str to (type, str, str)
-        Key -> as `TEXT`.
-    where : str or Path
-        Where the mapping is from, for messages.
-    required : sequence of str
-        Keys that it must have.
-
-    Raises
-    ------
-    UserError
-        An unknown key, a missing one, or a value that is not as it must be.
+    A `UserError` begins with ``where`` the mapping is from, and names the key that is unknown, missing or has a wrong
+    value.
     """
     for key, value in mapping.items():
         if key not in keys:

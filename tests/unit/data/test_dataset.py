@@ -65,7 +65,7 @@ def deepsent_like(folder, names):
     return dataset.load(folder)
 
 
-def test_deepsent_is_told_by_its_names_whatever_the_folder(tmp_path):
+def test_deepsent_is_recognised_by_its_names_in_any_folder(tmp_path):
     names = [name for name, _ in dataset.manifest_labels("five_agrees")]
     assert deepsent_like(tmp_path / "whatever", set(names)).name == "deepsent"
     assert deepsent_like(tmp_path / "as published", set(names[2:])).deepsent  # the folds use 880 of 882
@@ -94,7 +94,7 @@ def test_real_deepsent(shared):
     assert loaded.missing(dataset.manifest()) == []
 
 
-def test_folders_that_are_no_data_are_sentences(tmp_path):
+def test_folders_that_are_not_data_are_sentences(tmp_path):
     with pytest.raises(UserError, match="DATA: .*absent is not a folder; run `make data`"):
         dataset.load(tmp_path / "absent")
     with pytest.raises(UserError, match="has no folder images or .*; give the folder"):

@@ -51,7 +51,7 @@ def test_too_few_images_is_a_sentence():
         folds.make([("a", 0)] * 4, 0)
 
 
-def test_written_lists_are_read_back_and_left_alone(tmp_path):
+def test_written_lists_are_read_back_and_not_rewritten(tmp_path):
     made = folds.make([(f"my {number}.jpg", number % 2) for number in range(10)], 0)
     assert folds.write(tmp_path, "mine", "five_agrees", made) == 10
     assert folds.write(tmp_path, "mine", "five_agrees", made) == 0

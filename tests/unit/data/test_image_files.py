@@ -1,4 +1,4 @@
-"""Pictures from strangers: what is taken, what is refused before it costs anything, and which way is up."""
+"""Images from strangers: what is accepted, what is refused before it is decoded, and which way is up."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ def encoded(pixels, kind, **options):
     return file.getvalue()
 
 
-def refused(data, name="the picture"):
+def refused(data, name="the image"):
     with pytest.raises(UserError) as error:
         image_files.decode(data, name)
     return str(error.value)
@@ -43,11 +43,11 @@ def png_of_size(width, height):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_lossless_pictures_come_back_as_they_were(kind):
+def test_lossless_images_come_back_as_they_were(kind):
     np.testing.assert_array_equal(image_files.decode(encoded(PIXELS, kind, lossless=True)), PIXELS)
 
 
-def test_a_picture_of_a_data_set_may_be_of_any_kind(tmp_path):
+def test_an_image_of_a_data_set_may_be_of_any_format(tmp_path):
     for kind in "BMP", "TIFF", "PNG":
         (tmp_path / "a.jpg").write_bytes(encoded(PIXELS, kind))
         np.testing.assert_array_equal(image_files.load(tmp_path / "a.jpg"), PIXELS)
@@ -60,7 +60,7 @@ def test_a_picture_of_a_data_set_may_be_of_any_kind(tmp_path):
 
 
 def trained_on(path):
-    """The picture as an ImageData layer gives it to a training, (H, W, 3) RGB."""
+    """The image as an ImageData layer gives it to a training, (H, W, 3) RGB."""
     (path.parent / "list.txt").write_text(f"{path} 1\n")
     (path.parent / "net.prototxt").write_text(
         "layer { name: 'data' type: 'ImageData' top: 'data' top: 'label' "
@@ -71,7 +71,7 @@ def trained_on(path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_command_sees_the_picture_upright_as_training_does(orientation, tmp_path):
+def test_every_command_sees_the_image_upright_as_training_does(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a.jpg"
@@ -144,7 +144,7 @@ def test_other_formats_are_refused(kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg/>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", bytes(100)])
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_not_an_image_is_refused(data):
     assert "my file is not a JPEG, PNG or WebP" in refused(data, "my file")
 
 
@@ -156,7 +156,7 @@ def test_animations_are_refused(kind):
     assert "an animation" in refused(file.getvalue())
 
 
-def test_a_phones_jpeg_with_a_second_picture_behind_it_is_a_picture():
+def test_a_phones_jpeg_with_a_second_image_behind_it_is_accepted():
     file = io.BytesIO()
     Image.fromarray(PIXELS).save(file, "MPO", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])])
     assert image_files.decode(file.getvalue()).shape == PIXELS.shape

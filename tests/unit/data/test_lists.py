@@ -18,7 +18,7 @@ def test_labels_come_back_from_their_lines(pairs, tmp_path_factory):
     assert lists.read(path) == pairs
 
 
-def test_the_mark_that_windows_begins_a_file_with_is_no_part_of_a_name(tmp_path):
+def test_a_byte_order_mark_is_skipped(tmp_path):
     (tmp_path / "list").write_bytes(b"\xef\xbb\xbfa.jpg 1\r\nb.jpg 0\r\n")
     assert lists.read(tmp_path / "list") == [("a.jpg", 1), ("b.jpg", 0)]
 

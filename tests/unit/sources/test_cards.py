@@ -33,7 +33,7 @@ def test_every_initialisation_of_the_paper_has_a_card():
 
 
 @pytest.mark.parametrize("name", cards.names())
-def test_cards_are_whole(name):
+def test_cards_are_complete(name):
     card = cards.read(name)
     assert card.title == paper.INITIALISATIONS[name]
     assert card.file.where
@@ -113,7 +113,7 @@ def test_a_path_takes_the_imagenet_means_and_says_so(tmp_path, capsys):
         ("/x/- -.caffemodel", "weights"),
     ],
 )
-def test_a_runs_name_follows_from_the_words_of_init_alone(init, name, tmp_path, monkeypatch):
+def test_a_runs_name_follows_from_the_text_of_init_alone(init, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cards.run_name(init) == name
     for here in ("places", "scratch", "my.net", "net", "net.caffemodel"):
@@ -121,7 +121,7 @@ def test_a_runs_name_follows_from_the_words_of_init_alone(init, name, tmp_path, 
     assert cards.run_name(init) == name
 
 
-def test_a_file_called_like_a_card_stands_in_nobodys_way(models, tmp_path, monkeypatch):
+def test_a_cards_name_is_the_card_even_where_a_file_has_that_name(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").touch()
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
@@ -169,7 +169,7 @@ def test_a_source_is_known_by_its_content(models, tmp_path, monkeypatch):
     assert known("mine", dataclasses.replace(data, demo=True)) == ("mine", "mine")
 
 
-def test_paths_are_absolute_for_whoever_changes_folder(tmp_path, monkeypatch):
+def test_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.yaml").write_text(CARD)
@@ -300,7 +300,7 @@ def test_what_lies_where_a_card_has_links_must_be_weights(models):
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
 
 
-def test_another_network_is_not_taken_for_one_of_the_papers(models):
+def test_another_network_is_not_accepted_as_one_of_the_papers(models):
     (models / "places.yaml").write_text(CARD.replace("mine", "places") + "where: its page\n")
     (models / "places.caffemodel").write_bytes(weights())
     with pytest.raises(
@@ -310,7 +310,7 @@ def test_another_network_is_not_taken_for_one_of_the_papers(models):
     assert not (models / "fetched.json").exists()
 
 
-def test_a_mean_that_is_none_is_not_taken_for_one(models):
+def test_a_file_that_is_not_a_mean_image_is_refused(models):
     (models / "mine.yaml").write_text(CARD.replace("[1, 2, 3]", "{file: m.binaryproto, links: [http://127.0.0.1:9/m]}"))
     (models / "m.binaryproto").write_bytes(b"{}")
     with pytest.raises(UserError, match=r"m\.binaryproto is not the right file: .* not a mean image"):

@@ -79,7 +79,7 @@ def test_no_link_is_one_sentence_with_file_and_place(server, path, page, known, 
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_download_that_was_stopped_goes_on_in_the_next_command(server, pages, path):
+def test_a_download_that_was_stopped_is_resumed_by_the_next_command(server, pages, path):
     pages["/weights"] = page = Page(WEIGHTS * 100, stop=[819_200, 0, 8_192, 0, 8_192])
     wanted = Wanted(path, "net", (Link(f"{server}/weights"),))
     with pytest.raises(UserError, match="the connection broke off"):
@@ -90,14 +90,14 @@ def test_a_download_that_was_stopped_goes_on_in_the_next_command(server, pages, 
     assert names(path.parent) == ["fetched.json", "net.caffemodel"]
 
 
-def test_half_of_it_from_one_link_goes_when_another_gives_it(server, pages, path):
+def test_a_partial_download_is_removed_when_another_link_gives_the_file(server, pages, path):
     pages["/half"] = Page(WEIGHTS * 10, stop=20_000)
     links = Link(f"{server}/half"), Link(f"{server}/weights")
     assert download.obtain(Wanted(path, "net", links))[0].read_bytes() == WEIGHTS
     assert names(path.parent) == ["fetched.json", "net.caffemodel"]
 
 
-def test_what_cannot_be_such_a_file_is_not_trusted(server, path):
+def test_a_file_that_cannot_be_read_as_its_kind_is_refused(server, path):
     def read(path):
         raise UserError(f"{path} has no weights; look elsewhere")
 
@@ -150,7 +150,7 @@ def test_a_size_that_is_published_later_counts(path):
         download.obtain(Wanted(path, "net", (Link("x"),), size=5))
 
 
-def test_what_came_of_a_file_goes_when_it_is_put_there_by_hand(server, pages, path):
+def test_a_partial_download_is_removed_when_the_file_is_put_there_by_hand(server, pages, path):
     pages["/weights"] = Page(WEIGHTS * 100, stop=[81_920, 0, 8_192, 0, 8_192])
     wanted = Wanted(path, "net", (Link(f"{server}/weights"),))
     with pytest.raises(UserError, match="put it at"):
@@ -170,7 +170,7 @@ def test_many_at_once_lose_no_entry(path):
     assert set(json.loads((path.parent / "fetched.json").read_text())["files"]) == {one.name for one in paths}
 
 
-def test_a_users_own_file_is_nobody_elses_business(path):
+def test_a_users_own_file_is_not_recorded(path):
     put(path)
     assert download.obtain(Wanted(path, "net")) == [path]
     assert names(path.parent) == [path.name]
