@@ -25,7 +25,7 @@ number of any other signal), and the same command resumes. See docs/howto/troubl
 _NOT_GIVEN = object()
 
 
-def _whole_number(least: int, most: int = sys.maxsize):
+def whole_number(least: int, most: int = sys.maxsize):
     """The type of an option whose value is a whole number in a range."""
 
     def value(text):
@@ -37,9 +37,9 @@ def _whole_number(least: int, most: int = sys.maxsize):
     return value
 
 
-positive = _whole_number(1)
-gpu_number = _whole_number(0)
-seed = _whole_number(0, solvers.SEEDS - 1)  # what Caffe's random generator takes, without its -1 for a random seed
+positive = whole_number(1)
+gpu_number = whole_number(0)
+seed = whole_number(0, solvers.SEEDS - 1)  # what Caffe's random generator takes, without its -1 for a random seed
 
 
 class Parser(argparse.ArgumentParser):
@@ -217,7 +217,10 @@ def folds_of(args) -> tuple[int, ...]:
 
 
 def other_net(parser: Parser, args, of_runs, of_net, needed: Iterable[str] = ("weights",)):
-    """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which needs others too."""
+    """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which has needs of its own.
+
+    ``of_runs`` and ``of_net`` are as for `Parser.refuse`.
+    """
     if not args.model:
         parser.refuse(of_net, "needs --model too")
         return
