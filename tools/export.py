@@ -4,8 +4,8 @@
     python tools/export.py --model deploy_conv.prototxt --weights snapshot_iter_60_conv.caffemodel --out exported
 
 Writes <weights>.onnx and <weights>.safetensors beside the weights, or into --out, once every blob that onnxruntime
-computes is as Caffe's. The ONNX model takes any number of images, BGR minus mean, in the size of the definition; for a
-run its metadata name the mean and the classes.
+computes equals Caffe's. The ONNX model takes any number of images, BGR minus mean, in the size of the definition. For a
+run, its metadata name the mean and the classes.
 """
 
 import os

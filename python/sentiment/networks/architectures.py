@@ -66,8 +66,8 @@ class Architecture:
     connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
     frozen: bool = False  # only the new layer learns
-    table: str = "table2"  # of the paper, that compares it with others
-    rate_factor: float = 1  # its base rate over the default one, be that the paper's or a data set's
+    in_table2: bool = True  # a network of its own, which Table 2 may list; not CaffeNet with layers removed or added
+    rate_factor: float = 1  # its base rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
 
     @property
@@ -76,7 +76,7 @@ class Architecture:
         return self.template == "caffenet"
 
     def divisor(self, of_data_set: int) -> int:
-        """Its channels_divisor: a data set's suits the data set's own source models, which are CaffeNets."""
+        """Its channels_divisor: a data set's one is for CaffeNets, like the data set's own source models; else 1."""
         return of_data_set if self.of_caffenet else 1
 
     def add_layers(self, n, divisor, last, choices):
@@ -90,15 +90,15 @@ class Architecture:
 # SqueezeNet's schedule is not the paper's: found to converge at a batch that two cores train in minutes.
 _RECORDS = (
     Architecture("finetune", paper.NET_NAME, paper.NEW_LAYER, 0.033),
-    Architecture("fc7-2", f"{paper.NET_NAME}_fc7-2", "fc7_twitter", 0.030, connected=1, table="table4"),
+    Architecture("fc7-2", f"{paper.NET_NAME}_fc7-2", "fc7_twitter", 0.030, connected=1, in_table2=False),
     Architecture(
-        "fc6-2", f"{paper.NET_NAME}_fc6-2", "fc6_twitter", 0.027, connected=0, table="table4",
+        "fc6-2", f"{paper.NET_NAME}_fc6-2", "fc6_twitter", 0.027, connected=0, in_table2=False,
         rate_factor=paper.BASE_LR_FC6_2 / paper.BASE_LR,
     ),
-    Architecture("fc9", f"{paper.NET_NAME}_fc9", "fc9_twitter", 0.034, keeps_last=True, table="table6"),
+    Architecture("fc9", f"{paper.NET_NAME}_fc9", "fc9_twitter", 0.034, keeps_last=True, in_table2=False),
     Architecture(
         "fc9-frozen", f"{paper.NET_NAME}_fc9-frozen", "fc9_twitter", 0.015, keeps_last=True, frozen=True,
-        table="table6",
+        in_table2=False,
     ),
     Architecture(
         "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", _xavier_filler,

@@ -75,7 +75,7 @@ def caffenet(n, architecture, divisor: int, last, choices: Choices):
 
 
 def squeezenet(n, architecture, divisor: int, last, choices: Choices):
-    """Add SqueezeNet v1.0 with a new 2-way ``conv10_twitter`` to NetSpec `n`; parameters are `caffenet`'s.
+    """Add SqueezeNet v1.0 with a new last convolution of two outputs to NetSpec `n`; parameters are `caffenet`'s.
 
     The original's rectifier after conv10 is left out: with two classes both scores can fall below zero in the first
     steps, and nothing is learnt from then on.
@@ -100,6 +100,6 @@ def squeezenet(n, architecture, divisor: int, last, choices: Choices):
     n.pool8 = _max_pool(fire("fire8", top, 64, 256))
     top = fire("fire9", n.pool8, 64, 256)
     n.drop9 = L.Dropout(top, in_place=True, dropout_ratio=0.5)
-    n.conv10_twitter = L.Convolution(n.drop9, num_output=paper.CLASSES, kernel_size=1)
-    n.pool10 = L.Pooling(n.conv10_twitter, pool=1, global_pooling=True)  # pool: AVE
+    n[architecture.new_layer] = L.Convolution(n.drop9, num_output=paper.CLASSES, kernel_size=1)
+    n.pool10 = L.Pooling(n[architecture.new_layer], pool=1, global_pooling=True)  # pool: AVE
     return n.pool10

@@ -39,7 +39,7 @@ def table2(study):
     The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
     there is nothing else.
     """
-    tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].table == "table2"]
+    tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].in_table2]
     shown = [net for net in tuned if (net.arch, net.init) == ("finetune", "caffenet") or net.subset != FIVE] or tuned
     names = list(dict.fromkeys((net.arch, net.init) for net in shown))
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]

@@ -146,7 +146,7 @@ def _entries(folder):
         if content["version"] == VERSION and all(of["sha256"] for of in content["files"].values()):
             return content["files"]
     raise UserError(
-        f"{path} is not a checksum file of version {VERSION}; move it away, and the files are recorded again"
+        f"{path} is not a checksum file of version {VERSION}; move it away; then the files are recorded again"
     )
 
 
@@ -169,7 +169,7 @@ def _check_present(wanted):
     try:
         found = check(wanted.path, wanted)
     except ValueError as error:
-        advice = "move it away, and it is downloaded" if wanted.links else "move it away"
+        advice = "move it away; then it is downloaded" if wanted.links else "move it away"
         hint = f"; or {wanted.hint}" if wanted.hint else ""
         raise UserError(f"{wanted.path} is not the right file: {error}; {advice}{hint}") from error
     with suppress(UserError), locks.held(wanted.path.parent, "recording a checksum"):  # a read-only folder has no lock
