@@ -47,8 +47,7 @@ def main(argv=None):
     for arch in args.arch:
         for name, net in definitions(arch, args).items():
             path = args.out / architectures.folder_name(arch, cards.run_name(args.init)) / f"{name}.prototxt"
-            written = write_if_changed(path, HEADER + str(net))
-            print(f"{path}{'' if written else ' (unchanged)'}")
+            command.say_written(path, write_if_changed(path, HEADER + str(net)))
 
 
 def definitions(arch, args):

@@ -43,8 +43,7 @@ def main(argv=None):
             net, prefix = f"prototxt/{name}/train_val.prototxt", f"runs/{subset}_{name}"
             solver = solvers.solver(schedule, net, prefix, test_iter, args.seed, args.gpu is not None)
             path = args.out / f"{subset}_{name}.prototxt"
-            written = write_if_changed(path, HEADER + str(solver))
-            print(f"{path}{'' if written else ' (unchanged)'}")
+            command.say_written(path, write_if_changed(path, HEADER + str(solver)))
 
 
 if __name__ == "__main__":

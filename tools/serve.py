@@ -33,15 +33,11 @@ def main(argv=None):
     arguments.net_options(option)
     option("--host", default=LOOPBACK, help="IPv4 address to listen on, 0.0.0.0 for all (default: %(default)s)")
     option("--name", nargs="+", default=[], help="further host names to answer to, as 192.168.1.5 or my.machine")
-    option("--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)")
+    port = arguments.whole_number(0, 65535)
+    option("--port", type=port, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)")
     arguments.gpu_option(option)
     args = parser.parse_args(argv)
-    if bool(args.model) != bool(args.weights):
-        parser.error("--model and --weights need each other")
-    if not args.model:
-        parser.refuse(["mean"], "needs --model too")
-    if not 0 <= args.port < 1 << 16:
-        parser.error("--port must be from 0 to 65535")
+    arguments.other_net(parser, args, (), ("weights", "mean"))
     try:
         from waitress import create_server
 

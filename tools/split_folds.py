@@ -13,12 +13,10 @@ splits/no-duplicates/<dataset>/..., for --splits splits/no-duplicates.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser, seed
+from sentiment.cli import arguments, command
 from sentiment.data import dataset, folds
 from sentiment.sources import deepsent
 from sentiment.utils import errors, files, locks
@@ -26,16 +24,15 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Split; returns the exit status."""
-    parser = Parser(__doc__)
+    """Split."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--data", type=Path, default=files.default("data/deepsent"), help="folder of images (default: %(default)s)")
+    arguments.folder_options(option, "data", out="splits")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
     option("--published", type=Path, help="folder with the authors' lists (default: download them)")
-    option("--seed", type=seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
+    option("--seed", type=arguments.seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
     option("--no-duplicates", action="store_true", help="leave duplicates of test images out of training lists")
     option("--no-twins", dest="no_duplicates", action="store_true", help=argparse.SUPPRESS)  # the name in version 1
-    option("--out", type=Path, default=folds.SPLITS, help="folder to write to (default: splits/)")
     args = parser.parse_args(argv)
 
     data = dataset.load(args.data)
@@ -45,7 +42,6 @@ def main(argv=None):
         parser.refuse(["published"], f"is for the DeepSent images, and those in {args.data} are others")
     for subset in list(data.labels) if "all" in args.subset else args.subset:
         split(data, subset, args)
-    return 0
 
 
 def split(data: dataset.Dataset, subset: str, args: argparse.Namespace):
@@ -113,4 +109,4 @@ def report(data: dataset.Dataset, labels, made: list[folds.Fold], digests: dict[
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -171,7 +171,7 @@ def test_what_is_wrong_is_said_in_a_sentence(tool, tested, capfd, tmp_path):
     trained_on = tested.list("train").read_text().splitlines()[0].rsplit(" ", 1)[0]
     sentence = refused(tool, capfd, *command, "--images", trained_on)
     assert f"{trained_on} is not a test image of fold 1" in sentence
-    assert "fold3 has no predictions" in refused(tool, capfd, *command, "--fold", 3)
+    assert "finetune-source/fold3 " in refused(tool, capfd, *command, "--fold", 3)
     name = tested.list("test").read_text().splitlines()[0].rsplit(" ", 1)[0]
     (tested.data / "images" / name).write_text("no image")
     assert name in refused(tool, capfd, *command, "--images", name)

@@ -25,21 +25,21 @@ number of any other signal), and the same command resumes. See docs/howto/troubl
 _NOT_GIVEN = object()
 
 
-def _whole_number(least: int, most: int = sys.maxsize):
+def whole_number(least: int, most: int = sys.maxsize):
     """The type of an option whose value is a whole number in a range."""
+    limits = f"from {least} to {most:,}" if most < sys.maxsize else f"of at least {least}"
 
     def value(text):
         if not text.isdecimal() or not least <= int(text) <= most:
-            upwards = "" if most == sys.maxsize else f" to {most:,}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}{upwards or ' upwards'}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
         return int(text)
 
     return value
 
 
-positive = _whole_number(1)
-gpu_number = _whole_number(0)
-seed = _whole_number(0, solvers.SEEDS - 1)  # what Caffe's random generator takes, without its -1 for a random seed
+positive = whole_number(1)
+gpu_number = whole_number(0)
+seed = whole_number(0, solvers.SEEDS - 1)  # what Caffe's random generator takes, without its -1 for a random seed
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,20 +156,19 @@ class _Several(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         known = {str(choice): choice for choice in self.const}
-        setattr(
-            namespace, self.dest, tuple(known[name] for name in (known if "all" in values else dict.fromkeys(values)))
-        )
+        chosen = known if "all" in values else dict.fromkeys(values)
+        setattr(namespace, self.dest, tuple(known[name] for name in chosen))
 
 
 def several_option(option, name: str, choices: Iterable, use: str, values: tuple = (), several=True):
-    """Add an option whose value is a tuple of some of the choices, or with ``several`` False of one of them.
+    """Add an option whose value is a tuple of some of the choices, or of one of them if ``several`` is False.
 
-    ``all`` is a choice too. ``values`` is the default (if empty, all of them).
+    ``values`` is the default; if it is empty, that is all of them.
     """
-    more = {"nargs": "+" if several else 1, "choices": [*map(str, choices), *(["all"] if several else [])]}
-    shown = " ".join(map(str, values)) or "all"
-    values = values or tuple(choices)
-    option(f"--{name}", action=_Several, const=choices, default=values, help=f"{use} (default: {shown})", **more)
+    names = [str(choice) for choice in choices]
+    more = {"nargs": "+", "choices": [*names, "all"]} if several else {"nargs": 1, "choices": names}
+    use = f"{use} (default: {' '.join(map(str, values)) or 'all'})"
+    option(f"--{name}", action=_Several, const=choices, default=values or tuple(choices), help=use, **more)
 
 
 def runs_options(
@@ -217,7 +216,10 @@ def folds_of(args) -> tuple[int, ...]:
 
 
 def other_net(parser: Parser, args, of_runs, of_net, needed: Iterable[str] = ("weights",)):
-    """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which needs others too."""
+    """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which has needs of its own.
+
+    ``of_runs`` and ``of_net`` are as for `Parser.refuse`.
+    """
     if not args.model:
         parser.refuse(of_net, "needs --model too")
         return

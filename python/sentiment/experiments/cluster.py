@@ -61,8 +61,14 @@ def run_jobs(jobs: list[Job], cpus: int, gpus: float):
     with stderr_to(log), contextlib.redirect_stdout(sys.stderr):
         ray = _connect(cpus)
         try:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
             _require_room(ray.nodes(), cpus, gpus)
-            tasks, board = _submit(ray, jobs, cpus, gpus)
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
+            # Each task on a GPU has its own worker (Ray's default): torch frees a GPU's memory when its process ends.
+            task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_task)
+            tasks = {task.remote(number, job, Path.cwd(), board): number for number, job in enumerate(jobs)}
             failed = _follow(ray, jobs, tasks, board, shown)
         finally:
             ray.shutdown()
@@ -158,20 +164,8 @@ def _require_room(nodes, cpus, gpus):
     )
 
 
-def _submit(ray, jobs, cpus, gpus):
-    """Give all jobs to Ray: the number of each task's job, and the board they report to."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
-    # A worker a task on a GPU (Ray's default), since torch gives a GPU's memory back only when its process ends.
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_task)
-    folder = Path.cwd()
-    return {task.remote(number, job, folder, board): number for number, job in enumerate(jobs)}, board
-
-
 def _follow(ray, jobs, tasks, board, shown):
-    """Print what becomes of the tasks until all have ended; returns a sentence for each that failed."""
+    """Print what becomes of the tasks (task -> job's number); returns a sentence for each job that failed."""
     places, done, failed, cancelled = {}, [], [], False
     reached = [_iterations(job) for job in jobs]
 
