@@ -15,27 +15,21 @@ of some nets beside it. A table that shows less than the one it replaces, becaus
 gone, is announced. Files that an earlier call made of runs that are gone are removed, no others.
 """
 
-import sys
-from pathlib import Path
-
 from sentiment import paper
-from sentiment.cli import command
-from sentiment.cli.arguments import Parser
+from sentiment.cli import arguments, command
 from sentiment.report import catalogue, page, study, table_files
 from sentiment.sources import cards
 from sentiment.utils import locks
-from sentiment.utils.files import default
 from sentiment.utils.progress import patience
 
 LONGEST = 50  # rows; longer tables are written but not printed
 
 
 def main(argv=None):
-    """Make tables; returns the exit status."""
-    parser = Parser(__doc__)
+    """Make tables."""
+    parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
-    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
+    arguments.folder_options(option, "runs", "out")
     option(
         "--table",
         nargs="+",
@@ -47,15 +41,14 @@ def main(argv=None):
     )
     option("--report", action="store_true", help="also write report.html")
     option("--dataset", help="only results on this data set")
-    subsets = [*paper.SUBSETS, "all"]
-    option("--subset", nargs="+", choices=subsets, default=["all"], help="only nets of these subsets (default: all)")
+    arguments.several_option(option, "subset", paper.SUBSETS, "only these subsets")
     option("--arch", help="only nets of this architecture")
     option("--init", help="only nets from this initialisation")
     option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
     args = parser.parse_args(argv)
 
     only = {}
-    if "all" not in args.subset and {*args.subset} != {*paper.SUBSETS}:
+    if len(args.subset) < len(paper.SUBSETS):
         only["subset"] = [subset for subset in paper.SUBSETS if subset in args.subset]
     if args.arch:
         only["arch"] = [args.arch]
@@ -65,7 +58,6 @@ def main(argv=None):
         folder = args.out / found.dataset
         with locks.held(folder, "making tables"):
             write(found, folder, args)
-    return 0
 
 
 def write(found, folder, args):
@@ -89,4 +81,4 @@ def write(found, folder, args):
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    raise SystemExit(command.run(main))

@@ -205,16 +205,6 @@ def runs_of(args) -> Iterator[Run]:
             yield Run(args.runs, subset, args.arch, init, fold, which)
 
 
-def subsets_of(args) -> tuple[str, ...]:
-    """The subsets that --subset names, each once."""
-    return args.subset
-
-
-def folds_of(args) -> tuple[int, ...]:
-    """The folds that --fold names, each once."""
-    return args.fold
-
-
 def other_net(parser: Parser, args, of_runs, of_net, needed: Iterable[str] = ("weights",)):
     """Refuse a mix of options for runs of tools/train.py and for --model, any other net, which has needs of its own.
 

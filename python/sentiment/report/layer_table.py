@@ -40,7 +40,7 @@ def table(summary: Summary, selection: str, sample=False) -> Table:
         columns += ["paper"] if summary.demo else ["paper", "difference"]
     rows = []
     for layer, entry in summary.layers.items():
-        row = [layer]
+        row: list = [layer]
         for name in CLASSIFIERS:
             chosen = getattr(getattr(entry, name), selection)
             mean, std = results.mean_std(chosen.accuracy.values(), sample)
