@@ -81,10 +81,9 @@ def write(path, curves, title, tests):
 def distinct_names(paths):
     """Names for paths: their parts without those that all share at the end and at the beginning."""
     parts = [path.with_suffix("").parts for path in paths]
-    while len(parts) > 1 and all(len(one) > 1 for one in parts) and len({one[-1] for one in parts}) == 1:
-        parts = [one[:-1] for one in parts]
-    while len(parts) > 1 and all(len(one) > 1 for one in parts) and len({one[0] for one in parts}) == 1:
-        parts = [one[1:] for one in parts]
+    for end, others in ((-1, slice(None, -1)), (0, slice(1, None))):
+        while len(parts) > 1 and min(map(len, parts)) > 1 and len({one[end] for one in parts}) == 1:
+            parts = [one[others] for one in parts]
     return ["/".join(one) for one in parts]
 
 
