@@ -1,5 +1,7 @@
 """Table 3: what the layer analysis found, beside the paper's numbers."""
 
+from typing import Any
+
 from sentiment import paper
 from sentiment.analysis.layer_summary import Summary
 from sentiment.evaluation import results
@@ -46,7 +48,7 @@ def table(summary: Summary, selection: str, sample=False) -> Table:
             mean, std = results.mean_std(chosen.accuracy.values(), sample)
             here = Score(mean, std if len(chosen.accuracy) > 1 else None)
             beside = of_paper.get("fc8" if layer == paper.NEW_LAYER else layer, {}).get(name)
-            cells = {
+            cells: dict[str, Any] = {
                 "here": here,
                 "N": " ".join(map(str, sorted(set(chosen.exponent.values())))),
                 "paper": published(beside),

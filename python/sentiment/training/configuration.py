@@ -1,7 +1,8 @@
 """A run's configuration: the record of what one training is made from.
 
-run.json holds it while a run is trained, result.json once it is tested. A new field is added here alone: its name and
-type in `Configuration`, and its value in `Configuration.of`.
+run.json holds it while a run is trained, result.json once it is tested. A new field is added here alone: its name, type
+and default (what earlier versions did, so that their runs still count) at the end of `Configuration`, and its value in
+`Configuration.of`. What computed a run is no part of it: see `Stretch`.
 """
 
 import functools

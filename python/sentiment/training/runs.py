@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Run:
         if missing := [name for name in ("iterations", *needed) if name not in values]:
             raise self._earlier_version(missing)
         found = records.read(Configuration, values, self.record)
-        if found.init not in (None, self.init):  # the folder of init a-b is also that of a's variant b
+        if found.init not in (None, self.init):  # init a-b and variant b of init a have the same folder
             others = {"init": found.init, "variant": found.variant, "seed": found.seed}
             options = " ".join(f"--{name} {value}" for name, value in others.items() if value)
             raise UserError(f"{self.folder} holds a training from {found.init}, not {self.init}; name it by {options}")
@@ -114,7 +114,9 @@ class Run:
         """
         if not self.record.is_file():
             return False
-        before, now = read_json(self.record), records.to_json(configuration)
+        # What an earlier version did not record yet, it did by default.
+        defaults = {field.name: field.default for field in fields(configuration) if field.default is not MISSING}
+        before, now = defaults | read_json(self.record), records.to_json(configuration)
         changed = [name for name, value in now.items() if name != "card" and before.get(name) != value]
         # Without a snapshot there is nothing that took time to make.
         if changed and (self.result.is_file() or snapshots.others(self.folder)):
@@ -132,7 +134,7 @@ class Run:
         return not changed
 
     def claim(self, configuration: Configuration):
-        """Bind the folder to a configuration; what was begun there from another one and not trained is removed.
+        """Bind the folder to a configuration; the log of a training of another one that has no snapshot yet is removed.
 
         A `UserError` as of `is_of`.
         """
