@@ -8,8 +8,8 @@
 It prints what is to be trained and about how long that takes, then every step as a command that can be called alone.
 A training that several parts need is done once; trainings, tests, layer analyses and maps that are already done are
 skipped, so the same command resumes an interrupted one. Tables and figures are made again each time, which takes
-seconds; a table shows all nets under --runs. What cannot be trained, since its weights are not available, is left out,
-which is said first and last (exit status 2). python/sentiment/experiments/paper_parts.py lists what each part needs.
+seconds; a table shows all nets under --runs. A training whose weights are not available is left out; the first and the
+last lines say so, and the exit status is 2. python/sentiment/experiments/paper_parts.py lists what each part needs.
 """
 
 from dataclasses import replace
@@ -38,12 +38,18 @@ def main(argv=None):
     option("--arch", choices=architectures.ARCHITECTURES, help=f"architecture {of_one}")
     option("--init", help=f"what training starts from, {of_one}")
     arguments.seed_option(option)
-    arguments.count_option(option, "seeds", "repeat every training with N seeds from --seed on", 1)
+    arguments.count_option(option, "seeds", "repeat trainings on all five folds with N seeds, from --seed on", 1)
     arguments.gpu_option(option)
     arguments.schedule_options(option, rates=False)
     arguments.training_options(option)
     option("--executor", choices=("local", "ray"), default="local", help="where to train (default: %(default)s)")
-    option("--gpus-per-run", type=float, default=0, metavar="X", help="share of a GPU per training (default: CPU)")
+    option(
+        "--gpus-per-run",
+        type=float,
+        default=0,
+        metavar="X",
+        help="with ray, share of a GPU per training; --gpu is for all else (default: CPU)",
+    )
     arguments.count_option(option, "cpus-per-run", "threads per training", 2)
     args = parser.parse_args(argv)
     if args.arch:

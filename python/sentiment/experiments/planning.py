@@ -22,7 +22,7 @@ from sentiment.utils.files import PROJECT
 from sentiment.utils.progress import duration
 
 SECONDS_EXTRACTING, SECONDS_MAPPING = 450, 120  # Table 3's and Figure 7's nets of full width, on two CPU cores
-PASSES_TESTING = 4  # an image's ten crops forward take about as long as so many images' training iteration
+PASSES_TESTING = 4  # testing an image (ten crops forward) takes as long as training four images for an iteration
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Options:
     data: Dataset
     splits: Path  # folder of all fold lists
     runs: Path  # folder of all runs
-    seeds: Sequence[int]  # experiments on all folds are repeated with each, those on some folds have the first alone
+    seeds: Sequence[int]  # of experiments on all folds; those on some folds use the first
     batch_size: int | None
     iterations: int | None
     mean: str | None
@@ -91,8 +91,8 @@ class Repeat:
 def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repeat], list[str]]:
     """The trainings of experiments, as far as their labels and sources are there, and a sentence for what is missing.
 
-    A `UserError` names a fold list that is missing or wrong, a value nothing trains with, or a run made from something
-    else.
+    A `UserError` names a fold list that is missing or wrong, a value that cannot be trained with, or a folder that
+    holds a run of another configuration.
     """
     data, sources = options.data, {}
     missing: dict[str | Experiment, str] = {}

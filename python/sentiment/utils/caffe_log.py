@@ -53,7 +53,7 @@ def stderr_to(path):
 
 
 def _follow(path, start, terminal, ended):
-    """Copy what is appended to a log from byte ``start`` on to the terminal until ``ended`` is set, and what is left.
+    """Copy what is appended to a log, from byte ``start`` on, to the terminal until ``ended`` is set.
 
     Reading the file, not writing to both, keeps the log independent of -v.
     """

@@ -29,7 +29,7 @@ def held(folder: str | Path, doing: str):
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                with contextlib.suppress(FileExistsError):  # a file, under which the next line cannot open one either
+                with contextlib.suppress(FileExistsError):  # a file stands there: the next line reports it
                     path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "ab+", buffering=0))
             except OSError as error:
