@@ -42,6 +42,7 @@ def main(argv=None):
     arguments.gpu_option(option)
     arguments.schedule_options(option, rates=False)
     arguments.training_options(option)
+    share = "with ray: share of a GPU per training (default: CPU)"
     option("--executor", choices=("local", "ray"), default="local", help="where to train (default: %(default)s)")
     option(
         "--gpus-per-run",
