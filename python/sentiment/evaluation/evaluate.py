@@ -84,14 +84,14 @@ def _recorded(run):
             raise UserError(f"{run.folder}: its training is not complete; run tools/train.py with the same options")
         return found
     # A training that was done again may end with the same weights.
-    training = run.training()
-    if found and training in (None, found.training) and found.weights == sha256(weights):
+    stretches = run.stretches()
+    if found and stretches in (None, found.training) and found.weights == sha256(weights):
         return found
     return None
 
 
 def _test(run, data, splits, batch, gpu):
-    config = run.configuration(*records.names(Configuration), runs.TRAINING)
+    config = run.configuration(*records.names(Configuration), runs.STRETCHES)
     folds.read(splits, data.name, run.subset, run.fold)  # refuses lists that are not there
     test_list = folds.list_path(splits, data.name, run.subset, run.fold, "test")
     if sha256(test_list) != config.test_list:
@@ -100,7 +100,7 @@ def _test(run, data, splits, batch, gpu):
     tested = predict(network, test_list, data.images, run.folder, batch, gpu)
     result = Result(
         config=config,
-        training=run.training(),
+        training=run.stretches(),
         accuracy=predictions.accuracy(tested),
         test_images=len(tested),
         evaluation=engine.environment(gpu),
