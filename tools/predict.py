@@ -68,7 +68,7 @@ def map_paths(images, folder):
     owners = {}
     for image, path in paths.items():
         if owners.setdefault(path, image) != image:
-            raise UserError(f"the maps of {owners[path]} and {image} would both be {path}; change --out for one")
+            raise UserError(f"the maps of {owners[path]} and {image} would both be {path}; save one to another --out")
     return paths
 
 
