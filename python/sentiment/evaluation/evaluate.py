@@ -32,7 +32,7 @@ def predict(
     images
         The folder the names are relative to.
     folder
-        Where Caffe's log is written, to test.log.
+        Folder for Caffe's log, test.log.
     batch
         Crops in a forward pass; by default `inference.BATCH`, or `inference.BATCH_GPU` on a GPU.
 
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def _recorded(run):
-    """The recorded result of the run's present weights; None if there is none, or one of an earlier training."""
+    """The recorded result of the run's current weights; None if there is none, or only one of an earlier training."""
     weights = run.weights(run.configuration().schedule.iterations)
     found = results.read(run.result) if run.result.is_file() and run.predictions.is_file() else None
     if not weights.is_file():
@@ -95,9 +95,7 @@ def _test(run, data, splits, batch, gpu):
     folds.read(splits, data.name, run.subset, run.fold)  # refuses lists that are missing or wrong
     test_list = folds.list_path(splits, data.name, run.subset, run.fold, "test")
     if sha256(test_list) != config.test_list:
-        raise UserError(
-            f"{test_list} changed after {run.folder} was trained and may list images trained on; restore it"
-        )
+        raise UserError(f"{test_list} is not the list of {run.folder}: it may name images trained on; restore it")
     network = Network.of_run(run)
     tested = predict(network, test_list, data.images, run.folder, batch, gpu)
     result = Result(

@@ -49,7 +49,7 @@ class FoldMaps:
         size = self.input_size, self.input_size
         self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
         self._maps_json = run.folder / "maps" / "maps.json"
-        self.made_from = {  # maps.json says this of all maps beside it
+        self.made_from = {  # recorded in maps.json, beside the maps
             "weights": result.weights,
             "predictions": sha256(run.predictions),
             "prediction": self.prediction,
@@ -124,8 +124,8 @@ Shown = dict[str, FoldMaps]
 def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Shown]:
     """The images to map and those to show, from the most negative to the most positive prediction.
 
-    ``images`` are names of images; or ``all``, to map all and show `ON_SHEET`; or a number, to map and show that many.
-    A number of images is spaced evenly. A `UserError` names an image that no fold tests.
+    ``images`` are names; or a number of images to map and show, evenly spaced; or ``all``, to map all of them and show
+    `ON_SHEET`, evenly spaced. A `UserError` names an image that no fold tests.
     """
     tested = {image: fold for fold in folds for image in fold.predicted}
     ranked = sorted(tested, key=lambda image: (tested[image].predicted[image][1], image))

@@ -1,7 +1,7 @@
 """The probabilities that a net gives to images' crops (§4.1), in batches of several images.
 
-The results are those of ``caffe.Classifier`` for one image at a time: an image is warped to 256×256, the channel means
-are subtracted, and ten crops go through the net, the four corners, the centre, and their mirrors. The fifth crop is the
+The results are those of ``caffe.Classifier`` for one image at a time. An image is warped to 256×256, the channel means
+are subtracted, and ten crops go through the net: the four corners, the centre, and their mirrors. The fifth crop is the
 one that Classifier takes without oversampling, so that one forward pass serves both ways of testing.
 """
 
@@ -61,7 +61,7 @@ def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZ
     transformer.set_channel_swap(name, (2, 1, 0))
     transformer.set_raw_scale(name, 255)
     transformer.set_mean(name, means)
-    # Scaled to 0..1, as ``caffe.io.load_image`` does; that function is not used as it does not turn images upright.
+    # Scaled to 0..1 as by ``caffe.io.load_image``, which is not used because it does not turn images upright.
     return transformer.preprocess(name, np.divide(pixels, np.float32(255), dtype=np.float32))
 
 
@@ -80,7 +80,7 @@ def warped(
             raise UserError(f"{where(path)}: {error}") from error
         return warp(net, pixels, means, size)
 
-    # In threads, because OpenCV and numpy release Python's lock and a GPU would wait for a single one.
+    # Threads run in parallel, because OpenCV and numpy release Python's lock; a GPU would wait for a single one.
     threads = cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future] = deque()

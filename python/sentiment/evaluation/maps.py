@@ -83,10 +83,9 @@ def save_image(path: Path, image: np.ndarray):
 def patch_differences(
     net, classifier, conversion: Conversion, images: Iterable[np.ndarray], batch: int = inference.BATCH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions for each place of maps, and the classifier's predictions for the patches of these places.
+    """The maps' predictions for each place, and the classifier's for the patch of that place, cut from the same input.
 
-    Patches are cut from the same input as the map. Both predictions agree if no layer pads: padding gives each patch
-    edges that the image does not have there.
+    The two agree if no layer pads: padding gives each patch edges that the image does not have there.
 
     Parameters
     ----------

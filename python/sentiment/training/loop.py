@@ -25,8 +25,7 @@ SOLVER, LOG = "solver.prototxt", "train.log"
 class Training:
     """A training for `train`: a folder with the definitions of a net and its solver.
 
-    Caffe runs in that folder and writes the log and the snapshots there. The solver's snapshot_prefix has to be
-    `snapshots.PREFIX`.
+    Caffe runs in that folder and writes the log and the snapshots there; snapshot_prefix has to be `snapshots.PREFIX`.
     """
 
     folder: Path

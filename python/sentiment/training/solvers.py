@@ -56,7 +56,7 @@ def schedule(arch: str, train_images: int, data_set: Mapping | None = None, give
     Values in ``data_set``, the data set's description, replace the architecture's own, and values that are ``given`` on
     the command line replace both; None counts as not given. A `UserError` names a value outside its range.
     """
-    architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # a result may be of another version
+    architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # another version's result may have another one
     values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
     values |= architecture.schedule | _values(data_set)
     # Rounded, because 0.003 * 0.1 is 0.00030000000000000003.
@@ -82,13 +82,12 @@ def _values(settings):
 def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
     """The size and number of batches that cover a test list.
 
-    ``largest`` is the size of a training batch, so that testing needs no more memory than training. If a size of at
-    least an eighth of that divides the list, each image is tested once; otherwise the last batch wraps around to the
-    first images.
+    ``largest`` is a training batch's size, so that testing needs no more memory than training. If a size of at least
+    an eighth of that divides the list, each image is tested once; otherwise the last batch repeats the first images.
 
     >>> covering_batches(176, largest=64)  # 4 · 44 = 176
     (44, 4)
-    >>> covering_batches(179, largest=64)  # a prime number: the third batch begins again with 13 images
+    >>> covering_batches(179, largest=64)  # a prime number: the third batch ends with the first 13 images
     (64, 3)
     """
     divisors = [size for size in range(1, min(largest, test_images) + 1) if test_images % size == 0]
