@@ -1,13 +1,13 @@
-"""Test fine-tuned networks on their folds' test images: the centre crop, and the mean over ten crops.
+"""Test fine-tuned networks on their folds' test images, by the centre crop and by the mean over ten crops.
 
     python tools/evaluate.py --init caffenet --fold all
     python tools/evaluate.py --model deploy.prototxt --weights any.caffemodel --list test.txt --images DIR --out DIR
 
-Writes predictions.csv (image, label, P(positive) both ways) and result.json into each run's folder, or predictions.csv
-into --out for a network that is no run of this project. A run that is tested already is skipped.
+Writes predictions.csv (image, label, P(positive) by both ways) and result.json into each run's folder; for any other
+network, predictions.csv into --out. A run that is tested already is skipped.
 
-The centre crop is pycaffe's, so its accuracy differs a little from that of `caffe test` and of the tests in train.log:
-those warp 8-bit pixels by OpenCV and subtract the mean image, pycaffe warps floats and subtracts the channel means.
+The centre crop's accuracy differs a little from that of `caffe test` and of the tests in train.log: they warp 8-bit
+pixels by OpenCV and subtract the mean image, whereas pycaffe warps floats and subtracts the channel means.
 """
 
 import math
@@ -23,14 +23,14 @@ from sentiment.evaluation.network import Network
 
 
 def main(argv=None):
-    """Test."""
+    """Test all runs that the options name, or the network that --model names."""
     parser = arguments.Parser(__doc__)
     of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other network with two outputs"))
     arguments.folder_options(of_runs.add_argument, "data", "splits")
     arguments.runs_options(of_runs.add_argument)
     arguments.net_options(of_net.add_argument)
     option = of_net.add_argument
-    option("--list", type=Path, metavar="FILE", help="lines of `name label`")
+    option("--list", type=Path, metavar="FILE", help="list of images to test on: lines of `name label`")
     option("--images", type=Path, metavar="FOLDER", help="folder the list's names are relative to")
     option("--out", type=Path, metavar="FOLDER", help="folder for predictions.csv")
     option = parser.add_argument
@@ -49,11 +49,11 @@ def main(argv=None):
     data = dataset.load(args.data)
     for run in arguments.runs_of(args):
         result, now = evaluate(run, data, args.splits, args.batch_size, args.gpu)
-        print_accuracy(run.title + ("" if now else " (already done)"), result.accuracy, result.test_images)
+        print_accuracy(run.title + ("" if now else " (already done, skipped)"), result.accuracy, result.test_images)
 
 
 def print_accuracy(title, accuracy, images):
-    """One line; a second one where a network is worse than guessing by more than chance (three deviations)."""
+    """Print one line, and a second one if the accuracy is more than three deviations below that of guessing."""
     print(f"{title}: {accuracy['center']:.3f} centre crop, {accuracy['oversampled']:.3f} ten crops", flush=True)
     if (0.5 - accuracy["oversampled"]) * images > 3 * math.sqrt(images) / 2:
         print("  worse than guessing: are the classes or labels swapped? 0 is negative, 1 is positive", flush=True)

@@ -1,12 +1,12 @@
-"""Plot training losses from Caffe's logs, of this project's engine or any Caffe: Figure 6, or any logs given.
+"""Plot training losses from logs of this project's engine or of any Caffe: Figure 6, or the logs that are given.
 
     python tools/plot_loss.py
     python tools/plot_loss.py runs/*/*/fold1/train.log --out losses.png
     python tools/plot_loss.py a.log b.log --names "rate 0.001" "rate 0.0001" --tests --out compared.png
 
-Without logs it draws the losses of the nine initialisations on one fold into results/<data set>/figure6.png, and writes
-the table of iterations to convergence beside it; with another fold than 1 the files are named figure6-fold2.png and so
-on. With logs it draws those and prints their table.
+Without logs, draws Figure 6, the losses of the nine initialisations on one fold, to results/<data set>/figure6.png and
+writes the table of iterations to convergence beside it; for another fold than 1 the files are named figure6-fold2.png
+and so on. With logs, draws their losses to one file and prints their table.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ NOTES = "Thin: the loss of each batch; thick: its moving average; dashed: where 
 
 
 def main(argv=None):
-    """Plot."""
+    """Plot the given logs, or Figure 6."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     option("logs", nargs="*", type=Path, metavar="LOG", help="logs to plot (default: those of Figure 6)")
-    use = "names of the logs in the legend (default: the parts in which their paths differ)"
+    use = "names of the logs in the legend, one each (default: the parts in which their paths differ)"
     option("--names", nargs="+", help=use)
     option("--tests", action="store_true", help="draw the loss and accuracy of the test net too")
     option("--title", help="title above the plot")
@@ -39,7 +39,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     if args.logs:
-        parser.refuse(("runs", "dataset", "fold"), "applies to Figure 6, and logs are given")
+        parser.refuse(("runs", "dataset", "fold"), "applies only to Figure 6, which is drawn without logs")
         if args.names and len(args.names) != len(args.logs):
             parser.error(f"--names gives {len(args.names)} names for {len(args.logs)} logs")
         if len(set(args.names or args.logs)) < len(args.logs):
@@ -50,7 +50,7 @@ def main(argv=None):
         print(convergence.table(curves, args.title or "Training loss").markdown())
         return
 
-    parser.refuse(["names"], "applies to logs, and none are given")
+    parser.refuse(["names"], "applies only to logs that are given")
     for found in study.read(args.runs, dataset=args.dataset):
         curves = convergence.figure6_curves(found, args.fold)
         there = {name: curve for name, curve in curves.items() if curve is not None}
@@ -73,13 +73,13 @@ def main(argv=None):
 
 
 def write(path, curves, title, tests):
-    """Draw into a PNG file and print its path."""
+    """Draw curves to a PNG file and print its path."""
     changed = plots.save(path, loss_figure.draw, curves, title, NOTES if len(curves) > 1 else "", tests)
     command.say_written(path, changed)
 
 
 def distinct_names(paths):
-    """Names for paths: their parts without those that all share at the end and at the beginning."""
+    """A name for each path: its parts without the first and the last ones that all paths share."""
     parts = [path.with_suffix("").parts for path in paths]
     for end, others in ((-1, slice(None, -1)), (0, slice(1, None))):
         while len(parts) > 1 and min(map(len, parts)) > 1 and len({one[end] for one in parts}) == 1:

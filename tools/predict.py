@@ -4,10 +4,10 @@
     python tools/predict.py holiday.jpg dog.png --runs runs/demo --map
     python tools/predict.py holiday.jpg --model deploy.prototxt --weights any.caffemodel
 
-Prints one line per image: P(positive) as the mean over ten crops, how many crops agree, the crops' lowest and highest,
-and the centre crop's. With --map also writes <image>_map.png to --out: the sentiment of each place, green for positive
-and red for negative, blended half and half with the image, in a border of the prediction's colour. Images are JPEG, PNG
-or WebP files without animation, turned upright if the camera noted its orientation.
+Prints one line per image: P(positive) as the mean over ten crops, how many crops agree with it, the lowest and the
+highest P(positive) of a crop, and that of the centre crop. With --map, also writes <image>_map.png to --out: the
+sentiment of each place, green for positive and red for negative, blended half and half with the image, with a border in
+the prediction's colour. Images are JPEG, PNG or WebP files without animation, turned upright as their EXIF data says.
 """
 
 from pathlib import Path
@@ -23,20 +23,20 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Predict."""
+    """Predict the sentiment of all images; return the exit status."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    option("images", nargs="+", type=Path, metavar="IMAGE", help="file to predict the sentiment of")
-    option("--map", action="store_true", help="also lay the sentiment map over each image")
+    option("images", nargs="+", type=Path, metavar="IMAGE", help="image file")
+    option("--map", action="store_true", help="also write each image with its sentiment map laid over it")
     arguments.folder_options(option, out="results/predictions")
     arguments.gpu_option(option)
-    of_run, of_net = map(parser.add_argument_group, ("a run of tools/train.py", "any other network of two classes"))
+    of_run, of_net = map(parser.add_argument_group, ("a run of tools/train.py", "any other network with two outputs"))
     arguments.runs_options(of_run.add_argument, several=())
     arguments.net_options(of_net.add_argument)
     args = parser.parse_args(argv)
     arguments.other_net(parser, args, of_run, of_net)
     if not args.map:
-        parser.refuse(["out"], "is for maps; give --map too")
+        parser.refuse(["out"], "is the folder for maps; give --map too")
 
     if args.model:
         network = Network.of_files(args.model, args.weights, mean_for(args.weights, args.mean))
@@ -63,12 +63,12 @@ def main(argv=None):
 
 
 def map_paths(images, folder):
-    """The path of each image's map; a UserError if two images would share one."""
+    """The path of each image's map; a `UserError` if two images have the same."""
     paths = {image: folder / f"{image.name}_map.png" for image in images}
     owners = {}
     for image, path in paths.items():
         if owners.setdefault(path, image) != image:
-            raise UserError(f"the maps of {owners[path]} and {image} would both be {path}; give one another --out")
+            raise UserError(f"the maps of {owners[path]} and {image} would both be {path}; save one to another --out")
     return paths
 
 

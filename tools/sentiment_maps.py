@@ -5,9 +5,9 @@
     python tools/sentiment_maps.py --init caffenet --images all --compare-patches 8 --cost
 
 Each image is mapped by the net of the fold that tests it, made fully convolutional. The run's folder gets
-maps/<image>.npy (2×8×8: P(negative), P(positive)) and maps/<image>.png, the map laid over the image in a border of the
-global prediction's colour. The figure is results/<data set>/figure7.png; figure7.json beside it records the images and
-nets in it and what was measured. What is already done is skipped.
+maps/<image>.npy (2×8×8: P(negative), P(positive)) and maps/<image>.png, the map laid over the image, with a border in
+the colour of the global prediction. The figure is results/<data set>/figure7.png; figure7.json beside it records its
+images, its nets and the results of --compare-patches and --cost. Maps and figures that are already done are skipped.
 """
 
 from sentiment import paper
@@ -22,20 +22,20 @@ from sentiment.utils.progress import patience
 
 
 def main(argv=None):
-    """Map."""
+    """Map images, compare and time maps if asked to, and draw the figure."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     arguments.folder_options(option, "data", "out")
     arguments.runs_options(option, several=("fold",))
     use = (
-        "names of test images; or a number: that many, evenly spaced from the most negative to the most positive "
-        f"prediction; or all: map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})"
+        "test images to map and draw: their names; or a number of images, evenly spaced from the most negative to the "
+        f"most positive prediction; or all, to map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})"
     )
     option("--images", nargs="+", default=[str(fold_maps.ON_SHEET)], metavar="IMAGE", help=use)
     arguments.count_option(option, "input-size", "height and width of the net's input, pixels", paper.MAP_INPUT)
     option("--prediction", choices=WAYS, default="oversampled", help="global prediction (default: %(default)s)")
     arguments.count_option(option, "compare-patches", "compare N maps with predictions of their patches")
-    option("--cost", action="store_true", help="measure the cost of a map over that of one prediction")
+    option("--cost", action="store_true", help="measure the cost of a map relative to one prediction")
     arguments.gpu_option(option)
     arguments.count_option(option, "batch-size", "images in a forward pass (default: 4; 50 on a GPU)")
     args = parser.parse_args(argv)
@@ -70,7 +70,7 @@ def main(argv=None):
 
 
 def say(patches, cost):
-    """Print what was measured."""
+    """Print the results of --compare-patches and --cost, if there are any."""
     if patches:
         print(
             f"{patches['maps']} maps compared with {patches['places']} patches each, difference in P(positive): "

@@ -1,12 +1,12 @@
-"""Fine-tune the paper's networks: one fold, or any number of them in one process.
+"""Fine-tune the paper's networks, on one fold or on several in one process.
 
     python tools/train.py --init caffenet --fold 1
     python tools/train.py --arch squeezenet --init squeezenet_v1.0.caffemodel --subset all --fold all
 
-A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, holds everything the run was made from, and Caffe's log. With
-another seed than the default it is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C, SIGTERM and SIGHUP end a training with a
-snapshot. The same command resumes from the newest complete snapshot, and skips runs that are done. A loss that is NaN
-stops a training, unless --keep-diverged is given.
+A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, holds its configuration, net definitions, weights and Caffe's log.
+With another seed than the default the folder is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C, SIGTERM and SIGHUP stop a
+training after a snapshot; the same command resumes from the newest complete snapshot and skips runs that are done. A
+loss that is NaN stops a training, unless --keep-diverged is given.
 """
 
 from sentiment import engine
@@ -21,7 +21,7 @@ from sentiment.utils.progress import duration
 
 
 def main(argv=None):
-    """Train."""
+    """Train all runs that the options name."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     arguments.folder_options(option, "data", "splits")

@@ -1,4 +1,4 @@
-"""Testing a network on a list of images, and a run on its fold's test list (section 4.1)."""
+"""Testing a network on a list of images, and a run on its fold's test list (§4.1)."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from sentiment.utils.progress import Progress, patience
 def predict(
     network: Network, list_path: Path, images: Path, folder: Path, batch: int | None = None, gpu: int | None = None
 ) -> list[Prediction]:
-    """Predictions of a list's images.
+    """The predictions of a network for the images of a list.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def predict(
     images
         The folder the names are relative to.
     folder
-        Where Caffe's log goes, in test.log.
+        Folder for Caffe's log, test.log.
     batch
-        Crops a forward pass; `inference.BATCH`, or on a GPU `inference.BATCH_GPU`, by default.
+        Crops in a forward pass; by default `inference.BATCH`, or `inference.BATCH_GPU` on a GPU.
 
     Raises
     ------
     UserError
-        A file is missing or wrong, or the network has another number of outputs.
+        A file is missing or wrong, or the network does not have two outputs.
     """
     listed = lists.read(list_path)
     caffe = engine.start(gpu)
@@ -62,10 +62,10 @@ def predict(
 def evaluate(
     run: runs.Run, data: Dataset, splits: Path, batch: int | None = None, gpu: int | None = None
 ) -> tuple[Result, bool]:
-    """The result of a run, and whether this call tested it; a run that is tested already is not tested again.
+    """The result of a run, and whether this call tested it: a run that is tested already is skipped.
 
     ``splits`` is the folder of fold lists; ``batch`` is as for `predict`. A `UserError` says that the run's training is
-    not complete, or that its test list is another now.
+    not complete, or that its test list has changed.
     """
     if found := _recorded(run):
         return found, False
@@ -76,31 +76,31 @@ def evaluate(
 
 
 def _recorded(run):
-    """The result that was recorded of the run's weights and of how they came about, or None."""
+    """The recorded result of the run's current weights; None if there is none, or only one of an earlier training."""
     weights = run.weights(run.configuration().schedule.iterations)
     found = results.read(run.result) if run.result.is_file() and run.predictions.is_file() else None
     if not weights.is_file():
         if found is None:
             raise UserError(f"{run.folder}: its training is not complete; run tools/train.py with the same options")
         return found
-    # A training that was done again may end with the same weights.
-    training = run.training()
-    if found and training in (None, found.training) and found.weights == sha256(weights):
+    # Stretches are compared too, because a run that was trained again may end with the same weights.
+    stretches = run.stretches()
+    if found and stretches in (None, found.training) and found.weights == sha256(weights):
         return found
     return None
 
 
 def _test(run, data, splits, batch, gpu):
-    config = run.configuration(*records.names(Configuration), runs.TRAINING)
-    folds.read(splits, data.name, run.subset, run.fold)  # refuses lists that are not there
+    config = run.configuration(*records.names(Configuration), runs.STRETCHES)
+    folds.read(splits, data.name, run.subset, run.fold)  # refuses lists that are missing or wrong
     test_list = folds.list_path(splits, data.name, run.subset, run.fold, "test")
     if sha256(test_list) != config.test_list:
-        raise UserError(f"{test_list} is not the list {run.folder} was trained for; it may name images trained on")
+        raise UserError(f"{test_list} is not the list of {run.folder}: it may name images trained on; restore it")
     network = Network.of_run(run)
     tested = predict(network, test_list, data.images, run.folder, batch, gpu)
     result = Result(
         config=config,
-        training=run.training(),
+        training=run.stretches(),
         accuracy=predictions.accuracy(tested),
         test_images=len(tested),
         evaluation=engine.environment(gpu),
@@ -108,5 +108,5 @@ def _test(run, data, splits, batch, gpu):
         note=data.note,
     )
     predictions.write(run.predictions, tested)
-    results.write(run.result, result)  # last: it says that all else is there
+    results.write(run.result, result)  # last, because its presence means that the other files are complete
     return result

@@ -1,4 +1,4 @@
-"""The sentiment maps of runs' test images, kept in the runs' folders, and what they are compared with."""
+"""Sentiment maps of runs' test images, kept in the runs' folders: made, chosen, described, compared and timed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from sentiment.utils.files import read_json, sha256, write_json
 from sentiment.utils.progress import Progress, patience
 
 ON_SHEET = 6
-"""How many images are shown by default."""
+"""The number of images on a sheet by default."""
 
 
 @dataclass(eq=False)
 class FoldMaps:
-    """The maps of one run's test images, by its net made fully convolutional.
+    """The maps of one run's test images, made by its net in fully convolutional form.
 
     A `UserError` says that the run is not tested, or that its net cannot be made fully convolutional.
     """
@@ -34,7 +34,7 @@ class FoldMaps:
     run: Run
     data: Dataset
     input_size: int  # height and width of the fully convolutional net's input, pixels
-    prediction: str  # which of ``predictions.WAYS`` is the global prediction
+    prediction: str  # the one of `predictions.WAYS` that is the global prediction
     gpu: int | None = None
 
     def __post_init__(self):
@@ -48,8 +48,8 @@ class FoldMaps:
         self.predicted = {one.image: (one.label, getattr(one, self.prediction)) for one in tested}
         size = self.input_size, self.input_size
         self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
-        self._record = run.folder / "maps" / "maps.json"
-        self.made_from = {  # as maps.json says
+        self._maps_json = run.folder / "maps" / "maps.json"
+        self.made_from = {  # recorded in maps.json, beside the maps
             "weights": result.weights,
             "predictions": sha256(run.predictions),
             "prediction": self.prediction,
@@ -59,39 +59,39 @@ class FoldMaps:
 
     @cached_property
     def nets(self):
-        """The fully convolutional net and the classifier it is made from."""
+        """The fully convolutional net, and the classifier that it is made from."""
         weights = self.run.weights(self.config.schedule.iterations)
         if not weights.is_file():
             raise UserError(f"no file {weights}; run tools/train.py with the same options again")
         if sha256(weights) != self.made_from["weights"]:
-            raise UserError(f"{self.run.predictions} is not of {weights.name}; run tools/evaluate.py again")
+            raise UserError(f"{self.run.predictions} was not made by {weights.name}; run tools/evaluate.py again")
         caffe = engine.start(self.gpu)
         with stderr_to(self.run.folder / "test.log") as terminal, patience(f"converting {weights}", terminal):
             classifier = transfer.load(caffe, self.run.deploy, weights)
             return surgery.build(caffe, self.conversion, classifier), classifier
 
     def inputs(self, images: Iterable[str]):
-        """Images as the fully convolutional net takes them, whatever their shape; see `inference.warped`."""
+        """Test images as inputs of the fully convolutional net; see `inference.warped`."""
         paths = [self.data.images / image for image in images]
         return inference.warped(self.nets[0], paths, np.array(self.config.mean), size=self.conversion.input)
 
     def files(self, image: str) -> tuple[Path, Path]:
         """The paths of an image's map and overlay."""
-        folder = self._record.parent
+        folder = self._maps_json.parent
         return folder / f"{image}.npy", folder / f"{image}.png"
 
     def make(self, images: Sequence[str], batch: int):
-        """Map those of the images that have no complete map of this net and input yet, ``batch`` a forward pass."""
+        """Map the images that have no complete map of this net and input size yet, ``batch`` in a forward pass."""
         if not self._missing(images):
             return
-        with locks.held(self._record.parent, "mapping"):
+        with locks.held(self._maps_json.parent, "mapping"):
             if not self._is_current():
                 for image in self.predicted:
                     self.files(image)[0].unlink(missing_ok=True)
-                write_json(self._record, self.made_from)
+                write_json(self._maps_json, self.made_from)
             if not (missing := self._missing(images)):  # another process made them meanwhile
                 return
-            # Complete batches: the last digits of a map depend on the batch it is in, and must not on an interrupt.
+            # Batches stay the same after an interrupt, because the last digits of a map depend on the batch it is in.
             batches = [group for group in inference.groups(images, batch) if not missing.isdisjoint(group)]
             again = [image for group in batches for image in group]
             title = f"mapping {self.run.folder}"
@@ -106,7 +106,7 @@ class FoldMaps:
         of_map, of_overlay = self.files(image)
         pixels = maps.overlay(image_files.load(self.data.images / image), answer)
         maps.save_image(of_overlay, maps.bordered(pixels, self.predicted[image][1]))
-        maps.save(of_map, answer)  # last: where there is a map, there is an overlay
+        maps.save(of_map, answer)  # last, so that an image that has a map has an overlay
 
     def _missing(self, images):
         if not self._is_current():
@@ -114,17 +114,18 @@ class FoldMaps:
         return {image for image in images if maps.read(self.files(image)[0], self.conversion.map) is None}
 
     def _is_current(self):
-        return self._record.is_file() and read_json(self._record) == self.made_from
+        return self._maps_json.is_file() and read_json(self._maps_json) == self.made_from
 
 
 Shown = dict[str, FoldMaps]
-"""Test images, and the fold that tests each."""
+"""Test images, each with the maps of the fold that tests it."""
 
 
 def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Shown]:
-    """The images to map, and those to show, from the most negative to the most positive prediction.
+    """The images to map and those to show, from the most negative to the most positive prediction.
 
-    ``images`` are names, or ``all``, or a number: that many, evenly spaced. A `UserError` names one that is not tested.
+    ``images`` are names; or a number of images to map and show, evenly spaced; or ``all``, to map all of them and show
+    `ON_SHEET`, evenly spaced. A `UserError` names an image that no fold tests.
     """
     tested = {image: fold for fold in folds for image in fold.predicted}
     ranked = sorted(tested, key=lambda image: (tested[image].predicted[image][1], image))
@@ -148,7 +149,7 @@ def choose(folds: Sequence[FoldMaps], images: Sequence[str]) -> tuple[Shown, Sho
 
 
 def describe(folds: Sequence[FoldMaps], shown: Shown) -> dict[str, Any]:
-    """What a sheet of the ``shown`` images is made from, as figure7.json says."""
+    """What a sheet of the ``shown`` images is made from, as an object for figure7.json."""
     run, data, conversion = folds[0].run, folds[0].data, folds[0].conversion
     images = []
     for image, fold in shown.items():
@@ -166,7 +167,7 @@ def describe(folds: Sequence[FoldMaps], shown: Shown) -> dict[str, Any]:
 
 
 def compare(shown: Shown) -> dict[str, float]:
-    """How far maps of images are from predictions of their patches, see `maps.difference_summary`."""
+    """The differences between maps and predictions of their patches, see `maps.difference_summary`."""
     both = []
     for fold in dict.fromkeys(shown.values()):
         net, classifier = fold.nets
@@ -177,7 +178,7 @@ def compare(shown: Shown) -> dict[str, float]:
 
 
 def cost(fold: FoldMaps) -> dict[str, dict[str, float]]:
-    """What a map and a prediction take: seconds, in batches of one, and multiply-adds."""
+    """The cost of a map and of a prediction, for one image: seconds and multiply-adds."""
     nets = dict(zip(("map", "prediction"), fold.nets, strict=True))
     return {
         "seconds": {name: maps.seconds(net) for name, net in nets.items()},

@@ -1,7 +1,8 @@
-"""Testing a net on images (§4.1): the numbers of ``caffe.Classifier`` one image at a time, in large batches.
+"""The probabilities that a net gives to images' crops (§4.1), in batches of several images.
 
-An image is warped to 256×256, its channels' means are subtracted, and ten crops go through the net: four corners, the
-centre, and their mirrors. The fifth is what Classifier takes without oversampling, so one pass serves both.
+The results are those of ``caffe.Classifier`` for one image at a time. An image is warped to 256×256, the channel means
+are subtracted, and ten crops go through the net: the four corners, the centre, and their mirrors. The fifth crop is the
+one that Classifier takes without oversampling, so that one forward pass serves both ways of testing.
 """
 
 import math
@@ -19,12 +20,12 @@ from sentiment.paper import CLASSES, IMAGE_SIZE
 from sentiment.utils.errors import UserError
 
 CROPS = 10
-CENTER = 4
-BATCH, BATCH_GPU = 20, 200  # crops a forward pass; on a CPU more is slower and takes gigabytes for SqueezeNet's blobs
+CENTER = 4  # index of the centre crop
+BATCH, BATCH_GPU = 20, 200  # crops in a forward pass; more are slower on a CPU and take gigabytes for SqueezeNet
 
 
 def check_outputs(net, model: Path):
-    """Refuse a ``caffe.Net`` with another number of outputs than two; ``model`` is its definition."""
+    """Refuse a ``caffe.Net`` that does not have two outputs; ``model`` is the file of its definition."""
     outputs = net.blobs[net.outputs[0]].data.shape[1:]
     if math.prod(outputs) != CLASSES:
         raise UserError(
@@ -34,7 +35,7 @@ def check_outputs(net, model: Path):
 
 
 def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZE)) -> np.ndarray:
-    """An image as a net's crops are cut from it or, with the size of the net's input, as it takes it complete.
+    """An image warped and normalised for a net: to cut crops from it, or in the size of the net's input to map it.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZ
     means
         (3,), BGR, 0 to 255.
     size
-        Height and width that the image is warped to, pixels.
+        Height and width of the result, pixels; the image's aspect ratio is not kept.
 
     Returns
     -------
@@ -60,16 +61,16 @@ def warp(net, pixels: np.ndarray, means: np.ndarray, size=(IMAGE_SIZE, IMAGE_SIZ
     transformer.set_channel_swap(name, (2, 1, 0))
     transformer.set_raw_scale(name, 255)
     transformer.set_mean(name, means)
-    # From 0 to 1, as by ``caffe.io.load_image``, which would not turn an image upright as training does.
+    # Scaled to 0..1 as by ``caffe.io.load_image``, which is not used because it does not turn images upright.
     return transformer.preprocess(name, np.divide(pixels, np.float32(255), dtype=np.float32))
 
 
 def warped(
     net, paths: Iterable[Path], means: np.ndarray, where: Callable = str, size=(IMAGE_SIZE, IMAGE_SIZE)
 ) -> Iterator[np.ndarray]:
-    """What `warp` makes of image files, in their order.
+    """The result of `warp` for each image file, in their order.
 
-    ``where`` says of a path where it was listed, for the `UserError` about one that is not an image.
+    ``where`` returns where a path is listed, to begin the `UserError` about a file that is not an image.
     """
 
     def prepare(path):
@@ -79,7 +80,7 @@ def warped(
             raise UserError(f"{where(path)}: {error}") from error
         return warp(net, pixels, means, size)
 
-    # Threads do it, since neither OpenCV nor numpy holds Python's lock, and on a GPU the forward pass is far quicker.
+    # Threads run in parallel, because OpenCV and numpy release Python's lock; a GPU would wait for a single one.
     threads = cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future] = deque()
@@ -94,7 +95,7 @@ def warped(
 def probabilities(
     net, images: Iterable[np.ndarray], batch: int = BATCH, done: Callable = lambda count: None
 ) -> np.ndarray:
-    """What the net says of each image's ten crops.
+    """The net's probabilities for the ten crops of each image.
 
     Parameters
     ----------
@@ -103,14 +104,14 @@ def probabilities(
     images
         (3, H, W) float32, as `warp` gives them.
     batch
-        Crops a forward pass, rounded down to entire images.
+        Crops in a forward pass, rounded down to a multiple of ten, at least ten.
     done
-        Called after each pass with the number of images that went through.
+        Called after each forward pass with the number of its images.
 
     Returns
     -------
     ndarray
-        (N, 10, classes) float32; crops in the order of ``caffe.io.oversample``, number ``CENTER`` is the centre's.
+        (N, 10, classes) float32; crops in the order of ``caffe.io.oversample``, the centre crop at index `CENTER`.
     """
     name, out = net.inputs[0], net.outputs[0]
     height, width = net.blobs[name].data.shape[2:]
@@ -137,7 +138,7 @@ def ten_crops(image: np.ndarray, out: np.ndarray):
 
 
 def groups(items: Iterable, size: int) -> Iterator[Sequence]:
-    """Lists of ``size`` items, the last one shorter."""
+    """Lists of ``size`` items each; the last one can be shorter."""
     items = iter(items)
     while group := list(islice(items, size)):
         yield group

@@ -1,7 +1,7 @@
 """Sentiment maps (Figure 7): predictions for every place of an image, laid over the image.
 
-An image is warped to the fully convolutional network's input, 451×451, which gives a map of 2×8×8 probabilities in one
-pass.
+An image is warped to 451×451, the input of the fully convolutional network, whose output is the map: 2×8×8
+probabilities.
 """
 
 import time
@@ -17,9 +17,9 @@ from sentiment.networks.surgery import Conversion
 from sentiment.paper import CLASSES, NEGATIVE, POSITIVE
 from sentiment.utils.files import replacing, write_whole
 
-BATCH, BATCH_GPU = 4, 50  # images a forward pass
-BORDER = 0.035  # of an image's shorter side
-PERCENTILES = (50, 90, 99, 100)
+BATCH, BATCH_GPU = 4, 50  # images in a forward pass
+BORDER = 0.035  # width of a border, as a fraction of the image's shorter side
+PERCENTILES = (50, 90, 99, 100)  # in `difference_summary`
 
 GREEN, RED = (0, 255, 0), (255, 0, 0)  # RGB
 
@@ -27,8 +27,8 @@ GREEN, RED = (0, 255, 0), (255, 0, 0)  # RGB
 def forward(net, images: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[np.ndarray]:
     """The maps of images, (2, rows, columns) float32: P(negative) and P(positive) of each place.
 
-    The net has one image input, and one output of N×2×rows×columns probabilities; images are (3, height, width)
-    float32, as `inference.warp` gives them for the size of its input, and ``batch`` of them go through it at a time.
+    The net has one image input, and one output of N×2×rows×columns probabilities. The images are (3, height, width)
+    float32, as `inference.warp` returns them for the size of that input; ``batch`` of them are in a forward pass.
     """
     data = net.blobs[net.inputs[0]]
     for group in inference.groups(images, batch):
@@ -41,13 +41,13 @@ def forward(net, images: Iterable[np.ndarray], batch: int = BATCH) -> Iterator[n
 
 
 def save(path: Path, probabilities: np.ndarray):
-    """Write a map as .npy, completely or not at all."""
+    """Write a map to a .npy file, completely or not at all."""
     with replacing(path) as part:
         np.save(part, probabilities, allow_pickle=False)
 
 
 def read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The map in a .npy file, or None if there is no complete one of that (rows, columns)."""
+    """The map in a .npy file; None if there is no complete one of this shape, (rows, columns)."""
     try:
         probabilities = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -58,8 +58,8 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 def overlay(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """A map laid over its image: each place green by P(positive) and red by P(negative), blended half and half.
 
-    Each place of the map becomes a rectangle of the image, (H, W, 3) uint8 RGB as the result: nearest neighbour, as the
-    paper enlarges maps.
+    The image and the result are (H, W, 3) uint8 RGB. The map is enlarged by nearest neighbour, as in the paper: each of
+    its places becomes a rectangle.
     """
     negative, positive = probabilities[NEGATIVE], probabilities[POSITIVE]
     colours = np.stack([negative, positive, np.zeros_like(negative)], axis=-1) * 255
@@ -83,9 +83,9 @@ def save_image(path: Path, image: np.ndarray):
 def patch_differences(
     net, classifier, conversion: Conversion, images: Iterable[np.ndarray], batch: int = inference.BATCH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far maps are from the classifier run on each place's patch, cut from the same input.
+    """The maps' predictions for each place, and the classifier's for the patch of that place, cut from the same input.
 
-    The two agree if no layer pads; padding gives each patch edges that the complete image does not have.
+    The two agree if no layer pads: padding gives each patch edges that the image does not have there.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ def patch_differences(
     images
         (3, height, width) float32, as for `forward`.
     batch
-        Patches a forward pass.
+        Patches in a forward pass.
 
     Returns
     -------
     maps, patches
-        (N, rows, columns) float32, P(positive) both ways, without places whose patch would extend beyond the image
-        (rounding up in pooling adds a row or column).
+        (N, rows, columns) float32 each, P(positive), without the places whose patch would extend beyond the image:
+        pooling rounds up, which adds a row or column.
     """
     (height, width), (down, right) = conversion.patch, conversion.step
     rows = min(conversion.map[0], (conversion.input[0] - height) // down + 1)
@@ -119,10 +119,10 @@ def patch_differences(
 
 
 def difference_summary(mapped: np.ndarray, patched: np.ndarray) -> dict[str, float]:
-    """Percentiles of the absolute differences, and how often both ways predict the same class.
+    """Percentiles of the absolute differences between the two results of `patch_differences`.
 
-    ``maps``, and ``places`` in each; ``"50"``, ``"90"``, ``"99"``, ``"100"`` (the largest) -> difference in
-    probability; ``same`` -> fraction of places.
+    Keys: ``maps``, their number; ``places`` in each map; ``"50"``, ``"90"``, ``"99"`` and ``"100"`` (the largest
+    difference), in probability; ``same``, the fraction of places where both predict the same class.
     """
     difference = np.abs(np.asarray(mapped, float) - patched)
     return {
@@ -134,7 +134,7 @@ def difference_summary(mapped: np.ndarray, patched: np.ndarray) -> dict[str, flo
 
 
 def seconds(net, repeats: int = 7) -> float:
-    """Median seconds of a pass of one image, after a first one that does not count."""
+    """The median seconds of a forward pass of one image; a first pass is not counted."""
     shape = net.blobs[net.inputs[0]].data.shape[1:]
     image = np.random.default_rng(0).uniform(-100, 100, shape).astype(np.float32)
     times = []

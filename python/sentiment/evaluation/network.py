@@ -1,4 +1,4 @@
-"""Networks that are ready to be used: those of finished runs, and any other with two outputs."""
+"""Trained networks: those of finished runs, and any other given by its files."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -12,26 +12,26 @@ from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_json
 
-_NEEDED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # fields of a configuration
+_NEEDED = ("subset", "arch", "init", "fold", "iterations", "mean", "dataset", "demo")  # keys of run.json
 
 
 @dataclass(frozen=True)
 class Network:
     """A trained network that predicts the sentiment of images."""
 
-    key: str  # unique: the run's folder below the folder of runs, or the weights' path
-    title: str  # which network, for readers
-    group: str  # what it was trained on, for readers
+    key: str  # identifies it: the run's folder, relative to the folder of runs in `find`, or the path of the weights
+    title: str  # architecture, source and fold, for readers
+    group: str  # data set and subset, for readers
     deploy: Path
     weights: Path
     means: tuple  # BGR, 0 to 255
-    run: Run | None = None
-    dataset: str = ""  # the data set a run was trained on
-    demo: bool = False  # trained on drawn images
+    run: Run | None = None  # the run that trained it; None if it is given by its files
+    dataset: str = ""  # name of the run's data set
+    demo: bool = False  # whether it was trained on the demo's drawn images
 
     @classmethod
     def of_run(cls, run: Run, key: str = "") -> "Network":
-        """The network that a run of tools/train.py ended with; a `UserError` if it is not there or not finished."""
+        """The network of a run of tools/train.py; a `UserError` if the run is missing or not finished."""
         config = run.configuration(*_NEEDED) if run.record.is_file() else None
         if config is None or not (weights := run.weights(config.schedule.iterations)).is_file():
             raise UserError(
@@ -54,7 +54,7 @@ class Network:
 
     @classmethod
     def of_files(cls, model: Path, weights: Path, mean: Path | tuple[float, ...]) -> "Network":
-        """Any deploy definition and its weights; ``mean`` is as `means.parse_mean` gives it."""
+        """The network of a deploy definition and weights; ``mean`` is as `means.parse_mean` returns it."""
         for path in (model, weights):
             if not path.is_file():
                 raise UserError(f"no file {path}")
@@ -63,31 +63,31 @@ class Network:
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy of ten crops on the run's test images, or None where it is not tested."""
+        """The accuracy on the run's test images, with ten crops; None if the run is not tested."""
         if self.run is None or not self.run.result.is_file():
             return None
         return results.read(self.run.result).accuracy["oversampled"]
 
     def summary(self) -> dict[str, Any]:
-        """What someone who chooses among networks needs, as JSON values."""
+        """The fields by which a user chooses a network, as JSON values."""
         return {name: getattr(self, name) for name in ("key", "title", "group", "accuracy", "demo")}
 
 
 def find(root: str | Path) -> list[Network]:
-    """Every finished run below a folder, runs of the demo too, by subset, architecture, initialisation and fold.
+    """The networks of all finished runs below a folder, sorted by subset, architecture, initialisation and fold.
 
-    Their keys are the runs' folders relative to ``root``. Where two would look alike, their groups say which folder of
-    runs they are in.
+    Their keys are the runs' folders relative to ``root``. If two networks have the same title and group, the group also
+    names the folder of runs.
     """
     root, found = Path(root), []
     for path in sorted(root.rglob("run.json")):
         folder, values = path.parent, read_json(path)
-        if not values.keys() >= set(_NEEDED):  # of an earlier version: the tools that are asked for this run say so
+        if not values.keys() >= set(_NEEDED):  # of an earlier version: a tool that is given this run says so
             continue
         net = f"{values['arch']}-{values['init']}"
         variant = folder.parent.name.removeprefix(net).removeprefix("-")
         run = Run(folder.parents[2], values["subset"], values["arch"], values["init"], values["fold"], variant)
-        # A copy under another name would be shown as the net it no longer is.
+        # A folder that was copied or renamed is skipped: its run.json names another run.
         if run.folder == folder and run.weights(values["iterations"]).is_file():
             found.append(Network.of_run(run, folder.relative_to(root).as_posix()))
     looks = Counter((one.title, one.group) for one in found)

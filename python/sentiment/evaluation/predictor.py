@@ -1,4 +1,4 @@
-"""A network's prediction and sentiment map of single images."""
+"""Predictions and sentiment maps of single images by a network that stays loaded."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from sentiment.utils.progress import patience
 
 @dataclass(frozen=True)
 class CropPredictions:
-    """The predictions of an image's ten crops."""
+    """The predictions for an image's ten crops."""
 
     # (10,) float32: P(positive) of each crop, in the order of ``caffe.io.oversample``: upper left, upper
     # right, lower left, lower right, centre; then their mirrors.
@@ -40,12 +40,12 @@ class CropPredictions:
 
     @property
     def agreeing(self) -> int:
-        """How many crops have the image's sentiment."""
+        """The number of crops that have the image's sentiment."""
         return int(np.sum(is_positive(self.crops) == is_positive(self.positive)))
 
 
 class Predictor:
-    """A network, loaded; a `UserError` if its files do not belong together or it has not two outputs."""
+    """A loaded network; a `UserError` if its files do not belong together or it does not have two outputs."""
 
     def __init__(self, network: Network, gpu: int | None = None):
         self._deploy, self._means = network.deploy, np.array(network.means)
@@ -55,7 +55,7 @@ class Predictor:
         inference.check_outputs(self._net, network.deploy)
 
     def predict(self, pixels: np.ndarray) -> CropPredictions:
-        """The predictions of an image, (H, W, 3) uint8 RGB; to the last digit those of tools/evaluate.py."""
+        """The predictions for an image, (H, W, 3) uint8 RGB, equal to those of tools/evaluate.py to the last digit."""
         crops = inference.probabilities(self._net, [inference.warp(self._net, pixels, self._means)])
         return CropPredictions(crops[0, :, paper.POSITIVE])
 

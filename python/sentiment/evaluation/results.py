@@ -1,4 +1,4 @@
-"""Results: what a tested run found and how it came about, as result.json records it."""
+"""Results: the accuracy of a tested run and all that it was computed from, as result.json records them."""
 
 import logging
 import math
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a tested run found."""
+    """The result of a tested run."""
 
     config: Configuration = field(metadata=records.FLAT)  # what the run is made from
-    training: tuple[Stretch, ...] = ()  # what it was trained with; empty where an earlier version did not record it
-    accuracy: dict[str, float]  # by way of testing, 0 to 1
+    training: tuple[Stretch, ...] = ()  # what computed the training; empty if an earlier version did not record it
+    accuracy: dict[str, float]  # for each of `WAYS`, 0 to 1
     test_images: int
-    evaluation: Environment  # what it was tested with
+    evaluation: Environment  # what computed the test
     weights: str | None  # checksum (SHA-256) of the tested weights
-    note: str = ""  # what the data set's description says to readers of tables
-    folder: Path = field(default=Path(), compare=False)  # the run's folder that it was read from; not part of the file
+    note: str = ""  # note for readers of tables, from the data set's description
+    folder: Path = field(default=Path(), compare=False)  # the folder it was read from; not part of the file
 
     def to_json(self) -> dict[str, Any]:
         """The object in a result.json."""
@@ -44,7 +44,7 @@ class Result:
 
     @classmethod
     def from_json(cls, values, where) -> "Result":
-        """Read what `to_json` gave, of this or an earlier version."""
+        """Read an object that `to_json` of this or an earlier version returned; ``where`` names its file in errors."""
         values = _of_today(values)
         for name in ("hashes", "choices"):
             if not isinstance(values, dict) or not isinstance(values.get(name), dict):
@@ -60,7 +60,7 @@ class Result:
 
 
 def _of_today(values):
-    """A result of the first version in today's form; nothing is known of its training but the precision of testing."""
+    """A result of the first version in today's form; the precision of its test counts as that of its training."""
     of_first = ("engine", "versions", "choices")
     if not isinstance(values, dict) or not all(isinstance(values.get(key), dict) for key in of_first):
         return values
@@ -75,17 +75,17 @@ def _of_today(values):
 
 
 def write(path: Path, result: Result):
-    """Write a result.json, complete or not at all."""
+    """Write a result.json, completely or not at all."""
     write_json(path, result.to_json())
 
 
 def read(path: Path) -> Result:
-    """Read one result.json, also of the first version; a `UserError` says what is wrong with it."""
+    """Read a result.json of this or an earlier version; a `UserError` says what is wrong with it."""
     return replace(Result.from_json(read_json(path), path), folder=path.parent)
 
 
 def collect(root: str | Path) -> list[Result]:
-    """Every result under a folder of runs, sorted by data set, subset, arch, init, seed, fold."""
+    """All results below a folder of runs, sorted by data set, subset, architecture, initialisation, seed and fold."""
     found = [read(path) for path in Path(root).glob("**/result.json")]
     log.info("read %d results in %s", len(found), root)
     names = ("dataset", "subset", "arch", "init", "seed", "fold")
@@ -93,10 +93,10 @@ def collect(root: str | Path) -> list[Result]:
 
 
 def mean_std(values: Iterable[float], sample=False) -> tuple[float, float | None]:
-    """Mean and standard deviation of some numbers.
+    """The mean and the standard deviation of numbers.
 
-    The paper does not say which deviation it prints: the default is the population's, which divides by n; the
-    ``sample``'s divides by n - 1, and is None for a single value.
+    The paper does not say which deviation it prints. The default is the population's, which divides by n. With
+    ``sample`` it is the sample's, which divides by n - 1; of a single number it is None.
     """
     values = list(values)
     mean = statistics.fmean(values)

@@ -1,1 +1,1 @@
-"""One run: its configuration, schedule, folder, snapshots and logs."""
+"""How a run is trained: configuration, schedule, plan, folder, training loop, snapshots and loss curves."""

@@ -1,8 +1,8 @@
-"""A run's configuration: the record of what one training is made from.
+"""A run's configuration: the record of what it is made from.
 
-run.json holds it while a run is trained, result.json once it is tested. A new field is added here alone: its name, type
-and default (what earlier versions did, so that their runs still count) at the end of `Configuration`, and its value in
-`Configuration.of`. What computed a run is no part of it: see `Stretch`.
+run.json holds it from the start of a training, result.json once the run is tested. To add a field, add it at the end of
+`Configuration`, with a default that says what earlier versions did, so that their runs still count, and set its value
+in `Configuration.of`. The hardware and software that computed a run are not part of it: see `Stretch`.
 """
 
 import functools
@@ -19,9 +19,9 @@ from sentiment.utils import records
 from sentiment.utils.files import sha256
 
 IDENTITY = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card")
-"""Fields that name a run and its images, at the top level of a result.json."""
+"""Fields that name a run and its images; result.json has them at its top level."""
 CHECKSUMS = ("source", "mean_file", "train_list", "test_list")
-"""Fields that are SHA-256 checksums of the inputs; every other field is a choice (`Configuration.settings`)."""
+"""Fields that are SHA-256 checksums of the inputs; all fields but these and IDENTITY are `Configuration.settings`."""
 
 _checksum = functools.cache(sha256)  # a source of 240 MB is read once for all folds
 
@@ -31,23 +31,21 @@ class Configuration:
     """What a run is made from; a field is None where a file of an earlier version does not record it."""
 
     dataset: str
-    demo: bool  # drawn images
+    demo: bool  # whether the images are the demo's drawn ones
     subset: str
     arch: str
     init: str
     fold: int
     seed: int  # as given by the user
-    fold_seed: int | None  # `solvers.fold_seed` of it
+    fold_seed: int | None  # the solver's seed: `solvers.fold_seed` of ``seed`` and ``fold``
     variant: str | None  # the user's own name for a run with other choices than the default
     precision: str | None  # one of `engine.PRECISIONS`
     mean: tuple | None  # channel means, BGR, 0 to 255
-    mean_image: bool | None  # training subtracts a mean image, whose channel means ``mean`` are
+    mean_image: bool | None  # whether training subtracts a mean image; ``mean`` then holds its channel means
     channels_divisor: int | None  # the network has 1/divisor of the paper's channels
     choices: Choices = field(metadata=records.FLAT)
     schedule: Schedule = field(metadata=records.FLAT)
-    # Model card whose file the source is by its checksum; empty where it is another file's. Not part of what two runs
-    # are compared by.
-    card: str | None
+    card: str | None  # model card whose file has the source's checksum, "" if none has; runs are compared without it
     source: str | None  # checksum of the source's weights; None from scratch
     mean_file: str | None  # checksum of the mean image; None without one
     train_images: int | None
@@ -84,14 +82,14 @@ class Configuration:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What the paper leaves open or a user can change, by name: all fields that are not identity or checksum."""
+        """What the paper leaves open or a user can change, by name: the fields not in `IDENTITY` or `CHECKSUMS`."""
         fields = records.to_json(self)
         return {name: value for name, value in fields.items() if name not in (*IDENTITY, *CHECKSUMS)}
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a training that one environment computed."""
+    """Consecutive iterations of a training, computed in one environment: until the next stretch or the end."""
 
     from_iteration: int
     environment: Environment = field(metadata=records.FLAT)

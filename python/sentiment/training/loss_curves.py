@@ -1,7 +1,7 @@
-"""Training losses read from Caffe's logs: curves, how fast and how smoothly they fall (Figure 6).
+"""Loss curves: training losses read from Caffe's logs, and how fast and how smoothly they fall (Figure 6).
 
-Both generations of log lines are read: ``Iteration 20, loss = 0.6`` of 2015 and ``Iteration 20 (1.5 iter/s, 13s/20
-iters), loss = 0.6`` of later versions, whatever precedes them in the line.
+Two forms of log lines are read, ``Iteration 20, loss = 0.6`` of Caffe in 2015 and ``Iteration 20 (1.5 iter/s, 13s/20
+iters), loss = 0.6`` of later versions, with anything before them in the line.
 """
 
 import math
@@ -17,8 +17,8 @@ from sentiment.utils.files import read_text
 
 GUESSING = math.log(2)
 """The loss of a classifier that gives both classes the same probability."""
-PART_OF_WAY = 0.9  # of the way from GUESSING to the final loss, where a training counts as converged
-LAST_PART = 0.1  # of the iterations, whose mean is the final loss
+PART_OF_WAY = 0.9  # part of the way from GUESSING to the final loss after which a training counts as converged
+LAST_PART = 0.1  # part of the iterations, at the end, whose mean loss is the final loss
 
 _NUMBER = r"(-?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf))(?!\S)"  # a C++ float that is not cut off
 _LOSS = re.compile(rf"\bIteration (\d+)(?: \([^)\n]*\))?, loss = {_NUMBER}")
@@ -36,16 +36,16 @@ class Curve:
 
     @cached_property
     def smoothed(self) -> np.ndarray:
-        """(n,): the centred moving average over a twentieth of all points, an odd number and at least five.
+        """The centred moving average, (n,), over a twentieth of all points, but an odd number and at least five.
 
-        At both ends it is over the points there are.
+        Near both ends the average is over fewer points.
         """
         half = (max(5, len(self.losses) // 20) | 1) // 2
         return np.array([self.losses[max(0, n - half) : n + half + 1].mean() for n in range(len(self.losses))])
 
     @property
     def final(self) -> float:
-        """The mean loss of the last tenth."""
+        """The mean loss of the last tenth of the iterations."""
         return float(self.losses[-math.ceil(LAST_PART * len(self.losses)) :].mean())
 
     @property
@@ -55,15 +55,15 @@ class Curve:
 
     @property
     def converges(self) -> bool:
-        """Whether the final loss is below that of guessing by more than the noise; never where it is NaN."""
+        """Whether the final loss is below that of guessing by more than the noise; False if it is NaN."""
         return bool(self.final < GUESSING - self.noise)
 
     @property
     def converged_at(self) -> int | None:
-        """The first iteration at which the smoothed loss has come nine tenths of its way down, or None.
+        """The first iteration at which the smoothed loss has come nine tenths of its way down.
 
-        The way is from what guessing gives (ln 2) to the final loss, so that every training has the same start,
-        whatever its first steps do. None where the training does not converge.
+        The way is from the loss of guessing (ln 2) to the final loss, so that it starts at the same loss for every
+        training. None if the training does not converge.
         """
         if not self.converges:
             return None
@@ -91,7 +91,7 @@ def read(path: Path) -> Curve:
         elif tested is not None and (match := _TEST_OUTPUT.search(line)):
             tests.setdefault(match[1], {})[tested] = float(match[2])
     if not found:
-        raise UserError(f"{path} has no training loss: it is not a log of a Caffe training, or of one without display")
+        raise UserError(f"{path} has no training loss: it is not the log of a Caffe training, or display is not set")
     return Curve(
         np.array(list(found)),
         np.array(list(found.values())),

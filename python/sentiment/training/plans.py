@@ -1,4 +1,4 @@
-"""One fold's training before it runs: inputs checked, schedule known, definitions ready to be written."""
+"""The plan of a run: its inputs checked, its schedule, and the files to be written before it is trained."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
 
-FORWARD = 3  # an image's training over its forward pass
+FORWARD = 3  # training on an image takes this many times as long as its forward pass
 SECONDS_SETTING_UP = 2
 
 _read_source = functools.cache(weights_files.read)  # a source of 240 MB is read once for all folds
@@ -31,23 +31,23 @@ _read_source = functools.cache(weights_files.read)  # a source of 240 MB is read
 def settings(pairs: Sequence[str], options: Mapping) -> dict[str, bool | int | float]:
     """Values of the schedule and of `Choices` by name, from the command line.
 
-    ``pairs`` are the ``NAME=VALUE`` of ``--set``; ``options`` are all options by name, where None counts as not given.
-    A `UserError` names a pair whose name is unknown or given twice, or whose value is not a number.
+    ``pairs`` are the ``NAME=VALUE`` of ``--set``; ``options`` are all options by name, with None for those not given. A
+    `UserError` names a pair whose name is unknown or given twice, or whose value is wrong.
     """
     found = {name: options[name] for name in solvers.NAMES if options.get(name) is not None}
     for pair in pairs:
         name, _, value = pair.partition("=")
         if name not in (*solvers.NAMES, *CHOICES):
             known = ", ".join((*solvers.NAMES, *CHOICES))
-            raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, NAME one of {known}")
+            raise UserError(f"SET: unknown {pair!r}; write NAME=VALUE, where NAME is one of {known}")
         if name in found:
-            raise UserError(f"SET: {pair!r} is given twice, as an option too or in SET; give it once")
+            raise UserError(f"SET: {pair!r} is given twice, in SET or by its own option too; give it once")
         found[name] = _value(pair, value, isinstance(getattr(Choices, name, None), bool))
     return found
 
 
 def _value(pair, text, is_bool):
-    """The value behind the = of a pair: 0 or 1 for a bool, else a finite number."""
+    """The value of a pair: a bool, given as 0 or 1, or a finite number."""
     try:
         number = float(text)
     except ValueError:
@@ -62,16 +62,16 @@ def _value(pair, text, is_bool):
 
 @dataclass(eq=False)
 class Plan:
-    """What one run will be made from and do.
+    """A run that is to be trained, and what it is made from.
 
-    A `UserError` names a fold list or an image in it that is missing or wrong, or a value that cannot be trained with.
+    A `UserError` names a fold list, or an image in one, that is missing or wrong, or a value outside its range.
     """
 
     run: Run
     data: Dataset
     source: Source
     splits: Path  # folder of all fold lists
-    seed: int = solvers.DEFAULT_SEED  # of all folds; `solvers.fold_seed` derives this one's own
+    seed: int = solvers.DEFAULT_SEED  # of all folds; `solvers.fold_seed` derives the seed of this one
     variant: str = ""  # the user's own name for a run with other choices than the default
     given: Mapping = field(default_factory=dict)  # values of the schedule and of `Choices` by name, see `settings`
 
@@ -90,17 +90,17 @@ class Plan:
 
     @functools.cached_property
     def last(self) -> architectures.LastLayer | None:
-        """The source's last layer, where the architecture keeps it."""
+        """The source's last layer; None if the architecture replaces it or there is no source."""
         path = self.source.path if self.run.arch in architectures.ON_LAST_LAYER else None
         return weights_files.last_layer(path) if path else None
 
     @functools.cached_property
     def configuration(self) -> Configuration:
-        """The run's `Configuration`; reads the source and the fold lists for their checksums."""
+        """The run's `Configuration`; reads all of the source and of the fold lists, for their checksums."""
         return Configuration.of(self)
 
     def check_source(self):
-        """Refuse a source or a mean that does not fit this architecture, before anything is made.
+        """Refuse a source or a mean image that does not fit this architecture, before anything is written.
 
         The `UserError` names the layer that is missing or of another shape, or the mean image's size.
         """
@@ -108,7 +108,7 @@ class Plan:
             *_, height, width = mean_image(self.source.mean).shape
             if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
                 raise UserError(
-                    f"MEAN: {self.source.mean} has {width}×{height} pixels, and images have {paper.IMAGE_SIZE}×"
+                    f"MEAN: {self.source.mean} has {width}×{height} pixels, but images have {paper.IMAGE_SIZE}×"
                     f"{paper.IMAGE_SIZE}; give another mean image, or channel means b,g,r"
                 )
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
@@ -128,24 +128,24 @@ class Plan:
         return self.run.weights(self.schedule.iterations)
 
     def done(self) -> bool:
-        """Whether the last weights are there and complete; a `UserError` if the folder holds another run."""
+        """Refuse a folder of another run, as `Run.is_of` does, and return whether this one is trained to the end."""
         return self.run.is_of(self.configuration) and snapshots.is_complete(self.weights)
 
     @property
     def seconds_an_image(self) -> float:
-        """About how many seconds an image takes in an iteration, on two CPU cores."""
-        # Arithmetic falls with nearly the divisor's square, reading an image does not.
+        """The approximate seconds that an iteration takes per image, on two CPU cores."""
+        # The time of the arithmetic falls with nearly the divisor's square; that of reading an image does not fall.
         return architectures.ARCHITECTURES[self.run.arch].seconds_per_image / self.divisor**1.4
 
     def estimate(self) -> float:
-        """About how many seconds of training and its tests are to go, on two CPU cores."""
+        """The approximate seconds that the rest of the training takes, with its tests, on two CPU cores."""
         left = self.schedule.iterations - (snapshots.newest(self.run.folder) or 0)
         tests = (1 + left // solvers.TEST_EVERY) * len(self.lists.test)
         passes = self.schedule.batch_size * left + tests / FORWARD
         return SECONDS_SETTING_UP + self.seconds_an_image * passes
 
     def train_val(self):
-        """The training definition, with this fold's lists (a NetParameter)."""
+        """The definition to train with, on this fold's lists: a ``NetParameter``."""
         mean, (train_list, test_list) = self.source.mean, self.paths
         lists = architectures.ImageLists(
             str(train_list),
@@ -159,7 +159,7 @@ class Plan:
         return architectures.train_val(self.run.arch, lists, self.divisor, scratch, self.last, self.choices)
 
     def write(self, environment: Environment, gpu=False):
-        """Write the run's record and definitions; the solver's paths are relative, so that the folder can be moved."""
+        """Write run.json and the definitions; the solver's paths are relative, so that the folder can be moved."""
         run = self.run
         run.claim(self.configuration)
         run.record_environment(snapshots.newest(run.folder) or 0, environment)
@@ -170,11 +170,11 @@ class Plan:
             write_if_changed(path, str(definition))
 
     def training(self, keep_diverged=False) -> Training:
-        """What `loop.train` takes, after `write`."""
+        """The training to give to `loop.train`; call `write` first."""
         tenth = f"{self.schedule.base_lr / 10:g}"
         advice = (
-            f"try a lower rate, as SET='base_lr={tenth}' VARIANT=lr{tenth}, and check that the mean is the one of "
-            "these weights"
+            f"try a lower rate, as SET='base_lr={tenth}' VARIANT=lr{tenth}, and check that the mean is that of the "
+            "source's training images"
         )
         return Training(self.run.folder, self.run.title, advice, self.source.path, keep_diverged)
 

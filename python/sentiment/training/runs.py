@@ -1,4 +1,4 @@
-"""Where one training lives: a self-contained folder per subset, architecture, initialisation and fold."""
+"""A run's folder, which holds all of the run: one for each subset, architecture, initialisation, variant and fold."""
 
 import re
 import shlex
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from sentiment.engine import Environment
-from sentiment.training import snapshots
+from sentiment.training import loop, snapshots
 from sentiment.training.configuration import Configuration, Stretch
 from sentiment.training.solvers import DEFAULT_SEED
 from sentiment.utils import records
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import read_json, write_json
 
-TRAINING = "training"
-"""Key of run.json: the stretches of its training, which are no part of what the run is made from."""
+STRETCHES = "training"
+"""Key of the training's stretches in run.json; they are not part of the configuration."""
 
 
 def variant_name(variant: str = "", seed: int = DEFAULT_SEED) -> str:
-    """The part of a run's folder name that a variant, a seed other than the default, or both give it.
+    """The end of a run's folder name: the variant, and the seed if it is not the default one.
 
-    A `UserError` names a variant that cannot be part of a folder's name, or that looks like another seed's.
+    A `UserError` names a variant that cannot be part of a folder's name, or that reads like a seed.
     """
     if not re.fullmatch(r"[\w.-]*", variant):
-        raise UserError(f"VARIANT: {variant!r} names a folder; use letters, digits, dots and dashes")
+        raise UserError(f"VARIANT: {variant!r} names a folder; use letters, digits, dots, dashes, underscores")
     if re.fullmatch(r"(.*-)?seed\d+", variant):
-        raise UserError(f"VARIANT: {variant!r} ends like the folders of another seed; give SEED=N or --seed N for that")
+        raise UserError(f"VARIANT: {variant!r} ends like the folder of another seed; give SEED=N or --seed N instead")
     return "-".join(filter(None, (variant, f"seed{seed}" if seed != DEFAULT_SEED else "")))
 
 
@@ -37,7 +37,7 @@ def _file(name) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """One training's folder, ``root/<subset>/<arch>-<init>[-<variant>]/fold<k>``, and the files in it."""
+    """A run's folder, ``root/<subset>/<arch>-<init>[-<variant>]/fold<k>``, and the files in it."""
 
     root: Path  # the folder of all runs
     subset: str
@@ -48,9 +48,9 @@ class Run:
 
     train_val = _file("train_val.prototxt")  # the definition it is trained with
     deploy = _file("deploy.prototxt")  # the definition it is tested with
-    solver = _file("solver.prototxt")
-    log = _file("train.log")  # Caffe's log of the training
-    record = _file("run.json")  # the configuration, and the stretches of its training
+    solver = _file(loop.SOLVER)
+    log = _file(loop.LOG)  # Caffe's log of the training
+    record = _file("run.json")  # the configuration, and the training's stretches
     predictions = _file("predictions.csv")
     result = _file("result.json")
 
@@ -62,16 +62,16 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The run's name in messages."""
         variant = f" ({self.variant})" if self.variant else ""
         return f"{self.subset} fold {self.fold}, {self.arch} from {self.init}{variant}"
 
     def weights(self, iteration: int) -> Path:
-        """The snapshot of the weights at an iteration."""
+        """The path of the weights of an iteration."""
         return snapshots.weights(self.folder, iteration)
 
     def command(self, tool: str, data: Path) -> str:
-        """The command that calls a tool for this run, given the folder of its data set."""
+        """The shell command that calls a tool for this run; ``data`` is the folder of its data set."""
         config = self.configuration()
         options = {"data": data, "runs": self.root, "subset": self.subset, "arch": self.arch, "init": self.init}
         options |= {"fold": self.fold, "variant": config.variant or None}
@@ -80,9 +80,9 @@ class Run:
         return shlex.join([python(), f"tools/{tool}.py", *words])
 
     def configuration(self, *needed: str) -> Configuration:
-        """What the run is made from, as run.json records it; ``needed`` are the fields that the caller uses.
+        """What the run is made from, as run.json records it; ``needed`` are keys that have to be recorded.
 
-        A `UserError` says that the folder holds no training, or one of an earlier version that recorded less.
+        A `UserError` says that the folder holds no training, or one of an earlier version without one of these keys.
         """
         if not self.record.is_file():
             raise UserError(f"{self.folder} holds no training; run tools/train.py with the same options first")
@@ -96,9 +96,9 @@ class Run:
             raise UserError(f"{self.folder} holds a training from {found.init}, not {self.init}; name it by {options}")
         return found
 
-    def training(self) -> tuple[Stretch, ...] | None:
-        """The stretches of its training in their order; None where an earlier version did not record them."""
-        values = read_json(self.record).get(TRAINING)
+    def stretches(self) -> tuple[Stretch, ...] | None:
+        """The stretches of the training in their order; None if an earlier version did not record them."""
+        values = read_json(self.record).get(STRETCHES)
         return None if values is None else tuple(records.read(Stretch, one, self.record) for one in values)
 
     def _earlier_version(self, missing):
@@ -108,17 +108,17 @@ class Run:
         )
 
     def is_of(self, configuration: Configuration) -> bool:
-        """Whether the folder holds a run of this configuration, complete or not.
+        """Refuse a folder that holds a run of another configuration, and return whether it holds one of this.
 
-        A `UserError` names the fields that differ if it holds a training of another one.
+        The `UserError` names the fields that differ. A run that has neither a snapshot nor a result is not refused.
         """
         if not self.record.is_file():
             return False
-        # What an earlier version did not record yet, it did by default.
+        # An earlier version did by default what it did not record yet.
         defaults = {field.name: field.default for field in fields(configuration) if field.default is not MISSING}
         before, now = defaults | read_json(self.record), records.to_json(configuration)
         changed = [name for name, value in now.items() if name != "card" and before.get(name) != value]
-        # Without a snapshot there is nothing that took time to make.
+        # Without a snapshot or a result, the folder holds nothing that took time to compute.
         if changed and (self.result.is_file() or snapshots.others(self.folder)):
             if not before.keys() & changed:
                 raise self._earlier_version(changed)
@@ -134,9 +134,9 @@ class Run:
         return not changed
 
     def claim(self, configuration: Configuration):
-        """Bind the folder to a configuration; the log of a training of another one that has no snapshot yet is removed.
+        """Write this configuration to run.json; the log of a run of another one is deleted.
 
-        A `UserError` as of `is_of`.
+        Raises a `UserError` as `is_of` does.
         """
         if self.is_of(configuration):
             return
@@ -145,13 +145,13 @@ class Run:
         write_json(self.record, records.to_json(configuration))
 
     def record_environment(self, iteration: int, environment: Environment):
-        """Record what the training computes with from an iteration on; the caller holds the folder (`locks.held`).
+        """Record the environment that computes from an iteration on; the caller holds the folder (`locks.held`).
 
-        Stretches recorded from that iteration on do not count any more: the training starts or resumes there.
+        The training starts or resumes at that iteration, so stretches recorded from there on are dropped.
         """
-        before = self.training()
+        before = self.stretches()
         kept = [stretch for stretch in before or () if stretch.from_iteration < iteration]
         if not kept or kept[-1].environment != environment:
             kept.append(Stretch(iteration, environment))
         if tuple(kept) != before:
-            write_json(self.record, {**read_json(self.record), TRAINING: records.to_json(kept)})
+            write_json(self.record, {**read_json(self.record), STRETCHES: records.to_json(kept)})

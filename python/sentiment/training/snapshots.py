@@ -1,8 +1,8 @@
-"""The snapshots in a training's folder: which one it can resume from, which ones can be deleted.
+"""The snapshots in a training's folder: which one a training can resume from, and which can be deleted.
 
-A snapshot is a pair, ``snapshot_iter_<N>.caffemodel`` and ``.solverstate``, and what the engine keeps beside them. A
-process killed while it writes can leave one file of the pair, and with a BVLC Caffe a part of a file, so only what
-parses counts.
+A snapshot is a pair of files, ``snapshot_iter_<N>.caffemodel`` and ``.solverstate``; this project's engine writes a
+third, ``.streams``. A process that is killed while it writes can leave one file of the pair, or with a BVLC Caffe part
+of a file, so a snapshot counts only if both files can be parsed.
 """
 
 import re
@@ -22,7 +22,7 @@ def weights(folder: Path, iteration: int) -> Path:
 
 
 def newest(folder: Path) -> int | None:
-    """The iteration of the newest snapshot that can be restored, or None."""
+    """The iteration of the newest snapshot from which a training can resume, or None."""
     from caffe.proto import caffe_pb2
 
     for iteration in sorted({iteration for _, iteration, _ in _files(folder)}, reverse=True):
@@ -34,7 +34,7 @@ def newest(folder: Path) -> int | None:
 
 
 def is_complete(weights: Path) -> bool:
-    """Whether a .caffemodel is there and parses, with a layer in it."""
+    """Whether a .caffemodel exists, can be parsed and has a layer."""
     from caffe.proto import caffe_pb2
 
     net = _parsed(caffe_pb2.NetParameter, weights)
@@ -42,31 +42,31 @@ def is_complete(weights: Path) -> bool:
 
 
 def others(folder: Path, iteration: int | None = None, state=True) -> list[Path]:
-    """Files of all snapshots but one iteration's, and with ``state=False`` that one's but for the weights."""
+    """Files of all snapshots but that of one iteration; with ``state=False`` all files but the weights of that one."""
     return [path for path, of, kind in _files(folder) if of != iteration or not (state or kind == "caffemodel")]
 
 
 def keep_only(folder: Path, iteration: int | None, state=True):
-    """Delete `others`; a solver's state takes 240 MB for CaffeNet."""
+    """Delete `others`, to save disk space: a solver's state takes 240 MB for CaffeNet."""
     for path in others(folder, iteration, state):
         path.unlink(missing_ok=True)
 
 
 def tidy(folder: Path, last: int):
-    """Delete what a process killed in its last moments left beside the weights of the last iteration."""
+    """Delete what a process killed at the end of a training left beside the weights of the last iteration."""
     if others(folder, last, state=False) or half_written(folder):
         with locks.held(folder, "tidying"):
             keep_only(folder, last, state=False)
 
 
 def _files(folder):
-    """Path, iteration and kind of each snapshot file in a folder."""
+    """The path, iteration and kind of each file of a snapshot in a folder."""
     matches = ((path, _FILE.fullmatch(path.name)) for path in folder.glob(f"{PREFIX}_*"))
     return [(path, int(match[1]), match[2]) for path, match in matches if match]
 
 
 def _parsed(message, path):
-    """The protobuf message in a file; None where there is no file or only a part of one."""
+    """The protobuf message in a file; None if the file is missing or not complete."""
     from google.protobuf.message import DecodeError
 
     try:

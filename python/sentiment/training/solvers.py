@@ -1,4 +1,4 @@
-"""Solver definitions: the paper's schedule (§3.2, §4.1) for any subset, architecture and number of images."""
+"""Schedules (the paper's §3.2, §4.1), the folds' seeds, the test net's batches, and solver definitions."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from sentiment.networks.architectures import ARCHITECTURES
 from sentiment.utils.errors import UserError
 
 DEFAULT_SEED = 1701
-SEEDS = 1 << 32  # how many the generator distinguishes
+SEEDS = 1 << 32  # number of different seeds that Caffe's random generator takes
 SEED_STEP = 100_000_000
-"""From one fold's seed to the next one's: more than any number of repeats, so that no two trainings have the same."""
-# Iterations between snapshots, of 456 MB for CaffeNet: what a power cut loses is some minutes, on a GPU some seconds.
+"""Difference between the seeds of consecutive folds: so large that repeats with other seeds share none of them."""
+# Iterations between snapshots, of 456 MB for CaffeNet: a power cut loses at most some minutes, on a GPU some seconds.
 SNAPSHOT_EVERY, SNAPSHOT_EVERY_ON_GPU = 30, 300
-TEST_EVERY = 30  # iterations; about one hundredth of the training's time
+TEST_EVERY = 30  # iterations between tests, which take about one hundredth of the training's time
 
-_ROUND_TO = 15  # the paper's 180, 225 and 255 iterations are 65 epochs to the nearest multiple of 15
+_ROUND_TO = 15  # the paper's 180, 225 and 255 iterations are 65 epochs, rounded to multiples of 15
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a training depends on besides net, data and seed; names are the options' and dataset.yaml's."""
+    """What a training depends on besides net, data and seed; options and dataset.yaml have the same names."""
 
     batch_size: int
     iterations: int
@@ -37,9 +37,9 @@ NAMES = tuple(field.name for field in fields(Schedule))
 
 
 def fold_seed(seed: int, fold: int) -> int:
-    """The ``random_seed`` of one fold's solver: SEED + 100,000,000 · (fold − 1), modulo 2^32. Fold 1 has SEED itself.
+    """The ``random_seed`` of one fold's solver: seed + 100,000,000 · (fold − 1), modulo 2^32.
 
-    With one seed for all, the folds of a net would share one draw of its new layer.
+    With the same seed, all folds of a net would start from the same random values of its new layer.
 
     >>> fold_seed(1701, 1), fold_seed(1701, 2)
     (1701, 100001701)
@@ -48,23 +48,22 @@ def fold_seed(seed: int, fold: int) -> int:
 
 
 def schedule(arch: str, train_images: int, data_set: Mapping | None = None, given: Mapping | None = None) -> Schedule:
-    """The schedule of an architecture over a training list of a given length.
+    """The schedule of an architecture for a training list of ``train_images`` lines.
 
-    Epochs are the paper's and iterations follow from the list's length and the batch: its 704, 892 and 1,012 training
-    images in batches of 256 give its 180, 225 and 255 iterations, and steps of 17, 21 and 24.
+    The epochs are the paper's, and the iterations follow from the number of images and the batch size: the paper's 704,
+    892 and 1,012 training images in batches of 256 give its 180, 225 and 255 iterations, and steps of 17, 21 and 24.
 
-    What ``data_set``, the data set's description, says by name comes before the architecture's own values, and what is
-    ``given`` on the command line before both; None counts as not given. A `UserError` names a value that nothing can be
-    trained with.
+    Values in ``data_set``, the data set's description, replace the architecture's own, and values that are ``given`` on
+    the command line replace both; None counts as not given. A `UserError` names a value outside its range.
     """
-    architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # results may come from another version
+    architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # another version's result may have another one
     values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
     values |= architecture.schedule | _values(data_set)
-    # Rounded, for 0.0001 is meant where the product is 0.00010000000000000002.
+    # Rounded, because 0.003 * 0.1 is 0.00030000000000000003.
     values["base_lr"] = float(f"{values['base_lr'] * architecture.rate_factor:.6g}")
     values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
-    # The nearest integers, halves up: the paper's 16.5 iterations make a step of 17.
+    # Rounded to the nearest integer, halves up: 6 epochs of the paper are 16.5 iterations and make a step of 17.
     values.setdefault("iterations", _ROUND_TO * max(1, int(paper.EPOCHS * epoch / _ROUND_TO + 0.5)))
     values.setdefault("stepsize", max(1, int(paper.STEP_EPOCHS * epoch + 0.5)))
     found = Schedule(**values)
@@ -81,14 +80,14 @@ def _values(settings):
 
 
 def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
-    """How to pass over a test list: (batch size, batches), each image once where the list's length has a fit divisor.
+    """The size and number of batches that cover a test list.
 
-    A batch is never larger than a training batch, so that testing needs no more memory than training. Where only tiny
-    batches would divide the list, the last batch wraps around to the list's start.
+    ``largest`` is a training batch's size, so that testing needs no more memory than training. If a size of at least
+    an eighth of that divides the list, each image is tested once; otherwise the last batch repeats the first images.
 
     >>> covering_batches(176, largest=64)  # 4 · 44 = 176
     (44, 4)
-    >>> covering_batches(179, largest=64)  # a prime number: the third batch begins again with 13 images
+    >>> covering_batches(179, largest=64)  # a prime number: the third batch ends with the first 13 images
     (64, 3)
     """
     divisors = [size for size in range(1, min(largest, test_images) + 1) if test_images % size == 0]
@@ -100,8 +99,8 @@ def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
 def solver(values: Schedule, net: str, prefix: str, test_iter: int, seed: int = DEFAULT_SEED, gpu=False):
     """A solver definition, a ``SolverParameter``.
 
-    ``net`` and ``prefix`` are paths of the train_val definition and of the snapshots' beginning, relative to where
-    Caffe will run; ``test_iter`` batches cover the test list; ``seed`` is as `fold_seed` gives it.
+    ``net`` is the path of the train_val definition and ``prefix`` begins the paths of snapshots, both relative to the
+    folder in which Caffe will run; ``test_iter`` batches cover the test list; ``seed`` is as `fold_seed` gives it.
     """
     from caffe.proto import caffe_pb2
 
