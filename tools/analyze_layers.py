@@ -3,16 +3,16 @@
     python tools/analyze_layers.py --init caffenet
     python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
 
-Reads the files of tools/extract_features.py; with --arch source those of its option --source. For each layer, fold and
-C = 2^N it fits a linear SVM and a logistic regression, and prints the table beside the paper's numbers, of all folds
-analysed so far. An interrupted analysis resumes; of a finished one only the table is printed.
+The files of tools/extract_features.py are read, with --arch source those of its option --source. For each layer, fold
+and C = 2^N a linear SVM and a logistic regression are fitted. The table of all folds analysed so far is printed beside
+the paper's numbers. An interrupted analysis resumes; if it is already done, only the table is printed.
 
-Everything behind the table is in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
+All numbers behind the table are in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
 images, folds, exponents (N), inner_folds, mean_way, classifiers (their scikit-learn equivalents), engine, versions,
-weights (fold -> SHA-256) and layers, from the output to the input. Of each layer, its number of features and, by
+weights (fold -> SHA-256) and layers, from the output to the input. Each layer has its number of features and, for each
 classifier (svm, softmax):
 
-    accuracy, inner      fold -> a value for each C: on its test images; over inner folds of its training images
+    accuracy, inner      fold -> accuracy for each C: on its test images; over inner folds of its training images
     paper, nested        exponent, accuracy: fold -> the N chosen that way, the accuracy on its test images
     fits, not_converged  number of fits, and of those that did not converge
     flat_from            fold -> the N from which the SVM stays the same
@@ -32,7 +32,7 @@ from sentiment.utils.progress import Progress, duration
 
 
 def main(argv=None):
-    """Analyse."""
+    """Analyse layers."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     arguments.runs_options(option, fold="all", archs=[*architectures.ARCHITECTURES, "source"])
@@ -64,11 +64,11 @@ def main(argv=None):
 
 
 def analyse(title, path, folds, wanted, jobs):
-    """Analyse what is to do, one process at a time, and write layers.json; returns the folds that are in it."""
+    """Analyse the layers that are still to do and write layers.json; returns the folds that are in it."""
     with contextlib.ExitStack() as stack:
         for folder in (path.parent, *(fold.run.folder for fold in folds)):
             stack.enter_context(locks.held(folder, "analysing layers"))
-        folds = layer_analysis.read(*wanted)  # again: another process may have worked meanwhile
+        folds = layer_analysis.read(*wanted)  # again: another process may have analysed some meanwhile
         count = sum(len(fold.todo) for fold in folds)
         seconds = layer_analysis.seconds(count, folds[0].nested, jobs)
         print(f"{title}: {count} layers of folds to analyse, in about {duration(seconds)}", flush=True)

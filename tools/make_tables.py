@@ -4,15 +4,14 @@
     python tools/make_tables.py --runs runs --table all --report
     python tools/make_tables.py --table 5 --init caffenet
 
-Everything comes from the result.json files under --runs and the files beside them. Each table becomes
-results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds, or – where
-nothing was run. --report adds report.html: all tables, and the figures in that folder, in one file; the tables are then
-listed, not printed.
+The tables are made from the result.json files under --runs and the files beside them, and written to
+results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds; – marks
+a net that was not run. --report also writes report.html, a single file with all tables and the figures in that folder;
+the tables are then listed instead of printed.
 
---subset, --arch and --init leave out other nets. Tables and a report of some nets have names of their own, for example
-table5-init-caffenet.md, and titles that say so; they replace none of all nets. Making a table of all nets updates those
-of some nets beside it. A table that shows less than the one it replaces, because it is made from other runs or runs are
-gone, is announced. Files that an earlier call made of runs that are gone are removed, no others.
+--subset, --arch and --init select nets. Tables and reports of selected nets have names and titles of their own, for
+example table5-init-caffenet.md, so they do not replace those of all nets; a later call for all nets updates them too. A
+message says when a table shows less than the one it replaces. Files of earlier calls whose runs are gone are removed.
 """
 
 import sys
@@ -35,7 +34,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     option = parser.add_argument
     option("--runs", type=Path, default=default("runs"), help="folder of all runs (default: %(default)s)")
-    option("--out", type=Path, default=default("results"), help="folder to write to (default: %(default)s)")
+    option("--out", type=Path, default=default("results"), help="folder to write the tables to (default: %(default)s)")
     option(
         "--table",
         nargs="+",
@@ -43,15 +42,15 @@ def main(argv=None):
         default=["all"],
         help="1 to 6: tables of the paper; runs: a row for each net; seeds: distribution over seeds; classes: accuracy "
         "by class and confusion; mcnemar: McNemar's test between nets; convergence: of the trainings in Figure 6; "
-        "claims: the paper's claims, without --subset, --arch and --init only (default: all)",
+        "claims: the paper's claims, only without --subset, --arch and --init (default: all)",
     )
     option("--report", action="store_true", help="also write report.html")
-    option("--dataset", help="only results on this data set")
+    option("--dataset", help="use only results on this data set (default: all, each in a folder of its own)")
     subsets = [*paper.SUBSETS, "all"]
     option("--subset", nargs="+", choices=subsets, default=["all"], help="only nets of these subsets (default: all)")
     option("--arch", help="only nets of this architecture")
     option("--init", help="only nets from this initialisation")
-    option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
+    option("--sample", action="store_true", help="use sample standard deviations (default: population)")
     args = parser.parse_args(argv)
 
     only = {}
@@ -70,7 +69,7 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
-    filters = table_files.filters(folder, found)  # before those of runs that are gone are removed
+    filters = table_files.filters(folder, found)  # read before entries are removed
     made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
         files = table_files.write(folder, found, name, tables)
