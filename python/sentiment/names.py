@@ -19,8 +19,8 @@ def source_name(init: str, card: str | None) -> str:
     """The name of a source: a model card's name only if the source is that card's file.
 
     ``init`` is as a run records it. ``card`` is the model card whose file the source is: empty if it is none's, None if
-    an earlier version did not record it; then the name decides. A network of the user's that has the name or the title
-    of one of the paper's is marked as another network.
+    an earlier version did not record it, so that the card with the name ``init`` is assumed. A user's network with the
+    name or the title of one of the paper's is marked as another network.
     """
     name = card or init
     own = card == "" or name not in paper.INITIALISATIONS

@@ -186,8 +186,8 @@ def write(path, about: About, labels: dict[str, int], folds: dict[int, Fold], la
         for part, listed in zip(PARTS, fold, strict=True):
             arrays[f"fold{number}/{part}"] = np.array([rows[image] for image, _ in listed], np.int32)
     arrays.update({f"gram/{layer}": grams[layer] for layer in layers})
-    with replacing(path) as part:
-        np.savez(part, **arrays)
+    with replacing(path) as unfinished:
+        np.savez(unfinished, **arrays)
 
 
 def read(path: Path) -> Grams:

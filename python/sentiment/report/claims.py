@@ -20,8 +20,8 @@ from sentiment.report.tables import NOTHING, Cell, Score, Table
 from sentiment.training.loss_curves import Curve
 
 FOLD = 1  # fold whose training losses are compared
-SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
-MVSO = SENTIMENT[1:]
+MVSO = ("mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
+SENTIMENT = ("deepsentibank", *MVSO)  # sources that were trained on sentiment
 CONVOLUTIONAL = ("conv1", "pool1", "norm1", "conv2", "pool2", "norm2", "conv3", "conv4", "conv5", "pool5")
 CONNECTED = ("fc6", "fc7", "fc8")
 
@@ -91,7 +91,7 @@ class Verdict(Cell):
     outcome: str
     needs: str = ""
 
-    parts = ("", "needs")
+    value_names = ("", "needs")
 
     @property
     def kind(self):

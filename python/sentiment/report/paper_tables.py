@@ -17,8 +17,8 @@ from sentiment.report.study import FIVE, Study
 from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
 from sentiment.utils.files import PROJECT
 
-TITLE = "accuracy, mean ± std over five folds"
-BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
+ACCURACY = "accuracy, mean ± std over five folds"
+DIFFERENCE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
 PUBLISHED = {
     **{("fc9", init, FIVE): scores for init, scores in paper.TABLE6.items()},
     **{(arch, "caffenet", FIVE): scores for arch, scores in paper.TABLE4.items()},
@@ -66,7 +66,7 @@ def table2(study: Study) -> list[Table]:
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
     nets = [study.net(*name, subset) for name in names for subset in subsets]
     notes = _notes(study, nets, beside=caffenet in names)
-    return [Table("table2", f"Table 2: {TITLE}", notes, header, rows, study.demo)] if names else []
+    return [Table("table2", f"Table 2: {ACCURACY}", notes, header, rows, study.demo)] if names else []
 
 
 def table3(study: Study) -> list[Table]:
@@ -105,7 +105,7 @@ def table4(study: Study) -> list[Table]:
             fewer = [complete - counted, Number(least, f"> {least // 10**6} M")]
         rows.append(([net_title(net.arch, net.init)], net, [counted, *fewer]))
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
-    title = f"Table 4: layers removed; {TITLE}, five-agree"
+    title = f"Table 4: layers removed; {ACCURACY}, five-agree"
     more = ["parameters", "fewer", "fewer, paper"]
     return _of_nets(study, "table4", title, ["net"], rows, f"Parameters: of nets {size}.", more)
 
@@ -116,7 +116,7 @@ def table5(study: Study) -> list[Table]:
     inits = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
     inits += dict.fromkeys(init for init in tuned if init not in paper.INITIALISATIONS)
     rows = [([paper.INITIALISATIONS.get(init, init)], study.net("finetune", init), []) for init in inits]
-    return _of_nets(study, "table5", f"Table 5: {TITLE}, five-agree", ["initialisation"], rows)
+    return _of_nets(study, "table5", f"Table 5: {ACCURACY}, five-agree", ["initialisation"], rows)
 
 
 def table6(study: Study) -> list[Table]:
@@ -126,13 +126,13 @@ def table6(study: Study) -> list[Table]:
     names += [(net.arch, net.init) for net in study.default_nets if net.subset == FIVE and net.arch in archs]
     rows = [([net_title(*name)], study.net(*name), []) for name in dict.fromkeys(names)]
     note = "fc9-frozen: only the added layer learns. The paper proposes it and did not run it."
-    return _of_nets(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", ["net"], rows, note)
+    return _of_nets(study, "table6", f"Table 6: a layer added; {ACCURACY}, five-agree", ["net"], rows, note)
 
 
 def all_runs(study: Study) -> list[Table]:
     """A row for each net and subset, beside the paper's numbers for it if there are any."""
     rows = [([net.title, SUBSET_TITLES[net.subset]], net, []) for net in study.nets]
-    return _of_nets(study, "runs", f"All runs: {TITLE}", ["net", "subset"], rows)
+    return _of_nets(study, "runs", f"All runs: {ACCURACY}", ["net", "subset"], rows)
 
 
 def seeds(study: Study) -> list[Table]:
@@ -205,7 +205,7 @@ def _notes(study, nets, beside=True):
     if others:
         named = ", ".join(f"{net.title} {SUBSET_TITLES[net.subset]}" for net in others)
         notes.append(f"Run with other choices too, which the table of all runs shows: {named}.")
-    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *notes]
+    return [first, deviation if study.demo or not beside else f"{deviation} {DIFFERENCE}", *notes]
 
 
 def _shape(*numbers):

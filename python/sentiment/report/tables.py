@@ -29,7 +29,7 @@ _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SY
 class Cell:
     """A cell that is more than text: how it is printed, and its plain values for the CSV."""
 
-    parts: tuple[str, ...] = ("",)  # what the CSV adds to the column's name, one for each of the values
+    value_names: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each of `values`
 
     @property
     def kind(self) -> str:
@@ -45,7 +45,7 @@ class Cell:
         return escaped(self.text())
 
     def values(self) -> tuple:
-        """A value for each of the parts, None if it has none."""
+        """A value for each of `value_names`, or None."""
         raise NotImplementedError
 
 
@@ -58,7 +58,7 @@ class Score(Cell):
     runs: int | None = None  # number of accuracies that the mean is taken over
     note: str = ""  # printed in brackets: ``fold 3 only``
 
-    parts = ("", "std", "runs")
+    value_names = ("", "std", "runs")
 
     def text(self):
         return score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
@@ -78,7 +78,7 @@ class Difference(Cell):
     value: float
     verdict: str = ""  # "within" or "beyond" the paper's standard deviation, if it gives one
 
-    parts = ("", "within the paper's std")
+    value_names = ("", "within the paper's std")
 
     @property
     def kind(self):
@@ -146,10 +146,10 @@ class Table:
         """Unrounded numbers, a mean and its deviation in separate columns; the header's first cell names demo data."""
         columns = []
         for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
-            parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
-            for part, values in zip(parts, itertools.zip_longest(*map(_values, cells)), strict=True):
-                if part == "" or any(value is not None for value in values):
-                    columns.append([f"{name} {part}".strip(), *values])
+            added = max((getattr(cell, "value_names", ("",)) for cell in cells), key=len)
+            for value_name, values in zip(added, itertools.zip_longest(*map(_values, cells)), strict=True):
+                if value_name == "" or any(value is not None for value in values):
+                    columns.append([f"{name} {value_name}".strip(), *values])
         if self.demo:
             columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
         text = io.StringIO()
