@@ -4,7 +4,7 @@
     python tools/analyze_layers.py --init caffenet_conv --arch source --selection nested
 
 The files of tools/extract_features.py are read, with --arch source those of its option --source. For each layer, fold
-and C = 2^N a linear SVM and a logistic regression are fitted. The table of all folds analysed so far is printed beside
+and C = 2^N a linear SVM and a logistic regression are fitted. The table of all folds analysed so far is printed with
 the paper's numbers. An interrupted analysis resumes; if it is already done, only the table is printed.
 
 All numbers behind the table are in runs/<subset>/<arch>-<init>/layers.json: dataset, demo, subset, arch, init, variant,
@@ -37,15 +37,15 @@ def main(argv=None):
     option = parser.add_argument
     arguments.runs_options(option, fold="all", archs=[*architectures.ARCHITECTURES, "source"])
     use = (
-        "how C is chosen, a table each: paper, by the mean accuracy on the test images, which is optimistic; nested, "
-        "by inner folds of the training images"
+        "how C is chosen, one table for each way: paper, by the mean accuracy on the test images, which is optimistic; "
+        "nested, by inner folds of the training images"
     )
     arguments.several_option(option, "selection", layer_summary.SELECTIONS, use)
     option("--sample", action="store_true", help="print sample standard deviations (default: population)")
     arguments.count_option(option, "jobs", "number of threads (default: one per core)")
     args = parser.parse_args(argv)
     if args.arch == "source":
-        parser.refuse(("variant", "seed"), "names a training, and --arch source is not trained")
+        parser.refuse(("variant", "seed"), "selects a trained run, and --arch source uses none")
 
     init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
     for subset in args.subset:
@@ -71,7 +71,7 @@ def analyse(title, path, folds, wanted, jobs):
         folds = layer_analysis.read(*wanted)  # again: another process may have analysed some meanwhile
         count = sum(len(fold.todo) for fold in folds)
         seconds = layer_analysis.seconds(count, folds[0].nested, jobs)
-        print(f"{title}: {count} layers of folds to analyse, in about {duration(seconds)}", flush=True)
+        print(f"{title}: {count} layers to analyse, counted for each fold; about {duration(seconds)}", flush=True)
         with Progress(f"analysing {title}", count, unit="layers") as bar:
             layer_analysis.analyse_folds(folds, jobs, bar.advance)
         layer_summary.write(path, layer_analysis.summary(folds))

@@ -44,7 +44,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     engine.check_precision(args.gpu)
     if args.source:
-        parser.refuse(("fold", "variant", "seed"), "names a training, and --source is not trained")
+        parser.refuse(("fold", "variant", "seed"), "selects a trained run, and --source uses none")
     else:
         parser.refuse(["model"], "needs --source")
     if args.model:

@@ -78,7 +78,7 @@ def write(found, folder, args):
             print(f"{table.title}: {len(table.rows)} row{'s' * (len(table.rows) != 1)}" if listed else table.markdown())
             print(f"({', '.join(map(str, files[table.file]))})", flush=True)
         if not tables and name in args.table:
-            print(f"--table {name}: these runs have nothing to show there", flush=True)
+            print(f"--table {name}: nothing to show, because these runs have no results for it", flush=True)
     if args.report:
         made |= {name: catalogue.make(name, found) for name in catalogue.TABLES if name not in made}
         with patience(f"writing the report of {found.dataset}"):

@@ -36,7 +36,7 @@ class Extraction:
     @property
     def title(self) -> str:
         """What messages call it."""
-        return f"{self.run.subset}, {self.run.init} as it is" if self.run.arch == "source" else self.run.title
+        return f"{self.run.subset}, {self.run.init} not fine-tuned" if self.run.arch == "source" else self.run.title
 
     @property
     def path(self) -> Path:
@@ -100,7 +100,7 @@ class Extraction:
         net = caffe.Net(str(self.model), caffe.TEST)
         taken, new = take_over(net, str(self.weights), filled=set(net.params))
         if not taken:
-            raise UserError(f"{self.weights} has none of the layers of {self.model}; give its definition by --model")
+            raise UserError(f"{self.weights} has none of the layers of {self.model}; --model must give its definition")
         names = list(net._layer_names)
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 

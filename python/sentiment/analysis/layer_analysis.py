@@ -37,7 +37,7 @@ class Fitted:
     inner: list | None  # over inner folds of the training images, a value for each C
     steps: list  # number of the solver's steps, for each C
     fits: int  # number of fits, inner folds included
-    not_converged: int
+    not_converged: int  # number of fits that stopped before they converged
     flat_from: int | None  # exponent of the C from which the SVM stays the same, since its margin is hard
 
 
@@ -110,8 +110,8 @@ class FoldAnalysis:
             "inner_folds": INNER_FOLDS,
             "classifiers": FITTED,
         }
-        written = read_json(run.folder / FOLD_FILE) if (run.folder / FOLD_FILE).is_file() else {}
-        self.layers = written["layers"] if written.get("made_from") == self.made_from else {}
+        before = read_json(run.folder / FOLD_FILE) if (run.folder / FOLD_FILE).is_file() else {}
+        self.layers = before["layers"] if before.get("made_from") == self.made_from else {}
 
     @property
     def todo(self) -> list[str]:

@@ -39,7 +39,7 @@ def of(result: Result) -> dict:
 
 
 def about(study: Study, nets: list[Net] | None = None) -> list[str]:
-    """A table's first notes: data set, runs, the data set's note, other trainings than the default, mixed environments.
+    """A table's first notes: data set, runs, its note, trainings that differ from the default, mixed environments.
 
     ``nets`` are those in the table (default: all).
     """
@@ -89,7 +89,7 @@ MIXED = ("engine", "device", "torch")
 
 
 def said_of(result: Result, phase: str, fact: Callable[[Environment], str]) -> str:
-    """One of `FACTS` about a result's training or testing; several environments of a training in their order."""
+    """One of `FACTS` about a result's training or testing; a training in several environments has several, in order."""
     stretches = [stretch.environment for stretch in result.training]
     environments = stretches if phase == "trained" else [result.evaluation]
     return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED

@@ -71,7 +71,7 @@ def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
 
 
 def renew(folder: Path, study: Study, filters: list[dict]):
-    """Update a folder's reports of some nets only; remove those whose runs are gone, and print that.
+    """Update a folder's reports of selected nets; remove, with a message, those whose runs are gone.
 
     ``study`` has all nets; ``filters`` are the values of ``Study.only`` that those reports have.
     """

@@ -1,7 +1,7 @@
 """Tables as files in a folder of results, and the folder's record of them.
 
-The record serves to remove the files of earlier calls whose runs are gone, and to print a message where a new table
-shows less than the one it replaces.
+The record is used to remove the files of earlier calls whose runs are gone, and to print a message if a new table shows
+less than the one it replaces.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ RECORD = ".tables.json"
 
 
 def write(folder: Path, study: Study, name: str, tables: list[Table]) -> dict[str, list[Path]]:
-    """Write the tables of one name, and update those of some nets only that earlier calls wrote.
+    """Write the tables of one name, and update those of selected nets that earlier calls wrote.
 
     The caller holds the folder's lock (`locks.held`); ``tables`` are what `catalogue.make` returns for the name. Files
     that an earlier call made from runs that are gone are removed; no other file is. A message names a table that shows
@@ -50,7 +50,7 @@ def write(folder: Path, study: Study, name: str, tables: list[Table]) -> dict[st
 
 
 def filters(folder: Path, study: Study, name: str | None = None) -> list[dict]:
-    """The different values of `Study.only` among a folder's tables of some of the study's nets only.
+    """The different values of `Study.only` among a folder's tables of selected nets of the study.
 
     ``name`` is the name of the tables (default: any). The list is empty if the study itself is restricted.
     """
