@@ -22,7 +22,7 @@ _LOOK = {  # type of layer -> face colour, edge colour, text in the key of colou
     "Softmax": ("#ffffff", "#555555", ""),
     _NEW: ("#cdebd3", "#146c2e", "new layer"),
 }
-_COLUMNS = {  # of Figure 2: x in inches, and the side of the text that is there
+_COLUMNS = {  # of Figure 2: x in inches of the left or right end of the text
     "layer": (0.45, "left"),
     "operation": (2.25, "left"),
     "blob": (5.0, "left"),

@@ -69,7 +69,7 @@ class Evidence:
         return curve
 
     def fast_fc6_2(self) -> tuple[Curve | None, float | None]:
-        """Training loss of fc6-2 at the base rate of the other nets, and that rate; None if there is no such run, as in the paper."""
+        """Training loss of fc6-2 at the base rate of the other nets, and that rate; None if there is no such run."""
         rate, curve = None, None
         if self.study:
             rate = self.study.net("finetune", "caffenet").settings.get("base_lr")

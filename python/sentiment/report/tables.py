@@ -100,10 +100,10 @@ class Difference(Cell):
 
 @dataclass(frozen=True)
 class Number(Cell):
-    """Any other number that is not an int."""
+    """Another number, printed like a score or as given."""
 
     value: float
-    shown: str = ""  # the text, if not that of a score
+    shown: str = ""  # the text to print; empty: like a score
 
     def text(self):
         return self.shown or score(self.value)
