@@ -73,8 +73,7 @@ class Extraction:
     def extract(self, gpu: int | None, batch: int, scratch: Path | None = None):
         """Run the images through the net and write the file, unless another process does so meanwhile.
 
-        ``gpu`` is None for the CPU. ``batch`` is the number of crops in a forward pass. ``scratch`` is the folder for
-        temporary files, by default that of the file.
+        ``gpu`` is None for the CPU; ``batch`` counts crops; temporary files go to ``scratch`` (default: beside it).
         """
         with locks.held(self.path.parent, "extracting features"):
             if self.is_done():

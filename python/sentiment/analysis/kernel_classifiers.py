@@ -79,7 +79,7 @@ def _svm(points, margins, penalty):
     """
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
-    sides = np.array([[1], [-1]])  # signs of the two bounds, 0 and C: rows of ``room``, the distances, and of ``multipliers``
+    sides = np.array([[1], [-1]])  # signs of the rows of ``room``: distances from the bounds 0 and C
     # The start is C/2 for each image of the smaller class, and the same sum for the other class.
     positive = points[:, -1] > 0
     counts = np.where(positive, positive.sum(), (~positive).sum())

@@ -62,8 +62,7 @@ SECTIONS = (
 def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
     """Write report.html into a folder, with the figures found there; returns its path.
 
-    ``tables`` has those of every name in `catalogue.TABLES`. The report of a restricted study has the restriction in
-    its file name.
+    ``tables`` has those of every name in `catalogue.TABLES`. If the study is restricted, the file name says to what.
     """
     path = folder / f"report{study.suffix}.html"
     write_if_changed(path, _page(folder, study, tables))
