@@ -12,7 +12,7 @@ from sentiment.figures import diagrams, plots
 
 
 def main(argv=None):
-    """Draw."""
+    """Draw the figures."""
     parser = arguments.Parser(__doc__)
     arguments.several_option(parser.add_argument, "figure", diagrams.FIGURES, "figures")
     arguments.folder_options(parser.add_argument, "prototxt", "out")

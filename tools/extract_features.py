@@ -3,10 +3,10 @@
     python tools/extract_features.py --init caffenet --fold all
     python tools/extract_features.py --source --init caffenet_conv.caffemodel --mean ilsvrc_2012_mean.binaryproto
 
-The training and test images of each fold go once through the fold's own fine-tuned net (centre crop) into
-runs/<subset>/<arch>-<init>/fold<k>/grams.npz. With --source they go through the source itself, not fine-tuned, as far
-as it has layers; one file, runs/<subset>/source-<init>/grams.npz, is for all five folds. What is already done is
-skipped. The next step is tools/analyze_layers.py.
+The centre crops of each fold's training and test images are run through the fold's own fine-tuned net, and the Gram
+matrices are written to runs/<subset>/<arch>-<init>/fold<k>/grams.npz. With --source the images are run through the
+layers of the source itself, not fine-tuned; runs/<subset>/source-<init>/grams.npz is for all five folds. Extractions
+that are already done are skipped. The next step is tools/analyze_layers.py.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from sentiment.utils.files import read_text
 
 
 def main(argv=None):
-    """Extract."""
+    """Extract features."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     arguments.folder_options(option, "data", "splits")
@@ -44,7 +44,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     engine.check_precision(args.gpu)
     if args.source:
-        parser.refuse(("fold", "variant", "seed"), "names a training, and --source is not trained")
+        parser.refuse(("fold", "variant", "seed"), "selects a trained run, and --source uses none")
     else:
         parser.refuse(["model"], "needs --source")
     if args.model:
@@ -70,7 +70,7 @@ def main(argv=None):
 
 
 def extract(wanted, args):
-    """Extract unless that is done, and print the file's path."""
+    """Extract features unless that is done already, and print the path of their file."""
     if wanted.is_done():
         command.say_skipped(wanted.title, wanted.path)
         return

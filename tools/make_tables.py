@@ -4,15 +4,14 @@
     python tools/make_tables.py --runs runs --table all --report
     python tools/make_tables.py --table 5 --init caffenet
 
-Everything comes from the result.json files under --runs and the files beside them. Each table becomes
-results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds, or – where
-nothing was run. --report adds report.html: all tables, and the figures in that folder, in one file; the tables are then
-listed, not printed.
+The tables are made from the result.json files under --runs and the files beside them, and written to
+results/<data set>/<table>.md, .csv and .tex. Numbers are the mean ± standard deviation over the five folds; – marks
+a net that was not run. --report also writes report.html, a single file with all tables and the figures in that folder;
+the tables are then listed instead of printed.
 
---subset, --arch and --init leave out other nets. Tables and a report of some nets have names of their own, for example
-table5-init-caffenet.md, and titles that say so; they replace none of all nets. Making a table of all nets updates those
-of some nets beside it. A table that shows less than the one it replaces, because it is made from other runs or runs are
-gone, is announced. Files that an earlier call made of runs that are gone are removed, no others.
+--subset, --arch and --init select nets. Tables and reports of selected nets have names and titles of their own, for
+example table5-init-caffenet.md, so they do not replace those of all nets; a later call for all nets updates them too. A
+message says when a table shows less than the one it replaces. Files of earlier calls whose runs are gone are removed.
 """
 
 from sentiment import paper
@@ -37,14 +36,14 @@ def main(argv=None):
         default=["all"],
         help="1 to 6: tables of the paper; runs: a row for each net; seeds: distribution over seeds; classes: accuracy "
         "by class and confusion; mcnemar: McNemar's test between nets; convergence: of the trainings in Figure 6; "
-        "claims: the paper's claims, without --subset, --arch and --init only (default: all)",
+        "claims: the paper's claims, only without --subset, --arch and --init (default: all)",
     )
     option("--report", action="store_true", help="also write report.html")
     option("--dataset", help="only results on this data set")
     arguments.several_option(option, "subset", paper.SUBSETS, "only these subsets")
     option("--arch", help="only nets of this architecture")
     option("--init", help="only nets from this initialisation")
-    option("--sample", action="store_true", help="sample standard deviation (default: the population's)")
+    option("--sample", action="store_true", help="use sample standard deviations (default: population)")
     args = parser.parse_args(argv)
 
     only = {}
@@ -62,7 +61,7 @@ def main(argv=None):
 
 def write(found, folder, args):
     """Write the tables of one data set, and the report."""
-    filters = table_files.filters(folder, found)  # before those of runs that are gone are removed
+    filters = table_files.filters(folder, found)  # read before entries are removed
     made = {name: catalogue.make(name, found) for name in catalogue.TABLES if {name, "all"} & set(args.table)}
     for name, tables in made.items():
         files = table_files.write(folder, found, name, tables)
@@ -71,7 +70,7 @@ def write(found, folder, args):
             print(f"{table.title}: {len(table.rows)} row{'s' * (len(table.rows) != 1)}" if listed else table.markdown())
             print(f"({', '.join(map(str, files[table.file]))})", flush=True)
         if not tables and name in args.table:
-            print(f"--table {name}: these runs have nothing to show there", flush=True)
+            print(f"--table {name}: nothing to show, because these runs have no results for it", flush=True)
     if args.report:
         made |= {name: catalogue.make(name, found) for name in catalogue.TABLES if name not in made}
         with patience(f"writing the report of {found.dataset}"):

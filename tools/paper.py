@@ -44,13 +44,7 @@ def main(argv=None):
     arguments.training_options(option)
     share = "with ray: share of a GPU per training (default: CPU)"
     option("--executor", choices=("local", "ray"), default="local", help="where to train (default: %(default)s)")
-    option(
-        "--gpus-per-run",
-        type=float,
-        default=0,
-        metavar="X",
-        help="with ray, share of a GPU per training; --gpu is for all else (default: CPU)",
-    )
+    option("--gpus-per-run", type=float, default=0, metavar="X", help=share)
     arguments.count_option(option, "cpus-per-run", "threads per training", 2)
     args = parser.parse_args(argv)
     if args.arch:

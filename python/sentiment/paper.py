@@ -1,19 +1,19 @@
 """Constants and published numbers of the paper, each stated once.
 
 Campos, Jou, Giro-i-Nieto: From Pixels to Sentiment: Fine-tuning CNNs for Visual Sentiment Prediction. Image and Vision
-Computing, 2017. Every value carries a mark: **K** stated in the paper, **A** found in files the authors published,
-**?** stated nowhere, so this project's choice, which the commands let a user change.
+Computing, 2017. A mark shows where a value comes from: **K**, the paper states it; **A**, files that the authors
+published contain it; **?**, it is stated nowhere, so it is this project's choice, and an option changes it.
 """
 
 # Data
 
-SUBSETS = ("five_agrees", "four_agrees", "three_agrees")  # K: how many of five annotators agree, at least
-ANNOTATORS = {"five_agrees": 5, "four_agrees": 4, "three_agrees": 3}
+SUBSETS = ("five_agrees", "four_agrees", "three_agrees")  # K
+ANNOTATORS = {"five_agrees": 5, "four_agrees": 4, "three_agrees": 3}  # K: how many of five agree, at least
 FOLDS = (1, 2, 3, 4, 5)  # K: five-fold cross-validation
 NEGATIVE, POSITIVE = 0, 1  # A: the labels in the authors' lists
 CLASSES = 2
 LABELLED_IMAGES = {"five_agrees": 882, "four_agrees": 1116, "three_agrees": 1269}  # K
-IMAGES = {"five_agrees": 880, "four_agrees": 1115, "three_agrees": 1265}  # A: what a division by five leaves is dropped
+IMAGES = {"five_agrees": 880, "four_agrees": 1115, "three_agrees": 1265}  # A: rounded down to a multiple of five
 TEST_POSITIVES = {  # A: positives in the test list of folds 1 to 5
     "five_agrees": (115, 113, 124, 121, 106),
     "four_agrees": (136, 133, 152, 129, 138),
@@ -22,13 +22,13 @@ TEST_POSITIVES = {  # A: positives in the test list of folds 1 to 5
 
 # Images
 
-IMAGE_SIZE = 256  # K: pixels a side after the resize; ?: warped, not cropped
-CROP = 227  # K: CaffeNet's input, pixels a side
-MAP_INPUT = 451  # K: the fully convolutional net's input, pixels a side
-MAP_SIZE = 8  # K: the sentiment map's cells a side
+IMAGE_SIZE = 256  # K: height and width after resizing, pixels; ?: warped, not cropped
+CROP = 227  # K: height and width of CaffeNet's input, pixels
+MAP_INPUT = 451  # K: height and width of the fully convolutional net's input, pixels
+MAP_SIZE = 8  # K: height and width of the sentiment map, cells
 MAP_STRIDE = 32  # K: pixels from one cell of the map to the next
-IMAGENET_MEANS_BGR = (104.00698793, 116.66876762, 122.67891434)  # of the ImageNet mean image, range 0 to 255
-RANDOM_CROPS, MIRROR, SHUFFLE = True, True, True  # ?: in training, the last every epoch: Caffe's fine-tuning template
+IMAGENET_MEANS_BGR = (104.00698793, 116.66876762, 122.67891434)  # of the ImageNet mean image, 0 to 255
+RANDOM_CROPS, MIRROR, SHUFFLE = True, True, True  # ?: in training; shuffled every epoch: Caffe's fine-tuning template
 
 # Training
 
@@ -38,11 +38,11 @@ BASE_LR_FC6_2 = 0.0001  # K: fc6-2 does not converge at BASE_LR
 GAMMA = 0.1  # K: "divided by 10"
 MOMENTUM = 0.9  # K
 WEIGHT_DECAY = 0.0005  # ?: Caffe's fine-tuning template
-STEP_EPOCHS = 6  # K: epochs between two divisions of the rate
+STEP_EPOCHS = 6  # K: epochs between two divisions of the learning rate
 EPOCHS = 65  # K
-ITERATIONS = {"five_agrees": 180, "four_agrees": 225, "three_agrees": 255}  # A: 65 epochs to a multiple of 15 (?)
+ITERATIONS = {"five_agrees": 180, "four_agrees": 225, "three_agrees": 255}  # A: 65 epochs; ?: to a multiple of 15
 STEP = {"five_agrees": 17, "four_agrees": 21, "three_agrees": 24}  # ?: round(6 N / 256)
-NEW_LAYER_LR_MULT = 10  # K: the rate of the new last layer over that of the others
+NEW_LAYER_LR_MULT = 10  # K: learning rate of the new last layer relative to that of the others
 NEW_LAYER_BIAS_LR_MULT = 20  # ?: Caffe's fine-tuning template
 LR_MULT, BIAS_LR_MULT, BIAS_DECAY_MULT = 1, 2, 0  # ?: Caffe's fine-tuning template
 FC9_RELU, FC9_DROPOUT = False, False  # ?: nothing between the source's last layer and fc9_twitter
@@ -104,7 +104,7 @@ TABLE3 = {  # K: layer -> classifier on its activations; layers from the output 
 }
 C_GRID_EXPONENTS = (-5, -3, -1, 0, 1, 3, 5, 7, 9, 11, 13, 15)  # A: C = 2^N
 
-TABLE4 = {  # K: architecture -> way of testing, five-agree; section 3.3 has the two names the wrong way round
+TABLE4 = {  # K: architecture -> way of testing, five-agree; section 3.3 swaps the two names
     "fc7-2": {"center": (0.784, 0.024), "oversampled": (0.797, 0.021)},
     "fc6-2": {"center": (0.651, 0.044), "oversampled": (0.676, 0.029)},
 }

@@ -1,4 +1,4 @@
-"""What features are extracted from, a run or a source that is not fine-tuned, and whether that is done."""
+"""The extraction of features from a run, or from a source that is not fine-tuned: its net, images and mean."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,13 +22,13 @@ from sentiment.utils.progress import patience
 
 @dataclass(frozen=True)
 class Extraction:
-    """A net, the images of some folds and a mean, whose features go to a file of Gram matrices."""
+    """What a file of Gram matrices is made from: a net, the images of some folds, and a mean."""
 
-    run: Run  # of a source that is not fine-tuned: one whose arch is "source"
+    run: Run  # its arch is "source" for a source that is not fine-tuned
     data: Dataset
     folds: dict[int, folds.Fold]
-    lists: list[Path]  # the files of their lists, two for each fold
-    model: Path  # runs as far as the weights have its layers
+    lists: list[Path]  # the training list and the test list of each fold
+    model: Path  # the net's definition; features end before the first layer that the weights lack
     weights: Path
     mean: features.Mean
     card: str | None = None  # see features.About
@@ -36,7 +36,7 @@ class Extraction:
     @property
     def title(self) -> str:
         """What messages call it."""
-        return f"{self.run.subset}, {self.run.init} as it is" if self.run.arch == "source" else self.run.title
+        return f"{self.run.subset}, {self.run.init} not fine-tuned" if self.run.arch == "source" else self.run.title
 
     @property
     def path(self) -> Path:
@@ -65,7 +65,7 @@ class Extraction:
         )
 
     def is_done(self) -> bool:
-        """Whether the file is there and made from the same."""
+        """Whether the file exists and was made from the same net, images and mean."""
         if not self.path.is_file():
             return False
         return replace(features.read(self.path).about, card=None, engine="", versions={}) == self.made_from
@@ -73,7 +73,7 @@ class Extraction:
     def extract(self, gpu: int | None, batch: int, scratch: Path | None = None):
         """Run the images through the net and write the file, unless another process does so meanwhile.
 
-        ``gpu`` is None for the CPU; ``batch`` counts crops; activations wait in ``scratch``, by default beside it.
+        ``gpu`` is None for the CPU; ``batch`` counts crops; temporary files go to ``scratch`` (default: beside it).
         """
         with locks.held(self.path.parent, "extracting features"):
             if self.is_done():
@@ -95,21 +95,21 @@ class Extraction:
             features.write(self.path, about, labels, self.folds, layers, grams)
 
     def _load(self, caffe):
-        """The net, and the last of its layers before one that the weights lack."""
+        """The net with its weights, and the name of the last layer before the first one that the weights lack."""
         net = caffe.Net(str(self.model), caffe.TEST)
         taken, new = take_over(net, str(self.weights), filled=set(net.params))
         if not taken:
-            raise UserError(f"{self.weights} has none of the layers of {self.model}; name its definition by --model")
+            raise UserError(f"{self.weights} has none of the layers of {self.model}; --model must give its definition")
         names = list(net._layer_names)
         return net, names[min((names.index(name) for name in new), default=len(names)) - 1]
 
 
 def of_run(run: Run, data: Dataset, splits: Path, mean: str | None = None, way: str | None = None) -> Extraction | None:
-    """The extraction from a fold's own net; None where there are features and the weights are gone.
+    """The extraction from a fold's own net; None if the weights were deleted after an extraction.
 
-    ``splits`` is the folder of fold lists. ``mean`` and ``way`` are by default the mean that the run was trained with,
-    the image where it was one. A `UserError` says that the run is not trained, that its lists have changed or that its
-    mean image is missing.
+    ``splits`` is the folder of fold lists. ``mean`` is by default the one that the run was trained with. ``way``, one
+    of `features.MEAN_WAYS`, is by default "image" if the mean is an image. A `UserError` says that the run is not
+    trained, that its lists have changed or that its mean image is missing.
     """
     names = [f"{part}_list" for part in folds.PARTS]
     config = run.configuration("mean", "mean_image", *names)
@@ -133,8 +133,8 @@ def of_source(
 ) -> Extraction:
     """The extraction from a source that is not fine-tuned, of the images of all folds.
 
-    ``runs`` is the folder of all runs, ``definition`` the text of the deploy definition that the source runs in; the
-    others are those of `of_run`.
+    ``runs`` is the folder of all runs, ``definition`` the text of the source's deploy definition; the other arguments
+    are those of `of_run`.
     """
     if source.path is None:
         raise UserError(f"INIT={source.name} has no weights to extract features from")
@@ -146,13 +146,13 @@ def of_source(
 
 
 def listed(by_fold: dict[int, folds.Fold], lists: list[Path]) -> tuple[dict[str, int], dict[str, str]]:
-    """Image -> label, and image -> the first line that names it, of some folds' lists in their order.
+    """The images of some folds' lists in their order: image -> label, and image -> the line that first lists it.
 
-    A `UserError` names an image that has both labels.
+    A `UserError` names an image that is listed with both labels.
     """
     labels, where = {}, {}
-    parts = [pairs for fold in by_fold.values() for pairs in fold]
-    for path, pairs in zip(lists, parts, strict=True):
+    listed_pairs = [pairs for fold in by_fold.values() for pairs in fold]
+    for path, pairs in zip(lists, listed_pairs, strict=True):
         for number, (image, label) in enumerate(pairs, start=1):
             where.setdefault(image, f"{path}, line {number}")
             if labels.setdefault(image, label) != label:
@@ -167,21 +167,21 @@ def _folds(splits, data, subset, numbers):
 
 
 def _in_way(way, mean):
-    """What is subtracted of a mean."""
+    """The mean in the form that ``way`` names: the image itself, or the means of its channels."""
     if way == "image" and not isinstance(mean, Path):
-        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; name it by --mean FILE")
+        raise UserError("the mean is three numbers, and --mean-way image needs a mean image; give one by --mean FILE")
     return tuple(channel_means(mean)) if way == "channels" else mean
 
 
 def _mean_of_run(run, config, way):
-    """The mean a run was trained with: a path where it was an image, unless its channels' means are enough."""
+    """The mean that a run was trained with: the path of its image, or its channel means if these are enough."""
     if not config.mean_image or way == "channels":
         return config.mean
     net = definitions.read(run.train_val)
     path = Path(next(layer.transform_param.mean_file for layer in net.layer if layer.transform_param.mean_file))
     if not path.is_file() or tuple(channel_means(path).tolist()) != config.mean:
         raise UserError(
-            f"the mean image that {run.folder} was trained with is not at {path} any more; name it by --mean FILE, "
+            f"{path} is missing or is not the mean image that {run.folder} was trained with; give that by --mean FILE, "
             "or subtract the means of its channels by --mean-way channels"
         )
     return path

@@ -34,9 +34,9 @@ Mean = Path | tuple[float, ...]
 MEAN_WAYS = ("image", "channels")
 """What is subtracted: the mean image resized to the crop, as the authors did, or the means of its channels."""
 
-_CHUNK = 16384  # features summed at a time: 880 images of them in double precision are 115 MB
+_CHUNK = 16384  # features summed at a time; those of 880 images take 115 MB in double precision
 _ONE_READER = threading.Lock()  # NumPy parses an array's header as Python, which Python 3.11 cannot do in two threads
-_NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}
+_NO_FEATURES = {"Input", "Split", "Softmax", "SoftmaxWithLoss", "Accuracy", "Silence"}  # types of layers
 
 
 def file_of(run: Run) -> Path:
@@ -45,10 +45,10 @@ def file_of(run: Run) -> Path:
 
 
 def layers_of(net, end: str | None = None) -> dict[str, int]:
-    """The blobs whose activations are features, and how many an image has there, from the output to the input.
+    """Names of the blobs whose activations are features -> features per image, from the output to the input.
 
-    As in the paper's table: every blob after its in-place layers (so after ReLU) but the input and the probabilities.
-    Of a SqueezeNet's fire module only its concatenation, which is its output. ``end`` is the last layer that runs.
+    As in the paper's table, these are all blobs but the input and the probabilities, after their in-place layers (so
+    after ReLU); of a SqueezeNet's fire module only its output, the concatenation. ``end`` is the last layer that runs.
     """
     blobs = []
     for name, layer in zip(net._layer_names, net.layers):
@@ -63,7 +63,7 @@ def layers_of(net, end: str | None = None) -> dict[str, int]:
 def mean_to_subtract(mean: Mean, crop: tuple[int, int]) -> np.ndarray:
     """What is subtracted from a crop of (height, width) pixels: (3, 1, 1) or (3, height, width), BGR, 0 to 255.
 
-    An image is resized to the crop, as the authors did; a `UserError` names a file that is not a mean image.
+    A mean image is resized to the crop, as the authors did; a `UserError` names a file that is not a mean image.
     """
     if not isinstance(mean, Path):
         return channel_means(mean)[:, None, None]
@@ -86,20 +86,20 @@ def centre_crops(net, paths: Iterable[Path], mean: np.ndarray, where=str) -> Ite
 def matrices(
     net, crops, count: int, layers: dict[str, int], scratch: Path, batch=inference.BATCH, end=None, title="images"
 ) -> dict[str, np.ndarray]:
-    """Run images through a net once; the Gram matrix of each layer's activations, see `gram`.
+    """Run images through a net once and return the Gram matrix of each layer's activations (see `gram`).
 
     ``crops`` are ``count`` images as `centre_crops` gives them, ``batch`` of them in a forward pass; ``layers`` and
-    ``end`` are those of `layers_of`, ``title`` begins the progress bars.
+    ``end`` are those of `layers_of`, ``title`` is shown in the progress bars.
 
-    The activations wait in the folder ``scratch``, 4 bytes a number; a `UserError` says when that has too little room.
-    The files have no names, so nothing is left behind, however this ends.
+    The activations are kept in temporary files in the folder ``scratch``, 4 bytes each; a `UserError` says that it has
+    too little space. The files are unnamed, so none is left behind, not even if the process is killed.
     """
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
     if needed > free:
         raise UserError(
             f"{scratch} has {free / 1e9:.1f} GB free, and the activations of {count} images take {needed / 1e9:.1f} GB "
-            "temporarily; name a folder with more room by --scratch"
+            "temporarily; give a folder with more space by --scratch"
         )
     print(f"{title}: {count} images, {len(layers)} layers, {needed / 1e9:.1f} GB temporarily in {scratch}", flush=True)
     data = net.blobs[net.inputs[0]]
@@ -111,7 +111,7 @@ def matrices(
                 net.reshape()
                 data.data[...] = group
                 net.forward(end=end)
-                # Written, not mapped: a full disk is then an error; a write to mapped memory would kill the process.
+                # On a full disk, writing to a file raises an error; writing to mapped memory would kill the process.
                 try:
                     for layer, file in files.items():
                         file.write(np.ascontiguousarray(net.blobs[layer].data, np.float32).data)
@@ -153,7 +153,7 @@ class About:
     mean_way: str  # one of `MEAN_WAYS`
     mean: list = field(default_factory=list)  # of each channel, BGR, 0 to 255
     hashes: dict  # SHA-256 of the definition, the weights, the mean image (or None) and the lists
-    card: str | None = None  # the model card whose file the source is; a trained run records it itself
+    card: str | None = None  # the model card whose file the source is; None for a run, whose run.json has it
     engine: str = ""
     versions: dict = field(default_factory=dict)
 
@@ -164,10 +164,10 @@ class Grams:
 
     path: Path
     about: About
-    images: list[str]  # in the order of rows and columns
+    images: list[str]  # in the order of the matrices' rows and columns
     labels: np.ndarray  # (n,) int
     folds: dict[int, tuple]  # number -> rows of its training images, rows of its test images
-    layers: dict[str, int]  # name -> how many features an image has there; from the output to the input
+    layers: dict[str, int]  # name -> number of features of an image, from the output to the input
 
     def gram(self, layer: str) -> np.ndarray:
         """The (n, n) float64 matrix of a layer, read from the file."""
@@ -186,8 +186,8 @@ def write(path, about: About, labels: dict[str, int], folds: dict[int, Fold], la
         for part, listed in zip(PARTS, fold, strict=True):
             arrays[f"fold{number}/{part}"] = np.array([rows[image] for image, _ in listed], np.int32)
     arrays.update({f"gram/{layer}": grams[layer] for layer in layers})
-    with replacing(path) as part:
-        np.savez(part, **arrays)
+    with replacing(path) as unfinished:
+        np.savez(unfinished, **arrays)
 
 
 def read(path: Path) -> Grams:

@@ -1,8 +1,8 @@
 """Linear classifiers fitted to inner products alone: the SVM, and L2 logistic regression (§4.2's "Softmax").
 
-The weights of both are combinations of the training features, so n inner products an image say as much as the features,
-however many these are. Both fits are exact: they minimise what scikit-learn's ``SVC(kernel="linear")`` and
-``LogisticRegression(solver="liblinear")`` minimise on the features as they are, unscaled.
+The weights of both are combinations of the n training images' features, so an image's inner products with these are all
+that is needed, however many features there are. Both fits are exact minima of what scikit-learn's
+``SVC(kernel="linear")`` and ``LogisticRegression(solver="liblinear")`` minimise on the unscaled features.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ C_GRID = tuple(2.0**exponent for exponent in paper.C_GRID_EXPONENTS)
 INTERIOR_STEPS = 200
 INTERIOR_TOLERANCE = 1e-12
 NEWTON_STEPS = 200
-NEWTON_TOLERANCE = 1e-5  # of a step; what is left then is about its square
+NEWTON_TOLERANCE = 1e-5  # of a step; the error left after it is about its square
 
 
 class Fit(NamedTuple):
@@ -30,27 +30,27 @@ class Fit(NamedTuple):
 
 
 def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
-    """What ``SVC(kernel="linear")`` minimises on the training images, for rising C.
+    """Linear SVMs that minimise what ``SVC(kernel="linear")`` does on the training images, for rising C.
 
     ``kernel``, (n, n), has the inner products of their features; ``labels``, (n,), are 0 or 1, and 1 scores above zero.
 
-    Where no image's multiplier reaches C, the margin is hard and the solution is that of every larger C too, so it is
-    computed once. An image with both labels does not soften it: its two losses, (1 - f)₊ + (1 + f)₊, are 2 and what
-    |f| exceeds 1 by, (f - 1)₊ + (-f - 1)₊, which are losses of the contrary labels with a margin of -1. The 2, times a
-    large C, would drown everything else.
+    If no image's multiplier reaches C, the margin is hard and the solution is also that of every larger C, so it is
+    computed once. An image with both labels would prevent that: its two losses, (1 - f)₊ + (1 + f)₊, cannot both be 0.
+    They equal 2 + (f - 1)₊ + (-f - 1)₊, so it gets the two terms in f instead, which are the losses of the opposite
+    labels with a margin of -1. The constant changes no solution; times a large C, its size would cost digits.
 
-    An interior point method instead of libsvm: where classes overlap in a few features, as in the last layers, libsvm
-    needs billions of steps for the larger C.
+    An interior point method is used instead of libsvm, which needs billions of steps for the larger C where classes
+    overlap in a few features, as in the last layers.
     """
     signs, margins = np.where(labels == 1, 1.0, -1.0), np.ones(len(labels))
     first = _first(kernel)
     for image in np.intersect1d(first[labels == 0], first[labels == 1]):
         of_each = [np.flatnonzero((first == image) & (labels == label)) for label in (0, 1)]
         for rows in of_each:
-            contrary = rows[: min(map(len, of_each))]  # as many of the one label as of the other
-            signs[contrary] *= -1
-            margins[contrary] = -1
-    # The intercept is free, so features may be centred, which keeps digits; and K/s with C·s is the same problem.
+            opposite = rows[: min(map(len, of_each))]  # the same number of each label
+            signs[opposite] *= -1
+            margins[opposite] = -1
+    # Centring the features changes only the intercept, and keeps digits. K/s with C·s is the same problem.
     means = kernel.mean(0)
     centred = kernel - means - means[:, None] + means.mean()
     scale = np.trace(centred) / len(centred) or 1.0
@@ -69,9 +69,9 @@ def svm_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] 
 def _svm(points, margins, penalty):
     """A linear SVM by Mehrotra's interior point method, in the form of Gertz and Griffin (2010).
 
-    With α the images' multipliers, between 0 and C, and λ those of these two bounds, a step solves for the weights
-    only, (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged where the duality gap is
-    `INTERIOR_TOLERANCE` of the loss, which leaves margins off by 1e-4 at most; libsvm is content with 1e-3.
+    Let α be the images' multipliers, between 0 and C, and λ those of these two bounds. A step solves for the weights
+    only: (I + XᵀDX) Δw = r with D = 1 / (λ₀/α + λ₁/(C-α)). It has converged when the duality gap is at most
+    `INTERIOR_TOLERANCE` of the loss; margins are then off by at most 1e-4, where libsvm's default tolerance is 1e-3.
 
     ``points``, (n, d + 1), are multiplied by the images' signs: an image whose score reaches its margin has no loss.
     The weight of their last column, ones before that, is the intercept, which is not penalised. Returns multipliers
@@ -79,8 +79,8 @@ def _svm(points, margins, penalty):
     """
     penalised = np.ones(points.shape[1])
     penalised[-1] = 0
-    sides = np.array([[1], [-1]])  # rows of room and of its multipliers: from 0 and from C
-    # To begin with, half of what the smaller class can have, the other class as much in sum.
+    sides = np.array([[1], [-1]])  # signs of the rows of ``room``: distances from the bounds 0 and C
+    # The start is C/2 for each image of the smaller class, and the same sum for the other class.
     positive = points[:, -1] > 0
     counts = np.where(positive, positive.sum(), (~positive).sum())
     alpha = penalty / 2 * counts.min() / counts
@@ -93,13 +93,13 @@ def _svm(points, margins, penalty):
         apart = points.T @ room[0] - penalised * weights
         gap = (room * multipliers).sum()
         loss = (penalised * weights) @ weights / 2 + penalty * np.maximum(0, margins - scores).sum()
-        # The floor is for images that are all the same, which leave no loss at all.
+        # The lower limit is for images that are all the same, whose loss is 0.
         converged = bool(gap <= INTERIOR_TOLERANCE * max(loss, min(1, penalty)) and np.abs(residual).max() < 1e-8)
         if converged or step == INTERIOR_STEPS:
             break
         steepness = 1 / (multipliers / room).sum(0)
         solved = _normal_equations(points * np.sqrt(steepness)[:, None], penalised)
-        # Twice with one factor: straight for the solution, then, by how far that gets, along the path's bend.
+        # Two solutions with one factorisation: the predictor, and the corrector that depends on its length.
         target = -room * multipliers
         for corrects in False, True:
             right = (sides * target / room).sum(0) - residual
@@ -108,7 +108,7 @@ def _svm(points, margins, penalty):
             of_multipliers = (target - multipliers * of_room) / room
             change = np.stack([of_room, of_multipliers])
             shrinks = change < 0
-            length = (state[shrinks] / -change[shrinks]).min(initial=1.0)  # the longest that keeps all above zero
+            length = (state[shrinks] / -change[shrinks]).min(initial=1.0)  # the longest step that keeps all above 0
             if not corrects:
                 ahead = np.prod(state + length * change, axis=0).sum()
                 target = gap / room.size * (ahead / gap) ** 3 - room * multipliers - of_room * of_multipliers
@@ -121,15 +121,14 @@ def _svm(points, margins, penalty):
 def logistic_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[float] = C_GRID) -> list[Fit]:
     """L2-regularised logistic regression whose intercept is penalised too, for rising C, each from the one before.
 
-    Arguments are those of `svm_path`. It is what scikit-learn's ``LogisticRegression(C=C, solver="liblinear")``
-    minimises, the authors' "Softmax": ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)), f = w·x + b, where the intercept is the
-    weight of one more feature that is 1 everywhere. Coefficients are not the multipliers here, but the shortest that
-    give w.
+    Arguments are those of `svm_path`. The authors' "Softmax" is scikit-learn's
+    ``LogisticRegression(C=C, solver="liblinear")``, which minimises ½‖w‖² + ½b² + C Σ log(1 + exp(-y f)), f = w·x + b:
+    the intercept is the weight of one more feature that is 1 everywhere. The coefficients are the shortest that give w.
 
-    Newton's method of our own: liblinear's tolerance, 1e-4 of the first gradient, stops before the minimum, and
-    scikit-learn's newton-cholesky gives up where an image has both labels and C is large.
+    Newton's method is implemented here because liblinear's tolerance, 1e-4 of the first gradient, stops it before the
+    minimum, and scikit-learn's newton-cholesky fails if an image has both labels and C is large.
     """
-    # Each image once: with both labels its pulls cancel, exactly only if they are one number.
+    # Each image once: the gradients of its two labels cancel exactly only if they are computed from one score.
     rows, which = np.unique(_first(kernel), return_inverse=True)
     negative, positive = (np.bincount(which[labels == label], minlength=len(rows)) for label in (0, 1))
     kernel = kernel[np.ix_(rows, rows)]
@@ -145,11 +144,11 @@ def logistic_path(kernel: np.ndarray, labels: np.ndarray, penalties: Sequence[fl
 
 
 def _logistic(points, negative, positive, penalty, weights):
-    """Logistic regression by Newton's method, from some weights (d,) on.
+    """Logistic regression by Newton's method, starting from ``weights``, (d,).
 
-    Of points (n, d) that are there with label 0 and 1 so many times each. It has converged where the last step moved no
-    score by more than `NEWTON_TOLERANCE` of the largest (or of one). Returns the weights, the number of steps and
-    whether it converged.
+    ``negative`` and ``positive``, (n,), count how often each of the ``points``, (n, d), has label 0 and label 1. It has
+    converged when a step moves no score by more than `NEWTON_TOLERANCE` times the largest score, or 1 if that is
+    larger. Returns the weights, the number of steps and whether it converged.
     """
     from scipy.special import expit
 
@@ -177,7 +176,7 @@ def _logistic(points, negative, positive, penalty, weights):
 
 
 def _first(kernel):
-    """For each image the first that is the same, (n,): equal images may differ by the rounding of their rows."""
+    """For each image, the index of the first image equal to it up to rounding, (n,)."""
     norms = kernel.diagonal()
     return (norms[:, None] + norms - 2 * kernel <= 1e-12 * norms.mean()).argmax(1)
 
@@ -191,14 +190,14 @@ def _normal_equations(weighted, penalised):
     unit = 1 / np.sqrt(system.diagonal())
     system *= unit
     system *= unit[:, None]
-    # Near a solution, rounding of its large parts can outweigh its small ones.
+    # Near a solution, the rounding errors of the large eigenvalues can exceed the small ones.
     system.flat[:: len(system) + 1] += len(system) * np.finfo(float).eps
     factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
     return lambda right: unit * cho_solve(factor, unit * right, check_finite=False)
 
 
 def _points(kernel):
-    """The images as points in as many dimensions as it takes (n, d), and what turns weights there to coefficients."""
+    """Points (n, d) with these inner products, and the matrix (n, d) that turns weights for them into coefficients."""
     values, vectors = np.linalg.eigh(kernel)
     kept = values > 1e-12 * values[-1]
     lengths = np.sqrt(values[kept])

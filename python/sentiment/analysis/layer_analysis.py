@@ -1,7 +1,7 @@
 """Linear classifiers on each layer's activations (§4.2, Table 3), from Gram matrices alone.
 
-Per layer, fold and C of the authors' grid a linear SVM and a logistic regression are fitted to the features as they are
-(`kernel_classifiers`); C is then chosen in the paper's way, or without the test images.
+For each layer, fold and C of the authors' grid, a linear SVM and a logistic regression are fitted to the unscaled
+features (`kernel_classifiers`). C is then chosen in the paper's way, or without the test images.
 """
 
 import concurrent.futures
@@ -23,10 +23,10 @@ from sentiment.utils.files import read_json, write_json
 
 CLASSIFIERS = {"svm": svm_path, "softmax": logistic_path}
 FITTED = {"svm": "SVC(kernel='linear')", "softmax": "LogisticRegression(solver='liblinear')"}
-"""What of scikit-learn each minimises, as it is recorded; where another is recorded, the fits are made again."""
-SECONDS_NESTED, SECONDS_PLAIN = 5.5, 1.4  # a layer of a fold, on one core
+"""The scikit-learn estimator that each is equivalent to; fits recorded with another estimator are made again."""
+SECONDS_NESTED, SECONDS_PLAIN = 5.5, 1.4  # for one layer of one fold, on one core
 INNER_FOLDS = 5
-PART = "layer_accuracies.json"  # of one fold, in its folder
+FOLD_FILE = "layer_accuracies.json"  # of one fold, in its folder
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Fitted:
 
     accuracy: list  # on the test images, a value for each C
     inner: list | None  # over inner folds of the training images, a value for each C
-    steps: list  # of the solver, for each C
-    fits: int  # inner folds included
-    not_converged: int
-    flat_from: int | None  # exponent of the C from which an SVM's margin is hard, so that it stays the same
+    steps: list  # number of the solver's steps, for each C
+    fits: int  # number of fits, inner folds included
+    not_converged: int  # number of fits that stopped before they converged
+    flat_from: int | None  # exponent of the C from which the SVM stays the same, since its margin is hard
 
 
 def accuracies(kernel, labels, splits, classifier: str, penalties=C_GRID) -> tuple[list[float], list[Fit]]:
-    """Mean test accuracy for every C over some splits, and all fits, of one of `CLASSIFIERS`.
+    """Mean test accuracy over some splits for each C, and all fits, of one of `CLASSIFIERS`.
 
     ``kernel``, (n, n), and ``labels``, (n,), are of all images; a split is the rows to train on and those to test on.
     """
@@ -60,12 +60,12 @@ def accuracies(kernel, labels, splits, classifier: str, penalties=C_GRID) -> tup
 def analyse(kernel, labels, train, test, nested=True) -> dict[str, Fitted]:
     """One layer of one fold: each classifier over the grid of C.
 
-    With ``nested`` also over inner folds of the training images, which are stratified, in the list's order.
+    With ``nested``, also over inner folds of the training images; they are stratified and keep the list's order.
     """
     from sklearn.model_selection import StratifiedKFold
 
-    parts = StratifiedKFold(INNER_FOLDS).split(train, labels[train]) if nested else ()
-    inner_folds = [(train[fitted], train[held_out]) for fitted, held_out in parts]
+    splits = StratifiedKFold(INNER_FOLDS).split(train, labels[train]) if nested else ()
+    inner_folds = [(train[fitted], train[held_out]) for fitted, held_out in splits]
     found = {}
     for classifier in CLASSIFIERS:
         values, fits = accuracies(kernel, labels, [(train, test)], classifier)
@@ -83,7 +83,7 @@ def analyse(kernel, labels, train, test, nested=True) -> dict[str, Fitted]:
 
 
 class FoldAnalysis:
-    """The layer analysis of one fold: its ``grams``, and in ``layers`` what is found so far, as in the file `PART`.
+    """The layer analysis of one fold: its ``grams``, and ``layers``, the results so far as in the file `FOLD_FILE`.
 
     A `UserError` names Gram matrices that are missing or damaged, or a class with too few images.
     """
@@ -99,7 +99,7 @@ class FoldAnalysis:
         if least < needed:
             raise UserError(
                 f"{self.grams.path}: fold {run.fold} has {least} training images of one class, and {needed} are needed"
-                + ("; --selection paper alone needs one" if least > 0 else "")
+                + ("; --selection paper needs only one" if least > 0 else "")
             )
         precision = self.grams.about.precision
         self.made_from = {
@@ -110,8 +110,8 @@ class FoldAnalysis:
             "inner_folds": INNER_FOLDS,
             "classifiers": FITTED,
         }
-        part = read_json(run.folder / PART) if (run.folder / PART).is_file() else {}
-        self.layers = part["layers"] if part.get("made_from") == self.made_from else {}
+        before = read_json(run.folder / FOLD_FILE) if (run.folder / FOLD_FILE).is_file() else {}
+        self.layers = before["layers"] if before.get("made_from") == self.made_from else {}
 
     @property
     def todo(self) -> list[str]:
@@ -120,17 +120,17 @@ class FoldAnalysis:
         return [layer for layer in self.grams.layers if layer not in inner or (self.nested and inner[layer] is None)]
 
     def analyse(self, layer: str) -> dict[str, Fitted]:
-        """What `analyse` finds of a layer."""
+        """The results of the function `analyse` for a layer."""
         return analyse(self.grams.gram(layer), self.grams.labels, self.train, self.test, self.nested)
 
     def keep(self, layer: str, found: dict[str, Fitted]):
-        """Write what is found of a layer to the fold's folder."""
+        """Add the results for a layer to `FOLD_FILE`."""
         self.layers[layer] = {classifier: asdict(fitted) for classifier, fitted in found.items()}
-        write_json(self.run.folder / PART, {"made_from": self.made_from, "layers": self.layers})
+        write_json(self.run.folder / FOLD_FILE, {"made_from": self.made_from, "layers": self.layers})
 
 
 def read(runs: Iterable[Run], wanted: Container[int], nested=True) -> list[FoldAnalysis]:
-    """The wanted folds of a net's runs, and those others of which every layer is analysed."""
+    """The analyses of a net's wanted folds, and of its other folds if all their layers are analysed."""
     found = []
     for run in runs:
         if run.fold in wanted:
@@ -144,7 +144,7 @@ def read(runs: Iterable[Run], wanted: Container[int], nested=True) -> list[FoldA
 
 
 def analyse_folds(folds: list[FoldAnalysis], jobs: int | None = None, done=lambda count: None):
-    """Analyse what is still to do of some folds in ``jobs`` threads, by default one for each core.
+    """Analyse the layers of some folds that are still to do in ``jobs`` threads, by default one for each core.
 
     Each layer of a fold is written as soon as it is done: an interrupt loses only those that are being analysed.
     ``done`` is called with the number of layers since the last call.
@@ -168,7 +168,7 @@ def analyse_folds(folds: list[FoldAnalysis], jobs: int | None = None, done=lambd
 def summary(folds: list[FoldAnalysis]) -> Summary:
     """Accuracies by layer, classifier and fold, and each selection's C and scores."""
     run, grams = folds[0].run, folds[0].grams
-    # Which model card the source is of; runs and matrices of the first version do not say.
+    # The source's model card; the first version recorded it neither for runs nor for matrices.
     card = read_json(run.record).get("card") if run.record.is_file() else grams.about.card
     precisions = dict.fromkeys(fold.grams.about.precision for fold in folds)
     return Summary(
@@ -197,23 +197,23 @@ def summary(folds: list[FoldAnalysis]) -> Summary:
 
 
 def _classifier(folds, layer, name):
-    parts = {fold.run.fold: Fitted(**fold.layers[layer][name]) for fold in folds}
-    accuracy = {fold: part.accuracy for fold, part in parts.items()}
-    inner = {fold: part.inner for fold, part in parts.items()}
+    fitted = {fold.run.fold: Fitted(**fold.layers[layer][name]) for fold in folds}
+    accuracy = {fold: one.accuracy for fold, one in fitted.items()}
+    inner = {fold: one.inner for fold, one in fitted.items()}
     mean = np.mean(list(accuracy.values()), 0)
     return Classifier(
-        fits=sum(part.fits for part in parts.values()),
-        not_converged=sum(part.not_converged for part in parts.values()),
-        flat_from={fold: part.flat_from for fold, part in parts.items()} if name == "svm" else None,
+        fits=sum(one.fits for one in fitted.values()),
+        not_converged=sum(one.not_converged for one in fitted.values()),
+        flat_from={fold: one.flat_from for fold, one in fitted.items()} if name == "svm" else None,
         accuracy=accuracy,
         inner=inner,
-        paper=_choose(accuracy, dict.fromkeys(parts, mean)),
+        paper=_choose(accuracy, dict.fromkeys(fitted, mean)),
         nested=None if None in inner.values() else _choose(accuracy, inner),
     )
 
 
 def _choose(accuracy, values):
-    """Per fold the C of the largest of ``values``, the smallest C among equals, and its accuracy."""
+    """For each fold, the C with the largest of ``values``, the smallest if several have it, and its accuracy."""
     chosen = {fold: int(np.argmax(np.round(values[fold], 12))) for fold in accuracy}
     return Chosen(
         exponent={fold: paper.C_GRID_EXPONENTS[c] for fold, c in chosen.items()},
@@ -222,12 +222,12 @@ def _choose(accuracy, values):
 
 
 def written(path: Path) -> Summary | None:
-    """The summary in a layers.json; None if there is none, or a damaged one."""
+    """The summary in a layers.json; None if the file is missing or damaged."""
     with contextlib.suppress(UserError):
         return layer_summary.read(path)
     return None
 
 
 def seconds(layers: int, nested=True, jobs: int | None = None) -> float:
-    """About how many seconds it takes to analyse a number of layers of folds, for the paper's 880 images."""
+    """Rough number of seconds that ``layers`` layers, counted for each fold, take with the paper's 880 images."""
     return layers * (SECONDS_NESTED if nested else SECONDS_PLAIN) / (jobs or cores())

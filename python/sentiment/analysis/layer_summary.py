@@ -1,4 +1,4 @@
-"""layers.json: what the layer analysis of a net's folds found, as records.
+"""layers.json: the results of the layer analysis of a net's folds, as typed records.
 
 The attributes are the keys of the file, in its order. Those that are None by default may be absent from it.
 """
@@ -13,12 +13,12 @@ from sentiment.utils.files import read_json, write_json
 
 FILE = "layers.json"  # of all folds, beside their folders
 SELECTIONS = ("paper", "nested")
-"""C of the best mean accuracy on the test images, or by inner folds of the training images alone."""
+"""How C is chosen: by the mean accuracy on the test images, or by inner folds of the training images."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The C = 2^N that were chosen in one way."""
+    """The C = 2^N that one of `SELECTIONS` chooses."""
 
     exponent: dict[int, int]  # fold -> N
     accuracy: dict[int, float]  # fold -> accuracy on its test images
@@ -29,19 +29,19 @@ class Classifier:
     """One classifier on one layer."""
 
     fits: int
-    not_converged: int  # how many of the fits their solver gave up
-    flat_from: dict[int, int | None] | None  # of the SVM, fold -> the N from which it stays the same, or None
-    accuracy: dict[int, list]  # fold -> on its test images, a value for each C
-    inner: dict[int, list | None]  # fold -> over inner folds of its training images, a value for each C, or None
+    not_converged: int  # number of fits that stopped before they converged
+    flat_from: dict[int, int | None] | None  # SVM only: fold -> the N from which it stays the same, or None
+    accuracy: dict[int, list]  # fold -> accuracy on its test images for each C
+    inner: dict[int, list | None]  # fold -> mean accuracy over its inner folds for each C, or None
     paper: Chosen
-    nested: Chosen | None = None  # None where a fold has no inner folds
+    nested: Chosen | None = None  # None if a fold was analysed without inner folds
 
 
 @dataclass(frozen=True)
 class Layer:
     """One layer and both classifiers."""
 
-    features: int  # numbers an image has there
+    features: int  # number of features of an image
     svm: Classifier
     softmax: Classifier
 
@@ -53,16 +53,16 @@ class Summary:
     dataset: str
     demo: bool
     subset: str
-    arch: str  # "source" for a source as it is, not fine-tuned
+    arch: str  # "source" for a source that is not fine-tuned
     init: str
-    card: str | None = None  # the model card whose file the source is, or empty
+    card: str | None = None  # the model card whose file the source is; empty if it is none's
     variant: str = ""
     images: int
     folds: list
     exponents: list  # the grid: N of C = 2^N
     inner_folds: int
     mean_way: str  # one of features.MEAN_WAYS
-    precision: str | None = None  # what the features were computed in, where that was not float32
+    precision: str | None = None  # what the features were computed in, if not in float32
     classifiers: dict | None = None  # name -> its scikit-learn equivalent; the first version did not record it
     engine: str | dict  # a mapping of name and version in the first version
     versions: dict
@@ -71,7 +71,7 @@ class Summary:
 
     @property
     def source(self):
-        """The source of the net, see `names.source_name`."""
+        """The name of the net's source (see `names.source_name`)."""
         return names.source_name(self.init, self.card)
 
     @property

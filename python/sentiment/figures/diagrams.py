@@ -9,11 +9,11 @@ from sentiment.networks.layout import PROTOTXT
 
 # Inches.
 _STEP, _BOX = 0.42, 0.3  # from one row to the next; height of a box
-_HEAD, _FOOT = 1.15, 0.6
+_HEAD, _FOOT = 1.15, 0.6  # top and bottom margins
 _LEFT, _COLUMN = 0.35, 3.25  # left margin; from one net to the next
 
 _NEW = "new"
-_LOOK = {  # kind of layer -> face, edge, text in the key of colours (empty: not in it)
+_LOOK = {  # type of layer -> face colour, edge colour, text in the key of colours (empty: not in the key)
     "Input": ("#ffffff", "#555555", ""),
     "Convolution": ("#d3e5f7", "#1f5f99", "convolution"),
     "InnerProduct": ("#fbe3c4", "#9a5b00", "fully connected"),
@@ -22,7 +22,7 @@ _LOOK = {  # kind of layer -> face, edge, text in the key of colours (empty: not
     "Softmax": ("#ffffff", "#555555", ""),
     _NEW: ("#cdebd3", "#146c2e", "new layer"),
 }
-_COLUMNS = {  # of Figure 2: where the text begins, or ends
+_COLUMNS = {  # of Figure 2: x in inches of the left or right end of the text
     "layer": (0.45, "left"),
     "operation": (2.25, "left"),
     "blob": (5.0, "left"),
@@ -78,7 +78,7 @@ FIGURES = {"2": figure2, "4": figure4, "5": figure5}
 
 
 def _beside(nets, title, subtitle):
-    """Nets in columns, the same layer in the same row, with outlines of layers that only the first net has."""
+    """Nets in columns, each layer in the same row of all, with outlines for the layers that only the first net has."""
     page = _Page(_LEFT + _COLUMN * len(nets), max(nets.values(), key=len), title, subtitle)
     first = next(iter(nets.values()))
     for number, (name, stages) in enumerate(nets.items()):
@@ -102,7 +102,7 @@ def _beside(nets, title, subtitle):
 
 
 class _Page:
-    """A page in inches with a row for each stage of a net: ``y`` has their centres."""
+    """A page in inches with a row for each layer of a net; ``y`` has the centre of each row by its name."""
 
     def __init__(self, width, stages, title, subtitle):
         height = _HEAD + 0.35 + _STEP * len(stages) + _FOOT
@@ -139,7 +139,7 @@ class _Page:
         self.axes.add_patch(FancyBboxPatch((x, y - height / 2), width, height, boxstyle=shape, **{"lw": 1.0, **style}))
 
     def arrows(self, x, rows, missing=()):
-        """An arrow from each row to the next; past missing ones a dotted line first, which their boxes cover."""
+        """An arrow from each row to the next; past missing rows it starts with a dotted line behind their boxes."""
         look = {"arrowstyle": "-|>", "color": "0.3", "lw": 1, "shrinkA": 0, "shrinkB": 0}
         for above, below in itertools.pairwise(rows):
             start, end = self.y[above] - _BOX / 2, self.y[below] + _BOX / 2
@@ -150,7 +150,7 @@ class _Page:
 
 
 def _row(stage):
-    """The row of a layer: a new one is in that of the layer whose place it takes."""
+    """The name of a layer's row; a new layer is in the row of the layer that it replaces."""
     return stage.name.removesuffix("_twitter")
 
 

@@ -14,27 +14,27 @@ from sentiment.figures import plots
 _ROW = 1.75  # height of an image
 _GAP = 0.12  # between images
 _LEFT, _RIGHT = 0.75, 0.3  # margins; the names of the rows are in the left one
-_HEAD, _CAPTIONS, _FOOT = 0.62, 0.46, 0.62
-_NARROWEST, _WIDEST = 0.6, 1.9  # width over height; images beyond are stretched to it
+_HEAD, _CAPTIONS, _FOOT = 0.62, 0.46, 0.62  # heights: of the title, of the captions, of the key and notes
+_NARROWEST, _WIDEST = 0.6, 1.9  # width / height; images outside this range are stretched to its ends
 
-_GREEN, _RED = "#1a8f1a", "#c62020"  # of text; pure green is too pale to read
+_GREEN, _RED = "#1a8f1a", "#c62020"  # colours of text; pure green would be too pale to read
 
 _PREDICTIONS = {"center": "centre crop", "oversampled": "mean of ten crops"}
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image on the sheet."""
+    """An image on the sheet, and its map."""
 
     image: np.ndarray  # (H, W, 3) uint8, RGB
-    map: np.ndarray  # its overlay in its border, in the same form
+    map: np.ndarray  # its map over the image, with a border; the same form as ``image``
     positive: float  # P(positive) of the image
-    label: int  # of the annotators
-    fold: int  # whose net it is mapped by
+    label: int  # by the annotators
+    fold: int  # the fold whose net made the map
 
 
 def figure7(shown: dict[str, FoldMaps]):
-    """The sheet of some mapped test images, from left to right, with the maps of the fold that tests each."""
+    """The sheet of some test images from left to right; ``shown`` has, for each, the maps of the fold that tests it."""
     exhibits = []
     for image, fold in shown.items():
         label, positive = fold.predicted[image]

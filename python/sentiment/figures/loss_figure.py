@@ -9,20 +9,20 @@ from sentiment.figures import plots
 from sentiment.training.loss_curves import GUESSING, Curve
 
 _WIDTH = 10.0  # inches
-_HANDLE, _CHARACTER = 0.7, 0.085  # inches in the legend: a line, a letter
-_TOP, _ROW = 4.2, 1.75  # inches: the panel of all curves, a row of panels of one curve
+_HANDLE, _CHARACTER = 0.7, 0.085  # widths in the legend, inches: of a line, of a letter
+_TOP, _ROW = 4.2, 1.75  # heights in inches: of the panel of all curves, of a row of panels of one curve
 _COLUMNS = 3
 _GUESSING = {"color": "0.55", "lw": 0.8, "ls": ":"}
-# Okabe and Ito's colours, which colour-blind readers can distinguish, and two more; then other dashes.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, and two more; further curves are dashed.
 _COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 
 
 def draw(curves: dict[str, Curve], title: str, notes="", tests=False):
-    """A matplotlib figure of curves by name; its first axes have all of them, smoothed.
+    """A matplotlib figure of curves by name; its first panel has all of them, smoothed.
 
-    Several curves are also drawn each in its own panel, raw and smoothed. With ``tests`` the test net's outputs are
-    drawn too: its loss as points, its accuracy in a panel of its own.
+    If there are several curves, each is also drawn in a panel of its own, raw and smoothed. With ``tests``, the outputs
+    of the test net are drawn too: its loss as points, its accuracy in a panel of its own.
     """
     several = len(curves) > 1
     accuracies = tests and any("accuracy" in curve.tests for curve in curves.values())
@@ -39,7 +39,7 @@ def draw(curves: dict[str, Curve], title: str, notes="", tests=False):
         for name, (dashes, colour) in styles.items():
             if "accuracy" in curves[name].tests:
                 axes.plot(*curves[name].tests["accuracy"], color=colour, ls=dashes, lw=1.2, marker="o", ms=3)
-    # Up to just above what nearly all losses reach; single spikes may leave the panel.
+    # The panel ends just above the 99 % quantile of the losses, so single spikes may leave it.
     losses = np.concatenate([curve.losses[np.isfinite(curve.losses)] for curve in curves.values()])
     highest = float(np.quantile(losses, 0.99)) if len(losses) else 1.0
     top.set_ylim(0, 1.15 * max(highest, GUESSING))
@@ -79,7 +79,7 @@ def _all_losses(axes, curves, styles, tests):
 
 
 def _one_loss(axes, curves, name, colour):
-    """One curve, raw and smoothed, over the others in grey; a mark where it converged."""
+    """One curve, raw and smoothed, over the others in grey, with a line at the iteration at which it converged."""
     for other in curves.values():
         axes.plot(other.iterations, other.smoothed, color="0.87", lw=0.8)
     axes.axhline(GUESSING, **_GUESSING)

@@ -23,7 +23,7 @@ def page(width, height):
 
 
 def png(figure) -> bytes:
-    """A figure as a PNG file. It does not name the version of matplotlib, so equal figures are equal files."""
+    """A figure as a PNG file. The file does not name matplotlib's version, so equal figures are equal files."""
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()

@@ -18,12 +18,12 @@ TABLES = {
     "classes": lambda study: [comparisons.classes_table(study)] if study.nets else [],
     "mcnemar": comparisons.mcnemar_tables,
     "convergence": convergence.tables,
-    "claims": lambda study: [] if study.only else [claims.table(study)],  # a claim is on many nets
+    "claims": lambda study: [] if study.only else [claims.table(study)],  # a claim compares many nets
 }
 """Name -> function that returns a `study.Study`'s tables, an empty list where there is nothing to show."""
 
 
 def make(name: str, study: Study) -> list[Table]:
-    """The tables of a name; titles and file names of those of some nets say which."""
+    """The tables of one name; if the study is restricted to some nets, their titles and file names say to which."""
     only = f"; only {study.restriction}" if study.only else ""
     return [replace(table, file=table.file + study.suffix, title=table.title + only) for table in TABLES[name](study)]

@@ -1,7 +1,7 @@
-"""The paper's claims, each tried on this project's numbers and on the paper's own.
+"""The paper's claims, each tested on this project's numbers and on the paper's own.
 
-A claim is a predicate on an `Evidence`, stated in words beside it. It compares means; whether a difference is beyond
-chance is for the deviations beside the means and for McNemar's test to say.
+The test of a claim is a function of an `Evidence`, and its docstring, which the table prints, says what it compares.
+It compares means. The standard deviations and McNemar's test show whether a difference may be chance.
 """
 
 import math
@@ -19,9 +19,9 @@ from sentiment.report.study import FIVE, Study
 from sentiment.report.tables import NOTHING, Cell, Score, Table
 from sentiment.training.loss_curves import Curve
 
-FOLD = 1  # whose training losses are compared
-SENTIMENT = ("deepsentibank", "mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
-MVSO = SENTIMENT[1:]
+FOLD = 1  # fold whose training losses are compared
+MVSO = ("mvso_en", "mvso_es", "mvso_fr", "mvso_it", "mvso_de", "mvso_zh")
+SENTIMENT = ("deepsentibank", *MVSO)  # sources that were trained on sentiment
 CONVOLUTIONAL = ("conv1", "pool1", "norm1", "conv2", "pool2", "norm2", "conv3", "conv4", "conv5", "pool5")
 CONNECTED = ("fc6", "fc7", "fc8")
 
@@ -29,9 +29,9 @@ HELD, NOT_HELD, NOT_TESTED = "held", "not held", "not tested here"
 
 
 class Evidence:
-    """Where a claim looks numbers up: those of a study's nets with all five folds, or without a study the paper's own.
+    """The numbers that claims are tested on: those of a study's nets with all five folds, or the paper's own.
 
-    ``missing`` collects what was asked for and is not there.
+    ``study`` is None for the paper's. ``missing`` names the numbers that a test asked for and that do not exist.
     """
 
     def __init__(self, study: Study | None = None):
@@ -39,7 +39,7 @@ class Evidence:
         self.missing: list[str] = []
 
     def accuracy(self, arch, init, subset=FIVE, way="center") -> Score:
-        """Mean and deviation over the five folds."""
+        """Mean and standard deviation over the five folds."""
         if self.study is None:
             return Score(*PUBLISHED[arch, init, subset][way])
         net = self.study.net(arch, init, subset)
@@ -47,7 +47,7 @@ class Evidence:
         if isinstance(found, Score) and not net.missing_folds:
             return found
         folds = f" folds {' '.join(map(str, net.missing_folds))}" if net.results else ""
-        self._lacks(f"{net_title(arch, init)} {SUBSET_TITLES[subset]}{folds}")
+        self._add_missing(f"{net_title(arch, init)} {SUBSET_TITLES[subset]}{folds}")
         return Score(math.nan, math.nan)
 
     def layer(self, name, classifier) -> float:
@@ -58,28 +58,28 @@ class Evidence:
         layer = paper.NEW_LAYER if name == "fc8" else name
         if analysis and layer in analysis.layers and len(analysis.folds) == len(paper.FOLDS):
             return mean_std(getattr(analysis.layers[layer], classifier).paper.accuracy.values())[0]
-        self._lacks("the layer analysis of CaffeNet, five folds")
+        self._add_missing("the layer analysis of CaffeNet, five folds")
         return math.nan
 
     def curve(self, init) -> Curve | None:
-        """Training loss of fold 1 of a fine-tuned initialisation; the paper prints none."""
+        """Training loss of a fine-tuned initialisation on fold 1; None if it is missing, as in the paper."""
         curve = self.study.net("finetune", init).curve(FOLD) if self.study else None
         if curve is None:
-            self._lacks(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
+            self._add_missing(f"the training loss of {net_title('finetune', init)}, fold {FOLD}")
         return curve
 
     def fast_fc6_2(self) -> tuple[Curve | None, float | None]:
-        """Training loss of fc6-2 at the base rate of the other nets, and that rate; the paper prints none."""
+        """Training loss of fc6-2 at the base rate of the other nets, and that rate; None if there is no such run."""
         rate, curve = None, None
         if self.study:
             rate = self.study.net("finetune", "caffenet").settings.get("base_lr")
             fc6_2 = [net for net in self.study.nets if (net.subset, net.arch) == (FIVE, "fc6-2")]
             curve = next((net.curve(net.folds[0]) for net in fc6_2 if net.settings["base_lr"] == rate), None)
         if curve is None:
-            self._lacks("a run of fc6-2 at the base rate of the other nets")
+            self._add_missing("a run of fc6-2 at the base rate of the other nets")
         return curve, rate
 
-    def _lacks(self, what):
+    def _add_missing(self, what):
         if what not in self.missing:
             self.missing.append(what)
 
@@ -91,7 +91,7 @@ class Verdict(Cell):
     outcome: str
     needs: str = ""
 
-    parts = ("", "needs")
+    value_names = ("", "needs")
 
     @property
     def kind(self):
@@ -106,18 +106,15 @@ class Verdict(Cell):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, where the paper makes it, what it means here, and how it is tried.
-
-    ``test`` takes an `Evidence` and returns whether it holds and the numbers that decide.
-    """
+    """A claim of the paper and its test."""
 
     title: str
-    where: str
-    means: str
-    test: Callable
+    where: str  # the table, figure or section that makes it
+    means: str  # what is tested here, in words
+    test: Callable  # from an `Evidence` to whether the claim holds, and the numbers that decide
 
     def verdict(self, evidence: Evidence) -> tuple[Verdict, str]:
-        """A `Verdict` and the numbers that decide."""
+        """Whether the claim holds, and the numbers that decide."""
         held, numbers = self.test(evidence)
         if evidence.missing:
             more = len(evidence.missing) - 3
@@ -127,15 +124,15 @@ class Claim:
 
 
 CLAIMS: list[Claim] = []
-"""In the order of the report."""
+"""All claims, in the order of the report."""
 
 
 def _claim(title, where):
-    """Add the function below as the test of a claim; its docstring says what the claim means here."""
+    """Add the decorated function as the test of a claim; its docstring says what the claim means here."""
 
     def add(test):
         first, *rest = test.__doc__.strip().rstrip(".").split()
-        first = first if first[1:].lower() != first[1:] else first.lower()  # but for names: SVM, CaffeNet
+        first = first if first[1:].lower() != first[1:] else first.lower()  # names keep their capitals: SVM, CaffeNet
         CLAIMS.append(Claim(title, where, " ".join((first, *rest)), test))
         return test
 
@@ -224,7 +221,7 @@ def _chinese_worst(evidence):
 
 
 def _speed(evidence):
-    """Noise, and iterations to convergence (infinity where there is none), by initialisation."""
+    """Noise, and iterations to convergence (infinity if it does not converge), by initialisation."""
     curves = {init: evidence.curve(init) for init in paper.INITIALISATIONS}
     noise = {init: curve.noise if curve else math.nan for init, curve in curves.items()}
     steps = {init: curve.converged_at if curve else None for init, curve in curves.items()}

@@ -16,7 +16,7 @@ from sentiment.report.tables import NOTHING, Number, Table
 
 
 def pooled(net: Net) -> dict[tuple[int, str], Prediction]:
-    """A net's predictions by fold and image: those of its lowest seed that has most folds."""
+    """A net's predictions by fold and image, those of the seed with most folds; of several, of the lowest."""
     return {
         (result.config.fold, one.image): one
         for result in max(net.by_seed.values(), key=len)
@@ -27,7 +27,7 @@ def pooled(net: Net) -> dict[tuple[int, str], Prediction]:
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p-value of McNemar's test: twice the tail of a binomial distribution with probability ½.
 
-    The arguments are how many images only the first, and only the second net classifies correctly.
+    The arguments are the numbers of images that only the first and only the second net classifies correctly.
 
     >>> mcnemar(1, 7)  # 2 · (1 + 8) / 2⁸
     0.0703125
@@ -37,7 +37,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """p-values adjusted for how many tests there are (Holm's step-down), in the same order.
+    """p-values adjusted for the number of tests (Holm's step-down method), in the same order.
 
     >>> holm([0.5, 0.125, 0.25])
     [0.5, 0.375, 0.5]
@@ -50,7 +50,7 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def classes_table(study: Study) -> Table:
-    """Accuracy by class and confusion counts, a row a net, subset and way of testing."""
+    """Accuracy by class and confusion counts, one row for each net, subset and way of testing."""
     rows = []
     for net in study.nets:
         tested = pooled(net).values()
@@ -74,7 +74,7 @@ def classes_table(study: Study) -> Table:
 
 
 def mcnemar_tables(study: Study) -> list[Table]:
-    """McNemar's test between any two nets of a subset, both ways of testing; no table where there are no two."""
+    """McNemar's test between any two nets of a subset, both ways of testing; an empty list if no subset has two."""
     found = []
     for subset in paper.SUBSETS:
         nets = [net for net in study.nets if net.subset == subset]
@@ -108,7 +108,7 @@ def _seeds_note(study):
 
 
 def _rate(right):
-    """The fraction that is right, as a cell."""
+    """The fraction of correct predictions, as a cell."""
     return Number(sum(right) / len(right)) if right else NOTHING
 
 

@@ -1,4 +1,4 @@
-"""How fast and how smoothly trainings converge, as a table (Figure 6)."""
+"""Tables of how fast and how smoothly trainings converge (Figure 6)."""
 
 from sentiment import paper
 from sentiment.report import claims, departures
@@ -16,7 +16,7 @@ DEFINITION = (
 
 
 def table(curves: dict[str, Curve | None], title: str, demo=False, notes=(), file="convergence") -> Table:
-    """Iterations to convergence, final loss and noise: a row for each curve, by name; None for one that was not run."""
+    """Iterations to convergence, final loss and noise, a row for each curve by name; None for one that was not run."""
     rows: list[list] = []
     for name, curve in curves.items():
         if curve is None:
@@ -29,7 +29,7 @@ def table(curves: dict[str, Curve | None], title: str, demo=False, notes=(), fil
 
 
 def tables(study: Study, fold=claims.FOLD) -> list[Table]:
-    """Iterations to convergence of the nine initialisations' trainings on one fold."""
+    """The convergence of the nine initialisations' trainings on one fold; an empty list if none was run."""
     curves = figure6_curves(study, fold)
     title = f"Convergence of the nine initialisations: training loss of five-agree fold {fold}"
     file = "convergence" if fold == claims.FOLD else f"convergence-fold{fold}"
@@ -43,6 +43,6 @@ def figure6_curves(study: Study, fold=claims.FOLD) -> dict[str, Curve | None]:
 
 
 def _nine(study):
-    """The nets of Figure 6 by initialisation's title, those that are not left out."""
+    """The nets of Figure 6 by initialisation's title, without those that the study's restriction leaves out."""
     shown = {init: title for init, title in paper.INITIALISATIONS.items() if study.shows("finetune", init)}
     return {title: study.net("finetune", init) for init, title in shown.items()}

@@ -1,4 +1,4 @@
-"""Notes of tables on trainings that differ from the default, and on mixed engines, devices and versions.
+"""Notes on trainings that differ from the default, and on mixed engines, devices and versions.
 
 The default is the paper's schedule for the number of images, and this project's choices where the paper is silent
 (docs/protocol.md); for SqueezeNet, which is not in the paper, this project's schedule.
@@ -15,8 +15,8 @@ from sentiment.networks.choices import Choices
 from sentiment.report.study import Net, Study
 from sentiment.training import solvers
 
-_OWN_MEANS = ("places",)  # initialisations that bring another mean than ImageNet's
-_NOT_RECORDED = "not recorded"  # by the first version
+_OWN_MEANS = ("places",)  # initialisations with a mean of their own instead of ImageNet's
+_NOT_RECORDED = "not recorded"  # what the first version left out
 
 
 def of(result: Result) -> dict:
@@ -39,7 +39,7 @@ def of(result: Result) -> dict:
 
 
 def about(study: Study, nets: list[Net] | None = None) -> list[str]:
-    """A table's first notes: data set, runs, the data set's note, trainings that depart, and mixed environments.
+    """A table's first notes: data set, runs, its note, trainings that differ from the default, mixed environments.
 
     ``nets`` are those in the table (default: all).
     """
@@ -49,7 +49,7 @@ def about(study: Study, nets: list[Net] | None = None) -> list[str]:
 
 
 def note(titled: list[tuple[str, Result]]) -> list[str]:
-    """A table's note on the trainings that depart from the default; a pair is a net's title and a result."""
+    """A table's note on the trainings that differ from the default; a pair is a net's title and a result."""
     said = [", ".join(f"{name} {plain(value)}" for name, value in of(result).items()) for _, result in titled]
     parts = [f"{nets}: {what}" for what, nets in whose(titled, said).items() if what]
     return [f"Not trained as usual: {'; '.join(parts)}."] if parts else []
@@ -58,25 +58,25 @@ def note(titled: list[tuple[str, Result]]) -> list[str]:
 def computed_with(titled: list[tuple[str, Result]]) -> list[str]:
     """A table's notes on engines, devices and versions of torch, each where there is more than one."""
     notes = []
-    for way in WAYS:
+    for phase in PHASES:
         for title in MIXED:
-            said = [said_of(result, way, FACTS[title]) for _, result in titled]
+            said = [said_of(result, phase, FACTS[title]) for _, result in titled]
             if len(set(said)) > 1 or any(_THEN in one for one in said):
                 parts = [f"{what} ({nets})" for what, nets in whose(titled, said).items()]
-                notes.append(f"{way.capitalize()} with more than one {title}: {'; '.join(parts)}.")
+                notes.append(f"{phase.capitalize()} with more than one {title}: {'; '.join(parts)}.")
     return notes
 
 
-WAYS = ("trained", "tested")
-_THEN = ", then "  # where a training resumed
+PHASES = ("trained", "tested")
+_THEN = ", then "  # between the environments of a training that was resumed in another one
 
 
 def _engine(environment):
     commit, _, dirty = environment.commit.partition("-")
-    return f"{environment.engine} {commit[:12]}{'-dirty' * bool(dirty)}".strip()
+    return f"{environment.engine} {commit[:12]}{'-dirty' if dirty else ''}".strip()
 
 
-FACTS = {  # title -> text for an environment
+FACTS = {  # title -> function from an environment to a text
     "engine": _engine,
     "device": lambda one: (one.device or _NOT_RECORDED) + (f", CUDA {one.cuda}" if one.cuda else ""),
     "threads": lambda one: plain(one.threads),
@@ -85,18 +85,18 @@ FACTS = {  # title -> text for an environment
     "versions": lambda one: ", ".join(f"{name} {of}" for name, of in one.versions.items()),
 }
 MIXED = ("engine", "device", "torch")
-"""What a table's nets should have in common; other precisions are other choices, which `of` reports."""
+"""Those of `FACTS` that a note reports if a table's nets differ in them; `of` reports other precisions."""
 
 
-def said_of(result: Result, way: str, fact: Callable[[Environment], str]) -> str:
-    """One of `FACTS` of a result's training or testing; of a training in several environments all, in their order."""
+def said_of(result: Result, phase: str, fact: Callable[[Environment], str]) -> str:
+    """One of `FACTS` about a result's training or testing; a training in several environments has several, in order."""
     stretches = [stretch.environment for stretch in result.training]
-    environments = stretches if way == "trained" else [result.evaluation]
+    environments = stretches if phase == "trained" else [result.evaluation]
     return _THEN.join(dict.fromkeys(map(fact, environments))) or _NOT_RECORDED
 
 
 def whose(titled: list[tuple[str, Result]], said: list[str]) -> dict[str, str]:
-    """The distinct texts -> the nets and folds whose results they are about, or ``all nets``."""
+    """Each distinct text -> the nets and folds whose results it is about, or ``all nets``."""
     folds: dict[str, set] = {}  # net -> its folds
     concerned: dict[str, dict[str, set]] = {}  # text -> net -> folds
     for (title, result), text in zip(titled, said, strict=True):

@@ -1,4 +1,4 @@
-"""Table 3: what the layer analysis found, beside the paper's numbers."""
+"""Table 3: the results of the layer analysis beside the paper's numbers."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from sentiment.report.study import folds_text
 from sentiment.report.tables import NOTHING, Score, Table, difference, published
 
 CLASSIFIERS = {"svm": "SVM", "softmax": "Softmax"}
-CHOSEN = {  # selection -> how C was chosen: for the title, for the notes
+CHOSEN = {  # selection -> how C was chosen, for the title and for the notes
     "paper": (
         "on the test images (the paper's way)",
         "C = 2^N is the one with the best mean accuracy on the test images, per layer and classifier: the paper's way, "
@@ -33,8 +33,8 @@ _MEANS = {"image": "the mean image resized to the crop", "channels": "the means 
 def table(summary: Summary, selection: str, sample=False) -> Table:
     """Table 3 for one net: accuracy of both classifiers on every layer, the paper's rows beside them.
 
-    ``selection``, one of ``layer_summary.SELECTIONS``, is how C was chosen, which the table names; ``sample`` asks for
-    the sample standard deviation instead of the population's.
+    ``selection``, one of ``layer_summary.SELECTIONS``, is how C was chosen. With ``sample``, the standard deviation is
+    that of a sample instead of the population's.
     """
     of_paper = _published(summary)
     columns = ["here", "N"]
@@ -62,7 +62,7 @@ def table(summary: Summary, selection: str, sample=False) -> Table:
 
 
 def not_run(demo: bool) -> Table:
-    """The paper's Table 3 beside nothing."""
+    """Table 3 with the paper's numbers only, for a layer analysis that was not run."""
     rows = [
         [layer, NOTHING, published(scores["svm"]), NOTHING, published(scores["softmax"])]
         for layer, scores in paper.TABLE3.items()
@@ -76,12 +76,12 @@ def _header(columns):
 
 
 def _published(summary):
-    """The paper's rows; empty for a net of another build, whose layers of the same names are other layers."""
+    """The paper's rows; empty for a net of another architecture, even if some of its layers have the same names."""
     return paper.TABLE3 if "norm2" in summary.layers else {}
 
 
 def _notes(summary, selection, sample):
-    """What the numbers are of."""
+    """The table's notes: its data set, net and mean, how C was chosen, and how many fits converged."""
     deviation = f"The ± is the {'sample' if sample else 'population'} standard deviation."
     if summary.arch == "source":
         of = f"{paper.INITIALISATIONS.get(summary.source, summary.source)} as it is, not fine-tuned"
@@ -108,7 +108,7 @@ def _notes(summary, selection, sample):
 
 
 def _convergence(summary):
-    """A sentence or two on the solvers."""
+    """Sentences on how many fits converged, and on the C from which the SVM stays the same."""
     sentences = []
     for name, title in CLASSIFIERS.items():
         failed = {layer: getattr(entry, name).not_converged for layer, entry in summary.layers.items()}

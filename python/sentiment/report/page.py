@@ -62,7 +62,7 @@ SECTIONS = (
 def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
     """Write report.html into a folder, with the figures found there; returns its path.
 
-    ``tables`` has those of every name in `catalogue.TABLES`. A report of some nets has their names in its own.
+    ``tables`` has those of every name in `catalogue.TABLES`. If the study is restricted, the file name says to what.
     """
     path = folder / f"report{study.suffix}.html"
     write_if_changed(path, _page(folder, study, tables))
@@ -70,14 +70,14 @@ def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
 
 
 def renew(folder: Path, study: Study, filters: list[dict]):
-    """Update the reports of some nets in a folder; remove those whose nets are gone, and say so.
+    """Update a folder's reports of selected nets; remove, with a message, those whose runs are gone.
 
-    ``study`` is of all nets, ``filters`` are the ``study.only`` of those reports.
+    ``study`` has all nets; ``filters`` are the values of ``Study.only`` that those reports have.
     """
-    for part in map(study.of, filters):
-        path = folder / f"report{part.suffix}.html"
-        if path.is_file() and part.results:
-            write(folder, part, {name: catalogue.make(name, part) for name in catalogue.TABLES})
+    for restricted in map(study.of, filters):
+        path = folder / f"report{restricted.suffix}.html"
+        if path.is_file() and restricted.results:
+            write(folder, restricted, {name: catalogue.make(name, restricted) for name in catalogue.TABLES})
         elif path.is_file():
             path.unlink()
             say(f"removed {path}: the runs it was made from are gone")
@@ -109,7 +109,7 @@ def _page(folder, study, tables):
 
 
 def _glance(study, tables):
-    """The report in a few numbers; on demo data without those that compare with the paper."""
+    """The report in a few numbers; for demo data without those that compare it with the paper."""
     outcomes = [row[3].outcome for table in tables["claims"] for row in table.rows]
     tested = len(outcomes) - outcomes.count(claims.NOT_TESTED)
     # Tables 4 and 5 repeat the CaffeNet of Table 2.
@@ -149,7 +149,7 @@ def _figure(folder, number, demo):
 
 
 def _maps(path):
-    """Notes on what was measured of the maps."""
+    """Notes on the cost of the maps, and on their agreement with the classifier, as figure7.json records them."""
     measured = read_json(path) if path.is_file() else {}
     notes = []
     if cost := measured.get("cost"):
@@ -168,25 +168,25 @@ def _maps(path):
 
 
 def _mcnemar(table):
-    """The pairs with the paper's main net; all pairs in a folded table."""
+    """The pairs with the fine-tuned CaffeNet, then all pairs in a folded table."""
     main = net_title("finetune", "caffenet")
     rows = [row for row in table.rows if main in row[:2]]
     return (replace(table, title=f"{table.title}: against {main}", rows=rows).html() if rows else "") + _folded(table)
 
 
 def _folded(table):
-    """A long table that opens with a click."""
+    """A long table, closed until it is clicked."""
     return f"<details>\n<summary>{escape(table.title)}: {len(table.rows)} rows</summary>\n{table.html()}</details>\n"
 
 
 def _made_with(study):
-    """What trainings and tests were computed with, and their seeds; distinct values with how many runs have each."""
+    """What trainings and tests were computed with, and their seeds; where runs differ, the number of runs of each."""
     rows = []
-    for way in departures.WAYS:
+    for phase in departures.PHASES:
         for title, fact in departures.FACTS.items():
-            counts = Counter(departures.said_of(result, way, fact) for result in study.results)
+            counts = Counter(departures.said_of(result, phase, fact) for result in study.results)
             shown = [f"{value} ({n} run{'s' * (n != 1)})" if len(counts) > 1 else value for value, n in counts.items()]
-            rows.append([f"{way}: {title}", "; ".join(shown)])
+            rows.append([f"{phase}: {title}", "; ".join(shown)])
     fold_seeds = {(result.config.seed, result.config.fold): result.config.fold_seed for result in study.results}
     of_seeds = {}
     for (seed, fold), own in sorted(fold_seeds.items()):

@@ -1,8 +1,8 @@
-"""The paper's Tables 1 to 6, filled from what runs found and set beside the paper's own numbers.
+"""The paper's Tables 1 to 6, with this project's results beside the paper's numbers, and two tables of all runs.
 
-Each function takes a `study.Study` and returns a list of tables, mostly of one. A net that was not run has a row with
-the paper's numbers and empty cells for this project's. A net that the study leaves out, run or not, has no row; where
-all are left out there is no table.
+Each function takes a `study.Study` and returns a list of tables, usually of one. A net that was not run has a row with
+the paper's numbers and empty cells for this project's. A net that the study's restriction leaves out has no row; if it
+leaves all out, there is no table.
 """
 
 from dataclasses import replace
@@ -17,8 +17,8 @@ from sentiment.report.study import FIVE, Study
 from sentiment.report.tables import NOTHING, Number, Score, Table, difference, published
 from sentiment.utils.files import PROJECT
 
-TITLE = "accuracy, mean ± std over five folds"
-BESIDE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
+ACCURACY = "accuracy, mean ± std over five folds"
+DIFFERENCE = "Difference: here minus the paper; within, or beyond, the paper's own standard deviation."
 PUBLISHED = {
     **{("fc9", init, FIVE): scores for init, scores in paper.TABLE6.items()},
     **{(arch, "caffenet", FIVE): scores for arch, scores in paper.TABLE4.items()},
@@ -39,10 +39,10 @@ def table1(study: Study) -> list[Table]:
 
 
 def table2(study: Study) -> list[Table]:
-    """Table 2: accuracy on the three subsets, the paper's lines and those of this project's nets.
+    """Table 2: accuracy on the three subsets, the paper's rows and those of this project's nets.
 
-    The nets are CaffeNet and whatever else was fine-tuned on more than the five-agree subset, or on that alone where
-    there is nothing else.
+    The nets are CaffeNet and those that were fine-tuned on another subset than five-agree; if there are none of these,
+    all that were fine-tuned on five-agree.
     """
     caffenet = ("finetune", "caffenet")
     tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].in_table2]
@@ -66,13 +66,13 @@ def table2(study: Study) -> list[Table]:
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
     nets = [study.net(*name, subset) for name in names for subset in subsets]
     notes = _notes(study, nets, beside=caffenet in names)
-    return [Table("table2", f"Table 2: {TITLE}", notes, header, rows, study.demo)] if names else []
+    return [Table("table2", f"Table 2: {ACCURACY}", notes, header, rows, study.demo)] if names else []
 
 
 def table3(study: Study) -> list[Table]:
-    """Table 3: linear classifiers on the activations of each layer, a table a net and way of choosing C.
+    """Table 3: linear classifiers on the activations of each layer, a table for each net and way of choosing C.
 
-    The fine-tuned CaffeNet's five-agree tables have the plain name; the names of others say what they are of.
+    The file names of the tables of nets other than the CaffeNet fine-tuned on five-agree name the net.
     """
     found = []
     for summary in study.layers:
@@ -93,7 +93,7 @@ def table3(study: Study) -> list[Table]:
 
 
 def table4(study: Study) -> list[Table]:
-    """Table 4: the ablated nets, and how many parameters fewer they have than the complete one."""
+    """Table 4: the ablated nets, and how many fewer parameters they have than the complete one."""
     nets = [study.net(arch, "caffenet") for arch in ("finetune", *paper.TABLE4) if study.shows(arch, "caffenet")]
     divisor = next((net.settings["channels_divisor"] for net in nets if net.results), 1)
     complete = architectures.parameters("finetune", divisor)
@@ -105,38 +105,38 @@ def table4(study: Study) -> list[Table]:
             fewer = [complete - counted, Number(least, f"> {least // 10**6} M")]
         rows.append(([net_title(net.arch, net.init)], net, [counted, *fewer]))
     size = f"with 1/{divisor} of the channels; the paper's have all" if divisor > 1 else "of full size"
-    title = f"Table 4: layers removed; {TITLE}, five-agree"
+    title = f"Table 4: layers removed; {ACCURACY}, five-agree"
     more = ["parameters", "fewer", "fewer, paper"]
     return _of_nets(study, "table4", title, ["net"], rows, f"Parameters: of nets {size}.", more)
 
 
 def table5(study: Study) -> list[Table]:
-    """Table 5: the nine initialisations, and whatever else was fine-tuned."""
+    """Table 5: the nine initialisations, and other sources that were fine-tuned."""
     tuned = [net.init for net in study.default_nets if (net.subset, net.arch) == (FIVE, "finetune")]
     inits = [init for init in paper.INITIALISATIONS if study.shows("finetune", init)]
     inits += dict.fromkeys(init for init in tuned if init not in paper.INITIALISATIONS)
     rows = [([paper.INITIALISATIONS.get(init, init)], study.net("finetune", init), []) for init in inits]
-    return _of_nets(study, "table5", f"Table 5: {TITLE}, five-agree", ["initialisation"], rows)
+    return _of_nets(study, "table5", f"Table 5: {ACCURACY}, five-agree", ["initialisation"], rows)
 
 
 def table6(study: Study) -> list[Table]:
-    """Table 6: a layer added on top of the source's own last one, and the freezing the paper proposes."""
+    """Table 6: a layer added on top of the source's own last one, and the frozen variant that the paper proposes."""
     archs = architectures.ON_LAST_LAYER
     names = [(arch, init) for arch in archs for init in paper.TABLE6 if study.shows(arch, init)]
     names += [(net.arch, net.init) for net in study.default_nets if net.subset == FIVE and net.arch in archs]
     rows = [([net_title(*name)], study.net(*name), []) for name in dict.fromkeys(names)]
     note = "fc9-frozen: only the added layer learns. The paper proposes it and did not run it."
-    return _of_nets(study, "table6", f"Table 6: a layer added; {TITLE}, five-agree", ["net"], rows, note)
+    return _of_nets(study, "table6", f"Table 6: a layer added; {ACCURACY}, five-agree", ["net"], rows, note)
 
 
 def all_runs(study: Study) -> list[Table]:
-    """A row per net and subset, with the paper's numbers where it has any."""
+    """A row for each net and subset, beside the paper's numbers for it if there are any."""
     rows = [([net.title, SUBSET_TITLES[net.subset]], net, []) for net in study.nets]
-    return _of_nets(study, "runs", f"All runs: {TITLE}", ["net", "subset"], rows)
+    return _of_nets(study, "runs", f"All runs: {ACCURACY}", ["net", "subset"], rows)
 
 
 def seeds(study: Study) -> list[Table]:
-    """The distribution over seeds of the mean over five folds; no table where no net was run with several."""
+    """The distribution over seeds of the mean over five folds; an empty list if no net was run with several seeds."""
     rows = []
     for net in study.nets:
         complete = [found for found in net.by_seed.values() if len(found) == len(paper.FOLDS)]
@@ -175,11 +175,11 @@ def fcn_table(conversion: surgery.Conversion) -> Table:
 
 
 def _of_nets(study, file, title, names, rows, note="", more=()) -> list[Table]:
-    """The table of some nets, the paper's numbers beside theirs; no table without rows.
+    """The table of some nets' accuracies beside the paper's; an empty list if there are no rows.
 
     ``names`` are the first columns, ``more`` the last; a row is its first cells, its net, and its last cells.
     """
-    # The difference between drawn images and the paper means nothing.
+    # A difference between accuracies on drawn images and the paper's means nothing.
     columns = ("here", "paper") if study.demo else ("here", "paper", "difference")
     header = [*names, *((title, column) for title in WAY_TITLES.values() for column in columns), *more]
     cells = []
@@ -197,7 +197,7 @@ def _of_nets(study, file, title, names, rows, note="", more=()) -> list[Table]:
 
 
 def _notes(study, nets, beside=True):
-    """A table's notes, given the nets in it; ``beside`` where it has differences from the paper's numbers."""
+    """A table's notes, given its nets and whether it has differences from the paper's numbers (``beside``)."""
     keys = [net.key for net in nets]
     others = [net for net in study.nets if net.key in keys and net not in nets]
     deviation = f"The ± is the {'sample' if study.sample else 'population'} standard deviation."
@@ -205,7 +205,7 @@ def _notes(study, nets, beside=True):
     if others:
         named = ", ".join(f"{net.title} {SUBSET_TITLES[net.subset]}" for net in others)
         notes.append(f"Run with other choices too, which the table of all runs shows: {named}.")
-    return [first, deviation if study.demo or not beside else f"{deviation} {BESIDE}", *notes]
+    return [first, deviation if study.demo or not beside else f"{deviation} {DIFFERENCE}", *notes]
 
 
 def _shape(*numbers):

@@ -18,8 +18,8 @@ SUFFIXES = (".md", ".csv", ".tex")
 NOTHING = "–"
 DEMO = "DEMO DATA (drawn, not comparable with the paper's numbers)"
 
-_LONG = 40  # characters; LaTeX breaks the lines of a column with a longer cell
-_LINE = 60  # characters; LaTeX gives a wider table the width of the page and small print
+_LONG = 40  # characters; LaTeX breaks the lines of columns with longer cells
+_LINE = 60  # characters; LaTeX sets a wider table in small print, as wide as the page
 _SYMBOLS = r"""\ \textbackslash{}  ~ \textasciitilde{}  ^ \textasciicircum{}  | \textbar{}  < $<$  > $>$  & \&  % \%
 $ \$  # \#  _ \_  { \{  } \}  ± $\pm$  × $\times$  ≤ $\leq$  ≥ $\geq$  Δ $\Delta$  → $\to$  – --  − $-$
 § \S{}  “ ``  ” ''"""
@@ -29,7 +29,7 @@ _LATEX = str.maketrans(dict(pair.split(" ") for pair in re.split(r" {2}|\n", _SY
 class Cell:
     """A cell that is more than text: how it is printed, and its plain values for the CSV."""
 
-    parts: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each value
+    value_names: tuple[str, ...] = ("",)  # what the CSV adds to the column's name for each of `values`
 
     @property
     def kind(self) -> str:
@@ -45,7 +45,7 @@ class Cell:
         return escaped(self.text())
 
     def values(self) -> tuple:
-        """A value for each of the parts, None where there is none."""
+        """A value for each of `value_names`, or None."""
         raise NotImplementedError
 
 
@@ -55,10 +55,10 @@ class Score(Cell):
 
     mean: float
     std: float | None = None
-    runs: int | None = None  # how many accuracies it is the mean of
+    runs: int | None = None  # number of accuracies that the mean is taken over
     note: str = ""  # printed in brackets: ``fold 3 only``
 
-    parts = ("", "std", "runs")
+    value_names = ("", "std", "runs")
 
     def text(self):
         return score(self.mean, self.std) + (f" ({self.note})" if self.note else "")
@@ -76,9 +76,9 @@ class Difference(Cell):
     """A mean minus the paper's."""
 
     value: float
-    verdict: str = ""  # "within" or "beyond" the paper's standard deviation, where it gives one
+    verdict: str = ""  # "within" or "beyond" the paper's standard deviation, if it gives one
 
-    parts = ("", "within the paper's std")
+    value_names = ("", "within the paper's std")
 
     @property
     def kind(self):
@@ -100,10 +100,10 @@ class Difference(Cell):
 
 @dataclass(frozen=True)
 class Number(Cell):
-    """Any other number, printed as a score or as given."""
+    """Another number, printed like a score or as given."""
 
     value: float
-    shown: str = ""
+    shown: str = ""  # the text to print; empty: like a score
 
     def text(self):
         return self.shown or score(self.value)
@@ -116,12 +116,12 @@ class Number(Cell):
 class Table:
     """A table ready to be written."""
 
-    file: str  # its file's name without suffix
+    file: str  # name of its files without suffix
     title: str
     notes: list[str]  # paragraphs above the table, in HTML below it
-    header: list  # the columns' names; a pair is the name of a group of neighbours and the column's own
+    header: list  # names of the columns; a pair is the name of a group of neighbouring columns and the column's own
     rows: list[list]  # of cells, the first of which names the row
-    demo: bool = False  # of drawn data; the first line of every form says so
+    demo: bool = False  # made from drawn data, which the first line of every form says
 
     @property
     def full_title(self) -> str:
@@ -130,11 +130,11 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """The columns' names in one line."""
+        """The name of each column, after that of its group."""
         return [name if isinstance(name, str) else ", ".join(name) for name in self.header]
 
     def markdown(self) -> str:
-        """Title, notes, and a table whose columns are aligned in the source too."""
+        """Title, notes, and a table whose columns are aligned in the Markdown source too."""
         lines = [[_text(cell).replace("|", "\\|") for cell in line] for line in [self.columns, *self.rows]]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -146,10 +146,10 @@ class Table:
         """Unrounded numbers, a mean and its deviation in separate columns; the header's first cell names demo data."""
         columns = []
         for name, cells in zip(self.columns, zip(*self.rows, strict=True), strict=True):
-            parts = max((getattr(cell, "parts", ("",)) for cell in cells), key=len)
-            for part, values in zip(parts, itertools.zip_longest(*map(_values, cells)), strict=True):
-                if part == "" or any(value is not None for value in values):
-                    columns.append([f"{name} {part}".strip(), *values])
+            added = max((getattr(cell, "value_names", ("",)) for cell in cells), key=len)
+            for value_name, values in zip(added, itertools.zip_longest(*map(_values, cells)), strict=True):
+                if value_name == "" or any(value is not None for value in values):
+                    columns.append([f"{name} {value_name}".strip(), *values])
         if self.demo:
             columns[0][0] = f"{DEMO.split(' (')[0]}: {columns[0][0]}"
         text = io.StringIO()
@@ -160,7 +160,7 @@ class Table:
         """A floating table with booktabs' rules, for an ``input`` command."""
         wide = sum(self._widths()) > _LINE
         environment, small = ("table*", r"\footnotesize\setlength{\tabcolsep}{4pt}") if wide else ("table", "")
-        # LaTeX counts tables itself.
+        # LaTeX numbers tables itself.
         title = re.sub(r"Table \d+: (\w)", lambda match: match[1].upper(), self.full_title)
         rows = [" & ".join(map(_latex, line)) + r" \\" for line in self.rows]
         body = [r"\toprule", *self._latex_head(), r"\midrule", *rows, r"\bottomrule"]
@@ -174,7 +174,7 @@ class Table:
             rf"  \sbox0{{\begin{{tabular}}{{{self._latex_columns()}}}",
             *(f"    {line}" for line in body),
             r"  \end{tabular}}%",
-            # Shrunk where it is too wide all the same.
+            # Shrunk if it is wider than the line nevertheless.
             r"  \resizebox{\ifdim\wd0>\linewidth\linewidth\else\wd0\fi}{!}{\usebox0}",
             *(rf"  \par\smallskip{{\raggedright\footnotesize {escaped(note)}\par}}" for note in self.notes),
             rf"\end{{{environment}}}",
@@ -209,12 +209,12 @@ class Table:
         return [(group, [name for _, name in of_group]) for group, of_group in groups]
 
     def _widths(self):
-        """Characters of each column's longest cell, its own name among them."""
+        """Number of characters of each column's longest cell, its name included."""
         names = [name for _, of_group in self._groups() for name in of_group]
         return [max(len(_text(cell)) for cell in cells) for cells in zip(names, *self.rows, strict=True)]
 
     def _latex_columns(self):
-        """Centred columns after the first; text too long for a line shares what width there is."""
+        """The kind of each column: centred after the first; columns of long text share the remaining width."""
         widths = self._widths()
         long = [width for width in widths if width > _LONG]
         room, shares = 0.95 - 0.1 * (len(widths) - len(long)), sum(width**0.5 for width in long)
@@ -255,12 +255,12 @@ class Table:
 
 
 def published(mean_std: tuple | None) -> Score | str:
-    """The paper's (mean, std) as a cell, or nothing."""
+    """The paper's (mean, std) as a cell, which is empty for None."""
     return Score(*mean_std) if mean_std else NOTHING
 
 
 def difference(here: Score | str, mean_std: tuple | None) -> Difference | str:
-    """A score minus the paper's (mean, std) as a cell; nothing where there is no score or None of the paper's."""
+    """A score minus the paper's (mean, std) as a cell, which is empty if either is missing."""
     if not isinstance(here, Score) or not mean_std:
         return NOTHING
     mean, std = mean_std
@@ -269,7 +269,7 @@ def difference(here: Score | str, mean_std: tuple | None) -> Difference | str:
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX prints it."""
+    """Text with the characters that are special in LaTeX replaced by commands."""
     return text.translate(_LATEX)
 
 
@@ -278,7 +278,7 @@ def _text(cell):
 
 
 def _values(cell):
-    """The cell's plain values, rounded to nine digits; None where there is none."""
+    """The cell's plain values, rounded to nine digits; None if it is empty."""
     if isinstance(cell, (str, int)):
         return (None if cell == NOTHING else cell,)
     return tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in cell.values())
@@ -289,6 +289,6 @@ def _latex(cell):
 
 
 def _html(name, cell):
-    """A cell with its column's name, which is shown on a page too narrow for columns."""
+    """A cell with its column's name, which is shown if the page is too narrow for columns."""
     kind = "nothing" if cell == NOTHING else "number" if isinstance(cell, int) else getattr(cell, "kind", "text")
     return f'<td class="{kind}" data-label="{escape(name)}">{escape(_text(cell))}</td>'

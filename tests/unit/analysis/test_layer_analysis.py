@@ -179,7 +179,7 @@ def test_fits_of_an_earlier_version_are_done_again_and_its_table_says_so(tmp_pat
     summary = analyse(tmp_path, nested=False)
     assert summary.classifiers == layer_analysis.FITTED
     assert "earlier version" not in layer_table.table(summary, "paper").markdown()
-    parts = [fold.run.folder / layer_analysis.PART for fold in read(tmp_path, nested=False)]
+    parts = [fold.run.folder / layer_analysis.FOLD_FILE for fold in read(tmp_path, nested=False)]
     for path in parts:
         part = json.loads(path.read_text())
         del part["made_from"]["classifiers"]
