@@ -216,14 +216,14 @@ def test_missing_weights_say_which_file_to_put_where(models):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("title: Mine", "no key 'title'"),
-        ("mean: [1, 2, 3]", "no key 'mean'"),
+        ("title: Mine", "the key 'title'"),
+        ("mean: [1, 2, 3]", "the key 'mean'"),
         ("mean: [1, 2, 3]|mean: [1, 2]", "mean: expected three channel means"),
-        ("mean: [1, 2, 3]|mean: {links: []}", "mean: no key 'file'"),
+        ("mean: [1, 2, 3]|mean: {links: []}", "mean: the key 'file'"),
         ("file: mine.caffemodel|file: ../mine", "file must be a name without folders, not '../mine'"),
         ("title: Mine|title: Mine\nurl: x", "unknown key 'url'"),
         ("title: Mine|title: Mine\nlinks: x", "links must be a list"),
-        ("title: Mine|title: Mine\nlinks: [{member: x}]", "links: no key 'url'"),
+        ("title: Mine|title: Mine\nlinks: [{member: x}]", "links: the key 'url'"),
         ("file: mine.caffemodel|file: fetched.json", "file must be a name without folders, not 'fetched.json'"),
         ("file: mine.caffemodel|file: mine.yaml", "file must be a name without folders"),
         ("file: mine.caffemodel|file: ..", "file must be a name without folders, not '..'"),
