@@ -258,7 +258,7 @@ def test_keys_may_be_left_blank(models):
 def test_a_file_that_is_obtained_by_hand_only_is_checked_too(models):
     (models / "mine.yaml").write_text(CARD + "where: ask its authors\n")
     (models / "mine.caffemodel").write_bytes(b"<html>quota exceeded")
-    with pytest.raises(UserError, match="not the right file: .* web page.*; move it away; or INIT="):
+    with pytest.raises(UserError, match="not the right file: .* web page.*; move it away, .* INIT="):
         cards.resolve("mine", models=models)
     (models / "mine.caffemodel").write_bytes(weights())
     assert cards.resolve("mine", models=models).path == models / "mine.caffemodel"
