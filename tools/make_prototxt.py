@@ -39,7 +39,7 @@ def main(argv=None):
     arguments.count_option(option, "batch-size", "images per iteration (default: the architecture's own)")
     arguments.count_option(option, "divisor", "divide channel counts by N; the demo's networks have 8", 1)
     init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
-    option("--init", default=architectures.EXAMPLE_INIT, help=init)
+    option("--init", default=architectures.DEFAULT_INIT, help=init)
     option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
     arguments.folder_options(option, out="prototxt")
     args = parser.parse_args(argv)
