@@ -25,7 +25,7 @@ def main(argv=None):
     engine.start()
     image = mean_image(args.mean)
     out = args.out or args.mean.with_suffix(".npy")
-    with replacing(out) as part, open(part, "wb") as file:
+    with replacing(out) as new, open(new, "wb") as file:
         np.save(file, image)
     means = ", ".join(f"{value:.8f}" for value in image.mean((1, 2)))
     print(f"{out}: {'×'.join(map(str, image.shape))}, channel means (BGR) {means}")

@@ -42,7 +42,7 @@ class ImageLists:
 
 
 def _caffenet_filler(layer):
-    """The reference model's filler; some biases start at 1, so that the rectifiers behind them pass something on."""
+    """The reference model's filler; some biases start at 1, so that the rectifiers after them pass something on."""
     std = 0.005 if layer.type == "InnerProduct" else 0.01
     bias = 1.0 if layer.name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0
     return {"type": "gaussian", "std": std}, bias

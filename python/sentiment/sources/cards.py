@@ -31,7 +31,7 @@ WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
 _NAME = (str, r"[^/]*[^/.]", "a name without folders")
 _LINK_KEYS = {"url": TEXT, "member": _NAME}
 _FILE_KEYS = {
-    "file": (str, r"(?!fetched\.json$)[^/]*[^/.](?<!\.yaml)", "a name without folders"),
+    "file": (str, rf"(?!{re.escape(download.CHECKSUM_FILE)}$)[^/]*[^/.](?<!\.yaml)", "a name without folders"),
     "links": LIST,
     "where": TEXT,
     "size": (int, r"[1-9]\d*", "a number of bytes"),
@@ -181,7 +181,7 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
         return Source(run_name(init), path, mean_for(path, mean))
     folder = own if own and (own / f"{init}.yaml").is_file() else Path(models)
     card = read(init, folder.absolute())  # absolute, since its files may be used from another folder
-    _check_alone(card, folder.absolute())
+    _check_file_names(card, folder.absolute())
     if mean is None and isinstance(card.mean, Wanted):
         weights, mean = download.obtain(card.file, card.mean)
     else:
@@ -231,7 +231,7 @@ def run_name(init) -> str:
     return f"{stem}-file" if stem in (*INITIALISATIONS, SCRATCH) else stem
 
 
-def _check_alone(card, models):
+def _check_file_names(card, models):
     """Refuse a card if another one keeps a different file under the same name."""
     for other in _readable(models):
         for own, of_other in itertools.product(card.files, other.files):

@@ -122,11 +122,11 @@ def _add(out, missing, archive):
     images = out / "images"
     place = images.resolve() if images.exists() else out  # on the images' disk, so that a move is a rename
     files.sweep(place)
-    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as part:
+    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as folder:
         reasons = download.first_of(
             links,
             out,
-            lambda link, path: _unpack(path, missing, Path(part), None if archive else link.url),
+            lambda link, path: _unpack(path, missing, Path(folder), None if archive else link.url),
             "the DeepSent images",
         )
         if reasons and archive:
@@ -135,7 +135,7 @@ def _add(out, missing, archive):
             raise UserError(f"the DeepSent images cannot be downloaded ({reasons}); {_ELSEWHERE}")
         images.mkdir(exist_ok=True)
         for name in missing:
-            os.replace(Path(part) / name, images / name)
+            os.replace(Path(folder) / name, images / name)
     download.forget(out, links)
 
 

@@ -181,12 +181,12 @@ def _fetch(wanted):
     path, limit = wanted.path, wanted.size or archives.LARGEST
 
     def put(link, source):
-        with replacing(path) as part:
+        with replacing(path) as new:
             if link.member is None:
-                shutil.copyfile(source, part)
-            elif archives.extract(source, {link.member: archives.Member(part, limit, wanted.digests.get("sha256"))})[0]:
+                shutil.copyfile(source, new)
+            elif archives.extract(source, {link.member: archives.Member(new, limit, wanted.digests.get("sha256"))})[0]:
                 raise ValueError(f"the archive has no file {link.member} of up to {limit:,} bytes")
-            found = check(part, wanted)
+            found = check(new, wanted)
         _record(wanted, found, link)
 
     tried = "no link to it is known"
