@@ -19,7 +19,7 @@ def main(argv=None):
     """Convert."""
     parser = arguments.Parser(__doc__)
     parser.add_argument("mean", type=Path, help="mean image, a .binaryproto")
-    parser.add_argument("--out", type=Path, help=".npy file to write (default: the mean's name with that suffix)")
+    parser.add_argument("--out", type=Path, help=".npy file to write (default: beside the mean, with its name)")
     args = parser.parse_args(argv)
 
     engine.start()

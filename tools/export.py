@@ -25,7 +25,7 @@ def main(argv=None):
     """Export."""
     parser = arguments.Parser(__doc__)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
-    run_group, net_group = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
+    run_group, net_group = map(parser.add_argument_group, ("a run of tools/train.py", "any other net"))
     arguments.runs_options(run_group.add_argument, several=())
     arguments.net_options(net_group.add_argument, mean=False)
     args = parser.parse_args(argv)

@@ -29,8 +29,8 @@ def main(argv=None):
     option = parser.add_argument
     arguments.folder_options(option, "data", out="splits")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
-    option("--published", type=Path, help="folder with the authors' lists (default: download them)")
-    option("--seed", type=arguments.seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
+    option("--published", type=Path, metavar="FOLDER", help="folder with the authors' lists (default: download them)")
+    option("--seed", type=arguments.seed, metavar="N", help="random seed (default: keep the existing lists, else 0)")
     option("--no-duplicates", action="store_true", help="leave duplicates of test images out of training lists")
     option("--no-twins", dest="no_duplicates", action="store_true", help=argparse.SUPPRESS)  # the name in version 1
     args = parser.parse_args(argv)
