@@ -109,7 +109,7 @@ def load(folder) -> Dataset:
 
 @cache
 def facts(path: Path, key: str) -> dict[str, dict]:
-    """A table in ``splits/``: value of the column ``key`` -> other columns -> their integers, or text for SHA-256."""
+    """The rows of a table in ``splits/`` by their value in column ``key``; all values but the SHA-256 are integers."""
     rows = {}
     for row in csv.DictReader(read_text(path).splitlines(), delimiter="\t"):
         name = row.pop(key)

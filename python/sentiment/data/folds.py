@@ -34,7 +34,7 @@ def make(labels: list[tuple[str, int]], seed: int) -> list[Fold]:
     """Shuffle once and cut into five equal blocks; test k is block k, train k the other blocks in order.
 
     The folds are not stratified, as in the paper. The remainder of the division by five is dropped (882 images make
-    880). The same seed and labels give the same folds with every Python. Fewer than five images are a `UserError`.
+    880). The same seed and labels give the same folds everywhere. Fewer than five images are a `UserError`.
 
     >>> labels = [("a.jpg", 1), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 0), ("e.jpg", 1)]
     >>> [fold.test for fold in make(labels, seed=1701)]
