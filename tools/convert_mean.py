@@ -19,13 +19,13 @@ def main(argv=None):
     """Convert."""
     parser = arguments.Parser(__doc__)
     parser.add_argument("mean", type=Path, help="mean image, a .binaryproto")
-    parser.add_argument("--out", type=Path, help=".npy file to write (default: the mean's name with that suffix)")
+    parser.add_argument("--out", type=Path, help=".npy file to write (default: beside the mean, with its name)")
     args = parser.parse_args(argv)
 
     engine.start()
     image = mean_image(args.mean)
     out = args.out or args.mean.with_suffix(".npy")
-    with replacing(out) as part, open(part, "wb") as file:
+    with replacing(out) as new, open(new, "wb") as file:
         np.save(file, image)
     means = ", ".join(f"{value:.8f}" for value in image.mean((1, 2)))
     print(f"{out}: {'×'.join(map(str, image.shape))}, channel means (BGR) {means}")

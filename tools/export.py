@@ -5,7 +5,7 @@
 
 Writes <weights>.onnx and <weights>.safetensors beside the weights, or into --out, once every blob that onnxruntime
 computes equals Caffe's. The ONNX model takes any number of images, BGR minus mean, in the size of the definition. For a
-run, its metadata name the mean and the classes.
+run, the model's metadata name the mean and the classes.
 """
 
 import os
@@ -25,11 +25,11 @@ def main(argv=None):
     """Export."""
     parser = arguments.Parser(__doc__)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
-    of_run, of_net = map(parser.add_argument_group, ("which run of tools/train.py", "any other net"))
-    arguments.runs_options(of_run.add_argument, several=())
-    arguments.net_options(of_net.add_argument, mean=False)
+    run_group, net_group = map(parser.add_argument_group, ("a run of tools/train.py", "any other net"))
+    arguments.runs_options(run_group.add_argument, several=())
+    arguments.net_options(net_group.add_argument, mean=False)
     args = parser.parse_args(argv)
-    arguments.other_net(parser, args, of_run, of_net)
+    arguments.other_net(parser, args, run_group, net_group)
     try:
         import onnx
         from safetensors.numpy import save
@@ -60,7 +60,7 @@ def main(argv=None):
     with replacing(paths[0]) as of_model, replacing(paths[1]) as of_state:
         onnx.save(exported, of_model)
         of_state.write_bytes(save(state, {"format": "pt", **metadata}))
-    print(f"{paths[0]}: every blob is as Caffe's, within {difference:.1g} of its largest value")
+    print(f"{paths[0]}: every blob equals Caffe's within {difference:.1g} of its largest value")
     print(f"{paths[1]}: {len(state)} arrays")
 
 

@@ -20,7 +20,7 @@ def main(argv=None):
     what = parser.add_subparsers(dest="what", required=True, metavar="data|models")
     data = what.add_parser("data", help="download the DeepSent Twitter images and labels")
     arguments.folder_options(data.add_argument, out="data/deepsent")
-    data.add_argument("--archive", help="zip or tar file, or address of one, to take them from (default: download it)")
+    data.add_argument("--archive", help="zip or tar file with the images, or its address (default: download it)")
     models = what.add_parser("models", help="download pre-trained networks and their means")
     models.add_argument("names", nargs="+", metavar="name", help=f"all, or any of {', '.join(cards.names())}")
     arguments.folder_options(models.add_argument, "models")

@@ -32,14 +32,14 @@ def main(argv=None):
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     arguments.several_option(option, "arch", (*architectures.ARCHITECTURES, FCN), "architectures")
-    option("--data", default="data/deepsent", help="data set's folder in the definitions (default: %(default)s)")
-    option("--splits", default="splits/deepsent", help="fold lists' folder in the definitions (default: %(default)s)")
+    option("--data", default="data/deepsent", help="data set's folder, for the definitions (default: %(default)s)")
+    option("--splits", default="splits/deepsent", help="fold lists' folder, for the definitions (default: %(default)s)")
     mean = "models/imagenet_mean.binaryproto"
-    option("--mean", default=mean, help="mean file in the definitions (default: %(default)s)")
+    option("--mean", default=mean, help="mean file, for the definitions (default: %(default)s)")
     arguments.count_option(option, "batch-size", "images per iteration (default: the architecture's own)")
-    arguments.count_option(option, "divisor", "divide channel counts by N; the demo's networks have 8", 1)
-    init = "source whose last layer fc9 keeps: a .caffemodel, or a model card that names it (default: %(default)s)"
-    option("--init", default=architectures.EXAMPLE_INIT, help=init)
+    arguments.count_option(option, "divisor", "divide channel counts by N, which is 8 for the demo's networks", 1)
+    init = "source whose last layer fc9 keeps: a .caffemodel, or a model card with `last_layer` (default: %(default)s)"
+    option("--init", default=architectures.DEFAULT_INIT, help=init)
     option("--scratch", action="store_true", help="write fillers for every layer, to train from scratch")
     arguments.folder_options(option, out="prototxt")
     args = parser.parse_args(argv)

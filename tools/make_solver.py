@@ -25,7 +25,7 @@ def main(argv=None):
     arguments.several_option(option, "arch", architectures.ARCHITECTURES, "architectures")
     arguments.several_option(option, "subset", paper.SUBSETS, "subsets")
     arguments.seed_option(option, "random seed")
-    mode = "write GPU mode; `caffe train -gpu` chooses the GPU (default: CPU)"
+    mode = "write solver_mode: GPU; `caffe train -gpu` chooses the GPU (default: CPU)"
     option("--gpu", type=arguments.gpu_number, metavar="N", help=mode)
     arguments.schedule_options(option)
     arguments.folder_options(option, out="solvers")
@@ -35,7 +35,7 @@ def main(argv=None):
         for subset in args.subset:
             test_images = paper.IMAGES[subset] // len(paper.FOLDS)
             schedule = solvers.schedule(arch, paper.IMAGES[subset] - test_images, given=vars(args))
-            # prototxt/ holds the five-agree subset's test batch; the larger subsets' lists take more of them.
+            # prototxt/ has the five-agree subset's test batch size; a larger subset needs more test batches.
             images = paper.IMAGES["five_agrees"] // len(paper.FOLDS)
             test_batch_size, _ = solvers.covering_batches(images, schedule.batch_size)
             test_iter = math.ceil(test_images / test_batch_size)

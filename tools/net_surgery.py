@@ -28,20 +28,20 @@ HEADER = "# Written by tools/net_surgery.py\n"
 def main(argv=None):
     """Convert."""
     parser = arguments.Parser(__doc__)
-    of_runs, of_net = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
-    arguments.runs_options(of_runs.add_argument)
-    arguments.net_options(of_net.add_argument, mean=False)
+    run_group, net_group = map(parser.add_argument_group, ("runs of tools/train.py", "any other net"))
+    arguments.runs_options(run_group.add_argument)
+    arguments.net_options(net_group.add_argument, mean=False)
     option = parser.add_argument
     arguments.count_option(option, "input-size", "side of the new net's input in pixels", paper.MAP_INPUT)
     option("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
-    arguments.other_net(parser, args, of_runs, of_net, ())
+    arguments.other_net(parser, args, run_group, net_group, ())
     if args.model and not args.weights:
         parser.refuse(["out"], "needs --weights: without them nothing is written")
-    found = () if args.model else [Network.of_run(run) for run in arguments.runs_of(args)]
+    networks = () if args.model else [Network.of_run(run) for run in arguments.runs_of(args)]
     shown = None
-    for model, weights in [(net.deploy, net.weights) for net in found] or [(args.model, args.weights)]:
+    for model, weights in [(net.deploy, net.weights) for net in networks] or [(args.model, args.weights)]:
         conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
         if conversion != shown:
             shown = conversion

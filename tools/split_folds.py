@@ -29,8 +29,8 @@ def main(argv=None):
     option = parser.add_argument
     arguments.folder_options(option, "data", out="splits")
     option("--subset", nargs="+", choices=[*paper.SUBSETS, "all"], default=["all"], help="subsets (default: all)")
-    option("--published", type=Path, help="folder with the authors' lists (default: download them)")
-    option("--seed", type=arguments.seed, help="random seed of the shuffle (default: keep the existing lists, else 0)")
+    option("--published", type=Path, metavar="FOLDER", help="folder with the authors' lists (default: download them)")
+    option("--seed", type=arguments.seed, metavar="N", help="random seed (default: keep the existing lists, else 0)")
     option("--no-duplicates", action="store_true", help="leave duplicates of test images out of training lists")
     option("--no-twins", dest="no_duplicates", action="store_true", help=argparse.SUPPRESS)  # the name in version 1
     args = parser.parse_args(argv)
@@ -39,7 +39,7 @@ def main(argv=None):
     if data.deepsent and args.seed is not None:
         parser.error("--seed: these are the DeepSent images, whose folds are published and not shuffled")
     if not data.deepsent:
-        parser.refuse(["published"], f"is for the DeepSent images, and those in {args.data} are others")
+        parser.refuse(["published"], f"is for the DeepSent images, which those in {args.data} are not")
     for subset in list(data.labels) if "all" in args.subset else args.subset:
         split(data, subset, args)
 
@@ -77,9 +77,9 @@ def split(data: dataset.Dataset, subset: str, args: argparse.Namespace):
         f"{data.name} {subset}: {len(tested)} of {len(labels)} images, {origin}; {state} ({out / data.name / subset})"
     )
     if written and replaced:
-        print("  they replace other lists; runs on those stay, and resume after `make splits SEED=N` with their seed")
+        print("  they replace other lists; `make splits SEED=N` with the seed of those lets their runs resume")
     if len({label for _, label in labels}) < paper.CLASSES:
-        print("  all these labels are the same; a net learns nothing from one class")
+        print("  all labels are the same; a net learns nothing from one class")
     if written:
         report(data, labels, made, digests or digests_of(data, made))
 
@@ -92,7 +92,7 @@ def digests_of(data: dataset.Dataset, made: list[folds.Fold]) -> dict[str, str]:
 
 
 def report(data: dataset.Dataset, labels, made: list[folds.Fold], digests: dict[str, str]):
-    """Print what the lists hold: counts, positives, duplicates on both sides, contrary or changed labels."""
+    """Print the counts of images, positives and duplicates in the lists, and the labels that disagree."""
     for number, fold in zip(paper.FOLDS, made, strict=True):
         print(
             f"  fold {number}: train {len(fold.train)} ({folds.positives(fold.train)} positive), "
@@ -105,7 +105,7 @@ def report(data: dataset.Dataset, labels, made: list[folds.Fold], digests: dict[
         print(f"  duplicates with contrary labels: {one} (fold {numbers[one]}) and {other} (fold {numbers[other]})")
     known = dict(labels)
     if changed := sum(known.get(name, label) != label for name, label in tested):
-        print(f"  {changed} labels differ between these lists and {data.folder}; the lists are what is used")
+        print(f"  {changed} labels differ between these lists and {data.folder}; the lists are used")
 
 
 if __name__ == "__main__":

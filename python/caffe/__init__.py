@@ -37,7 +37,7 @@ from .runtime.heap import keep_freed_memory
 keep_freed_memory()
 keep_children_working()
 
-#: The Caffe whose behaviour this is.
+#: The version of BVLC Caffe that this engine behaves like.
 __version__ = "1.0.0"
 
 __all__ = [

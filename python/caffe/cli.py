@@ -66,7 +66,7 @@ def main(argv=None, tool="caffe"):
     return 0
 
 
-# the programs of these names
+# Entry points of the programs with these names.
 convert_imageset = functools.partial(main, tool="convert_imageset")
 compute_image_mean = functools.partial(main, tool="compute_image_mean")
 convert_mnist_data = functools.partial(main, tool="convert_mnist_data")
@@ -120,13 +120,13 @@ def _choose_device(gpu, advice=_USE_CPU):
 
 
 def _stages(text):
-    return names.of_path(text).split(",")  # without stages, one with an empty name, as in Caffe
+    return names.of_path(text).split(",")  # without stages, there is one with an empty name, as in Caffe
 
 
 def _effect(flags, name):
     text = getattr(flags, name)
     if text not in _EFFECTS:
-        raise CaffeError(f"-{name} is one of {', '.join(_EFFECTS)}, not '{text}'.")
+        raise CaffeError(f"-{name} must be one of {', '.join(_EFFECTS)}, not '{text}'.")
     return _EFFECTS[text]
 
 
@@ -225,7 +225,7 @@ def _test(flags):
 
 def _phase(text):
     if text and text.upper() not in _PHASES:
-        raise CaffeError(f"-phase is TRAIN or TEST, not '{text}'.")
+        raise CaffeError(f"-phase must be TRAIN or TEST, not '{text}'.")
     return _PHASES[text.upper() or "TRAIN"]
 
 
@@ -243,7 +243,7 @@ def _time(flags):
     log("caffe.cpp:356", f"Initial loss: {number(net.run_forward())}")
     log("caffe.cpp:357", "Performing Backward")
     net.run_backward()
-    # from here on all layers run one by one; the first backward, in which torch prepares, is not timed
+    # From here on, layers run one by one. The first backward is not timed, because torch initialises itself in it.
     net.debug_info, net.needless_backward = False, True
     net.run_backward()
     log("caffe.cpp:365", "*** Benchmark begins ***")

@@ -30,7 +30,7 @@ def absent(name):
 
 
 class AbsentError(CaffeError, ImportError):
-    """A module of pycaffe that this engine does not have; an ImportError too, as scripts that can do without expect."""
+    """A module of pycaffe that this engine does not have; also an ImportError, which some scripts catch."""
 
 
 def shape_text(shape):

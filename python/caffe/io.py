@@ -18,16 +18,16 @@ from .errors import CaffeError, shape_text
 from .proto import caffe_pb2
 
 LEGACY_DIMENSIONS = ("num", "channels", "height", "width")
-LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # scikit-image's rgb2gray; OpenCV's weights are others
+LUMINANCE_RGB = (0.2125, 0.7154, 0.0721)  # as in scikit-image's rgb2gray; OpenCV's weights differ
 
 _URL = re.compile("(https?|ftp|file)://", re.IGNORECASE)
 _SECONDS = 60  # timeout of a download
-_ORIENTATION = 274  # TIFF's tag
-_MAX_BYTES = 2**28
+_ORIENTATION = 274  # number of TIFF's orientation tag
+_MAX_BYTES = 2**28  # of a download
 
 
 def __getattr__(name):
-    """``zoom`` and ``skimage``, which pycaffe's io imports and scripts use from there."""
+    """Import ``zoom`` or ``skimage`` on first use: pycaffe's io imports them, and scripts use them from there."""
     if name == "zoom":
         return importlib.import_module("scipy.ndimage").zoom
     if name != "skimage":
@@ -72,7 +72,7 @@ def arraylist_to_blobprotovector_str(arraylist):
     return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
-#: the spelling in older versions of pycaffe
+#: The spelling in older versions of pycaffe.
 arraylist_to_blobprotovecor_str = arraylist_to_blobprotovector_str
 
 
@@ -195,7 +195,7 @@ class Transformer:
         self.channel_swap[in_] = order
 
     def set_raw_scale(self, in_, scale):
-        """Set the factor before the mean is subtracted; 255 makes [0, 1] images the [0, 255] of Caffe's models."""
+        """Set the factor applied before the mean; 255 makes [0, 1] images the [0, 255] of Caffe's models."""
         self._check_input(in_)
         self.raw_scale[in_] = scale
 
@@ -227,13 +227,13 @@ class Transformer:
         self.mean[in_] = mean
 
     def set_input_scale(self, in_, scale):
-        """Set the factor after everything else, the mean included."""
+        """Set the factor applied last, after the mean is subtracted."""
         self._check_input(in_)
         self.input_scale[in_] = scale
 
 
 def _resize_mean(mean, size):
-    """A (K, H, W) mean resized; for a constant mean pycaffe divides by zero."""
+    """Resize a (K, H, W) mean; a constant one stays constant, where pycaffe would divide by zero."""
     low = float(mean.min())
     spread = float(mean.max()) - low or 1.0
     return resize_image(((mean - low) / spread).transpose(1, 2, 0), size).transpose(2, 0, 1) * spread + low
@@ -320,7 +320,7 @@ def _content(source):
 
 
 def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False):
-    """scikit-image's ``resize`` of 2015, which pycaffe imports here, so that scripts use it from here.
+    """scikit-image's ``resize`` of 2015; pycaffe's io imports it, and scripts use it from there.
 
     Values are sampled at the centres of the new pixels, without smoothing before an image is made smaller.
 
@@ -329,7 +329,7 @@ def resize(image, output_shape, order=1, mode="constant", cval=0, clip=True, pre
     image : (H, W) or (H, W, K) ndarray
         Integers are scaled to [0, 1], those with a sign to [-1, 1], unless `preserve_range`.
     output_shape : (height, width) or (height, width, K')
-        If the number of channels is another, they are interpolated too.
+        If K' differs from K, the channels are interpolated too.
     order : int
         0 nearest, 1 linear, 2 to 5 splines.
     mode, cval

@@ -101,7 +101,7 @@ def test_what_is_missing_is_put_in_and_what_differs_is_named(fetch, photographs,
         monkeypatch.setattr(deepsent, "LINKS", (download.Link(f"{server}/zip"),))
         status, said, _ = fetch()
     assert status == 0
-    assert f"1 of them ({second}) differ from the known images" in said
+    assert f"1 of the images ({second}) differ" in said
     assert (out / "images" / first).read_bytes() == photographs[first]
     assert (out / "images" / second).read_bytes() == b"cut"
     assert len(dataset.load(out).labels["four_agrees"]) == 8
@@ -128,11 +128,11 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         status, said, _ = fetch()
         reasons = [line.partition("failed: ")[2] for line in said.splitlines() if "failed: " in line]
         assert status == 0 and len(reasons) == len(bad)
-        assert reasons[0].startswith("12 of them (")
-        assert reasons[1].startswith(f"1 of them ({first}) differ from the known images; ARCHIVE={server}/pages takes")
-        assert reasons[2].startswith(f"2 of them ({first}, {second}) differ from the known images")
+        assert reasons[0].startswith("12 of the images (")
+        assert reasons[1].startswith(f"1 of the images ({first}) differ") and f"ARCHIVE={server}/pages" in reasons[1]
+        assert reasons[2].startswith(f"2 of the images ({first}, {second}) differ")
         assert reasons[3:] == [
-            f"1 of them ({third}) are not in the archive",
+            f"1 of the images ({third}) are not in the archive",
             "the archive has none of the images",
             "not a complete tar or zip archive",
             "HTTP status 503",
@@ -147,9 +147,9 @@ def test_a_link_with_other_images_is_left_for_the_next(fetch, photographs, out, 
         assert "the DeepSent images cannot be downloaded (" in error and "make data ARCHIVE=FILE" in error
         # Re-encoded images are accepted from a user, but not files that are not images.
         status, said, _ = fetch(None, "--archive", f"{server}/small")
-        assert status == 0 and f"2 of them ({first}, {second}) differ from the known images" in said
+        assert status == 0 and f"2 of the images ({first}, {second}) differ" in said
         out.rename(out.with_name("small"))
-        assert f"1 of them ({first}) are not images" in fetch(None, "--archive", f"{server}/pages")[2]
+        assert f"1 of the images ({first})" in fetch(None, "--archive", f"{server}/pages")[2]
 
 
 def test_an_archive_without_the_images_leaves_nothing(fetch, out):

@@ -133,7 +133,7 @@ def test_lists_that_replace_others_and_labels_of_one_class_are_reported(tool, ph
     labels = photographs / "twitter_five_agrees.txt"
     labels.write_text(labels.read_text().replace(" 0\n", " 1\n"))
     assert tool("split_folds", *options) == 0
-    assert "all these labels are the same" in capsys.readouterr().out
+    assert "labels are the same" in capsys.readouterr().out
 
 
 def test_a_missing_image_is_named_and_nothing_written(tool, photographs, tmp_path, capsys):

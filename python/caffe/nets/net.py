@@ -176,7 +176,7 @@ class Net(Graph):
             raise CaffeError("set_input_arrays may only be called if the first layer is a MemoryDataLayer")
         self._layers[0].set_input_arrays(data, labels)
 
-    _set_input_arrays = set_input_arrays  # the compiled module's name for it
+    _set_input_arrays = set_input_arrays  # its name in pycaffe's compiled module
 
     # parameters
 
@@ -221,7 +221,7 @@ class Net(Graph):
         return any(spec.name for spec in layer.param.param)
 
     def load_hdf5(self, path):
-        """Load parameters from an HDF5 file; rules and errors as for `copy_from`."""
+        """Load parameters from an HDF5 file, with the rules and errors of `copy_from`."""
         path = os.fspath(path)
         self._take(path, read_weights_hdf5(path), True)
 
@@ -230,7 +230,7 @@ class Net(Graph):
         self._write(write_weights, path, write_diff)
 
     def save_hdf5(self, path, write_diff=False):
-        """Write the parameters to an HDF5 file: shared ones with their owner only, but the gradients of every layer."""
+        """Write the parameters to an HDF5 file: shared ones once, with their owner, but gradients for every layer."""
         self._write(write_weights_hdf5, path, write_diff, {id(blob) for blob in self._learnable})
 
     def _write(self, write, path, write_diff, owners=None):

@@ -1,15 +1,15 @@
-"""A labelled set of images: where its files are, who agrees on which label, which schedule suits it.
+"""A data set: its images, the labels of each subset, and the schedule that suits it.
 
 Two layouts are read. The project's own::
 
     DATA/images/*.jpg            DATA/twitter_five_agrees.txt   (and four, three)
 
 and that of the DeepSent Twitter archive: a folder ``Agg_AMT_Candidates`` with the images, and label files
-(``twitter_five_agrees.txt``, ``five_agrees.txt`` or ``five_agree.txt``) beside it or in ``ground_truth``; if there are
-none, the known labels are used. DATA may be that folder or the one around it. Label files are lists, see `lists.read`.
+(``twitter_five_agrees.txt``, ``five_agrees.txt`` or ``five_agree.txt``) beside it or in ``ground_truth``; without label
+files, the labels in `MANIFEST` are used. DATA may be that folder or its parent. `lists.read` reads the label files.
 
-``DATA/dataset.yaml`` is optional: ``name``, ``note`` and ``demo`` (drawn data: every table says so) describe the set,
-the other keys override the schedule of training.
+``DATA/dataset.yaml`` is optional. Its keys ``name``, ``note`` and ``demo`` (the images are drawn, which every table
+says) describe the data set; the other keys override the schedule of training.
 """
 
 import csv
@@ -28,7 +28,7 @@ MANIFEST = PROJECT / "splits" / "deepsent_manifest.tsv"
 """A line for each image of the DeepSent Twitter set: size, SHA-256, width, height, label, annotators who agree."""
 
 _DESCRIPTION = {"name": TEXT, "note": TEXT, "demo": YES_OR_NO}
-_SCHEDULE = {  # each may also be given per subset
+_SCHEDULE = {  # a key's value may also be a mapping of subsets to values
     "channels_divisor": COUNT,
     "batch_size": COUNT,
     "iterations": COUNT,
@@ -45,16 +45,16 @@ class Dataset:
     """Images and labels of one DATA folder."""
 
     folder: Path  # as given by the user
-    name: str  # fit for a folder's name: from dataset.yaml, `deepsent` by content, or the folder's own
+    name: str  # as folders are named: from dataset.yaml, else `deepsent` for those images, else the folder's
     images: Path  # the folder that image names are relative to
-    labels: dict[str, list[tuple[str, int]]]  # subset -> (image, label) in the label file's order, where there is one
+    labels: dict[str, list[tuple[str, int]]]  # subset -> (image, label) pairs, in the label file's order
     deepsent: bool = False  # the images are of the DeepSent Twitter set, so the published folds apply
-    demo: bool = False  # drawn data
+    demo: bool = False  # the images are drawn
     note: str = ""
-    schedule: dict = field(default_factory=dict)  # what dataset.yaml overrides, see `setting`
+    schedule: dict = field(default_factory=dict)  # the schedule keys of dataset.yaml, see `setting`
 
     def subset(self, subset: str) -> list[tuple[str, int]]:
-        """The (image, label) pairs of one subset; a `UserError` when this set has none."""
+        """The (image, label) pairs of one subset; a `UserError` if there are no labels for it."""
         if subset not in self.labels:
             raise UserError(
                 f"{self.folder} has no labels for {subset}: expected {self.folder / f'twitter_{subset}.txt'} "
@@ -68,15 +68,15 @@ class Dataset:
         return value.get(subset, default) if isinstance(value, dict) else value
 
     def missing(self, names) -> list[str]:
-        """Those of the image names that are not files under `images`, in their order."""
+        """The given image names that have no file in `images`, in the given order."""
         return [name for name in names if not (self.images / name).is_file()]
 
 
 def load(folder) -> Dataset:
     """Read a DATA folder.
 
-    A `UserError` says that there is no such folder, or no images or labels in it, or names the wrong line of a label
-    file or key of ``dataset.yaml``.
+    A `UserError` says that there is no such folder, or no images or labels in it, or names the line of a label file
+    or the key of ``dataset.yaml`` that is wrong.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -109,7 +109,7 @@ def load(folder) -> Dataset:
 
 @cache
 def facts(path: Path, key: str) -> dict[str, dict]:
-    """Rows of a table in ``splits/`` by the column ``key``: column -> value, integers but for the SHA-256."""
+    """The rows of a table in ``splits/`` by their value in column ``key``; all values but the SHA-256 are integers."""
     rows = {}
     for row in csv.DictReader(read_text(path).splitlines(), delimiter="\t"):
         name = row.pop(key)
@@ -131,7 +131,7 @@ def manifest_labels(subset: str) -> list[tuple[str, int]]:
 
 
 def _is_deepsent(subset, pairs):
-    """Whether these are a DeepSent subset's images; up to four may be absent, as from the published folds."""
+    """Whether these are a DeepSent subset's images; up to four may be missing, as in the published folds."""
     known = {name for name, _ in manifest_labels(subset)}
     names = {name for name, _ in pairs}
     return names <= known and len(names) >= len(known) - 4
@@ -147,14 +147,14 @@ def _images_folder(folder):
 
 
 def _label_file(folder, subset):
-    """The file with a subset's labels in the folder around the images, or None."""
+    """The file with a subset's labels, given the parent of the folder of images; None if there is none."""
     names = (f"twitter_{subset}.txt", f"{subset}.txt", f"{subset.removesuffix('s')}.txt")
     paths = (folder / place / name for place in (".", "ground_truth") for name in names)
     return next(filter(Path.is_file, paths), None)
 
 
 def _description(path):
-    """What ``dataset.yaml`` says, checked."""
+    """The keys of ``dataset.yaml`` and their values, checked."""
     if not path.is_file():
         return {}
     content, by_subset = read_mapping(path), {}

@@ -1,8 +1,8 @@
-"""The lists of the five folds: shuffled and cut, or published by the authors.
+"""The image lists of the five folds: published by the authors, or shuffled and cut here.
 
 The paper's folds were shuffled once without a recorded seed and cannot be made again, so on the DeepSent images the
-authors' published lists are used, checked by their checksums. `make` cuts the folds of other images in the same way
-from a seed. Lists lie at ``splits/<dataset>/<subset>/test<k>/{train,test}.txt``.
+authors' published lists are used and checked by their checksums. For other images, `make` shuffles and cuts in the same
+way with a seed. The lists are ``splits/<dataset>/<subset>/test<k>/{train,test}.txt``.
 """
 
 import random
@@ -17,10 +17,10 @@ from sentiment.utils.files import PROJECT, write_if_changed
 
 SPLITS = PROJECT / "splits"
 PUBLISHED_FACTS = SPLITS / "published_folds.tsv"
-"""Of each of the 30 published lists: lines, positives, SHA-256."""
+"""A table of the 30 published lists: numbers of lines and positives, SHA-256."""
 PARTS = ("train", "test")
 NO_DUPLICATES = "no-duplicates"
-"""Below the folder of all lists, the folder of those without duplicates of test images among the training images."""
+"""The subfolder of ``splits/`` for lists whose training images include no duplicates of test images."""
 
 
 class Fold(NamedTuple):
@@ -31,10 +31,10 @@ class Fold(NamedTuple):
 
 
 def make(labels: list[tuple[str, int]], seed: int) -> list[Fold]:
-    """Shuffle once, cut into five equal blocks; test k is block k, train k the others in order.
+    """Shuffle once and cut into five equal blocks; test k is block k, train k the other blocks in order.
 
-    Not stratified, as in the paper. What a division by five leaves over is dropped (882 images make 880). The same seed
-    and labels give the same folds on every machine and Python. Fewer than five images are a `UserError`.
+    The folds are not stratified, as in the paper. The remainder of the division by five is dropped (882 images make
+    880). The same seed and labels give the same folds everywhere. Fewer than five images are a `UserError`.
 
     >>> labels = [("a.jpg", 1), ("b.jpg", 0), ("c.jpg", 1), ("d.jpg", 0), ("e.jpg", 1)]
     >>> [fold.test for fold in make(labels, seed=1701)]
@@ -43,7 +43,7 @@ def make(labels: list[tuple[str, int]], seed: int) -> list[Fold]:
     size = len(labels) // len(FOLDS)
     if size == 0:
         raise UserError(f"{len(labels)} images are too few for {len(FOLDS)} folds")
-    # Sorting by random() keys, since Python promises the same random() forever but not the same shuffle().
+    # Sorted by random() keys, since Python guarantees that a seed gives the same random() forever, but not shuffle().
     draw = random.Random(seed)
     shuffled = sorted(labels, key=lambda _: draw.random())
     blocks = [shuffled[start : start + size] for start in range(0, size * len(FOLDS), size)]
@@ -58,12 +58,12 @@ def list_path(root, dataset: str, subset: str, fold: int, part: str) -> Path:
 
 
 def relative_path(subset: str, fold: int, part: str) -> str:
-    """``<subset>/test<fold>/<part>.txt``, a list's place in the authors' folder too."""
+    """``<subset>/test<fold>/<part>.txt``, which is also a list's path in the authors' folder."""
     return f"{subset}/test{fold}/{part}.txt"
 
 
 def write(root, dataset: str, subset: str, folds: list[Fold]) -> int:
-    """Write the lists of a subset's folds; unchanged files stay untouched. Returns how many were written."""
+    """Write the lists of a subset's folds; unchanged lists are not written. Returns how many were."""
     written = 0
     for number, fold in zip(FOLDS, folds, strict=True):
         for part, pairs in zip(PARTS, fold, strict=True):
@@ -72,7 +72,7 @@ def write(root, dataset: str, subset: str, folds: list[Fold]) -> int:
 
 
 def read(root, dataset: str, subset: str, fold: int) -> Fold:
-    """One fold's `Fold` from its lists; a `UserError` when `tools/split_folds.py` has not written them."""
+    """Read the lists of one fold; a `UserError` if `tools/split_folds.py` has not written them."""
     paths = [list_path(root, dataset, subset, fold, part) for part in PARTS]
     for path in paths:
         if not path.is_file():
@@ -81,7 +81,7 @@ def read(root, dataset: str, subset: str, fold: int) -> Fold:
 
 
 def existing(root, dataset: str, subset: str, labels: list[tuple[str, int]]) -> list[Fold] | None:
-    """The five folds written before, if they are of just these labelled images; else None."""
+    """The five folds written before, or None if their test images and labels are not those given."""
     paths = [list_path(root, dataset, subset, fold, part) for fold in FOLDS for part in PARTS]
     if not all(path.is_file() for path in paths):
         return None
@@ -92,7 +92,7 @@ def existing(root, dataset: str, subset: str, labels: list[tuple[str, int]]) -> 
 
 
 def published_facts() -> dict[str, dict]:
-    """What is known of the published lists, by their paths in the authors' folder: `lines`, `positives`, `sha256`."""
+    """Facts about the published lists by their paths in the authors' folder: `lines`, `positives`, `sha256`."""
     return facts(PUBLISHED_FACTS, "list")
 
 
@@ -114,7 +114,7 @@ def without_duplicates(fold: Fold, digests: dict[str, str]) -> Fold:
 
 
 def contrary(pairs: list[tuple[str, int]], digests: dict[str, str]) -> list[tuple[str, str]]:
-    """Duplicates (images of the same digest, image -> digest) that are labelled differently: a negative, a positive."""
+    """Duplicates (same digest, image -> digest) that differ in their labels, as pairs: the negative, the positive."""
     alike: dict[str, list] = {}
     for name, label in pairs:
         alike.setdefault(digests[name], []).append((name, label))

@@ -1,7 +1,7 @@
-"""Image files as every command sees them: upright, by OpenCV, which is how Caffe's ImageData reads them for training.
+"""Read image files in the same way for every command: upright and by OpenCV, as Caffe's ImageData does for training.
 
-Images from strangers must also be JPEG, PNG or WebP within limits. Their headers are read before any pixel is decoded,
-so that a small file of enormous dimensions costs nothing.
+Images of unknown origin must be JPEG, PNG or WebP within limits. Their headers are read before any pixel is decoded, so
+that a small file of enormous dimensions costs nothing.
 """
 
 import functools
@@ -16,16 +16,16 @@ from sentiment.utils.errors import UserError
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 50_000_000  # what phones' largest cameras give; predicting takes 1.7 GB then
+MAX_PIXELS = 50_000_000  # of the largest phone cameras; predicting an image of this size takes 1.7 GB of memory
 FORMATS = ("JPEG", "PNG", "WEBP")
 MIME_TYPES = tuple(f"image/{name.lower()}" for name in FORMATS)
 
 _JPEG = b"\xff\xd8\xff"
-_JPEG_END = b"\xff\xd9" * 2**15  # so many that OpenCV takes them for the end of the file, not for pixels
+_JPEG_END = b"\xff\xd9" * 2**15  # end markers, so many that OpenCV does not take them for pixels
 
 
 def load(path) -> np.ndarray:
-    """The image in a file of a data set, of any size and any format that OpenCV decodes: (H, W, 3) uint8, RGB.
+    """Read an image of a data set, of any size and any format that OpenCV decodes, as (H, W, 3) uint8, RGB.
 
     It is turned upright where the camera recorded its orientation; transparency is dropped, as in Caffe; the missing
     part of a JPEG that is cut short is grey. A `UserError` says that the file cannot be read or decoded.
@@ -34,14 +34,14 @@ def load(path) -> np.ndarray:
 
 
 def read(path) -> np.ndarray:
-    """The image in a stranger's file; see `decode`."""
+    """Read an image file of unknown origin; see `decode`."""
     return decode(_content(path, MAX_BYTES + 1), str(path))
 
 
 def decode(data: bytes, name: str = "the image") -> np.ndarray:
-    """The image in the bytes of a stranger's file, as `load` returns it; messages call it ``name``.
+    """Decode the bytes of an image file of unknown origin as `load` does; messages call the image ``name``.
 
-    A `UserError` says that it is not an image, of another format, an animation, or too large.
+    A `UserError` says that it is not an image of these formats, is damaged or an animation, or is too large.
     """
     from PIL import Image  # only here, since loading it takes time
 
@@ -51,7 +51,7 @@ def decode(data: bytes, name: str = "the image") -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
-            # Phones save JPEG with a second image behind it (MPO), which is not an animation.
+            # Some phones append a second image to a JPEG (MPO); that is not an animation.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
     except Image.DecompressionBombError:
         raise UserError(too_large) from None
@@ -86,7 +86,7 @@ def _pixels(data, name):
 def _opencv(data):
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # no bytes at all, among others
+    except cv2.error:  # for example for a file without any bytes
         return None
 
 

@@ -1,4 +1,4 @@
-"""Lists of images, a line `name label` each: label files, fold lists and what Caffe's ImageData layer reads."""
+"""Lists of images with one line `name label` each: label files, fold lists, and what Caffe's ImageData layer reads."""
 
 import logging
 from pathlib import Path

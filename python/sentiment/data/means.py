@@ -34,7 +34,7 @@ def parse_mean(mean, where="MEAN") -> Path | tuple[float, ...]:
 
 
 def mean_for(weights: Path, mean=None) -> Path | tuple[float, ...]:
-    """The mean given for weights without a card; without one the ImageNet means, and a line on stderr that says so."""
+    """The mean for weights without a card: the given one, or the ImageNet means and a line on stderr that says so."""
     if mean:
         return parse_mean(mean)
     shown = ",".join(f"{value:g}" for value in IMAGENET_MEANS_BGR)
@@ -64,7 +64,7 @@ def mean_image(path) -> np.ndarray:
     except (DecodeError, ValueError, IndexError) as error:
         if Path(path).suffix == ".npy":
             raise UserError(
-                f"{path} is a numpy file; a mean is a .binaryproto, or b,g,r: {_npy_means(path)}"
+                f"{path} is a numpy file; a mean must be a .binaryproto or b,g,r ({_npy_means(path)})"
             ) from error
         advice = f"`make models FILE={shlex.quote(str(path))}` shows what it is"
         raise UserError(f"{path} is not a mean image of three channels in binaryproto form; {advice}") from error
@@ -72,12 +72,12 @@ def mean_image(path) -> np.ndarray:
 
 
 def _npy_means(path):
-    """The channel means of a mean image as numpy saved it, as an option takes them."""
+    """The channel means in a numpy file, written as an option takes them."""
     try:
         means = np.load(path, allow_pickle=False).reshape(3, -1).mean(1)
     except (OSError, ValueError):
-        return "but this one is not an image of three channels"
-    return "here " + ",".join(f"{mean:.8g}" for mean in means)
+        return "this file is not an image of three channels"
+    return "for this file: " + ",".join(f"{mean:.8g}" for mean in means)
 
 
 def channel_means(mean) -> np.ndarray:

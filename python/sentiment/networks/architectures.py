@@ -1,8 +1,8 @@
 """The paper's networks as Caffe definitions: the CaffeNet template (§3.1), its layer ablations (§3.3), and SqueezeNet.
 
 Every architecture comes in two forms: ``train_val`` reads the fold's lists and ends in a loss, ``deploy`` reads a blob
-and ends in probabilities. Layers that a source model brings carry no filler (its values would be overwritten); the new
-layer always does, and with ``scratch=True`` every layer does.
+and ends in probabilities. Layers loaded from a source have no filler, since its values would be overwritten; the new
+layer always has one, and with ``scratch=True`` every layer has one.
 
 An architecture is a record in ``ARCHITECTURES``, which names a function of `templates`.
 """
@@ -17,8 +17,8 @@ from sentiment.networks.choices import Choices
 from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
 
-EXAMPLE_INIT = "caffenet"
-"""The source whose last layer the committed definitions of ``ON_LAST_LAYER`` keep."""
+DEFAULT_INIT = "caffenet"
+"""The source assumed where none is given; the committed definitions of ``ON_LAST_LAYER`` keep its last layer."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class LastLayer:
 
 @dataclass(frozen=True)
 class ImageLists:
-    """The images that a training definition reads: two lists with one ``<image> <label>`` a line, and how."""
+    """The lists of images that a training definition reads, and how it reads them."""
 
-    train: str  # path of the list
-    test: str
+    train: str  # path of the list for training, with one line `image label` each
+    test: str  # path of the list for testing
     images: str | Path  # folder of the images
     mean: str | Sequence[float]  # a mean file (.binaryproto), or the channel means, BGR, 0 to 255
     batch_size: int  # images per iteration
@@ -42,7 +42,7 @@ class ImageLists:
 
 
 def _caffenet_filler(layer):
-    """The reference model's filler; some biases start at 1, so that the rectifiers there pass something on."""
+    """The reference model's filler; some biases start at 1, so that the rectifiers after them pass something on."""
     std = 0.005 if layer.type == "InnerProduct" else 0.01
     bias = 1.0 if layer.name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0
     return {"type": "gaussian", "std": std}, bias
@@ -55,19 +55,19 @@ def _xavier_filler(layer):
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is particular to an architecture."""
+    """An architecture: its names, and how it differs from the others."""
 
     name: str  # as ARCH and --arch name it
-    net_name: str  # of its definitions
-    new_layer: str  # with two outputs; replaces the source's last layer, or follows it
-    seconds_per_image: float  # of training at full width, on two CPU cores; for estimates only
+    net_name: str  # the net's name in its definitions
+    new_layer: str  # name of the layer with two outputs that replaces the source's last layer, or follows it
+    seconds_per_image: float  # training time at full width on two CPU cores; for estimates only
     template: str = "caffenet"  # the function of `templates` that adds its layers to a NetSpec
-    filler: Callable = _caffenet_filler  # layer -> (weight filler, value of the biases), from scratch
+    filler: Callable = _caffenet_filler  # layer -> (weight filler, value of the biases), for training from scratch
     connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
     frozen: bool = False  # only the new layer learns
-    in_table2: bool = True  # a network of its own, which Table 2 may list; not CaffeNet with layers removed or added
-    rate_factor: float = 1  # its base rate divided by the default one (the paper's or a data set's)
+    in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
+    rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
 
     @property
@@ -76,18 +76,18 @@ class Architecture:
         return self.template == "caffenet"
 
     def divisor(self, of_data_set: int) -> int:
-        """Its channels_divisor: a data set's one is for CaffeNets, like the data set's own source models; else 1."""
+        """Its channels_divisor: the data set's, whose own source models are CaffeNets, for a CaffeNet; else 1."""
         return of_data_set if self.of_caffenet else 1
 
     def add_layers(self, n, divisor, last, choices):
-        """Add its layers to a NetSpec; returns the two scores' top."""
+        """Add its layers to a NetSpec; returns the top that holds the two scores."""
         from sentiment.networks import templates  # which imports Caffe
 
         return getattr(templates, self.template)(n, self, divisor, last, choices)
 
 
-# The name of finetune's new layer is the authors' own (A); those of the others are not published (?).
-# SqueezeNet's schedule is not the paper's: found to converge at a batch that two cores train in minutes.
+# The authors published the name of finetune's new layer (A in docs/protocol.md), but not those of the others (?).
+# SqueezeNet's schedule is not from the paper; it converges, and two cores train it in minutes.
 _RECORDS = (
     Architecture("finetune", paper.NET_NAME, paper.NEW_LAYER, 0.033),
     Architecture("fc7-2", f"{paper.NET_NAME}_fc7-2", "fc7_twitter", 0.030, connected=1, in_table2=False),
@@ -111,12 +111,12 @@ ON_LAST_LAYER = tuple(name for name, architecture in ARCHITECTURES.items() if ar
 
 
 def check_init(arch: str, init: str):
-    """Refuse one of the paper's nine sources, which are CaffeNets, for another net, before it is downloaded."""
+    """Refuse to start another net from one of the paper's nine sources, which are CaffeNets, before any download."""
     if init in paper.INITIALISATIONS and not ARCHITECTURES[arch].of_caffenet:
         raise UserError(f"ARCH={arch} cannot start from {init}, a CaffeNet; give weights of its own by INIT=path")
 
 
-def folder_name(arch: str, init: str = EXAMPLE_INIT) -> str:
+def folder_name(arch: str, init: str = DEFAULT_INIT) -> str:
     """The name of an architecture's folder in prototxt/."""
     return f"{arch}-{init}" if arch in ON_LAST_LAYER else arch
 
@@ -129,10 +129,10 @@ def train_val(
     last: LastLayer | None = None,
     choices: Choices | None = None,
 ):
-    """The training definition, a NetParameter: lists in, loss out, accuracy at TEST.
+    """The training definition, a NetParameter: lists in, loss out, and the accuracy in the phase TEST.
 
     ``divisor`` divides all channel counts but the last layers'. With ``scratch`` every layer is filled, because nothing
-    will be loaded. ``last`` is the source's layer that ``ON_LAST_LAYER`` keep; they raise a `UserError` without it.
+    will be loaded. ``last`` is the source's last layer; a `UserError` if one of ``ON_LAST_LAYER`` lacks it.
     """
     import caffe
 
@@ -144,7 +144,7 @@ def train_val(
     scores = architecture.add_layers(n, divisor, None if scratch else last, choices)
     n.loss = caffe.layers.SoftmaxWithLoss(scores, n.label)
     n.accuracy = caffe.layers.Accuracy(scores, n.label, include={"phase": 1})  # TEST
-    # A NetSpec holds one layer a name; the two phases' data layers share theirs, so they are joined here.
+    # A NetSpec holds one layer per name; the data layers of both phases have the same name, so they are joined here.
     data, *rest = n.to_proto().layer
     for layer in rest:
         if layer.type in ("Convolution", "InnerProduct"):
@@ -154,7 +154,7 @@ def train_val(
 
 
 def _let_learn(layer, architecture, scratch, last, choices):
-    """Give a layer with weights its rates, and fillers where nothing will be loaded (§3.2)."""
+    """Set the learning rates of a layer with weights, and its fillers if nothing will be loaded into it (§3.2)."""
     filler, bias = architecture.filler(layer)
     if layer.name == architecture.new_layer:
         rate, bias_rate = paper.NEW_LAYER_LR_MULT, choices.new_bias_lr_mult
@@ -172,7 +172,7 @@ def _let_learn(layer, architecture, scratch, last, choices):
 
 
 def _image_data(phase, source, batch_size, lists, choices):
-    """The ImageData layer over a list; its crops are random in training and of the centre in testing."""
+    """The ImageData layer that reads a list; it crops at random places in training, and the centre in testing."""
     import caffe
 
     size, mean = paper.IMAGE_SIZE if choices.random_crops else paper.CROP, lists.mean
@@ -182,7 +182,7 @@ def _image_data(phase, source, batch_size, lists, choices):
         transform_param={"mirror": choices.mirror, "crop_size": paper.CROP, **means},
         image_data_param={
             "source": source,
-            "root_folder": str(lists.images).rstrip("/") + "/",  # the layer puts it before each name as it is
+            "root_folder": str(lists.images).rstrip("/") + "/",  # the layer prepends it to each name unchanged
             "batch_size": batch_size,
             "new_height": size,
             "new_width": size,
@@ -193,9 +193,9 @@ def _image_data(phase, source, batch_size, lists, choices):
 
 
 def deploy(arch: str, divisor: int = 1, last: LastLayer | None = None, choices: Choices | None = None):
-    """The definition for use, a NetParameter: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
+    """The deploy definition, a NetParameter: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
 
-    Parameters are `train_val`'s.
+    The parameters are those of `train_val`.
     """
     import caffe
 

@@ -1,4 +1,4 @@
-"""What the paper leaves open about the definitions of networks."""
+"""Settings of the definitions of networks that the paper leaves open."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ from sentiment import paper
 
 @dataclass(frozen=True)
 class Choices:
-    """What the paper leaves open about a definition (the ? of docs/protocol.md); `--set` changes any of it."""
+    """Settings of a definition that the paper leaves open (? in docs/protocol.md); `--set` changes any of them."""
 
     random_crops: bool = paper.RANDOM_CROPS
     mirror: bool = paper.MIRROR

@@ -1,4 +1,4 @@
-"""What a net's definition says: the size of every blob, what its cells see of the image, the shapes of the weights."""
+"""Read a net's definition: the size of every blob, the receptive fields of its cells, and the shapes of weights."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from sentiment.utils.files import read_text
 
 WINDOWED = ("Convolution", "Pooling")
 Pair = tuple[int, ...]
-"""Vertical, horizontal."""
+"""Two values, for the vertical and the horizontal direction."""
 
 
 def read(path: str | Path):
@@ -41,8 +41,8 @@ class Field:
 def fields(net, where: str = "the net") -> dict[str, Field]:
     """The Field of every blob of a deploy definition (a NetParameter), the input first.
 
-    Its layers are of the types that `above` knows. A `UserError`, in which ``where`` names the net, says that there is
-    not one input of images, that a layer's bottom is missing, or that a window is larger than its bottom.
+    Its layers must be of types that `above` supports. A `UserError`, in which ``where`` names the net, says that there
+    is not exactly one input of images, that a layer's bottom is missing, or that a window is larger than its bottom.
     """
     layers = [layer for layer in net.layer if layer.type == "Input"]
     names = [*net.input, *(top for layer in layers for top in layer.top)]
@@ -65,7 +65,7 @@ def fields(net, where: str = "the net") -> dict[str, Field]:
 
 
 def above(layer, bottoms: list[Field]) -> Field:
-    """The Field of the top of a convolution, pooling or fully connected layer, or of one that treats each cell alike.
+    """The Field of the top of a convolution, pooling or fully connected layer, or of one that treats all cells alike.
 
     >>> from caffe.proto.caffe_pb2 import LayerParameter
     >>> pool = LayerParameter(type="Pooling", pooling_param={"kernel_size": 3, "stride": 2})
@@ -113,7 +113,7 @@ def window(layer) -> tuple[Pair, Pair, Pair]:
 
 
 def _sides(layer, name, default) -> Pair:
-    """Kernel, stride or pad, in any of the ways to write it."""
+    """A layer's kernel, stride or pad, in whichever of the possible ways it is written."""
     convolves = layer.type == "Convolution"
     param = layer.convolution_param if convolves else layer.pooling_param
     if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
@@ -124,7 +124,7 @@ def _sides(layer, name, default) -> Pair:
 
 
 def _cells(size, kernel, stride, pad, ceil):
-    """The number of windows. Pooling rounds up, then leaves out a last one that would begin in the padding."""
+    """The number of windows. Pooling rounds it up, but leaves out a last window that would begin in the padding."""
     room = size + 2 * pad - kernel
     if room < 0:
         return 0
@@ -133,7 +133,7 @@ def _cells(size, kernel, stride, pad, ceil):
 
 
 def weight_shapes(net) -> dict[str, list[tuple]]:
-    """The shapes of weights and biases by a deploy definition's convolutions and fully connected layers, in order."""
+    """Layer -> shapes of weights and biases, for a deploy definition's convolutions and fully connected layers."""
     blobs, shapes = fields(net), {}
     for layer in net.layer:
         if layer.type == "Convolution":

@@ -1,4 +1,4 @@
-"""Architectures as their definitions describe them: stages, blob sizes, parameters, learning rates."""
+"""The layout of an architecture, read from its definitions: stages, blob sizes, parameters, learning rates."""
 
 import math
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ class Stage:
 
     name: str
     type: str
-    shape: tuple  # of its blob, for one image: (channels, height, width), or (units,)
+    shape: tuple  # the shape of its blob for one image: (channels, height, width), or (units,)
     detail: str  # its window and the layers in place, in a few words
     parameters: int  # weights and biases
-    rate: float | None  # of its weights, times the solver's (1 where not given); None without weights
+    rate: float | None  # lr_mult of its weights (1 if not given); None without weights
 
 
 def read(folder: str | Path) -> list[Stage]:
-    """The stages of an architecture, from input to output, by the two definitions in its folder."""
+    """The stages of an architecture, from input to output, read from the two definitions in its folder."""
     deploy, train_val = (definitions.read(Path(folder) / f"{name}.prototxt") for name in ("deploy", "train_val"))
     fields, shapes = definitions.fields(deploy, str(folder)), definitions.weight_shapes(deploy)
     rates = {layer.name: layer.param[0].lr_mult for layer in train_val.layer if len(layer.param)}

@@ -1,8 +1,8 @@
 """A Caffe net as an ONNX model, and its weights under PyTorch's names.
 
-Each layer becomes the ONNX operators that compute the same. Where the two round differently (Caffe's pooling rounds up
-and averages over its padding), the paddings are worked out from the sizes that the net's blobs have, so only the number
-of images stays free.
+Each layer becomes the ONNX operators that compute the same. Caffe's pooling rounds sizes up and averages over its
+padding, which ONNX does not, so paddings are computed from the sizes of the net's blobs; only the number of images can
+vary.
 """
 
 import functools
@@ -16,16 +16,16 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 from sentiment.networks.definitions import pools_globally, window
 from sentiment.utils.errors import UserError
 
-OPSET, IR_VERSION = 17, 8  # of 2022: readers of today know them
-TOLERANCE = 1e-4  # of a blob's largest value
-BATCH = "N"
+OPSET, IR_VERSION = 17, 8  # both of 2022, so that current programs read them
+TOLERANCE = 1e-4  # largest difference allowed, as a fraction of a blob's largest value
+BATCH = "N"  # name of the axis of images, which can have any length
 
 
 def export(net, where: str, metadata: dict[str, str] | None = None) -> tuple[ModelProto, dict[str, str]]:
     """The ONNX model of a caffe.Net, a deploy net with its weights, and for each blob the tensor that equals it.
 
-    Inputs and outputs have the blobs' names and shapes, float32, for any number of images; the model keeps the
-    metadata. A `UserError`, in which ``where`` names the net, says which layer has no counterpart here.
+    Inputs and outputs have the blobs' names and shapes, float32, for any number of images; the model holds the
+    metadata. A `UserError`, in which ``where`` names the net, says which layer cannot be exported.
     """
     graph, proto = _Graph(net), _definition(net)
     for layer in proto.layer:
@@ -56,10 +56,10 @@ def export(net, where: str, metadata: dict[str, str] | None = None) -> tuple[Mod
 
 
 def largest_difference(net, model: ModelProto, tensors: dict[str, str], images: int = 2) -> float:
-    """How far any blob is from Caffe's, as a fraction of its largest value, on random images in onnxruntime.
+    """The largest difference between a blob in onnxruntime and in Caffe, as a fraction of the blob's largest value.
 
-    ``model`` and ``tensors`` are what `export` returns for the caffe.Net. All blobs are compared, since probabilities
-    hide much; a `UserError` names the blob where the difference exceeds ``TOLERANCE``.
+    ``model`` and ``tensors`` are what `export` returns for the caffe.Net. All blobs are compared on random images, as
+    probabilities alone can hide differences; a `UserError` names the blob that differs by more than ``TOLERANCE``.
     """
     rng, fed = np.random.default_rng(0), {}
     for name in net.inputs:
@@ -88,9 +88,9 @@ def largest_difference(net, model: ModelProto, tensors: dict[str, str], images: 
 
 
 def state_dict(net) -> dict[str, np.ndarray]:
-    """Weights and biases by the names and in the shapes that PyTorch's layers have.
+    """Weights and biases with the names and the shapes that they have in PyTorch's layers.
 
-    They are ``<layer>.weight`` and ``<layer>.bias``, and of a BatchNorm ``<layer>.running_mean`` and
+    They are ``<layer>.weight`` and ``<layer>.bias``, and for a BatchNorm ``<layer>.running_mean`` and
     ``<layer>.running_var``. Fully connected weights are outputs × inputs.
     """
     state = {}
@@ -105,7 +105,7 @@ def state_dict(net) -> dict[str, np.ndarray]:
 
 
 def _definition(net):
-    """A net's definition as it runs: in the current format, of the phase TEST, without weights."""
+    """A net's definition in the current format, for the phase TEST, without weights."""
     from caffe.proto import caffe_pb2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +132,7 @@ class _Graph:
         self._layer = ""
 
     def add(self, layer):
-        """Add a layer's operators behind those of its bottoms; a `UserError` says why it has no counterpart."""
+        """Add a layer's operators after those of its bottoms; a `UserError` says why it cannot be exported."""
         self._layer = layer.name
         bottoms = [self.tensors[blob] for blob in layer.bottom]
         self.tensors.update(dict.fromkeys(layer.top, self._operators(layer, bottoms)))
@@ -147,7 +147,7 @@ class _Graph:
             case "Convolution":
                 param = layer.convolution_param
                 if len(shape) != 4 or param.axis != 1:
-                    raise UserError("does not go over images")
+                    raise UserError("does not convolve images")
                 _, stride, pad = window(layer)
                 dilation = list(param.dilation) or [1]
                 attributes = {"strides": stride, "pads": [*pad, *pad], "dilations": [dilation[0], dilation[-1]]}
@@ -163,7 +163,7 @@ class _Graph:
             case "LRN":
                 param = layer.lrn_param
                 if param.norm_region:
-                    raise UserError("normalises within channels; only across channels has a counterpart")
+                    raise UserError("normalises within channels; only across channels can be exported")
                 attributes = {"size": param.local_size, "alpha": param.alpha, "beta": param.beta, "bias": param.k}
                 return self._node("LRN", bottom, **attributes)
             case "ReLU":
@@ -178,12 +178,12 @@ class _Graph:
             case "Flatten":
                 param = layer.flatten_param
                 if param.axis != 1 or param.end_axis not in (-1, len(shape) - 1):
-                    raise UserError("flattens other than all axes of an image")
+                    raise UserError("does not flatten all axes of an image")
                 return self._node("Flatten", bottom, axis=1)
             case "BatchNorm":
                 param = layer.batch_norm_param
                 if param.HasField("use_global_stats") and not param.use_global_stats:
-                    raise UserError("takes the mean of each batch")
+                    raise UserError("uses the mean of each batch, not the stored one")
                 mean, variance = _statistics(_blobs(self.net, layer))
                 values = {"ones": np.ones_like(mean), "zeros": np.zeros_like(mean)}
                 values |= {"running_mean": mean, "running_var": variance}
@@ -217,11 +217,11 @@ class _Graph:
         kernel, stride, pad = window(layer)
         size, cells = shape[2:], self.net.blobs[layer.top[0]].data.shape[2:]
         if kind == "Average" and any(pad):
-            # Caffe counts its padding, but not what a last window reaches beyond it.
+            # Caffe averages over its padding, but not over what the last window covers beyond it.
             pads = self._constant("pads", np.array([0, 0, *pad, 0, 0, *pad]))
             bottom = self._node("Pad", bottom, pads)
             size, pad = [s + 2 * p for s, p in zip(size, pad)], (0, 0)
-        # What the last window lacks is padding, so rounding down gives Caffe's number of windows.
+        # Padding completes the last window, so that rounding down gives Caffe's number of windows.
         lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
         if any(lacks >= side for lacks, side in zip(lacking, kernel)):
             raise UserError("has a last window that lies outside its bottom")
@@ -234,7 +234,7 @@ class _Graph:
         return output
 
     def _weights(self, layer):
-        """Add a layer's weights and bias, where it has one; returns their names."""
+        """Add a layer's weights and, if it has one, its bias; returns their names."""
         return [self._constant(kind, blob) for kind, blob in zip(("weight", "bias"), _blobs(self.net, layer))]
 
     def _constant(self, kind, values):
@@ -252,7 +252,7 @@ class _Graph:
 
 
 def _statistics(blobs):
-    """Mean and variance from a BatchNorm's three blobs, the last of which both are to be divided by."""
+    """Mean and variance of a BatchNorm: the first two of its blobs, divided by the third."""
     mean, variance, factor = blobs
     scale = 0 if factor[0] == 0 else 1 / factor[0]
     return mean * scale, variance * scale

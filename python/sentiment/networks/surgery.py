@@ -1,9 +1,9 @@
 """Net surgery: a classifier made fully convolutional, so that a larger input gives a map of predictions (Table 1).
 
 Every fully connected layer becomes a convolution whose kernel is as large as its bottom when the net runs at its own
-input size, and a global pooling becomes a window of that size; the weights keep their values and order. Then one pass
-over a large image is the classifier sliding over it, in patches of its own input size, except for what padding inside
-the net adds at their edges.
+input size, and a global pooling becomes a window of that size; the weights keep their values and order. One pass over
+a large image then gives what the classifier gives for each patch of its own input size, except that padding inside the
+net changes the edges of the patches.
 """
 
 import tempfile
@@ -16,9 +16,9 @@ from sentiment.networks.definitions import Field, Pair, pools_globally
 from sentiment.paper import FCN_NAME, MAP_INPUT
 from sentiment.utils.errors import UserError
 
-SUFFIX = "-conv"
+SUFFIX = "-conv"  # added to the names of converted layers and of their tops
 
-# Layers that treat every cell alike, so that they mean the same on a map as on a vector.
+# Types of layers that treat every cell alike, so that they compute the same on a map as on a vector.
 _POINTWISE = {
     "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN",
     "BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split",
@@ -49,15 +49,15 @@ class Conversion:
     map: Pair  # cells
     patch: Pair  # pixels: the classifier's own input size, the part of the image that a cell classifies
     step: Pair  # pixels from one cell's patch to the next one's; the first begins at the image's corner
-    reach: Pair  # receptive field of a cell in pixels; more than patch where padding lets its neighbours in
+    reach: Pair  # receptive field of a cell in pixels; larger than patch if the net has padding inside
 
 
 def convert(net, size: Pair = (MAP_INPUT, MAP_INPUT), where: str = "the net") -> Conversion:
     """Make a classifier's definition (a NetParameter) fully convolutional; `build` adds the weights.
 
-    It takes one blob of images and has fully connected layers or a global pooling. ``size`` is the height and width of
-    the new net's input, in pixels. A `UserError`, in which ``where`` names the net, says that it is not a classifier of
-    images, that a layer has no counterpart on a map, or that the input is smaller than the net's own.
+    The classifier has one input of images, and fully connected layers or a global pooling. ``size`` is the height and
+    width of the new net's input, in pixels. A `UserError`, in which ``where`` names the net, says that it is not a
+    classifier of images, that a layer cannot be converted, or that the input is smaller than the net's own.
     """
     if len(net.layers):
         raise UserError(
@@ -155,7 +155,7 @@ def _set_kernel(param, size):
 
 
 def build(caffe, conversion: Conversion, classifier):
-    """The fully convolutional caffe.Net with the rearranged weights of its classifier, a caffe.Net."""
+    """Build the fully convolutional caffe.Net with the reshaped weights of its classifier, a caffe.Net."""
     with tempfile.TemporaryDirectory() as folder:
         definition = Path(folder) / "deploy_conv.prototxt"
         definition.write_text(str(conversion.net))
@@ -167,7 +167,7 @@ def build(caffe, conversion: Conversion, classifier):
 
 
 def describe(conversion: Conversion) -> str:
-    """The map in a sentence or two."""
+    """Describe the map in a sentence or two."""
     rows, patch, step, reach = (_size(getattr(conversion, name)) for name in ("map", "patch", "step", "reach"))
     beyond = f" (padding lets it see up to {reach})" if conversion.reach != conversion.patch else ""
     windows = [f"{layer} pools windows of {_size(size)}. " for layer, size in conversion.windows.items()]

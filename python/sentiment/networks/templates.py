@@ -24,7 +24,7 @@ def _fc_relu_drop(bottom, num_output):
 
 
 def _max_pool(bottom):
-    """Overlapping max pooling: windows of three, two apart."""
+    """Overlapping max pooling: windows of 3×3 cells, stride 2."""
     return L.Pooling(bottom, pool=0, kernel_size=3, stride=2)  # pool: MAX
 
 
@@ -34,9 +34,9 @@ def _norm(bottom):
 
 
 def caffenet(n, architecture, divisor: int, last, choices: Choices):
-    """Add the CaffeNet template with the architecture's own top to NetSpec `n`; returns the two scores' top.
+    """Add the CaffeNet template with the architecture's last layers to NetSpec `n`; returns the top with the scores.
 
-    ``n.data`` (N×3×227×227, BGR minus mean) is there already. ``divisor`` divides all channel counts but the last
+    ``n.data`` (N×3×227×227, BGR minus mean) must exist already. ``divisor`` divides all channel counts but the last
     layers'; ``last`` is the source's `LastLayer`, for an architecture that keeps it.
     """
     n.conv1, n.relu1 = _conv_relu(n.data, 96 // divisor, 11, stride=4)
@@ -75,7 +75,7 @@ def caffenet(n, architecture, divisor: int, last, choices: Choices):
 
 
 def squeezenet(n, architecture, divisor: int, last, choices: Choices):
-    """Add SqueezeNet v1.0 with a new last convolution of two outputs to NetSpec `n`; parameters are `caffenet`'s.
+    """Add SqueezeNet v1.0 with a new last convolution of two outputs to NetSpec `n`; parameters as in `caffenet`.
 
     The original's rectifier after conv10 is left out: with two classes both scores can fall below zero in the first
     steps, and nothing is learnt from then on.

@@ -1,4 +1,4 @@
-"""Weights from a file into a net that was just built, by the layers' names (§3.2)."""
+"""Copy weights from a file into a net by the names of layers (§3.2)."""
 
 import math
 import shlex
@@ -11,9 +11,9 @@ from sentiment.utils.errors import UserError, sentence_of
 def take_over(net, source: str, filled: Collection[str]) -> tuple[list[str], list[str]]:
     """Copy a source's layers into a caffe.Net that was just built.
 
-    Returns the names of the layers copied, and of those that keep what their fillers gave; ``filled`` names the layers
+    Returns the names of the layers copied, and of those that keep their fillers' values; ``filled`` names the layers
     that the net's definition fills. A `UserError` says that the file or a layer's shape does not fit, or that a layer
-    would stay all zeros: the source has none of its name, and the definition does not fill it.
+    would stay all zeros, because the source has no layer of its name and the definition does not fill it.
     """
     # Caffe does not report which layers it copied, so each one's first weight is marked before and checked after.
     before = {name: float(blobs[0].data.flat[0]) for name, blobs in net.params.items()}
@@ -33,7 +33,7 @@ def take_over(net, source: str, filled: Collection[str]) -> tuple[list[str], lis
         net.params[name][0].data.flat[0] = before[name]
     if empty := [name for name in new if name not in filled]:
         raise UserError(
-            f"{source} has no layer named {' or '.join(empty)}, and this architecture does not start that from random "
+            f"{source} has no layer named {' or '.join(empty)}, which this architecture does not start from random "
             "weights; choose a source that has it, another ARCH, or INIT=scratch"
         )
     return [name for name in before if name not in new], new

@@ -18,7 +18,7 @@ GENERATIONS = {
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf message
-_MISTAKEN = {  # what is mistaken for weights -> how it begins
+_MISTAKEN = {  # what may be mistaken for weights -> its possible first bytes
     "a Git LFS pointer; `git lfs pull` gets the file itself": (b"version https://git-lfs",),
     "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel": (b"PK\x03\x04",),
     "a compressed archive; unpack it": (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"),
@@ -30,11 +30,11 @@ _MISTAKEN = {  # what is mistaken for weights -> how it begins
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a file."""
+    """A layer in a file of weights."""
 
     name: str
     type: str  # as the file writes it; empty in HDF5
-    shapes: tuple[tuple[int, ...], ...] = ()  # of its blobs, as the file has them
+    shapes: tuple[tuple[int, ...], ...] = ()  # of its blobs, as in the file
 
     @property
     def outputs(self) -> int:
@@ -54,7 +54,7 @@ class WeightsFile:
 
     path: Path
     generation: str  # a key of GENERATIONS
-    name: str  # the net's own; empty where the file has none
+    name: str  # the net's name; empty if the file has none
     layers: tuple[Layer, ...]
 
     @property
@@ -70,7 +70,7 @@ class WeightsFile:
 
     @property
     def divisor(self) -> int:
-        """The number of CaffeNet's channels over its own, by conv1."""
+        """CaffeNet's number of channels divided by this net's, taken from conv1; 1 if that is not a whole number."""
         outputs = next((layer.outputs for layer in self.learned if layer.name == "conv1"), 96)
         return 96 // outputs if outputs and 96 % outputs == 0 else 1
 
@@ -98,7 +98,7 @@ def read(path: str | Path) -> WeightsFile:
 
 
 def last_layer(path: str | Path) -> LastLayer:
-    """A source model's own last layer, as its file has it; a `UserError` if it cannot be kept below a new one."""
+    """A source model's own last layer, as in its file; a `UserError` if it cannot be kept below a new one."""
     found = read(path)
     try:
         return _kept(found)
@@ -146,7 +146,7 @@ def shapes_text(shapes) -> str:
 
 
 def _plain(shape):
-    """A shape without the leading ones that older generations fill four axes with."""
+    """A shape without its leading ones, which older generations add to have four axes."""
     shape = tuple(shape)
     while len(shape) > 1 and shape[0] == 1:
         shape = shape[1:]
@@ -195,7 +195,7 @@ def _printable(name):
 
 
 def _content(path, head):
-    """What a file is that is not a net, from its first bytes or as another of Caffe's messages."""
+    """What a file without a net is instead, judged by its first bytes or as another of Caffe's messages."""
     from google.protobuf.message import DecodeError
 
     from caffe.proto import caffe_pb2

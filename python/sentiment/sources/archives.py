@@ -1,7 +1,7 @@
-"""Single files out of tar and zip archives of strangers.
+"""Extract single files from tar and zip archives of any origin.
 
-Their paths do not decide where a file is written, links out of the archive are not followed, and what unpacks to too
-much is refused.
+The paths in an archive do not decide where a file is written, links out of the archive are not followed, and an archive
+that unpacks to too much is refused.
 """
 
 import lzma
@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from sentiment.utils.errors import FULL
 from sentiment.utils.files import sha256
 
-LARGEST = (1 << 31) - 1  # bytes of a file: no .caffemodel is longer
-LARGEST_NAME = 1 << 20  # bytes
+LARGEST = (1 << 31) - 1  # bytes of a file; a .caffemodel cannot be larger
+LARGEST_NAME = 1 << 20  # bytes of a file's name in a tar archive
 LARGEST_TAR = 1 << 33  # bytes that a tar archive, which is read to its end, may unpack to
 _NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _DAMAGED = (  # what reading a damaged or encrypted archive raises
@@ -33,21 +33,21 @@ class Member:
 
     path: Path  # where to write it
     limit: int = LARGEST  # bytes; a larger file of its name is skipped
-    sha256: str | None = None  # if known: among files of its name the one that has it is taken
+    sha256: str | None = None  # if known, the file that has it is preferred among those of its name
 
 
 def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[str]]:
     """Write files of an archive, chosen by their base names (in any case).
 
     The archive is a tar (compressed by gzip, bzip2, xz or not at all) or a zip, whatever it is called. Returns the
-    names that it does not have, and those of files that were written though their SHA-256 is another one. A ValueError
-    says that it is not an archive, is damaged, or unpacks to too much; an OSError that the disk is full.
+    names that it does not contain, and the names of files that were written although their SHA-256 is another one. A
+    ValueError says that it is not an archive, is damaged, or unpacks to too much; an OSError that the disk is full.
     """
     names = {name.casefold(): name for name in wanted}
-    right = {}  # of the files written: whether the content is as known
+    right = {}  # name of a file that was written -> whether its SHA-256 is the known one
     try:
         for path, size, content in _files(archive):
-            base_name = PurePosixPath(path.replace("\\", "/")).name  # of a Windows path too
+            base_name = PurePosixPath(path.replace("\\", "/")).name  # also of a Windows path
             name = names.get(base_name.casefold())
             if name is None or right.get(name):
                 continue
@@ -64,7 +64,7 @@ def extract(archive: Path, wanted: dict[str, Member]) -> tuple[list[str], list[s
 
 
 def _files(archive):
-    """Path, bytes and opener of each file in an archive; a hard link in a tar is the file it leads to."""
+    """Yield each file's path, its size and a function that opens it; a hard link stands for the file it leads to."""
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive, tarinfo=_Entry) as tar:
             unpacked, plain = 0, {}
@@ -78,7 +78,7 @@ def _files(archive):
                 if file is not None and file.isreg():
                     yield entry.name, file.size, partial(tar.extractfile, file)
             while tar.fileobj.read(1 << 20):
-                pass  # a compressed stream has its checksum at the end
+                pass  # the checksum of a compressed stream is at its end
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
@@ -89,7 +89,7 @@ def _files(archive):
 
 
 class _Entry(tarfile.TarInfo):
-    """An entry of a tar archive whose name, which tarfile reads into memory, is of a reasonable length."""
+    """A tar entry that refuses an extremely long name, since tarfile reads names into memory."""
 
     def _proc_member(self, archive):
         if self.type in _NAMES and self.size > LARGEST_NAME:

@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
 WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
-"""Suffixes by which an INIT without a folder is a path."""
+"""An INIT that ends in one of these is a path, even without a folder."""
 
 _NAME = (str, r"[^/]*[^/.]", "a name without folders")
 _LINK_KEYS = {"url": TEXT, "member": _NAME}
 _FILE_KEYS = {
-    "file": (str, r"(?!fetched\.json$)[^/]*[^/.](?<!\.yaml)", "a name without folders"),
+    "file": (str, rf"(?!{re.escape(download.CHECKSUM_FILE)}$)[^/]*[^/.](?<!\.yaml)", "a name without folders"),
     "links": LIST,
     "where": TEXT,
     "size": (int, r"[1-9]\d*", "a number of bytes"),
@@ -50,7 +50,7 @@ _CARD_KEYS = {
 
 @dataclass(frozen=True)
 class Card:
-    """One ``models/<name>.yaml``; the attributes are its keys."""
+    """A model card, ``models/<name>.yaml``; the attributes are its keys."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ class Card:
 
     @property
     def files(self) -> list[Wanted]:
-        """What has to be downloaded for it."""
+        """The files to obtain for it: its weights, and its mean if that is a file."""
         return [file for file in (self.file, self.mean) if isinstance(file, Wanted)]
 
 
@@ -71,11 +71,11 @@ class Card:
 class Source:
     """What a training starts from."""
 
-    name: str  # fit for a folder's name, see `run_name`
-    path: Path | None  # the weights, absolute; None from scratch
+    name: str  # its name in the folders of runs, see `run_name`
+    path: Path | None  # absolute path of the weights; None for `scratch`
     mean: Path | tuple[float, ...]  # as `parse_mean` returns it
     card: Card | None = None
-    known_as: str = ""  # the card of this project (for drawn images, of their stand-ins) that has this very file
+    known_as: str = ""  # the model card that describes this very file, if there is one; see `of_data_set`
 
 
 def names(models=MODELS) -> list[str]:
@@ -84,9 +84,9 @@ def names(models=MODELS) -> list[str]:
 
 
 def known_as(path, models=MODELS) -> list[str]:
-    """Names of the cards whose file this is by its checksums, whatever it is called.
+    """Names of the cards whose checksums a file has, whatever the file is called.
 
-    A card's checksums are the published ones, or else that of the first file obtained under the card.
+    A card's checksums are the published ones, or else those of the first file obtained for it.
     """
     found = digests(path, *DIGITS)
     known = ((card.name, download.known_digests(card.file)) for card in _readable(models))
@@ -94,7 +94,7 @@ def known_as(path, models=MODELS) -> list[str]:
 
 
 def _readable(models):
-    """The cards in a folder but for those with a mistake, which is reported to whoever asks for them."""
+    """Yield the cards in a folder, except for those with a mistake; `read` reports it when such a card is used."""
     for name in names(models):
         with contextlib.suppress(UserError):
             yield read(name, models)
@@ -103,7 +103,7 @@ def _readable(models):
 def read(name: str, models=MODELS, _above=()) -> Card:
     """Read one card.
 
-    A `UserError` says that there is none of that name, or names a key that is unknown, missing or has a wrong value.
+    A `UserError` says that there is no card of that name, or names a key that is unknown, missing or has a wrong value.
     """
     path = Path(models) / f"{name}.yaml"
     if not path.is_file():
@@ -122,7 +122,7 @@ def read(name: str, models=MODELS, _above=()) -> Card:
 
 
 def _wanted(entry, path, key, reader):
-    """The file that a card, or its ``mean`` part, describes."""
+    """The file that a card, or the mapping under its ``mean``, describes."""
     return Wanted(
         path=path.with_name(entry["file"]),
         key=key,
@@ -131,7 +131,7 @@ def _wanted(entry, path, key, reader):
         digests={name: str(entry[name]).lower() for name in DIGITS if name in entry},
         where=" ".join(entry.get("where", "").split()),
         read=reader,
-        hint="INIT=, or MEAN=, with a path takes any file as it is",
+        hint="use any file as it is by INIT=path or MEAN=path",
     )
 
 
@@ -144,14 +144,14 @@ def _link(entry, where):
 
 
 def _read_caffenet(path):
-    """Read weights of the CaffeNet template, of which all of the paper's nine networks are."""
+    """Check the weights of one of the paper's nine networks, which are all CaffeNets."""
     model = weights_files.read(path)
     if problem := weights_files.misfit(model, "finetune", model.divisor):
         raise UserError(f"{path} is not a CaffeNet: {problem}")
 
 
 def _mean(entry, path, above):
-    """The file or the numbers that a card's ``mean`` stands for; ``above`` are the cards that ask for it."""
+    """The file or the numbers that a card's ``mean`` stands for; ``above`` lists the cards that lead to it."""
     if isinstance(entry, dict):
         entry = checked(entry, _FILE_KEYS, f"{path}: mean", ("file",))
         return _wanted(entry, path, f"{above[-1]} mean", mean_image)
@@ -165,11 +165,11 @@ def _mean(entry, path, above):
 def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Source:
     """Find the weights and the mean an INIT stands for; a card's missing files are downloaded.
 
-    ``init`` is a card's name, a path to weights (see `is_path`), or ``scratch``. ``mean`` (see `parse_mean`) is used
-    instead of the card's; without either the ImageNet channel means are. ``models`` is the folder of cards and their
-    files; a card in ``own``, the data set's folder of cards, comes before one of the same name there.
+    ``init`` is a card's name, a path to weights (see `is_path`), or ``scratch``. ``mean`` (see
+    `parse_mean`) replaces the card's; if there is neither, the ImageNet channel means are used. ``models`` is the
+    folder of cards and their files; a card in ``own``, the data set's folder of cards, takes precedence.
 
-    A `UserError` says that the name is unknown, a file is missing, or no link gives it: then which file to put where.
+    A `UserError` says that the name is unknown, that a file is missing, or which file to put where if no link gives it.
     """
     mean = parse_mean(mean) if mean else None
     if init == SCRATCH:
@@ -180,8 +180,8 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
             raise UserError(f"INIT: no file {init}")
         return Source(run_name(init), path, mean_for(path, mean))
     folder = own if own and (own / f"{init}.yaml").is_file() else Path(models)
-    card = read(init, folder.absolute())  # who computes with it may do so in another folder
-    _check_alone(card, folder.absolute())
+    card = read(init, folder.absolute())  # absolute, since its files may be used from another folder
+    _check_file_names(card, folder.absolute())
     if mean is None and isinstance(card.mean, Wanted):
         weights, mean = download.obtain(card.file, card.mean)
     else:
@@ -192,10 +192,10 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
 
 
 def of_data_set(init: str, mean, data: Dataset) -> Source:
-    """`resolve` for a training on a data set, whose own cards come first.
+    """`resolve` what a training on a data set starts from; the data set's own cards take precedence.
 
-    A `UserError` is as of `resolve`, or says that a card has no stand-in for drawn images: published weights do not fit
-    their small nets.
+    ``known_as`` is set to a card in models/, or for drawn images to one of their own, that describes the same file. A
+    `UserError` also says that drawn images have no stand-in for a card; published weights do not fit their small nets.
     """
     own = data.folder / "models"
     if data.demo and init in INITIALISATIONS and not (own / f"{init}.yaml").is_file():
@@ -221,9 +221,9 @@ def is_path(init) -> bool:
 
 
 def run_name(init) -> str:
-    """What an INIT is called in the folders of runs: a path by its stem, a card by its name.
+    """The name of an INIT in the folders of runs: the stem of a path, or the card's name.
 
-    A file named like one of the paper's nine, or ``scratch``, is called ``<stem>-file``: its content may be another.
+    A file named like one of the paper's nine, or ``scratch``, gets ``<stem>-file``, since its content may differ.
     """
     if not is_path(init):
         return init
@@ -231,8 +231,8 @@ def run_name(init) -> str:
     return f"{stem}-file" if stem in (*INITIALISATIONS, SCRATCH) else stem
 
 
-def _check_alone(card, models):
-    """Refuse two cards that keep different files under one name."""
+def _check_file_names(card, models):
+    """Refuse a card if another one keeps a different file under the same name."""
     for other in _readable(models):
         for own, of_other in itertools.product(card.files, other.files):
             if own.path == of_other.path and own != of_other:

@@ -1,7 +1,6 @@
 """The DeepSent Twitter images and their folds: where to download them, and making a DATA folder from their archive.
 
-What a link gives has to be the known images byte for byte (``splits/deepsent_manifest.tsv``); no publisher gives
-checksums.
+Downloaded images must be those of ``splits/deepsent_manifest.tsv`` byte for byte; no publisher gives checksums.
 """
 
 import contextlib
@@ -60,15 +59,15 @@ def fetch(out: Path, archive: str | None = None):
     with patience("comparing the images with the known ones"):
         others = [name for name, row in known.items() if files.sha256(out / "images" / name) != row["sha256"]]
     if others:
-        print(f"  {_some(others)} differ from the known images; remove them and run the command again to fetch those")
+        print(f"  {_some(others)} differ from the known ones; remove them and run the command again to fetch them")
 
 
 def published_fold(subset: str, number: int, folder: Path | None = None, written: Path | None = None) -> folds.Fold:
     """One fold as the authors published it, checked by its lists' checksums.
 
-    The lists are read from ``folder``, the authors' folder ``ground_truth``; without it from ``written``, a folder of
-    the same layout, where they are there already; else they are downloaded. A `UserError` says that one cannot be read
-    or downloaded, or is not the published one.
+    The lists are read from ``folder``, the authors' folder ``ground_truth``. Without it, those that are already in
+    ``written``, a folder of the same layout, are used, and the others are downloaded. A `UserError` says that a list
+    cannot be read or downloaded, or is not the published one.
     """
     names = [folds.relative_path(subset, number, part) for part in folds.PARTS]
     return folds.Fold(*[lists.read(_published_list(name, folder, written)) for name in names])
@@ -96,17 +95,17 @@ def _published_list(name, folder, written):
 
 
 def _missing(out):
-    """Those of the known images that a DATA folder lacks."""
+    """The known images that a DATA folder lacks, with their facts."""
     return {name: row for name, row in dataset.manifest().items() if not (out / "images" / name).is_file()}
 
 
 def _some(names):
-    """How many, and the first three by name."""
-    return f"{len(names):,} of them ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    """How many images these are, and the names of the first three."""
+    return f"{len(names):,} of the images ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
 def _check_own(out):
-    """Refuse a folder that holds anything else than these images."""
+    """Refuse a folder that holds other files than the DeepSent images."""
     known = dataset.manifest().keys()
     labels = {f"twitter_{subset}.txt" for subset in paper.SUBSETS}
     present, images = ({path.name for path in folder.glob("[!.]*")} for folder in (out, out / "images"))
@@ -123,11 +122,11 @@ def _add(out, missing, archive):
     images = out / "images"
     place = images.resolve() if images.exists() else out  # on the images' disk, so that a move is a rename
     files.sweep(place)
-    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as part:
+    with tempfile.TemporaryDirectory(prefix=".deepsent.", suffix=".part", dir=place) as folder:
         reasons = download.first_of(
             links,
             out,
-            lambda link, path: _unpack(path, missing, Path(part), None if archive else link.url),
+            lambda link, path: _unpack(path, missing, Path(folder), None if archive else link.url),
             "the DeepSent images",
         )
         if reasons and archive:
@@ -136,13 +135,13 @@ def _add(out, missing, archive):
             raise UserError(f"the DeepSent images cannot be downloaded ({reasons}); {_ELSEWHERE}")
         images.mkdir(exist_ok=True)
         for name in missing:
-            os.replace(Path(part) / name, images / name)
+            os.replace(Path(folder) / name, images / name)
     download.forget(out, links)
 
 
 def _unpack(archive, missing, folder, link):
-    """Take images out of an archive: from a link the known ones, from a user (no link) re-encoded ones too."""
-    # A re-encoded image is not many times as large.
+    """Extract the missing images; an archive of the user's (``link`` is None) may contain them re-encoded."""
+    # The limits leave room for re-encoded images.
     wanted = {
         name: archives.Member(folder / name, 4 * row["bytes"] + (1 << 20), row["sha256"])
         for name, row in missing.items()
@@ -153,13 +152,13 @@ def _unpack(archive, missing, folder, link):
     if absent:
         raise ValueError(f"{_some(absent)} are not in the archive")
     if differing and link:
-        raise ValueError(f"{_some(differing)} differ from the known images; ARCHIVE={link} takes them anyway")
+        raise ValueError(f"{_some(differing)} differ from the known ones; ARCHIVE={link} takes them anyway")
     if bad := [name for name in differing if not _is_image(folder / name)]:
-        raise ValueError(f"{_some(bad)} are not images")
+        raise ValueError(f"{_some(bad)} cannot be decoded")
 
 
 def _is_image(path):
-    """Whether a file can be decoded as one."""
+    """Whether a file can be decoded as an image."""
     try:
         image_files.read(path)
     except UserError:

@@ -1,8 +1,8 @@
-"""One file from several links: the first link that gives the right content wins.
+"""Obtain a file from the first of several links that gives the right content.
 
-Where no checksum of a file is published, the first download sets it (trust on first use). The checksum file
-``fetched.json`` beside the files has an entry for each by its key (``caffenet``, ``caffenet mean``): its origin and
-checksums, and its size and times, so that a file that was checked is not read again until it changes.
+If no checksum of a file is published, that of the first download is required from then on (trust on first use). The
+checksum file ``fetched.json`` beside the files has an entry for each file's key (``caffenet``, ``caffenet mean``): its
+origin, checksums, size and times, so that a file that was checked is not read again until it changes.
 """
 
 import shutil
@@ -17,15 +17,15 @@ from sentiment.utils.errors import FULL, UserError
 from sentiment.utils.files import digests, read_json, replacing, write_json
 
 DIGITS = {"sha1": 40, "sha256": 64}
-"""The checksums a file may be known by, algorithms of `hashlib`, and their hexadecimal digits."""
+"""Algorithm of `hashlib` that published checksums may use -> number of hexadecimal digits."""
 CHECKSUM_FILE = "fetched.json"
-VERSION = 1
+VERSION = 1  # of the checksum file
 LARGEST_ARCHIVE = 1 << 33  # bytes
 
 
 @dataclass(frozen=True)
 class Link:
-    """An address (or a plain path) of a file; ``member`` is its base name inside the archive the address gives."""
+    """The address or path of a file, or of an archive that contains it under the base name ``member``."""
 
     url: str
     member: str | None = None
@@ -40,15 +40,15 @@ class Wanted:
     links: tuple[Link, ...] = ()
     size: int | None = None  # bytes
     digests: dict[str, str] = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
-    where: str = ""  # to look for it when no link gives it
+    where: str = ""  # where else to look for it, for messages
     read: Callable | None = field(default=None, compare=False)  # raises a UserError if a path has other content
-    hint: str = ""  # what to do to use another file
+    hint: str = ""  # how to use another file instead, for messages
 
 
 def obtain(*wanted: Wanted) -> list[Path]:
-    """The paths of files, which are downloaded first if they are missing; prints a line for each link tried.
+    """Return the paths of files after downloading those that are missing; prints a line for each link tried.
 
-    A `UserError` says that no link gives a file, and which file to put where, or that the file there is a wrong one.
+    A `UserError` says which file to put where if no link gives it, or that a file that is there is the wrong one.
     """
     new = []
     for file in wanted:
@@ -58,7 +58,7 @@ def obtain(*wanted: Wanted) -> list[Path]:
         elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
             _check_present(file)
             new.append(file)
-    for file in new:  # last, since one archive may have several of them
+    for file in new:  # last, since one archive may contain several of them
         forget(file.path.parent, file.links)
     return [file.path for file in wanted]
 
@@ -68,10 +68,10 @@ def first_of(
 ) -> str:
     """Try links in order until one gives what is wanted; prints a line for each.
 
-    What a link gives, a local file or one downloaded into ``folder``, is passed to ``use``, whose OSError or ValueError
-    leads to the next link. The downloaded file stays (see `forget`), unless a ValueError said that it is a wrong one. A
-    file of more than ``limit`` bytes is refused; an archive with a wanted member may be larger. Returns why no link
-    gave it; empty when one did. A full disk is a `UserError`, since no other link helps.
+    Each link is passed to ``use`` with the path of its file, which is local or downloaded into ``folder``; after an
+    OSError or ValueError the next link is tried. A downloaded file is kept (see `forget`) unless a ValueError said that
+    it is the wrong one. A file of more than ``limit`` bytes is refused; an archive with a wanted member may be larger.
+    Returns why all links failed, or "" if one did not. A full disk is a `UserError`, since no other link helps.
     """
     failures = []
     for link in links:
@@ -91,7 +91,7 @@ def first_of(
 
 
 def _get(link, folder, limit):
-    """The path of what a link gives."""
+    """The path of a link's file, which is downloaded from an address."""
     if "://" in link.url:
         return http_files.fetch(link.url, folder, limit)
     path = Path(link.url).expanduser()
@@ -128,7 +128,7 @@ def check(path: Path, wanted: Wanted) -> dict[str, str]:
 
 
 def known_digests(wanted: Wanted) -> dict[str, str]:
-    """The checksums a file has to have: the published ones, else the one recorded from the first download, if any.
+    """The checksums that a file must have: the published ones, else that of the first download, if any.
 
     A `UserError` says that the checksum file cannot be read.
     """
@@ -142,16 +142,16 @@ def _entries(folder):
     if not path.exists():
         return {}
     content = read_json(path)
-    with suppress(AttributeError, KeyError, TypeError):  # it is not of this form
+    with suppress(AttributeError, KeyError, TypeError):  # the content is of another form
         if content["version"] == VERSION and all(of["sha256"] for of in content["files"].values()):
             return content["files"]
     raise UserError(
-        f"{path} is not a checksum file of version {VERSION}; move it away; then the files are recorded again"
+        f"{path} is not a checksum file of version {VERSION}; move it away to have the files recorded again"
     )
 
 
 def _stamp(path):
-    """What changes when a file does."""
+    """A file's size and times, which change when it does."""
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
 
@@ -169,8 +169,8 @@ def _check_present(wanted):
     try:
         found = check(wanted.path, wanted)
     except ValueError as error:
-        advice = "move it away; then it is downloaded" if wanted.links else "move it away"
-        hint = f"; or {wanted.hint}" if wanted.hint else ""
+        advice = "move it away to download the right one" if wanted.links else "move it away"
+        hint = f", or {wanted.hint}" if wanted.hint else ""
         raise UserError(f"{wanted.path} is not the right file: {error}; {advice}{hint}") from error
     with suppress(UserError), locks.held(wanted.path.parent, "recording a checksum"):  # a read-only folder has no lock
         _record(wanted, found)
@@ -181,12 +181,12 @@ def _fetch(wanted):
     path, limit = wanted.path, wanted.size or archives.LARGEST
 
     def put(link, source):
-        with replacing(path) as part:
+        with replacing(path) as new:
             if link.member is None:
-                shutil.copyfile(source, part)
-            elif archives.extract(source, {link.member: archives.Member(part, limit, wanted.digests.get("sha256"))})[0]:
+                shutil.copyfile(source, new)
+            elif archives.extract(source, {link.member: archives.Member(new, limit, wanted.digests.get("sha256"))})[0]:
                 raise ValueError(f"the archive has no file {link.member} of up to {limit:,} bytes")
-            found = check(part, wanted)
+            found = check(new, wanted)
         _record(wanted, found, link)
 
     tried = "no link to it is known"
@@ -204,7 +204,7 @@ def _fetch(wanted):
 
 
 def _record(wanted, found, link=None):
-    """Enter a file's checksums, while the folder is locked; a read-only folder goes without."""
+    """Record a file's checksums while the folder is locked; nothing is recorded in a read-only folder."""
     files = _entries(wanted.path.parent)
     origin = "#".join(filter(None, (link.url, link.member))) if link else files.get(wanted.key, {}).get("link")
     files[wanted.key] = {"file": wanted.path.name, "link": origin, **found, "stamp": _stamp(wanted.path)}

@@ -1,7 +1,7 @@
-"""Download one file over HTTP: resumes a download that was cut off, and says in a few words why one failed.
+"""Download one file over HTTP, resume an interrupted download, and say in a few words why one failed.
 
-An unfinished download lies in the file's folder as ``.<hash>.<hash>.download``: hashes of the address, and of what the
-server says of the file (ETag or date, length), so that only the rest of that very file is appended.
+An unfinished download is the file ``.<hash>.<hash>.download``. The first hash is of the address, the second of what the
+server says about the file (ETag or date, length), so that only the rest of the same file is appended.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from sentiment.utils.progress import Progress
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 60  # seconds without an answer, or without its next bytes
-ATTEMPTS = 3  # at a link whose server is overloaded or whose connection breaks off
-PAUSE = 1  # seconds between them
-OVERLOADED = (429, 500, 502, 503, 504)
-BLOCK = 1 << 13  # bytes; up to one is lost when a connection breaks off
+TIMEOUT = 60  # seconds to wait for an answer or for its next bytes
+ATTEMPTS = 3  # if the server is overloaded or the connection breaks off
+PAUSE = 1  # seconds between two attempts
+OVERLOADED = (429, 500, 502, 503, 504)  # HTTP statuses
+BLOCK = 1 << 13  # bytes; at most one block is lost when a connection breaks off
 MB = 1_000_000
 
-_REASONS = (  # the first that fits: an error's kind, what its text contains, and what it means
+_REASONS = (  # an error's class, a part of its text, and what it means; the first that fits is used
     (requests.Timeout, "", "no answer in time"),
     (requests.RequestException, "Read timed out", "no answer in time"),
     (exceptions.SSLError, "", "its certificate cannot be verified"),
@@ -38,9 +38,9 @@ _REASONS = (  # the first that fits: an error's kind, what its text contains, an
 
 
 def fetch(url: str, folder: Path, limit: int) -> Path:
-    """Download a file into a folder under a temporary name, which is returned; an unfinished download is resumed.
+    """Download a file into a folder and return its temporary path; an unfinished download is resumed.
 
-    A file of more bytes than ``limit`` is refused. `reason` says what an OSError or ValueError from it means.
+    A file of more than ``limit`` bytes is refused. `reason` explains the OSError or ValueError that a failure raises.
     """
     for _ in range(ATTEMPTS - 1):
         try:
@@ -55,7 +55,7 @@ def fetch(url: str, folder: Path, limit: int) -> Path:
 
 
 def forget(folder: Path, url: str):
-    """Remove what was downloaded from an address."""
+    """Remove what was downloaded from an address into a folder."""
     for path in folder.glob(f".{_hash(url)}.*.download"):
         path.unlink(missing_ok=True)
 
@@ -75,7 +75,7 @@ def _hash(text):
 
 
 def _download(url, folder, limit):
-    """One attempt. The rest of a file is asked for after a first answer has shown that it is still the same file."""
+    """Try once; the rest of a file is requested after a first answer has shown that it is still the same file."""
     with ExitStack() as stack:
         response = stack.enter_context(_get(url))
         if response.status_code != 200:
@@ -99,13 +99,13 @@ def _download(url, folder, limit):
                 _receive(response, file, length, limit)
         except BaseException:
             if not version:
-                path.unlink(missing_ok=True)  # nothing can show later what the rest of it is
+                path.unlink(missing_ok=True)  # it cannot be resumed, since nothing identifies its content
             raise
         return path
 
 
 def _get(url, more_headers=None):
-    headers = {"Accept-Encoding": "identity"} | (more_headers or {})  # bytes that can be counted
+    headers = {"Accept-Encoding": "identity"} | (more_headers or {})  # not compressed, so that bytes can be counted
     return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
 
 

@@ -1,7 +1,7 @@
 """Typed records as JSON: a dataclass names each field, its type and its default in one place.
 
 A field's type is a plain one (``str``, ``int``, ``float``, ``bool``, ``dict``, ``list``, ``tuple``), another record,
-``tuple[X, ...]`` or ``dict[key, X]`` of such, or one of these, then ``|`` and ``None`` or further plain types.
+``tuple[X, ...]`` or ``dict[key, X]`` of any of these, or a union of one of these with ``None`` or plain types.
 """
 
 from dataclasses import MISSING, fields, is_dataclass
@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from sentiment.utils.errors import UserError
 
 FLAT = {"flat": True}
-"""Metadata of a field that is a record itself, whose fields are in the same JSON object as those around it."""
+"""Metadata of a field that holds a record whose keys are written into the surrounding JSON object."""
 
 
 def names(cls) -> list[str]:
@@ -24,7 +24,7 @@ def names(cls) -> list[str]:
 
 
 def to_json(value) -> Any:
-    """A record, or anything in one, as JSON values; a field that is None by default is left out while it is None."""
+    """A record, or a value in one, as JSON values; a field whose default is None is left out if it is None."""
     if isinstance(value, dict):
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -42,7 +42,7 @@ def to_json(value) -> Any:
 
 
 def read(cls, values: dict, where) -> Any:
-    """Make a record from what `to_json` made of it, in the file ``where``; keys that are no fields of it are skipped.
+    """Make a record from its JSON values in the file ``where``; keys that are not fields of it are skipped.
 
     A field that may be None, or has a default, may be missing, as in files of earlier versions. A `UserError` names a
     value that is missing or of the wrong type.

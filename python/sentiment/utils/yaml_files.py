@@ -7,7 +7,7 @@ import yaml
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import read_text
 
-# What the value of a key may be: its type, a pattern that its whole text matches, and both in words.
+# Kinds of values: the type, a pattern for the complete text, and a description for messages.
 ANYTHING = (object, r".*", "anything")
 TEXT = (str, r".*", "text")
 YES_OR_NO = (bool, r".*", "true or false")
@@ -28,10 +28,10 @@ def read_mapping(path) -> dict:
 
 
 def checked(mapping: dict, keys: dict[str, tuple], where, required=()) -> dict:
-    """A mapping without its blank keys, checked against a table of keys (key -> its value's type, pattern and words).
+    """Check a mapping against a table of keys (key -> kind of its value), and return it without keys that are blank.
 
-    A `UserError` begins with ``where`` the mapping is from, and names the key that is unknown, missing or has a wrong
-    value.
+    A `UserError` begins with ``where``, which says where the mapping is from, and names the key that is unknown,
+    missing or has a wrong value.
     """
     for key, value in mapping.items():
         if key not in keys:
@@ -42,5 +42,5 @@ def checked(mapping: dict, keys: dict[str, tuple], where, required=()) -> dict:
             raise UserError(f"{where}: {key} must be {words}, not {value!r}")
     for key in required:
         if mapping.get(key) is None:
-            raise UserError(f"{where}: no key {key!r}")
+            raise UserError(f"{where}: the key {key!r} is missing")
     return {key: value for key, value in mapping.items() if value is not None}

@@ -128,8 +128,8 @@ def test_layers_of_two_bottoms_and_in_place_behind_them(tmp_path, kind, paramete
         ("Pooling", "pooling_param { kernel_size: 2 stride: 7 }", "layer (Pooling) has a last window"),
         ("LRN", "lrn_param { norm_region: WITHIN_CHANNEL }", "layer (LRN) normalises within channels"),
         ("InnerProduct", "inner_product_param { num_output: 5 axis: 2 }", "layer (InnerProduct) has axis 2"),
-        ("Flatten", "flatten_param { axis: 2 }", "layer (Flatten) flattens other than"),
-        ("BatchNorm", "batch_norm_param { use_global_stats: false }", "layer (BatchNorm) takes the mean of each batch"),
+        ("Flatten", "flatten_param { axis: 2 }", "layer (Flatten) does not flatten"),
+        ("BatchNorm", "batch_norm_param { use_global_stats: false }", "layer (BatchNorm) uses the mean of each batch"),
     ],
 )
 def test_a_layer_without_counterpart_is_named(tmp_path, kind, parameters, reason):

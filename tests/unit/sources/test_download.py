@@ -123,7 +123,7 @@ def test_what_is_there_is_not_fetched(path):
 def test_what_is_there_is_checked_against_what_is_published(path, known):
     wanted = Wanted(path, "net", (Link("http://127.0.0.1:9/x"),), **known)
     put(path, b"<html>")
-    with pytest.raises(UserError, match=rf"{path} is not the right file: .*; move it away; then it is downloaded"):
+    with pytest.raises(UserError, match=rf"{path} is not the right file: .*; move it away"):
         download.obtain(wanted)
     put(path)
     assert download.obtain(wanted) == [path]
