@@ -59,11 +59,11 @@ def test_which_architectures_start_from_a_source(tmp_path):
     net.save(str(tmp_path / "source.caffemodel"))
     model = weights_files.read(tmp_path / "source.caffemodel")
     assert (model.last.name, model.last.outputs, model.divisor) == ("fc8", 24, 16)
-    assert fitting(model) == ["finetune", "fc7-2", "fc6-2", "fc9", "fc9-frozen"]
+    assert {"finetune", "fc7-2", "fc6-2", "fc9", "fc9-frozen"} <= {*fitting(model)}
     net.save_hdf5(str(tmp_path / "source.caffemodel.h5"))
     model = weights_files.read(tmp_path / "source.caffemodel.h5")
     assert (model.generation, model.last) == ("HDF5", None)
-    assert fitting(model) == ["finetune", "fc7-2", "fc6-2"]
+    assert {"finetune", "fc7-2", "fc6-2"} <= {*fitting(model)} and "fc9" not in fitting(model)
 
 
 def test_squeezenet(tmp_path):
