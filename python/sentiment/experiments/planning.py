@@ -125,9 +125,10 @@ def _repeat(experiment, source, seed, options):
     if experiment.full_rate:
         rate = options.data.setting("base_lr", experiment.subset, paper.BASE_LR)
         given, variant = {**given, "base_lr": rate}, f"lr{rate:g}"
-    net = options.runs, experiment.subset, experiment.arch, source.name
-    runs = [Run(*net, fold, variant_name(variant, seed)) for fold in experiment.folds]
-    plans = [Plan(run, options.data, source, options.splits, seed, variant, given) for run in runs]
+    runs = options.runs.resolve()  # a task of a cluster runs in another folder
+    net = runs, experiment.subset, experiment.arch, source.name
+    of_folds = [Run(*net, fold, variant_name(variant, seed)) for fold in experiment.folds]
+    plans = [Plan(run, options.data, source, options.splits, seed, variant, given) for run in of_folds]
     return Repeat(experiment, plans, options)
 
 
