@@ -68,8 +68,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture
 def run(root, tmp_path, published):
     """Call a tool as a user does, in a process of its own that stays below 3 GB: ``run("train", "--fold", "1")``."""
-    where = ["--data", "data", "--splits", "splits"]
-    options = {"train": where, "evaluate": where, "extract_features": where, "sentiment_maps": where[:2]}
+    runs, data, out = ["--runs", "runs"], ["--runs", "runs", "--data", "data"], ["--out", "results"]
+    of_runs = dict.fromkeys(("analyze_layers", "net_surgery", "predict", "export"), runs)
+    of_lists = {tool: [*data, "--splits", "splits"] for tool in ("train", "evaluate", "extract_features")}
+    options = {**of_runs, **of_lists, "sentiment_maps": [*data, *out], "make_tables": [*runs, *out]}
 
     def call(tool, *arguments):
         peak = tmp_path / "peak"
@@ -116,7 +118,7 @@ def test_the_whole_way(run, tmp_path, published):
         assert f"{number:,}" in said
     assert abs((folder / "snapshot_iter_2_conv.caffemodel").stat().st_size - weights.stat().st_size) < 10_000
 
-    assert "a map costs" in run("sentiment_maps", "--images", "all", "--compare-patches", "1", "--cost")
+    assert "multiply-adds" in run("sentiment_maps", "--images", "all", "--compare-patches", "1", "--cost")
     shown = json.loads((tmp_path / "results" / "data" / "figure7.json").read_text())
     assert shown["cost"]["multiply_adds"]["map"] / shown["cost"]["multiply_adds"]["prediction"] > 8.6
     for entry in shown["about"]["shown"]:
