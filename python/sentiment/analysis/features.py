@@ -12,7 +12,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +178,8 @@ class Grams:
 def write(path, about: About, labels: dict[str, int], folds: dict[int, Fold], layers: dict[str, int], grams: dict):
     """Write a file of `Grams`; ``labels`` are by image, ``layers`` and ``grams``, the matrices, by layer."""
     rows = {image: row for row, image in enumerate(labels)}
-    known = {key: value for key, value in asdict(about).items() if key != "card" or value is not None}
-    arrays: dict[str, Any] = {"about": json.dumps({**known, "layers": layers, "folds": list(folds)})}
+    known = {**records.to_json(about), "layers": layers, "folds": list(folds)}
+    arrays: dict[str, Any] = {"about": json.dumps(known)}
     arrays["images"] = np.array(list(labels))
     arrays["labels"] = np.array(list(labels.values()), np.int8)
     for number, fold in folds.items():

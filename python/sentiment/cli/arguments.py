@@ -182,7 +182,11 @@ def runs_options(
     folder_options(option, "runs")
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
     source = "a model card's name, a .caffemodel, or scratch"
-    option("--init", default="caffenet", help=f"what the training starts from: {source} (default: %(default)s)")
+    option(
+        "--init",
+        default=architectures.DEFAULT_INIT,
+        help=f"what the training starts from: {source} (default: %(default)s)",
+    )
     use = "keep runs with other choices than the default apart, in <arch>-<init>-NAME (default: none)"
     option("--variant", default="", metavar="NAME", help=use)
     seed_option(option)

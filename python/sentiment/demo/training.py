@@ -61,10 +61,10 @@ def train(caffe, folder: Path, title: str, net, gpu: int | None, source=None, **
     ``title``, ``source`` and the errors are those of `loop.Training`; ``solver`` are more fields of the solver.
     """
     definition = caffe.proto.caffe_pb2.SolverParameter(
-        net="train_val.prototxt", type="Adam", momentum=0.9, display=10, snapshot_prefix="snapshot",
+        net="train_val.prototxt", type="Adam", momentum=0.9, display=10, snapshot_prefix=snapshots.PREFIX,
         solver_mode=int(gpu is not None), **solver,
     )  # fmt: skip
-    texts = {"train_val.prototxt": str(net), "solver.prototxt": str(definition)}
+    texts = {"train_val.prototxt": str(net), loop.SOLVER: str(definition)}
     changed = [write_if_changed(folder / name, text) for name, text in texts.items()]
     training = loop.Training(folder, title, "make the demo with another --seed in another --out", source)
     if any(changed):

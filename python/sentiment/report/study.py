@@ -15,12 +15,12 @@ from sentiment.names import net_title, source_name
 from sentiment.networks import architectures
 from sentiment.report.tables import NOTHING, Score
 from sentiment.training import loss_curves
+from sentiment.training.loop import LOG
 from sentiment.training.loss_curves import Curve
 from sentiment.utils.errors import UserError
 
 FIVE = "five_agrees"  # the subset of most of the paper's tables
 _BY_IMAGES = {"stepsize", "iterations"}  # settings that depend on the number of a fold's training images
-_LOG = "train.log"  # Caffe's log of a training, in the run's folder
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Net:
     def curve(self, fold: int) -> Curve | None:
         """The training loss of a fold, of the lowest seed that has a log; None if there is no log."""
         for result in sorted(self.results, key=lambda result: result.config.seed):
-            log = result.folder / _LOG
+            log = result.folder / LOG
             if result.config.fold == fold and log.is_file():
                 return loss_curves.read(log)
         return None
@@ -75,7 +75,7 @@ class Net:
         found = set()
         for result in self.results:
             with contextlib.suppress(UserError):  # a log that is missing or shows no loss
-                if not math.isfinite(loss_curves.read(result.folder / _LOG).losses[-1]):
+                if not math.isfinite(loss_curves.read(result.folder / LOG).losses[-1]):
                     found.add(result.config.fold)
         return sorted(found)
 
