@@ -1,4 +1,5 @@
-"""The paper's networks as Caffe definitions: the CaffeNet template (§3.1), its layer ablations (§3.3), and SqueezeNet.
+"""The paper's networks as Caffe definitions: the CaffeNet template (§3.1), its layer ablations
+(§3.3), SqueezeNet and GoogLeNet.
 
 Every architecture comes in two forms: ``train_val`` reads the fold's lists and ends in a loss, ``deploy`` reads a blob
 and ends in probabilities. Layers loaded from a source have no filler, since its values would be overwritten; the new
@@ -9,7 +10,7 @@ An architecture is a record in ``ARCHITECTURES``, which names a function of `tem
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sentiment import paper
@@ -48,9 +49,14 @@ def _caffenet_filler(layer):
     return {"type": "gaussian", "std": std}, bias
 
 
-def _xavier_filler(layer):
+def _squeezenet_filler(layer):
     """SqueezeNet's filler, biases at 0."""
     return {"type": "xavier"}, 0.0
+
+
+def _googlenet_filler(layer):
+    """GoogLeNet's filler, biases at 0.2."""
+    return {"type": "xavier"}, 0.2
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Architecture:
     new_layer: str  # name of the layer with two outputs that replaces the source's last layer, or follows it
     seconds_per_image: float  # training time at full width on two CPU cores; for estimates only
     template: str = "caffenet"  # the function of `templates` that adds its layers to a NetSpec
+    input_size: int = paper.CROP  # height and width of its input, pixels
     filler: Callable = _caffenet_filler  # layer -> (weight filler, value of the biases), for training from scratch
     connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
@@ -69,6 +76,7 @@ class Architecture:
     in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
     rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
+    choices: Choices = Choices()  # its defaults
 
     @property
     def of_caffenet(self) -> bool:
@@ -87,7 +95,6 @@ class Architecture:
 
 
 # The authors published the name of finetune's new layer (A in docs/protocol.md), but not those of the others (?).
-# SqueezeNet's schedule is not from the paper; it converges, and two cores train it in minutes.
 _RECORDS = (
     Architecture("finetune", paper.NET_NAME, paper.NEW_LAYER, 0.033),
     Architecture("fc7-2", f"{paper.NET_NAME}_fc7-2", "fc7_twitter", 0.030, connected=1, in_table2=False),
@@ -101,11 +108,17 @@ _RECORDS = (
         in_table2=False,
     ),
     Architecture(
-        "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", _xavier_filler,
+        "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", filler=_squeezenet_filler,
         schedule={"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80},
+    ),
+    Architecture(
+        "googlenet", "GoogLeNet_Twitter", "loss3/classifier_twitter", 0.10, "googlenet", 224, _googlenet_filler,
+        schedule={"batch_size": 32, "iterations": 90, "base_lr": 0.001, "stepsize": 60},
     ),
 )  # fmt: skip
 ARCHITECTURES = {architecture.name: architecture for architecture in _RECORDS}
+AUXILIARY = ("loss1/classifier_twitter", "loss2/classifier_twitter")
+"""New layers of GoogLeNet's auxiliary heads."""
 ON_LAST_LAYER = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.keeps_last)
 """Architectures that keep the source's own last layer below the new one."""
 
@@ -136,11 +149,12 @@ def train_val(
     """
     import caffe
 
-    architecture, choices = ARCHITECTURES[arch], choices or Choices()
+    architecture = ARCHITECTURES[arch]
+    choices = choices or architecture.choices
     testing, n = caffe.NetSpec(), caffe.NetSpec()
-    in_testing = Choices(random_crops=True, mirror=False, shuffle=False)
-    testing.data, testing.label = _image_data(caffe.TEST, lists.test, lists.test_batch_size, lists, in_testing)
-    n.data, n.label = _image_data(caffe.TRAIN, lists.train, lists.batch_size, lists, choices)
+    size, in_testing = architecture.input_size, Choices(random_crops=True, mirror=False, shuffle=False)
+    testing.data, testing.label = _image_data(caffe.TEST, lists.test, lists.test_batch_size, size, lists, in_testing)
+    n.data, n.label = _image_data(caffe.TRAIN, lists.train, lists.batch_size, size, lists, choices)
     scores = architecture.add_layers(n, divisor, None if scratch else last, choices)
     n.loss = caffe.layers.SoftmaxWithLoss(scores, n.label)
     n.accuracy = caffe.layers.Accuracy(scores, n.label, include={"phase": 1})  # TEST
@@ -156,8 +170,9 @@ def train_val(
 def _let_learn(layer, architecture, scratch, last, choices):
     """Set the learning rates of a layer with weights, and its fillers if nothing will be loaded into it (§3.2)."""
     filler, bias = architecture.filler(layer)
-    if layer.name == architecture.new_layer:
-        rate, bias_rate = paper.NEW_LAYER_LR_MULT, choices.new_bias_lr_mult
+    is_new = layer.name in (architecture.new_layer, *AUXILIARY)
+    if is_new:
+        rate, bias_rate = choices.new_lr_mult, choices.new_bias_lr_mult
         filler, bias = {"type": "gaussian", "std": paper.NEW_LAYER_STD}, 0.0
     else:
         rate = choices.fc9_kept_lr_mult if last and layer.name == last.name else paper.LR_MULT
@@ -165,21 +180,21 @@ def _let_learn(layer, architecture, scratch, last, choices):
         bias_rate = rate * choices.bias_lr_mult
     layer.param.add(lr_mult=rate, decay_mult=1)
     layer.param.add(lr_mult=bias_rate, decay_mult=choices.bias_decay_mult)
-    if scratch or layer.name == architecture.new_layer:
+    if scratch or is_new:
         param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
         fillers = {"weight_filler": filler, "bias_filler": {"type": "constant", "value": bias}}
         param.MergeFrom(type(param)(**fillers))
 
 
-def _image_data(phase, source, batch_size, lists, choices):
+def _image_data(phase, source, batch_size, crop, lists, choices):
     """The ImageData layer that reads a list; it crops at random places in training, and the centre in testing."""
     import caffe
 
-    size, mean = paper.IMAGE_SIZE if choices.random_crops else paper.CROP, lists.mean
+    size, mean = paper.IMAGE_SIZE if choices.random_crops else crop, lists.mean
     means = {"mean_file": mean} if isinstance(mean, str) else {"mean_value": [float(value) for value in mean]}
     return caffe.layers.ImageData(
         include={"phase": phase},
-        transform_param={"mirror": choices.mirror, "crop_size": paper.CROP, **means},
+        transform_param={"mirror": choices.mirror, "crop_size": crop, **means},
         image_data_param={
             "source": source,
             "root_folder": str(lists.images).rstrip("/") + "/",  # the layer prepends it to each name unchanged
@@ -193,15 +208,16 @@ def _image_data(phase, source, batch_size, lists, choices):
 
 
 def deploy(arch: str, divisor: int = 1, last: LastLayer | None = None, choices: Choices | None = None):
-    """The deploy definition, a NetParameter: a blob ``data`` (10×3×227×227, BGR minus mean) in, ``prob`` out.
+    """The deploy definition, a NetParameter: a blob ``data`` (10×3×height×width, BGR minus mean) in, ``prob`` out.
 
     The parameters are those of `train_val`.
     """
     import caffe
 
     architecture, n = ARCHITECTURES[arch], caffe.NetSpec()
-    n.data = caffe.layers.Input(shape={"dim": [10, 3, paper.CROP, paper.CROP]})
-    n.prob = caffe.layers.Softmax(architecture.add_layers(n, divisor, last, choices or Choices()))
+    choices = replace(choices or architecture.choices, auxiliary_heads=False)
+    n.data = caffe.layers.Input(shape={"dim": [10, 3, architecture.input_size, architecture.input_size]})
+    n.prob = caffe.layers.Softmax(architecture.add_layers(n, divisor, last, choices))
     return caffe.proto.caffe_pb2.NetParameter(name=architecture.net_name, layer=n.to_proto().layer)
 
 

@@ -1,6 +1,6 @@
-"""The networks layer by layer: the CaffeNet template (§3.1) with its ablations (§3.3), and SqueezeNet.
+"""The networks layer by layer: the CaffeNet template (§3.1) with its ablations (§3.3), SqueezeNet and GoogLeNet.
 
-Each of `caffenet` and `squeezenet` adds the layers of a network to a NetSpec; rates and fillers follow in
+Each of `caffenet`, `squeezenet` and `googlenet` adds the layers of a network to a NetSpec; rates and fillers follow in
 `architectures.train_val`. Importing this module imports Caffe.
 """
 
@@ -103,3 +103,64 @@ def squeezenet(n, architecture, divisor: int, last, choices: Choices):
     n[architecture.new_layer] = L.Convolution(n.drop9, num_output=paper.CLASSES, kernel_size=1)
     n.pool10 = L.Pooling(n[architecture.new_layer], pool=1, global_pooling=True)  # pool: AVE
     return n.pool10
+
+
+def googlenet(n, architecture, divisor: int, last, choices: Choices):
+    """Add BVLC's GoogLeNet with a new classifier of two outputs to NetSpec `n`; parameters as in `caffenet`.
+
+    ``n.data`` is N×3×224×224. With the choice ``auxiliary_heads``, which is for training only, the two classifiers on
+    inner layers are added, with their losses at weight 0.3; they need ``n.label``.
+    """
+
+    def convolution(name, suffix, bottom, num_output, kernel_size, **window):
+        relu = f"{name}/relu_{suffix.removesuffix('_s2')}"
+        n[f"{name}/{suffix}"], n[relu] = _conv_relu(bottom, num_output // divisor, kernel_size, **window)
+        return n[relu]
+
+    def inception(name, bottom, of_1x1, reduce_3x3, of_3x3, reduce_5x5, of_5x5, of_pool):
+        name = f"inception_{name}"
+        single = convolution(name, "1x1", bottom, of_1x1, 1)
+        reduced = convolution(name, "3x3_reduce", bottom, reduce_3x3, 1)
+        triple = convolution(name, "3x3", reduced, of_3x3, 3, pad=1)
+        reduced = convolution(name, "5x5_reduce", bottom, reduce_5x5, 1)
+        quintuple = convolution(name, "5x5", reduced, of_5x5, 5, pad=2)
+        pool = n[f"{name}/pool"] = L.Pooling(bottom, pool=0, kernel_size=3, stride=1, pad=1)  # pool: MAX
+        pooled = convolution(name, "pool_proj", pool, of_pool, 1)
+        n[f"{name}/output"] = L.Concat(single, triple, quintuple, pooled)
+        return n[f"{name}/output"]
+
+    def classifier(name, bottom):
+        pool = n[f"{name}/ave_pool"] = L.Pooling(bottom, pool=1, kernel_size=5, stride=3)  # pool: AVE
+        top = convolution(name, "conv", pool, 128, 1)
+        fc = n[f"{name}/fc"] = L.InnerProduct(top, num_output=1024 // divisor)
+        relu = n[f"{name}/relu_fc"] = L.ReLU(fc, in_place=True)
+        drop = n[f"{name}/drop_fc"] = L.Dropout(relu, in_place=True, dropout_ratio=0.7)
+        scores = n[f"{name}/classifier_twitter"] = L.InnerProduct(drop, num_output=paper.CLASSES)
+        n[f"{name}/loss"] = L.SoftmaxWithLoss(scores, n.label, loss_weight=0.3)
+
+    top = convolution("conv1", "7x7_s2", n.data, 64, 7, stride=2, pad=3)
+    n["pool1/3x3_s2"] = _max_pool(top)
+    n["pool1/norm1"] = _norm(n["pool1/3x3_s2"])
+    top = convolution("conv2", "3x3_reduce", n["pool1/norm1"], 64, 1)
+    top = convolution("conv2", "3x3", top, 192, 3, pad=1)
+    n["conv2/norm2"] = _norm(top)
+    top = n["pool2/3x3_s2"] = _max_pool(n["conv2/norm2"])
+    top = inception("3a", top, 64, 96, 128, 16, 32, 32)
+    top = inception("3b", top, 128, 128, 192, 32, 96, 64)
+    top = n["pool3/3x3_s2"] = _max_pool(top)
+    top = inception("4a", top, 192, 96, 208, 16, 48, 64)
+    if choices.auxiliary_heads:
+        classifier("loss1", top)
+    top = inception("4b", top, 160, 112, 224, 24, 64, 64)
+    top = inception("4c", top, 128, 128, 256, 24, 64, 64)
+    top = inception("4d", top, 112, 144, 288, 32, 64, 64)
+    if choices.auxiliary_heads:
+        classifier("loss2", top)
+    top = inception("4e", top, 256, 160, 320, 32, 128, 128)
+    top = n["pool4/3x3_s2"] = _max_pool(top)
+    top = inception("5a", top, 256, 160, 320, 32, 128, 128)
+    top = inception("5b", top, 384, 192, 384, 48, 128, 128)
+    n["pool5/7x7_s1"] = L.Pooling(top, pool=1, kernel_size=7, stride=1)  # pool: AVE
+    n["pool5/drop_7x7_s1"] = L.Dropout(n["pool5/7x7_s1"], in_place=True, dropout_ratio=0.4)
+    n[architecture.new_layer] = L.InnerProduct(n["pool5/drop_7x7_s1"], num_output=paper.CLASSES)
+    return n[architecture.new_layer]

@@ -1,7 +1,7 @@
 """Notes on trainings that differ from the default, and on mixed engines, devices and versions.
 
 The default is the paper's schedule for the number of images, and this project's choices where the paper is silent
-(docs/protocol.md); for SqueezeNet, which is not in the paper, this project's schedule.
+(docs/protocol.md); for networks that are not in the paper, this project's schedule.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from sentiment import engine, paper
 from sentiment.engine import Environment
 from sentiment.evaluation.results import Result
 from sentiment.names import SUBSET_TITLES, plain, source_name
-from sentiment.networks.choices import Choices
+from sentiment.networks import architectures
 from sentiment.report.study import Net, Study
 from sentiment.training import solvers
 
@@ -23,7 +23,8 @@ def of(result: Result) -> dict:
     """Settings of a result's training that differ from the default, by name; what is not recorded counts as default."""
     config = result.config
     train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
-    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(Choices())}
+    own = architectures.ARCHITECTURES.get(config.arch, architectures.ARCHITECTURES["finetune"])
+    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(own.choices)}
     defaults["precision"] = engine.PRECISIONS[0]
     values = {name: value for name, value in config.settings().items() if value is not None}
     found = {name: values[name] for name, default in defaults.items() if name in values and values[name] != default}

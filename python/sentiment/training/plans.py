@@ -4,7 +4,7 @@ import functools
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sentiment import paper
@@ -85,8 +85,16 @@ class Plan:
                 raise UserError(f"{path}: {missing[0]} is not in {self.data.images} ({len(missing)} such lines)")
         of_data = {name: self.data.setting(name, subset) for name in solvers.NAMES}
         self.schedule = solvers.schedule(arch, len(self.lists.train), of_data, self.given)
-        self.choices = Choices(**{name: value for name, value in self.given.items() if name in CHOICES})
+        self.choices = self._choices({name: value for name, value in self.given.items() if name in CHOICES})
         self.divisor = architectures.ARCHITECTURES[arch].divisor(self.data.setting("channels_divisor", subset, 1))
+
+    def _choices(self, given):
+        """The architecture's choices but those given; GoogLeNet has auxiliary heads if its source has them."""
+        architecture, path = architectures.ARCHITECTURES[self.run.arch], self.source.path
+        if architecture.template == "googlenet" and path is not None:
+            heads = {layer.name for layer in _read_source(path).learned} >= {"loss1/fc", "loss2/fc"}
+            given = {"auxiliary_heads": heads, **given}
+        return replace(architecture.choices, **given)
 
     @functools.cached_property
     def last(self) -> architectures.LastLayer | None:
