@@ -11,7 +11,7 @@ layers as the paper's Table 1 does. Without weights it only prints. A global poo
 import os
 from pathlib import Path
 
-from sentiment import engine, paper
+from sentiment import engine
 from sentiment.cli import arguments, command
 from sentiment.evaluation.network import Network
 from sentiment.networks import definitions, surgery, transfer
@@ -32,7 +32,7 @@ def main(argv=None):
     arguments.runs_options(run_group.add_argument)
     arguments.net_options(net_group.add_argument, mean=False)
     option = parser.add_argument
-    arguments.count_option(option, "input-size", "side of the new net's input in pixels", paper.MAP_INPUT)
+    arguments.input_size_option(option)
     option("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the weights' own)")
     args = parser.parse_args(argv)
 
@@ -42,7 +42,8 @@ def main(argv=None):
     networks = () if args.model else [Network.of_run(run) for run in arguments.runs_of(args)]
     shown = None
     for model, weights in [(net.deploy, net.weights) for net in networks] or [(args.model, args.weights)]:
-        conversion = surgery.convert(definitions.read(model), (args.input_size, args.input_size), where=str(model))
+        size = (args.input_size, args.input_size) if args.input_size else None
+        conversion = surgery.convert(definitions.read(model), size, where=str(model))
         if conversion != shown:
             shown = conversion
             table = paper_tables.fcn_table(conversion).markdown()

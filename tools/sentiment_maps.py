@@ -32,7 +32,7 @@ def main(argv=None):
         f"most positive prediction; or all, to map all and draw {fold_maps.ON_SHEET} (default: {fold_maps.ON_SHEET})"
     )
     option("--images", nargs="+", default=[str(fold_maps.ON_SHEET)], metavar="IMAGE", help=use)
-    arguments.count_option(option, "input-size", "height and width of the net's input, pixels", paper.MAP_INPUT)
+    arguments.input_size_option(option)
     option("--prediction", choices=WAYS, default="oversampled", help="global prediction (default: %(default)s)")
     arguments.count_option(option, "compare-patches", "compare N maps with predictions of their patches")
     option("--cost", action="store_true", help="measure the cost of a map relative to one prediction")

@@ -48,15 +48,19 @@ def layers_of(net, end: str | None = None) -> dict[str, int]:
     """Names of the blobs whose activations are features -> features per image, from the output to the input.
 
     As in the paper's table, these are all blobs but the input and the probabilities, after their in-place layers (so
-    after ReLU); of a SqueezeNet's fire module only its output, the concatenation. ``end`` is the last layer that runs.
+    after ReLU); of a module that ends in a concatenation (SqueezeNet's fire2/…, GoogLeNet's inception_3a/…) only that.
+    ``end`` is the last layer that runs.
     """
+    types = dict(zip(net._layer_names, (layer.type for layer in net.layers), strict=True))
+    joined = {name.split("/")[0]: net.top_names[name][0] for name in types if "/" in name and types[name] == "Concat"}
     blobs = []
-    for name, layer in zip(net._layer_names, net.layers):
-        if layer.type not in _NO_FEATURES:
-            blobs += [blob for blob in net.top_names[name] if "/" not in blob or blob.endswith("/concat")]
+    for name, type_ in types.items():
+        if type_ not in _NO_FEATURES:
+            blobs += net.top_names[name]
         if name == end:
             break
-    features = [blob for blob in reversed(dict.fromkeys(blobs)) if blob not in net.inputs]
+    own = [blob for blob in dict.fromkeys(blobs) if joined.get(blob.split("/")[0], blob) == blob]
+    features = [blob for blob in reversed(own) if blob not in net.inputs]
     return {blob: int(np.prod(net.blobs[blob].data.shape[1:])) for blob in features}
 
 

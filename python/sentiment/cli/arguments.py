@@ -112,6 +112,12 @@ def gpu_option(option):
     option("--gpu", type=gpu_number, metavar="N", help="GPU to use (default: CPU)")
 
 
+def input_size_option(option):
+    """Add --input-size."""
+    use = "height and width of the fully convolutional net's input, pixels (default: 224 more than the net's own)"
+    count_option(option, "input-size", use)
+
+
 def seed_option(option, use="random seed of the training", value: int = solvers.DEFAULT_SEED):
     """Add --seed."""
     option("--seed", type=seed, default=value, metavar="N", help=f"{use} (default: %(default)s)")

@@ -33,7 +33,7 @@ class FoldMaps:
 
     run: Run
     data: Dataset
-    input_size: int  # height and width of the fully convolutional net's input, pixels
+    input_size: int | None  # height and width of the fully convolutional net's input, pixels; see `surgery.convert`
     prediction: str  # the one of `predictions.WAYS` that is the global prediction
     gpu: int | None = None
 
@@ -46,14 +46,14 @@ class FoldMaps:
         tested = predictions.read(run.predictions)
         # Test image -> its label and the global P(positive).
         self.predicted = {one.image: (one.label, getattr(one, self.prediction)) for one in tested}
-        size = self.input_size, self.input_size
+        size = (self.input_size, self.input_size) if self.input_size else None
         self.conversion = surgery.convert(definitions.read(run.deploy), size, where=str(run.deploy))
         self._maps_json = run.folder / "maps" / "maps.json"
         self.made_from = {  # recorded in maps.json, beside the maps
             "weights": result.weights,
             "predictions": sha256(run.predictions),
             "prediction": self.prediction,
-            "input_size": self.input_size,
+            "input_size": self.conversion.input[0],
             "mean": list(self.config.mean or ()),
         }
 

@@ -76,7 +76,7 @@ class Architecture:
     in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
     rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
-    choices: Choices = Choices()  # its defaults
+    choices: Choices = field(default_factory=Choices)  # its defaults
 
     @property
     def of_caffenet(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sentiment.networks import definitions
 from sentiment.networks.definitions import Field, Pair, pools_globally
-from sentiment.paper import FCN_NAME, MAP_INPUT
+from sentiment.paper import CROP, FCN_NAME, MAP_INPUT
 from sentiment.utils.errors import UserError
 
 SUFFIX = "-conv"  # added to the names of converted layers and of their tops
@@ -52,12 +52,13 @@ class Conversion:
     reach: Pair  # receptive field of a cell in pixels; larger than patch if the net has padding inside
 
 
-def convert(net, size: Pair = (MAP_INPUT, MAP_INPUT), where: str = "the net") -> Conversion:
+def convert(net, size: Pair | None = None, where: str = "the net") -> Conversion:
     """Make a classifier's definition (a NetParameter) fully convolutional; `build` adds the weights.
 
     The classifier has one input of images, and fully connected layers or a global pooling. ``size`` is the height and
-    width of the new net's input, in pixels. A `UserError`, in which ``where`` names the net, says that it is not a
-    classifier of images, that a layer cannot be converted, or that the input is smaller than the net's own.
+    width of the new net's input, in pixels; by default 224 more than the classifier's, as the paper's 451 is for 227. A
+    `UserError`, in which ``where`` names the net, says that it is not a classifier of images, that a layer cannot be
+    converted, or that the input is smaller than the net's own.
     """
     if len(net.layers):
         raise UserError(
@@ -66,6 +67,7 @@ def convert(net, size: Pair = (MAP_INPUT, MAP_INPUT), where: str = "the net") ->
     fields = definitions.fields(net, where)
     data, field = next(iter(fields.items()))
     channels, patch = field.channels, field.size
+    size = size or (patch[0] + MAP_INPUT - CROP, patch[1] + MAP_INPUT - CROP)
     if size[0] < patch[0] or size[1] < patch[1]:
         raise UserError(f"{where}: an input of {_size(size)} pixels is smaller than the net's own, {_size(patch)}")
     layers = [layer for layer in net.layer if layer.type != "Input"]

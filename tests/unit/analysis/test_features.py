@@ -83,6 +83,12 @@ def test_layers_of_other_nets(tmp_path):
     fires = [f"fire{number}/concat" for number in range(9, 1, -1)]
     expected = ["pool10", "conv10_twitter", fires[0], "pool8", *fires[1:5], "pool4", *fires[5:], "pool1", "conv1"]
     assert list(layers) == expected
+    layers = features.layers_of(built(tmp_path, architectures.deploy("googlenet", 8)))
+    inceptions = [f"inception_{name}/output" for name in ("5b", "5a", "4e", "4d", "4c", "4b", "4a", "3b", "3a")]
+    pools = [f"pool{number}/3x3_s2" for number in (4, 3, 2, 1)]
+    middle = [*inceptions[:2], pools[0], *inceptions[2:7], pools[1], *inceptions[7:], pools[2]]
+    last = ["conv2/norm2", "conv2/3x3", "conv2/3x3_reduce", "pool1/norm1", pools[3], "conv1/7x7_s2"]
+    assert list(layers) == ["loss3/classifier_twitter", "pool5/7x7_s1", *middle, *last]
     layers = features.layers_of(built(tmp_path, architectures.deploy("finetune", 16)), end="relu4")
     assert list(layers) == ["conv4", "conv3", "norm2", "pool2", "conv2", "norm1", "pool1", "conv1"]
 

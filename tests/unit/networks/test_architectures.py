@@ -1,6 +1,7 @@
 """The generated definitions are the paper's nets: template, new layers, rates, fillers, parameter counts."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sentiment.networks import architectures
 from sentiment.networks.choices import Choices
 from sentiment.utils.errors import UserError
 
+NET = caffe_pb2.NetParameter
 MEANS = (104.0, 117.0, 123.0)
 SOURCES = architectures.LastLayer("fc8", 1000)
 
@@ -69,6 +71,25 @@ def test_nets_are_those_bvlc_caffe_trained(shared, arch, reference):
     folder = shared / "data" / "reference" / reference / "fold1"
     assert structure(architectures.deploy(arch)) == structure(read(folder / "deploy.prototxt"))
     assert structure(train_val(arch)) == structure(read(folder / "train_val.prototxt"))
+
+
+def test_googlenet_is_bvlc_s_but_for_its_classifier(shared):
+    text = (shared / "data" / "weights" / "bvlc_googlenet_deploy.prototxt").read_text()
+    bvlc = text_format.Parse(text.replace("loss3/classifier", "loss3/classifier_twitter").replace("1000", "2"), NET())
+    assert structure(architectures.deploy("googlenet")) == structure(bvlc)
+    assert architectures.parameters("googlenet") == 5_975_602
+
+
+def test_googlenet_has_auxiliary_heads_in_training_where_they_are_chosen():
+    chosen = replace(architectures.ARCHITECTURES["googlenet"].choices, auxiliary_heads=True)
+    net = train_val("googlenet", choices=chosen)
+    weights = {layer.name: list(layer.loss_weight) for layer in net.layer if layer.type == "SoftmaxWithLoss"}
+    assert weights == {"loss1/loss": [pytest.approx(0.3)], "loss2/loss": [pytest.approx(0.3)], "loss": []}
+    new = {"loss1/classifier_twitter", "loss2/classifier_twitter", "loss3/classifier_twitter"}
+    assert architectures.filled_layers(net) == new
+    bottoms = {layer.name: layer.bottom[0] for layer in net.layer if layer.name.endswith("ave_pool")}
+    assert bottoms == {"loss1/ave_pool": "inception_4a/output", "loss2/ave_pool": "inception_4d/output"}
+    assert architectures.deploy("googlenet", choices=chosen) == architectures.deploy("googlenet")
 
 
 @pytest.mark.parametrize("arch", architectures.ARCHITECTURES)
@@ -171,4 +192,4 @@ def test_data_layers_read_the_fold_in_both_phases():
 
 def test_deploy_definitions_have_no_rates_and_fillers():
     for arch in architectures.ARCHITECTURES:
-        assert not re.search("filler|lr_mult|loss", str(architectures.deploy(arch, last=SOURCES)))
+        assert not re.search("filler|lr_mult|Loss", str(architectures.deploy(arch, last=SOURCES)))
