@@ -29,6 +29,8 @@ def test_all_tables_are_written_in_three_forms_and_not_changed_the_second_time(t
     names += ["convergence", "claims"]
     assert written(folder) == {*forms(*names), "report.html"}
     assert "Table 5: accuracy, mean ± std over five folds, five-agree: 9 rows\n" in capsys.readouterr().out
+    page = (folder / "report.html").read_text()
+    assert page.index('<section id="intervals">') < page.index("share training images") < page.index("[.800, .800]")
     for path in (folder / name for name in forms(*names)):
         assert "DEMO DATA" in path.read_text().splitlines()[0]
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -12,8 +12,8 @@ def corrected_interval(
 
     The corrected resampled t interval of Nadeau and Bengio, "Inference for the generalization error" (2003): the
     mean ± t · √((1/k + n_test/n_train) · s²), with s² the sample variance over k folds and t Student's quantile for
-    k − 1 degrees of freedom. Without n_test/n_train it would be that of k independent trainings. It may reach beyond
-    0 and 1.
+    k − 1 degrees of freedom. Without n_test/n_train it would be that of k independent trainings. It was derived for
+    random divisions and is an approximation for folds. It may reach beyond 0 and 1.
 
     Parameters
     ----------

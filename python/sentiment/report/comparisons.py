@@ -44,18 +44,20 @@ def interval_tables(study: Study) -> list[Table]:
     for net in study.nets:
         read = [(result.config.fold, _read(result)) for result in net.results]
         for way, title in WAY_TITLES.items():
-            by_class = [_of_class(read, label, way) for label in (paper.NEGATIVE, paper.POSITIVE)]
-            rows.append([net.title, SUBSET_TITLES[net.subset], title, net.score(way), _interval(net, way), *by_class])
-    header = ["net", "subset", "tested by", "mean ± std", "95 % interval", "negative images", "positive images"]
+            cells = [_of_class(read, label, way) for label in (paper.NEGATIVE, paper.POSITIVE)]
+            rows.append([net.title, SUBSET_TITLES[net.subset], title, net.score(way), _interval(net, way), *cells])
+    by_class = [("accuracy by class", "negative"), ("accuracy by class", "positive")]
+    header = ["net", "subset", "tested by", "mean", "95 % interval", *by_class]
     notes = [
         *departures.about(study),
         f"The ± is the {'sample' if study.sample else 'population'} standard deviation. 95 % interval: the corrected "
         "resampled t interval of Nadeau and Bengio (2003), which takes into account that folds share training images. "
         "It extends t × s × the square root of (1/k + test images/training images) to both sides of the mean over k "
         "folds, with s their sample standard deviation and t Student's 97.5 % quantile for k − 1 degrees of freedom, "
-        "and is cut at 0 and 1. One fold has no interval.",
+        "and is cut at 0 and 1. It was derived for random divisions into training and test images, and is an "
+        "approximation for folds. One fold has no interval.",
         *_seeds_note(study, "A fold with several seeds counts once, with the mean over its seeds."),
-        "Negative and positive images: the accuracy on the images of each class (its recall), as a mean over folds.",
+        "Accuracy by class: that on the negative and that on the positive images (their recall), as means over folds.",
         *_missing_note(study),
     ]
     title = "Mean accuracy with its 95 % interval, and by class"
@@ -115,11 +117,11 @@ def mcnemar_tables(study: Study) -> list[Table]:
         *departures.about(study),
         "McNemar's exact test (binomial, two-sided) over the test images of the folds both nets have, pooled; p: how "
         "likely so uneven a split of “only first” and “only second” would be, were both nets equally good on such "
-        f"images. p (Holm) is adjusted for there being {len(rows)} tests, two for each pair.",
+        f"images. p (Holm) is adjusted for there being {len(rows)} tests in all, two for each pair.",
         f"Any two nets of a subset are compared; where it has more than {MOST_NETS}, each with the fine-tuned CaffeNet "
         "and with the net that is best by ten crops. That one is chosen by the same images, so its p-values are "
-        "somewhat too small. Also compared are a variant with the default, and a probe with the net whose layers it "
-        "leaves as they were.",
+        "somewhat too small. Also compared are a variant with the default, and a probe, of which only the new layer "
+        "learns, with its fine-tuned net.",
         "The test takes images as independent. They are not quite: a fold's images were tested by the same net, and "
         "nets of different folds share three quarters of their training images. So p is an approximation.",
         *_seeds_note(study, "Of several seeds that both nets have, the lowest that has most folds."),

@@ -66,7 +66,7 @@ INTRODUCTIONS = {  # anchor of a section -> the paragraph before its tables
         "intervals, about 95 contain it. The nets of two folds have three quarters of their training images in common, "
         "so their accuracies differ less than those of independent trainings would. The interval allows for that: with "
         "five folds it is one and a half times as wide as one that does not. Two nets may differ although their "
-        "intervals overlap, because they were tested on the same images. McNemar’s test, below, makes use of this: it "
+        "intervals overlap, because they were tested on the same images. McNemar's test makes use of this: it "
         "counts the images that only one of the two nets gets right. It does so over all folds together, as if images "
         "were independent; but the five trainings of each net share training images, so its p-values are approximate."
     ),
