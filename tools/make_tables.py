@@ -34,9 +34,10 @@ def main(argv=None):
         nargs="+",
         choices=[*catalogue.TABLES, "all"],
         default=["all"],
-        help="1 to 6: tables of the paper; runs: a row for each net; seeds: distribution over seeds; classes: accuracy "
-        "by class and confusion; mcnemar: McNemar's test between nets; convergence: of the trainings in Figure 6; "
-        "claims: the paper's claims, only without --subset, --arch and --init (default: all)",
+        help="1 to 6: tables of the paper; runs: a row for each net; seeds: distribution over seeds; intervals: 95 %% "
+        "intervals of the means; classes: accuracy by class and confusion; mcnemar: McNemar's test between nets; "
+        "convergence: of the trainings in Figure 6; claims: the paper's claims, only without --subset, --arch and "
+        "--init (default: all)",
     )
     option("--report", action="store_true", help="also write report.html")
     option("--dataset", help="only results on this data set")

@@ -25,9 +25,12 @@ def test_all_tables_are_written_in_three_forms_and_not_changed_the_second_time(t
     options = ["--runs", tmp_path / "runs", "--out", tmp_path / "results"]
     assert tool("make_tables", *options, "--report") == 0
     folder = tmp_path / "results" / "drawn"
-    names = [*(f"table{number}" for number in range(1, 7)), "runs", "classes", "mcnemar", "convergence", "claims"]
+    names = [*(f"table{number}" for number in range(1, 7)), "runs", "intervals", "classes", "mcnemar"]
+    names += ["convergence", "claims"]
     assert written(folder) == {*forms(*names), "report.html"}
     assert "Table 5: accuracy, mean ± std over five folds, five-agree: 9 rows\n" in capsys.readouterr().out
+    page = (folder / "report.html").read_text()
+    assert page.index('<section id="intervals">') < page.index("share training images") < page.index("[.800, .800]")
     for path in (folder / name for name in forms(*names)):
         assert "DEMO DATA" in path.read_text().splitlines()[0]
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -70,7 +73,7 @@ def test_tables_of_some_nets_have_names_of_their_own_and_do_not_change_those_of_
     assert tool("make_tables", *options, "--report", "--init", "places") == 0
     assert tool("make_tables", *options, "--table", "2", "runs", "--subset", "four_agrees", "--arch", "finetune") == 0
     assert {name: (folder / name).read_bytes() for name in before} == before
-    names = "table2", "table5", "runs", "classes", "convergence"
+    names = "table2", "table5", "runs", "intervals", "classes", "convergence"
     expected = forms(*(f"{name}-init-places" for name in names))
     expected |= forms(*(f"{name}-subset-four_agrees-arch-finetune" for name in ("table2", "runs")))
     assert written(folder) - before.keys() == {*expected, "report-init-places.html"}

@@ -15,6 +15,7 @@ TABLES = {
     "6": paper_tables.table6,
     "runs": paper_tables.all_runs,
     "seeds": paper_tables.seeds,
+    "intervals": comparisons.interval_tables,
     "classes": lambda study: [comparisons.classes_table(study)] if study.nets else [],
     "mcnemar": comparisons.mcnemar_tables,
     "convergence": convergence.tables,

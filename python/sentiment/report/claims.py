@@ -1,7 +1,7 @@
 """The paper's claims, each tested on this project's numbers and on the paper's own.
 
 The test of a claim is a function of an `Evidence`, and its docstring, which the table prints, says what it compares.
-It compares means. The standard deviations and McNemar's test show whether a difference may be chance.
+It compares means. The 95 % intervals and McNemar's test show whether a difference may be chance.
 """
 
 import math
@@ -152,7 +152,7 @@ def table(study: Study) -> Table:
         *departures.about(study),
         "Each claim is tried as a comparison of means, in the words of the third column, and on the paper's own "
         "numbers too where it prints them. Accuracy is by the centre crop on the five-agree subset unless said "
-        "otherwise. Held says nothing of chance: see the deviations and McNemar's test.",
+        "otherwise. Held says nothing of chance: see the intervals and McNemar's test.",
     ]
     return Table("claims", "The paper's claims, tried on these runs", notes, header, rows, study.demo)
 

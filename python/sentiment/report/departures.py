@@ -22,9 +22,8 @@ _NOT_RECORDED = "not recorded"  # what the first version left out
 def of(result: Result) -> dict:
     """Settings of a result's training that differ from the default, by name; what is not recorded counts as default."""
     config = result.config
-    train_images = config.train_images or (len(paper.FOLDS) - 1) * result.test_images
     own = architectures.ARCHITECTURES.get(config.arch, architectures.ARCHITECTURES["finetune"])
-    defaults = {**asdict(solvers.schedule(config.arch, train_images)), **asdict(own.choices)}
+    defaults = {**asdict(solvers.schedule(config.arch, train_images(result))), **asdict(own.choices)}
     defaults["precision"] = engine.PRECISIONS[0]
     values = {name: value for name, value in config.settings().items() if value is not None}
     found = {name: values[name] for name, default in defaults.items() if name in values and values[name] != default}
@@ -37,6 +36,11 @@ def of(result: Result) -> dict:
     if values.get("channels_divisor", 1) != 1 and not config.demo:  # the demo's titles say so
         found["channels_divisor"] = values["channels_divisor"]
     return found
+
+
+def train_images(result: Result) -> int:
+    """The number of training images; the first version did not record it, and had four times as many as test images."""
+    return result.config.train_images or (len(paper.FOLDS) - 1) * result.test_images
 
 
 def about(study: Study, nets: list[Net] | None = None) -> list[str]:

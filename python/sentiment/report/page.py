@@ -53,10 +53,24 @@ SECTIONS = (
     ("table6", "A layer added (Table 6, Figure 5)", ("6",), ("5",)),
     ("table1", "Sentiment maps (Table 1, Figure 7)", ("1",), ("7",)),
     ("seeds", "Distribution over seeds", ("seeds",), ()),
+    ("intervals", "How certain the accuracies are", ("intervals",), ()),
     ("classes", "Accuracy by class and confusion", ("classes",), ()),
     ("mcnemar", "McNemar's test between nets", ("mcnemar",), ()),
     ("runs", "All runs", ("runs",), ()),
 )
+
+INTRODUCTIONS = {  # anchor of a section -> the paragraph before its tables
+    "intervals": (
+        "A mean over five folds is only as certain as five numbers make it. Its 95 % interval is a range for the "
+        "accuracy to expect of a net trained in the same way on as many images of the same kind: of a hundred such "
+        "intervals, about 95 contain it. The nets of two folds have three quarters of their training images in common, "
+        "so their accuracies differ less than those of independent trainings would. The interval allows for that: with "
+        "five folds it is one and a half times as wide as one that does not. Two nets may differ although their "
+        "intervals overlap, because they were tested on the same images. McNemar's test makes use of this: it "
+        "counts the images that only one of the two nets gets right. It does so over all folds together, as if images "
+        "were independent; but the five trainings of each net share training images, so its p-values are approximate."
+    ),
+}
 
 
 def write(folder: Path, study: Study, tables: dict[str, list[Table]]) -> Path:
@@ -88,7 +102,8 @@ def _page(folder, study, tables):
     for anchor, title, names, figures in SECTIONS:
         shown = [(name, table) for name in names for table in tables[name]]
         if shown or figures:
-            body = [_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown]
+            body = [f"<p>{escape(INTRODUCTIONS[anchor])}</p>\n"] if anchor in INTRODUCTIONS else []
+            body += [_mcnemar(table) if name == "mcnemar" else table.html() for name, table in shown]
             body += [_figure(folder, number, study.demo) for number in figures]
             body += [_maps(folder / "figure7.json")] if "7" in figures else []
             sections.append((anchor, title, "".join(body)))

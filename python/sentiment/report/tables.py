@@ -99,6 +99,25 @@ class Difference(Cell):
 
 
 @dataclass(frozen=True)
+class Interval(Cell):
+    """A range of numbers."""
+
+    low: float
+    high: float
+
+    value_names = ("low", "high")
+
+    def text(self):
+        return f"[{score(self.low)}, {score(self.high)}]"
+
+    def latex(self):
+        return f"$[{self.low:.3f}, {self.high:.3f}]$"
+
+    def values(self):
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
 class Number(Cell):
     """Another number, printed like a score or as given."""
 

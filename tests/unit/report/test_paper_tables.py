@@ -242,7 +242,7 @@ def test_a_few_iterations_more_count_where_there_are_few():
     assert "iterations 3" in paper_tables.table2(of(rows))[0].markdown()
 
 
-@pytest.mark.parametrize("name", ["claims", "classes", "mcnemar", "convergence", "runs"])
+@pytest.mark.parametrize("name", ["claims", "intervals", "classes", "mcnemar", "convergence", "runs"])
 def test_every_table_of_runs_names_the_trainings_that_depart_from_the_default(tmp_path, name):
     for init in "caffenet", "places":
         made_up.five(tmp_path, init=init)  # of 60 iterations on 100 images
