@@ -31,11 +31,16 @@ def main(argv=None):
     names = cards.names(args.models) if "all" in args.names else args.names
     if not names:
         raise UserError(f"there are no cards in {args.models}")
-    each = command.OneByOne()
+    each, obtained = command.OneByOne(), []
     for name in names:
         with each:
             source = cards.resolve(name, models=args.models)
             print(f"{name}: {source.path}, mean {source.mean}" if source.path else f"{name}: needs no file")
+            if source.card and source.card.next:
+                print(source.card.next.replace("{weights}", str(source.path)).replace("{mean}", str(source.mean)))
+            obtained.append(name)
+    if len(names) > 1:
+        print(f"{len(obtained)} of {len(names)} obtained{': ' if obtained else ''}{', '.join(obtained)}")
     return each.status
 
 

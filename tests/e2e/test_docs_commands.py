@@ -30,6 +30,7 @@ from helpers import toy
 from helpers.pages import COMMAND, PAGES, blocks, commands, shown
 from sentiment import paper
 from sentiment.data import dataset
+from sentiment.data.means import binaryproto
 from sentiment.demo import stand_ins
 from sentiment.networks import architectures
 from sentiment.utils.files import PROJECT
@@ -268,7 +269,7 @@ def furnish(folder, source):
     (folder / "path/to").mkdir(parents=True)
     for name in "a", "b", "path/to/my_network", "models/my_network":
         shutil.copy(source, folder / f"{name}.caffemodel")
-    mean = stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
+    mean = binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
     for name in "path/to/my_mean", "models/imagenet_mean":
         (folder / f"{name}.binaryproto").write_bytes(mean)
     card = re.search(r"```yaml\n(.*?)```", (PROJECT / "models" / "README.md").read_text(), re.DOTALL)[1]
