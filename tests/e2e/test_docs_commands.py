@@ -79,10 +79,10 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
         f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
 }  # fmt: skip
 
-NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
+NO_FILE = r"is missing, and .*link.*\n  get it elsewhere.* and put it at \S+/models/"
 REFUSED = {  # command -> its error, with exit status 2, without a network
     "make data": r"the DeepSent images cannot be downloaded \(the proxy refuses the connection\)",
-    "make data splits": r"train.txt is missing and no link gives it \(the proxy refuses the connection\)",
+    "make data splits": r"train.txt is missing, and none of its 2 links gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",

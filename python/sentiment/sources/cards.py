@@ -144,7 +144,7 @@ def read(name: str, models=MODELS, _above=()) -> Card:
             f"INIT=./{name} a file of that name here"
         )
     values = checked(read_mapping(path), _CARD_KEYS, path, ("title", "about", "file", "mean"))
-    others = [checked(dict(other), _OTHER_KEYS, f"{path}: not", ("name",)) for other in values.get("not", [])]
+    others = [_mapping(other, _OTHER_KEYS, f"{path}: not", "name") for other in values.get("not", [])]
     card = Card(
         name=name,
         file=_wanted(values, path, name, values["title"]),
@@ -185,10 +185,15 @@ def _digests(entry):
 def _link(entry, where):
     if isinstance(entry, str):
         return Link(entry)
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: expected an address or a mapping of url and member, not {entry!r}")
-    entry = checked(entry, _LINK_KEYS, where, ("url",))
+    entry = _mapping(entry, _LINK_KEYS, where, "url")
     return Link(entry["url"], entry.get("member"), _digests(entry))
+
+
+def _mapping(entry, keys, where, required):
+    """An entry of a list, checked."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected a mapping with {required}, not {entry!r}")
+    return checked(entry, keys, where, (required,))
 
 
 def _check_weights(card, path):

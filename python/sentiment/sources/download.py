@@ -30,7 +30,7 @@ class Link:
 
     url: str
     member: str | None = None
-    digests: dict[str, str] = field(default_factory=dict)  # of the archive, like those of `Wanted`
+    digests: dict[str, str] = field(default_factory=dict)  # of what it leads to, like those of `Wanted`
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _get(link, folder, limit):
         if not path.is_file():
             raise ValueError(f"no file {path}")
     if difference := _difference(digests(path, *link.digests), link.digests):
-        raise ValueError(f"the archive has {difference}")
+        raise ValueError(f"what it leads to has {difference}")
     return path
 
 
