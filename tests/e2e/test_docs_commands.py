@@ -85,6 +85,7 @@ REFUSED = {  # command -> its error, with exit status 2, without a network
     "make data splits": r"train.txt is missing, and none of its 2 links gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
+    "make models INIT=authors": NO_FILE + "twitter_finetuned_test4_iter_180.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",
 }
 ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")

@@ -54,20 +54,22 @@ def obtain(*wanted: Wanted) -> list[Path]:
 
     A `UserError` says which file to put where if no link gives it, or that a file that is there is the wrong one.
     """
-    new, missing = [], []
+    new, problems = [], []
     for file in wanted:
         if not file.path.is_file():
-            if problem := _fetch(file):
-                missing.append(problem)
-            else:
-                new.append(file)
+            problem = _fetch(file)
         elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
-            _check_present(file)
+            problem = _check_present(file)
+        else:
+            continue
+        if problem:
+            problems.append(problem)
+        else:
             new.append(file)
     for file in new:  # last, since one archive may contain several of them
         forget(file.path.parent, file.links)
-    if missing:
-        raise UserError("\n".join(missing))
+    if problems:
+        raise UserError("\n".join(problems))
     return [file.path for file in wanted]
 
 
@@ -195,15 +197,16 @@ def _is_checked(wanted):
 
 
 def _check_present(wanted):
-    """Check a file that is there already, and record its checksums."""
+    """Check a file that is there already, and record its checksums; returns what is wrong with it, or ""."""
     try:
         found = check(wanted.path, wanted)
     except ValueError as error:
         advice = "move it away to download the right one" if wanted.links else "move it away"
         hint = f", or {wanted.hint}" if wanted.hint else ""
-        raise UserError(f"{wanted.path} is not the right file: {error}; {advice}{hint}") from error
+        return f"{wanted.path} is not the right file: {error}; {advice}{hint}"
     with suppress(UserError), locks.held(wanted.path.parent, "recording a checksum"):  # a read-only folder has no lock
         _record(wanted, found)
+    return ""
 
 
 def _fetch(wanted):
