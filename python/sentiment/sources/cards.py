@@ -206,13 +206,16 @@ def _check_weights(card, path):
         if size >= payload:
             raise
         cut = f"{size:,} bytes, less than the {payload:,} of its weights, so it is cut short or another file"
-        raise UserError(f"{path} has {cut} ({str(error).removeprefix(f'{path} ')})") from error
+        seems = str(error).removeprefix(f"{path} ").partition(";")[0]
+        raise UserError(f"{path} has {cut} ({seems})") from error
     for other in card.others:
         if _is(model, other):
             raise UserError(f"{path} is {other['name']}, not {card.title}")
-    problem = _misfit(card, model) if card.arch else ""
+    architecture, problem = ARCHITECTURES.get(card.arch), ""
+    if architecture:
+        problem = weights_files.misfit(model, card.arch, architecture.divisor(model.divisor))
     problem = problem or _last_misfit(card, model)
-    if not problem and payload and ARCHITECTURES[card.arch].of_caffenet:
+    if not problem and payload and architecture and architecture.of_caffenet:
         most = _payload(card.arch, classes, model.divisor) + OVERHEAD
         problem = f"it has {size:,} bytes, more than the {most:,} possible" if size > most else ""
     if problem:
@@ -227,11 +230,6 @@ def _is(model, other):
         for layer in model.learned
     )
     return by_net or bool(by_layer)
-
-
-def _misfit(card, model):
-    """Why the layers below the last one are not those of a card's architecture; empty if they are."""
-    return weights_files.misfit(model, card.arch, ARCHITECTURES[card.arch].divisor(model.divisor))
 
 
 def _last_misfit(card, model):
