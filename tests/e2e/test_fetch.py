@@ -312,3 +312,14 @@ def test_a_model_that_cannot_be_obtained_says_where_to_look_and_what_to_do(tool,
         f"  get it elsewhere and put it at {tmp_path}/mine.caffemodel\n"
         "  where to look: our page\n  or use any other file as it is by INIT=path\n"
     )
+
+
+def test_a_mean_converted_to_numpy_and_back_is_the_same_file(tool, shared, tmp_path):
+    mean = shared / "data" / "weights" / "ilsvrc_2012_mean.binaryproto"
+    assert tool("convert_mean", mean, "--out", tmp_path / "mean.npy") == 0
+    assert np.load(tmp_path / "mean.npy").shape == (3, 256, 256)
+    assert tool("convert_mean", tmp_path / "mean.npy") == 0
+    assert (tmp_path / "mean.binaryproto").read_bytes() == mean.read_bytes()
+    np.save(tmp_path / "mean.npy", np.ones((256, 256, 3)))
+    assert tool("convert_mean", tmp_path / "mean.npy") == 2
+    assert tool("convert_mean", tmp_path / "nowhere") == 2

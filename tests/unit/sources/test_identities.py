@@ -1,6 +1,7 @@
 """Files that are another network or mean than the one wanted, or a part of it, from servers that give them."""
 
 import hashlib
+import io
 
 import numpy as np
 import pytest
@@ -189,8 +190,6 @@ def test_weights_and_mean_that_are_both_missing_are_both_named(card):
 
 def saved(image):
     """The bytes of a .npy file."""
-    import io
-
     stream = io.BytesIO()
     np.save(stream, image)
     return stream.getvalue()
