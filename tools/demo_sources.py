@@ -16,6 +16,7 @@ import yaml
 from sentiment import engine, paper
 from sentiment.cli import arguments, command
 from sentiment.data import dataset, lists
+from sentiment.data.means import binaryproto
 from sentiment.demo import drawn, stand_ins, training
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.sources import cards
@@ -73,10 +74,10 @@ def make(name, data, args):
 
     mean = models / cards.read(name if stand_in.own_mean else "caffenet").mean.path.name
     if name == "caffenet":  # the source model is trained with these means
-        files.write_whole(mean, stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
+        files.write_whole(mean, binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
     elif stand_in.own_mean:
         shown = [images / image for image, _ in pairs[:MEAN_OF]]
-        files.write_whole(mean, stand_ins.binaryproto(stand_ins.mean_image(shown)))
+        files.write_whole(mean, binaryproto(stand_ins.mean_image(shown)))
 
     caffe = engine.start(args.gpu)
     parent = cards.read(stand_in.parent, models).file.path if stand_in.parent else models / training.SOURCE

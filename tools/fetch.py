@@ -9,6 +9,8 @@ Each file is taken from the first of its links that gives the right content. A f
 not downloaded again; a download that was cut off is resumed.
 """
 
+from pathlib import Path
+
 from sentiment.cli import arguments, command
 from sentiment.sources import cards, deepsent
 from sentiment.utils.errors import UserError
@@ -31,11 +33,17 @@ def main(argv=None):
     names = cards.names(args.models) if "all" in args.names else args.names
     if not names:
         raise UserError(f"there are no cards in {args.models}")
-    each = command.OneByOne()
+    each, obtained = command.OneByOne(), []
     for name in names:
         with each:
             source = cards.resolve(name, models=args.models)
             print(f"{name}: {source.path}, mean {source.mean}" if source.path else f"{name}: needs no file")
+            if source.card and source.card.next:
+                mean = source.mean if isinstance(source.mean, Path) else ",".join(f"{value:g}" for value in source.mean)
+                print(source.card.next.replace("{weights}", str(source.path)).replace("{mean}", str(mean)))
+            obtained.append(name)
+    if len(names) > 1:
+        print(f"{len(obtained)} of {len(names)} obtained{': ' if obtained else ''}{', '.join(obtained)}")
     return each.status
 
 

@@ -13,7 +13,8 @@ from sentiment import engine
 from sentiment.cli import arguments, command
 from sentiment.networks import weights_files
 from sentiment.sources import cards
-from sentiment.utils.files import sha256
+from sentiment.sources.download import DIGITS
+from sentiment.utils.files import digests
 from sentiment.utils.progress import patience
 
 
@@ -32,13 +33,14 @@ def main(argv=None):
 
 def lines(found):
     """The description of a `WeightsFile`, line by line."""
-    known = cards.known_as(found.path)
+    checksums = digests(found.path, *DIGITS)
+    known = ", ".join(cards.known_as(found.path)) or cards.identity(checksums)
     parameters = sum(layer.parameters for layer in found.learned)
     yield str(found.path)
     yield f"  format      {found.generation} ({weights_files.GENERATIONS[found.generation]})"
     yield f"  size        {found.path.stat().st_size:,} bytes, {parameters:,} weights and biases"
-    yield f"  SHA-256     {sha256(found.path)}"
-    yield f"  known as    {', '.join(known) or 'no model card of models/ has this content'}"
+    yield f"  SHA-256     {checksums['sha256']}"
+    yield f"  known as    {known or 'no model card of models/ has this content'}"
     if found.name:
         yield f"  net         {found.name}"
     yield f"  layers      {len(found.layers)}, {len(found.learned)} of them with weights"

@@ -30,6 +30,7 @@ from helpers import toy
 from helpers.pages import COMMAND, PAGES, blocks, commands, shown
 from sentiment import paper
 from sentiment.data import dataset
+from sentiment.data.means import binaryproto
 from sentiment.demo import stand_ins
 from sentiment.networks import architectures
 from sentiment.utils.files import PROJECT
@@ -78,12 +79,13 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
         f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
 }  # fmt: skip
 
-NO_FILE = r"is missing and no link .*: get it elsewhere .* and put it at \S+/models/"
+NO_FILE = r"is missing, and .*link.*\n  get it elsewhere.* and put it at \S+/models/"
 REFUSED = {  # command -> its error, with exit status 2, without a network
     "make data": r"the DeepSent images cannot be downloaded \(the proxy refuses the connection\)",
-    "make data splits": r"train.txt is missing and no link gives it \(the proxy refuses the connection\)",
+    "make data splits": r"train.txt is missing, and none of its 2 links gives it \(the proxy refuses the connection\)",
     "make models INIT=caffenet": NO_FILE + "bvlc_reference_caffenet.caffemodel",
     "make models INIT=places": NO_FILE + "places205CNN_iter_300000.caffemodel",
+    "make models INIT=authors": NO_FILE + "twitter_finetuned_test4_iter_180.caffemodel",
     "make models INIT=all": NO_FILE + "places205CNN_iter_300000.caffemodel",
 }
 ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")
@@ -268,7 +270,7 @@ def furnish(folder, source):
     (folder / "path/to").mkdir(parents=True)
     for name in "a", "b", "path/to/my_network", "models/my_network":
         shutil.copy(source, folder / f"{name}.caffemodel")
-    mean = stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
+    mean = binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
     for name in "path/to/my_mean", "models/imagenet_mean":
         (folder / f"{name}.binaryproto").write_bytes(mean)
     card = re.search(r"```yaml\n(.*?)```", (PROJECT / "models" / "README.md").read_text(), re.DOTALL)[1]

@@ -10,7 +10,7 @@ import pytest
 
 from caffe.runtime import mode
 from helpers.commands import refused
-from sentiment.demo import stand_ins
+from sentiment.data.means import binaryproto
 from sentiment.utils import files
 from sentiment.utils.files import PROJECT
 
@@ -384,7 +384,7 @@ def test_squeezenet_is_not_started_from_a_caffenet(tool, tmp_path, capfd, tool_n
 
 def test_a_mean_of_another_size_is_told_before_anything_is_made(tool, tiny, capfd, tmp_path):
     mean = tmp_path / "m227.binaryproto"
-    mean.write_bytes(stand_ins.binaryproto(np.full((3, 227, 227), 100.0)))
+    mean.write_bytes(binaryproto(np.full((3, 227, 227), 100.0)))
     sentence = refused(tool, capfd, "train", *tiny.options, "--mean", mean)
     assert str(mean) in sentence and "227×227" in sentence and "256×256" in sentence
     mean.write_text("104 117 123")

@@ -287,6 +287,14 @@ def test_models_continues_after_one_that_cannot_be_obtained(tool, tmp_path, caps
     printed = capsys.readouterr()
     assert "error: gone.caffemodel is missing" in printed.err
     assert f"there: {tmp_path}/there.caffemodel, mean (1.0, 2.0, 3.0)" in printed.out
+    assert printed.out.endswith("1 of 2 obtained: there\n")
+
+
+def test_a_card_says_what_to_do_next(tool, tmp_path, capsys):
+    (tmp_path / "net.yaml").write_text(CARD.format("net") + "next: test {weights} with {mean}\n")
+    (tmp_path / "net.caffemodel").touch()
+    assert tool("fetch", "models", "net", "--models", tmp_path) == 0
+    assert f"\ntest {tmp_path}/net.caffemodel with 1,2,3\n" in capsys.readouterr().out
 
 
 def test_a_folder_without_cards_is_a_sentence(tool, tmp_path, capsys):
@@ -294,12 +302,24 @@ def test_a_folder_without_cards_is_a_sentence(tool, tmp_path, capsys):
     assert f"there are no cards in {tmp_path}" in capsys.readouterr().err
 
 
-def test_a_model_that_cannot_be_obtained_is_one_sentence(tool, tmp_path, capsys):
+def test_a_model_that_cannot_be_obtained_says_where_to_look_and_what_to_do(tool, tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text(
         "title: x\nabout: x\nfile: mine.caffemodel\nmean: [1, 2, 3]\nlinks: [http://127.0.0.1:9/x]\nwhere: our page\n"
     )
     assert tool("fetch", "models", "mine", "--models", tmp_path) == 2
     assert capsys.readouterr().err.partition("error: ")[2] == (
-        "mine.caffemodel is missing and no link gives it (no connection): get it elsewhere (our page) and put it at "
-        f"{tmp_path}/mine.caffemodel\n"
+        "mine.caffemodel is missing, and no link gives it (no connection)\n"
+        f"  get it elsewhere and put it at {tmp_path}/mine.caffemodel\n"
+        "  where to look: our page\n  or use any other file as it is by INIT=path\n"
     )
+
+
+def test_a_mean_converted_to_numpy_and_back_is_the_same_file(tool, shared, tmp_path):
+    mean = shared / "data" / "weights" / "ilsvrc_2012_mean.binaryproto"
+    assert tool("convert_mean", mean, "--out", tmp_path / "mean.npy") == 0
+    assert np.load(tmp_path / "mean.npy").shape == (3, 256, 256)
+    assert tool("convert_mean", tmp_path / "mean.npy") == 0
+    assert (tmp_path / "mean.binaryproto").read_bytes() == mean.read_bytes()
+    np.save(tmp_path / "mean.npy", np.ones((256, 256, 3)))
+    assert tool("convert_mean", tmp_path / "mean.npy") == 2
+    assert tool("convert_mean", tmp_path / "nowhere") == 2

@@ -19,6 +19,7 @@ import torch
 import caffe
 from helpers.commands import losses, wait_for_iteration
 from sentiment import __version__, engine, paper
+from sentiment.data.means import binaryproto
 from sentiment.demo import stand_ins
 from sentiment.networks import architectures
 from sentiment.utils.files import read_json
@@ -103,7 +104,7 @@ def test_every_fold_has_a_seed_of_its_own_alone_and_among_all(tool, tiny):
 
 def test_a_run_records_what_it_was_trained_with_and_a_result_both(tool, tiny, monkeypatch):
     mean = tiny.data / "mean.binaryproto"
-    mean.write_bytes(stand_ins.binaryproto(stand_ins.even_image((104.0, 117.0, 123.0))))
+    mean.write_bytes(binaryproto(stand_ins.even_image((104.0, 117.0, 123.0))))
     assert tool("train", *tiny.options, "--iterations", 1, "--mean", mean) == 0
     recorded = json.loads((tiny.folder() / "run.json").read_text())
     assert recorded["mean_file"] == hashlib.sha256(mean.read_bytes()).hexdigest()

@@ -62,22 +62,50 @@ def mean_image(path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read the mean {path}: {error.strerror}") from error
     except (DecodeError, ValueError, IndexError) as error:
-        if Path(path).suffix == ".npy":
-            raise UserError(
-                f"{path} is a numpy file; a mean must be a .binaryproto or b,g,r ({_npy_means(path)})"
-            ) from error
+        if is_npy(path):
+            command = f"`python tools/convert_mean.py {shlex.quote(str(path))}`"
+            raise UserError(f"{path} is a numpy file; {command} makes a .binaryproto of it") from error
         advice = f"`make models FILE={shlex.quote(str(path))}` shows what it is"
         raise UserError(f"{path} is not a mean image of three channels in binaryproto form; {advice}") from error
     return image.astype(float)
 
 
-def _npy_means(path):
-    """The channel means in a numpy file, written as an option takes them."""
+def is_npy(path) -> bool:
+    """Whether a file is a numpy array, whatever it is called."""
     try:
-        means = np.load(path, allow_pickle=False).reshape(3, -1).mean(1)
-    except (OSError, ValueError):
-        return "this file is not an image of three channels"
-    return "for this file: " + ",".join(f"{mean:.8g}" for mean in means)
+        with open(path, "rb") as file:
+            return file.read(6) == b"\x93NUMPY"
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def npy_image(path) -> np.ndarray:
+    """The mean image in a .npy file: (3, H, W), BGR, 0 to 255; a `UserError` if it holds something else."""
+    try:
+        image = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the mean {path} ({error})") from error
+    if image.ndim != 3 or len(image) != 3 or image.dtype.kind not in "fu" or not 0 <= image.min() <= image.max() <= 255:
+        raise UserError(f"{path} is not a mean image of three channels first, with values from 0 to 255")
+    return image
+
+
+def binaryproto(image: np.ndarray) -> bytes:
+    """A (3, H, W) mean image as the bytes of a .binaryproto file, in float32 as Caffe writes it."""
+    from caffe.proto import caffe_pb2
+
+    channels, height, width = image.shape
+    blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width, data=image.ravel())
+    return blob.SerializeToString()
+
+
+def npy_to_binaryproto(path: Path):
+    """Replace a .npy file's content by that of a .binaryproto; any other file stays as it is.
+
+    Many copies of a mean are .npy files of the same numbers in float64, and give the published file byte for byte.
+    """
+    if is_npy(path):
+        path.write_bytes(binaryproto(npy_image(path)))
 
 
 def channel_means(mean) -> np.ndarray:

@@ -86,12 +86,3 @@ def mean_image(paths) -> np.ndarray:
 def even_image(means) -> np.ndarray:
     """A mean image of the same three channel means, BGR, everywhere."""
     return np.broadcast_to(np.reshape(np.float32(means), (3, 1, 1)), (3, paper.IMAGE_SIZE, paper.IMAGE_SIZE))
-
-
-def binaryproto(image: np.ndarray) -> bytes:
-    """A (3, height, width) mean image as the bytes of a .binaryproto file."""
-    from caffe.proto import caffe_pb2
-
-    channels, height, width = image.shape
-    blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width, data=image.ravel())
-    return blob.SerializeToString()

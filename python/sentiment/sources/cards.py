@@ -6,20 +6,25 @@ A card is a file ``models/<name>.yaml``; ``models/README.md`` explains its keys.
 import contextlib
 import itertools
 import logging
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sentiment.data.dataset import Dataset
-from sentiment.data.means import mean_for, mean_image, parse_mean
+from sentiment.data.means import mean_for, mean_image, npy_to_binaryproto, parse_mean
 from sentiment.networks import weights_files
-from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
+from sentiment.networks.architectures import ARCHITECTURES, deploy
+from sentiment.networks.definitions import weight_shapes
+from sentiment.paper import CLASSES, IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import download
 from sentiment.sources.download import DIGITS, Link, Wanted
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT, digests
-from sentiment.utils.yaml_files import ANYTHING, LIST, TEXT, checked, read_mapping
+from sentiment.utils.yaml_files import ANYTHING, COUNT, LIST, TEXT, checked, read_mapping
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +32,30 @@ MODELS = PROJECT / "models"
 SCRATCH = "scratch"
 WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
 """An INIT that ends in one of these is a path, even without a folder."""
+OVERHEAD = 10_000
+"""Bytes that a CaffeNet's file may have beside its weights and biases; published ones have 1,000 to 1,500."""
 
 _NAME = (str, r"[^/]*[^/.]", "a name without folders")
-_LINK_KEYS = {"url": TEXT, "member": _NAME}
+_DIGESTS = {name: (object, rf"[0-9a-fA-F]{{{count}}}", f"{count} hexadecimal digits") for name, count in DIGITS.items()}
+_LINK_KEYS = {"url": TEXT, "member": _NAME, **_DIGESTS}
+_LAST_KEYS = {"name": TEXT, "classes": COUNT}
+_OTHER_KEYS = {"name": TEXT, "net": TEXT, "layer": TEXT, "classes": COUNT, **_DIGESTS}
 _FILE_KEYS = {
     "file": (str, rf"(?!{re.escape(download.CHECKSUM_FILE)}$)[^/]*[^/.](?<!\.yaml)", "a name without folders"),
     "links": LIST,
     "where": TEXT,
     "size": (int, r"[1-9]\d*", "a number of bytes"),
-    **{name: (object, rf"[0-9a-fA-F]{{{count}}}", f"{count} hexadecimal digits") for name, count in DIGITS.items()},
+    **_DIGESTS,
 }
 _CARD_KEYS = {
     "title": TEXT,
     "about": TEXT,
     **_FILE_KEYS,
     "mean": ANYTHING,
+    "arch": (str, "|".join(ARCHITECTURES), f"one of {', '.join(ARCHITECTURES)}"),
     "last_layer": (dict, r".*", "a mapping of name and classes"),
+    "not": LIST,
+    "next": TEXT,
     "licence": TEXT,
     "citation": TEXT,
 }
@@ -60,6 +73,9 @@ class Card:
     last_layer: dict = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
+    arch: str = ""  # the architecture its weights are of; empty where they are not checked against one
+    next: str = ""  # what to do with it, for whoever has just obtained it
+    others: tuple[dict, ...] = ()  # its key ``not``: files that may be mistaken for its own
 
     @property
     def files(self) -> list[Wanted]:
@@ -76,6 +92,21 @@ class Source:
     mean: Path | tuple[float, ...]  # as `parse_mean` returns it
     card: Card | None = None
     known_as: str = ""  # the model card that describes this very file, if there is one; see `of_data_set`
+
+
+def identity(found: dict[str, str], models=MODELS) -> str:
+    """The network or mean that has any of these checksums, by the cards in a folder; empty if none of them tells."""
+    return next((name for name, known in _identities(models) if known.items() & found.items()), "")
+
+
+def _identities(models) -> Iterator[tuple[str, dict]]:
+    """Yield names of networks and means with their published checksums."""
+    for card in _readable(models):
+        yield card.title, card.file.digests
+        if isinstance(card.mean, Wanted):
+            yield card.mean.path.name, card.mean.digests
+        for other in card.others:
+            yield other["name"], _digests(other)
 
 
 def names(models=MODELS) -> list[str]:
@@ -112,49 +143,126 @@ def read(name: str, models=MODELS, _above=()) -> Card:
             f"(known: {', '.join([*names(models), SCRATCH])}); INIT=path/to/file.caffemodel takes any weights, "
             f"INIT=./{name} a file of that name here"
         )
-    card = checked(read_mapping(path), _CARD_KEYS, path, ("title", "about", "file", "mean"))
-    return Card(
+    values = checked(read_mapping(path), _CARD_KEYS, path, ("title", "about", "file", "mean"))
+    others = [_mapping(other, _OTHER_KEYS, f"{path}: not", "name") for other in values.get("not", [])]
+    card = Card(
         name=name,
-        file=_wanted(card, path, name, _read_caffenet if name in INITIALISATIONS else weights_files.read),
-        mean=_mean(card["mean"], path, (*_above, name)),
-        **{key: card[key] for key in ("title", "about", "last_layer", "licence", "citation") if key in card},
+        file=_wanted(values, path, name, values["title"]),
+        mean=_mean(values["mean"], path, (*_above, name)),
+        arch=values.get("arch", "finetune" if name in INITIALISATIONS else ""),
+        others=tuple(others),
+        last_layer=checked(values.get("last_layer", {}), _LAST_KEYS, f"{path}: last_layer"),
+        **{key: values[key] for key in ("title", "about", "licence", "citation", "next") if key in values},
+    )
+    return replace(
+        card,
+        file=replace(card.file, read=partial(_check_weights, card), hint="use any other file as it is by INIT=path"),
     )
 
 
-def _wanted(entry, path, key, reader):
+def _wanted(entry, path, key, title):
     """The file that a card, or the mapping under its ``mean``, describes."""
+
+    def other(found):
+        name = identity(found, path.parent)
+        return f"{name}, not {title}" if name not in ("", title) else ""
+
     return Wanted(
         path=path.with_name(entry["file"]),
         key=key,
         links=tuple(_link(link, f"{path}: links") for link in entry.get("links", [])),
         size=entry.get("size"),
-        digests={name: str(entry[name]).lower() for name in DIGITS if name in entry},
+        digests=_digests(entry),
         where=" ".join(entry.get("where", "").split()),
-        read=reader,
-        hint="use any file as it is by INIT=path or MEAN=path",
+        other=other,
     )
+
+
+def _digests(entry):
+    return {name: str(entry[name]).lower() for name in DIGITS if name in entry}
 
 
 def _link(entry, where):
     if isinstance(entry, str):
         return Link(entry)
+    entry = _mapping(entry, _LINK_KEYS, where, "url")
+    return Link(entry["url"], entry.get("member"), _digests(entry))
+
+
+def _mapping(entry, keys, where, required):
+    """An entry of a list, checked."""
     if not isinstance(entry, dict):
-        raise UserError(f"{where}: expected an address or a mapping of url and member, not {entry!r}")
-    return Link(**checked(entry, _LINK_KEYS, where, ("url",)))
+        raise UserError(f"{where}: expected a mapping with {required}, not {entry!r}")
+    return checked(entry, keys, where, (required,))
 
 
-def _read_caffenet(path):
-    """Check the weights of one of the paper's nine networks, which are all CaffeNets."""
-    model = weights_files.read(path)
-    if problem := weights_files.misfit(model, "finetune", model.divisor):
-        raise UserError(f"{path} is not a CaffeNet: {problem}")
+def _check_weights(card, path):
+    """Check that a file holds a card's network: its layers, and its size, which follows from them."""
+    classes, size = card.last_layer.get("classes"), path.stat().st_size
+    payload = _payload(card.arch, classes) if card.arch and classes else 0
+    try:
+        model = weights_files.read(path)
+    except UserError as error:
+        if size >= payload:
+            raise
+        cut = f"{size:,} bytes, less than the {payload:,} of its weights, so it is cut short or another file"
+        seems = str(error).removeprefix(f"{path} ").partition(";")[0]
+        raise UserError(f"{path} has {cut} ({seems})") from error
+    for other in card.others:
+        if _is(model, other):
+            raise UserError(f"{path} is {other['name']}, not {card.title}")
+    architecture, problem = ARCHITECTURES.get(card.arch), ""
+    if architecture:
+        problem = weights_files.misfit(model, card.arch, architecture.divisor(model.divisor))
+    problem = problem or _last_misfit(card, model)
+    if not problem and payload and architecture and architecture.of_caffenet:
+        most = _payload(card.arch, classes, model.divisor) + OVERHEAD
+        problem = f"it has {size:,} bytes, more than the {most:,} possible" if size > most else ""
+    if problem:
+        raise UserError(f"{path} is not {card.title}: {problem}")
+
+
+def _is(model, other):
+    """Whether a `WeightsFile` has the net's name, or the layer, that an entry of ``not`` gives."""
+    by_net = "net" in other and model.name == other["net"]
+    by_layer = {"layer", "classes"} & other.keys() and any(
+        other.get("layer", layer.name) == layer.name and other.get("classes", layer.outputs) == layer.outputs
+        for layer in model.learned
+    )
+    return by_net or bool(by_layer)
+
+
+def _last_misfit(card, model):
+    """Why a network's last layer is not the card's; empty if it is, or if the file does not say which it is."""
+    name, classes = card.last_layer.get("name"), card.last_layer.get("classes")
+    named = next((layer for layer in model.learned if layer.name == name), None) if name else model.last
+    last = named or model.last
+    if (named or not name) and (last is None or classes in (None, last.outputs)):
+        return ""
+    if last is None:
+        return f"there is no layer {name}"
+    same = [
+        other.title for other in _readable(card.file.path.parent) if other.last_layer.get("classes") == last.outputs
+    ]
+    like = f" (like {' and '.join(same)})" if same else ""
+    wanted = " with ".join(filter(None, (name, f"{classes:,}" if classes else "")))
+    return f"its last layer is {last.name} with {last.outputs:,} outputs{like}, not {wanted}"
+
+
+def _payload(arch, classes, divisor=1):
+    """Bytes of an architecture's weights and biases in float32, with so many outputs of its last layer."""
+    shapes = weight_shapes(deploy(arch, divisor))
+    last = sum(map(math.prod, shapes.pop(ARCHITECTURES[arch].new_layer)))
+    return 4 * (sum(math.prod(shape) for of in shapes.values() for shape in of) + classes * last // CLASSES)
 
 
 def _mean(entry, path, above):
     """The file or the numbers that a card's ``mean`` stands for; ``above`` lists the cards that lead to it."""
     if isinstance(entry, dict):
         entry = checked(entry, _FILE_KEYS, f"{path}: mean", ("file",))
-        return _wanted(entry, path, f"{above[-1]} mean", mean_image)
+        hint = "give another mean by MEAN=path or MEAN=b,g,r"
+        wanted = _wanted(entry, path, f"{above[-1]} mean", entry["file"])
+        return replace(wanted, read=mean_image, convert=npy_to_binaryproto, hint=hint)
     if not isinstance(entry, str):
         return parse_mean(entry, f"{path}: mean")
     if entry in above:

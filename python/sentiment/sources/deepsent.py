@@ -16,15 +16,19 @@ from sentiment.utils.errors import UserError
 from sentiment.utils.progress import patience
 
 LINKS = (  # the address in the paper has been dead since 2021
-    download.Link(
+    download.Link("https://codeload.github.com/johnwsh/twitterDataset/zip/4604b72f99303fc8e814de37dc90f17fe39aa5bb"),
+    download.Link(  # of the images' author
+        "https://api.onedrive.com/v1.0/shares/s!AqDZbp_iImWrhqI8k_S2uLqab_urdg/root/content"
+    ),
+    download.Link(  # of the paper's authors
         "https://drive.usercontent.google.com/download?id=1Jw6Bv8nFN3s4TFVMRcIfIC1Q3zOfwpib&export=download&confirm=t"
     ),
-    download.Link("https://codeload.github.com/johnwsh/twitterDataset/zip/4604b72f99303fc8e814de37dc90f17fe39aa5bb"),
 )
 _ELSEWHERE = (
-    "get the archive elsewhere (github.com/imatge-upc/sentiment-2017-imavis links it, "
-    "github.com/johnwsh/twitterDataset has it) and give it with --archive FILE or `make data ARCHIVE=FILE`, or its "
-    "unpacked folder as DATA"
+    "get the archive elsewhere and give it by --archive FILE or `make data ARCHIVE=FILE`, or its unpacked folder as "
+    "DATA\n  where to look: the author's page, qzyou.github.io/projects/sa-ds; "
+    "github.com/imatge-upc/sentiment-2017-imavis, which links it; github.com/johnwsh/twitterDataset, which has it; "
+    "drive.google.com/drive/folders/1aZupURbXcwoDOf6vxFkXliD09QtCTMeG"
 )
 _AUTHORS = "the folder ground_truth of github.com/imatge-upc/sentiment-2017-imavis"
 _FOLDS = "https://raw.githubusercontent.com/imatge-upc/sentiment-2017-imavis"
@@ -132,7 +136,7 @@ def _add(out, missing, archive):
         if reasons and archive:
             raise UserError(f"ARCHIVE: {archive}: {reasons}; give another, or its unpacked folder as DATA")
         if reasons:
-            raise UserError(f"the DeepSent images cannot be downloaded ({reasons}); {_ELSEWHERE}")
+            raise UserError(f"the DeepSent images cannot be downloaded ({reasons})\n  {_ELSEWHERE}")
         images.mkdir(exist_ok=True)
         for name in missing:
             os.replace(Path(folder) / name, images / name)

@@ -6,6 +6,7 @@ origin, checksums, size and times, so that a file that was checked is not read a
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ from sentiment.utils import locks
 from sentiment.utils.errors import FULL, UserError
 from sentiment.utils.files import digests, read_json, replacing, write_json
 
-DIGITS = {"sha1": 40, "sha256": 64}
-"""Algorithm of `hashlib` that published checksums may use -> number of hexadecimal digits."""
+DIGITS = {"sha256": 64, "sha384": 96, "sha1": 40, "md5": 32, "git_blob": 40}
+"""Algorithm of `files.digests` that published checksums may use -> number of hexadecimal digits."""
 CHECKSUM_FILE = "fetched.json"
 VERSION = 1  # of the checksum file
 LARGEST_ARCHIVE = 1 << 33  # bytes
@@ -29,6 +30,7 @@ class Link:
 
     url: str
     member: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)  # of what it leads to, like those of `Wanted`
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Wanted:
     digests: dict[str, str] = field(default_factory=dict)  # algorithm (of DIGITS) -> hexadecimal digits
     where: str = ""  # where else to look for it, for messages
     read: Callable | None = field(default=None, compare=False)  # raises a UserError if a path has other content
+    convert: Callable | None = field(default=None, compare=False)  # changes a fetched file of another format in place
+    other: Callable | None = field(default=None, compare=False)  # a file's checksums -> which other file it is, or ""
     hint: str = ""  # how to use another file instead, for messages
 
 
@@ -50,16 +54,22 @@ def obtain(*wanted: Wanted) -> list[Path]:
 
     A `UserError` says which file to put where if no link gives it, or that a file that is there is the wrong one.
     """
-    new = []
+    new, problems = [], []
     for file in wanted:
         if not file.path.is_file():
-            _fetch(file)
-            new.append(file)
+            problem = _fetch(file)
         elif (file.links or file.digests or file.where) and not _is_checked(file):  # else it is the user's own
-            _check_present(file)
+            problem = _check_present(file)
+        else:
+            continue
+        if problem:
+            problems.append(problem)
+        else:
             new.append(file)
     for file in new:  # last, since one archive may contain several of them
         forget(file.path.parent, file.links)
+    if problems:
+        raise UserError("\n".join(problems))
     return [file.path for file in wanted]
 
 
@@ -70,11 +80,17 @@ def first_of(
 
     Each link is passed to ``use`` with the path of its file, which is local or downloaded into ``folder``; after an
     OSError or ValueError the next link is tried. A downloaded file is kept (see `forget`) unless a ValueError said that
-    it is the wrong one. A file of more than ``limit`` bytes is refused; an archive with a wanted member may be larger.
-    Returns why all links failed, or "" if one did not. A full disk is a `UserError`, since no other link helps.
+    it is the wrong one. A host that cannot be reached is tried once. A file of more than ``limit`` bytes is refused; an
+    archive with a wanted member may be larger. Returns why all links failed, each reason once, or "" if one did not. A
+    full disk is a `UserError`, since no other link helps.
     """
-    failures = []
+    failures: list[str] = []
+    down: dict[str, str] = {}  # host -> why it cannot be reached
     for link in links:
+        host = "/".join(link.url.split("/")[:3])
+        if host in down:
+            failures.append(down[host])
+            continue
         print(f"fetching {name} from {link.url}", flush=True)
         try:
             use(link, _get(link, folder, LARGEST_ARCHIVE if link.member else limit))
@@ -84,20 +100,32 @@ def first_of(
             if isinstance(error, ValueError):
                 forget(folder, [link])
             failures.append(http_files.reason(error))
+            if http_files.is_down(error):
+                down[host] = failures[-1]
             print(f"  failed: {failures[-1]}", flush=True)
         else:
             return ""
-    return "; ".join(dict.fromkeys(failures))
+    reasons = Counter(failures)
+    return "; ".join(f"{count} times {of}" if count > 1 < len(reasons) else of for of, count in reasons.most_common())
 
 
 def _get(link, folder, limit):
     """The path of a link's file, which is downloaded from an address."""
     if "://" in link.url:
-        return http_files.fetch(link.url, folder, limit)
-    path = Path(link.url).expanduser()
-    if not path.is_file():
-        raise ValueError(f"no file {path}")
+        path = http_files.fetch(link.url, folder, limit)
+    else:
+        path = Path(link.url).expanduser()
+        if not path.is_file():
+            raise ValueError(f"no file {path}")
+    if difference := _difference(digests(path, *link.digests), link.digests):
+        raise ValueError(f"what it leads to has {difference}")
     return path
+
+
+def _difference(found, expected):
+    """The first checksum that differs from the expected one, in words; empty if there is none."""
+    differing = (of for of, digest in expected.items() if found[of] != digest)
+    return next((f"{of} {found[of]} instead of {expected[of]}" for of in differing), "")
 
 
 def forget(folder: Path, links: Sequence[Link]):
@@ -107,24 +135,28 @@ def forget(folder: Path, links: Sequence[Link]):
 
 
 def check(path: Path, wanted: Wanted) -> dict[str, str]:
-    """Check a file's size, checksums and content; a ValueError says what differs. Returns its checksums."""
-    size = path.stat().st_size
+    """Check a file's content, size and checksums; a ValueError says what differs. Returns its checksums."""
+    size, found = path.stat().st_size, digests(path, *DIGITS)
+    if wanted.other and (other := wanted.other(found)):
+        raise ValueError(f"it is {other}")
+    if wanted.read:  # before the size and checksums, since it says what the file is
+        _say(wanted.read, path)
     if wanted.size not in (None, size):
         raise ValueError(f"{size:,} bytes instead of {wanted.size:,}")
-    found = digests(path, *DIGITS)
-    for algorithm, expected in known_digests(wanted).items():
-        if found[algorithm] != expected:
-            problem = f"{algorithm} {found[algorithm]} instead of {expected}"
-            if not wanted.digests:
-                checksums = wanted.path.parent / CHECKSUM_FILE
-                problem += f", recorded in {checksums} (remove its entry {wanted.key!r} to accept this file)"
-            raise ValueError(problem)
-    if wanted.read:
-        try:
-            wanted.read(path)
-        except UserError as error:
-            raise ValueError(f"it {str(error).removeprefix(str(path)).partition(';')[0].strip()}") from error
+    if problem := _difference(found, known_digests(wanted)):
+        if not wanted.digests:
+            checksums = wanted.path.parent / CHECKSUM_FILE
+            problem += f", recorded in {checksums} (remove its entry {wanted.key!r} to accept this file)"
+        raise ValueError(problem)
     return found
+
+
+def _say(use, path):
+    """Call a function with a path; the ValueError for its `UserError` says what is wrong with the file, in short."""
+    try:
+        use(path)
+    except UserError as error:
+        raise ValueError(f"it {str(error).removeprefix(str(path)).partition(';')[0].strip()}") from error
 
 
 def known_digests(wanted: Wanted) -> dict[str, str]:
@@ -165,20 +197,21 @@ def _is_checked(wanted):
 
 
 def _check_present(wanted):
-    """Check a file that is there already, and record its checksums."""
+    """Check a file that is there already, and record its checksums; returns what is wrong with it, or ""."""
     try:
         found = check(wanted.path, wanted)
     except ValueError as error:
         advice = "move it away to download the right one" if wanted.links else "move it away"
         hint = f", or {wanted.hint}" if wanted.hint else ""
-        raise UserError(f"{wanted.path} is not the right file: {error}; {advice}{hint}") from error
+        return f"{wanted.path} is not the right file: {error}; {advice}{hint}"
     with suppress(UserError), locks.held(wanted.path.parent, "recording a checksum"):  # a read-only folder has no lock
         _record(wanted, found)
+    return ""
 
 
 def _fetch(wanted):
-    """Take a file from the first of its links that gives the right one."""
-    path, limit = wanted.path, wanted.size or archives.LARGEST
+    """Take a file from the first of its links that gives the right one; returns what to do if none does, or ""."""
+    path, limit = wanted.path, archives.LARGEST if wanted.convert else wanted.size or archives.LARGEST
 
     def put(link, source):
         with replacing(path) as new:
@@ -186,6 +219,8 @@ def _fetch(wanted):
                 shutil.copyfile(source, new)
             elif archives.extract(source, {link.member: archives.Member(new, limit, wanted.digests.get("sha256"))})[0]:
                 raise ValueError(f"the archive has no file {link.member} of up to {limit:,} bytes")
+            if wanted.convert:
+                _say(wanted.convert, new)
             found = check(new, wanted)
         _record(wanted, found, link)
 
@@ -193,14 +228,22 @@ def _fetch(wanted):
     if wanted.links:
         with locks.held(path.parent, f"fetching {path.name}"):
             if path.is_file():  # fetched by another process while this one waited
-                return
+                return ""
             known_digests(wanted)  # a damaged checksum file is reported before anything is downloaded
             reasons = first_of(wanted.links, path.parent, put, path.name, limit)
         if not reasons:
-            return
-        tried = f"no link gives it ({reasons})"
-    where = f" ({wanted.where})" if wanted.where else ""
-    raise UserError(f"{path.name} is missing and {tried}: get it elsewhere{where} and put it at {path}")
+            return ""
+        count = len(wanted.links)
+        tried = f"{f'none of its {count} links' if count > 1 else 'no link'} gives it ({reasons})"
+    facts = [f"{wanted.size:,} bytes"] if wanted.size else []
+    known = ", ".join([*facts, *(f"{of} {digest}" for of, digest in list(wanted.digests.items())[:1])])
+    lines = [
+        f"{path.name} is missing, and {tried}",
+        f"get it elsewhere{known and f' ({known})'} and put it at {path}",
+        wanted.where and f"where to look: {wanted.where}",
+        wanted.hint and f"or {wanted.hint}",
+    ]
+    return "\n  ".join(filter(None, lines))
 
 
 def _record(wanted, found, link=None):

@@ -70,6 +70,11 @@ def reason(error: OSError | ValueError) -> str:
     return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 
 
+def is_down(error: OSError | ValueError) -> bool:
+    """Whether the host of an address could not be reached, so that its other addresses will fail too."""
+    return isinstance(error, requests.ConnectionError)
+
+
 def _hash(text):
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

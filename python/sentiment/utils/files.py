@@ -104,10 +104,17 @@ def read_text(path, errors="strict") -> str:
 
 
 def digests(path, *algorithms: str) -> dict[str, str]:
-    """Hexadecimal digests of a file's content by algorithms of `hashlib`, reading it once."""
-    states = {algorithm: hashlib.new(algorithm) for algorithm in algorithms}
+    """Hexadecimal digests of a file's content by algorithms of `hashlib`, reading it once.
+
+    ``git_blob`` is the name that Git gives the content: the SHA-1 of ``blob <size>``, a zero byte and the content.
+    """
     try:
         with open(path, "rb") as file:
+            heads = {"git_blob": b"blob %d\0" % os.fstat(file.fileno()).st_size}
+            states = {
+                of: hashlib.new("sha1" if of in heads else of, heads.get(of, b""), usedforsecurity=False)
+                for of in algorithms
+            }
             while block := file.read(1 << 20):
                 for state in states.values():
                     state.update(block)

@@ -6,7 +6,7 @@ import pytest
 import caffe
 from caffe.proto import caffe_pb2
 from sentiment import paper
-from sentiment.data.means import channel_means
+from sentiment.data.means import binaryproto, channel_means
 from sentiment.demo import stand_ins
 from sentiment.demo.stand_ins import STAND_INS
 from sentiment.networks import architectures
@@ -62,5 +62,5 @@ def test_every_form_loads_to_the_same_weights(tmp_path, name):
 
 def test_a_mean_image_is_read_as_any(tmp_path):
     path = tmp_path / "mean.binaryproto"
-    path.write_bytes(stand_ins.binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
+    path.write_bytes(binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR)))
     np.testing.assert_allclose(channel_means(path), paper.IMAGENET_MEANS_BGR, atol=1e-5)
