@@ -15,7 +15,7 @@ from sentiment.data.dataset import Dataset
 from sentiment.data.means import mean_for, mean_image, parse_mean
 from sentiment.networks import weights_files
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
-from sentiment.sources import download
+from sentiment.sources import download, foreign
 from sentiment.sources.download import DIGITS, Link, Wanted
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT, digests
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
-WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
+WEIGHTS = (".caffemodel", ".h5", ".binaryproto", *foreign.SUFFIXES)
 """An INIT that ends in one of these is a path, even without a folder."""
 
 _NAME = (str, r"[^/]*[^/.]", "a name without folders")
@@ -169,6 +169,8 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
     `parse_mean`) replaces the card's; if there is neither, the ImageNet channel means are used. ``models`` is the
     folder of cards and their files; a card in ``own``, the data set's folder of cards, takes precedence.
 
+    Weights in another format are converted, see `foreign.caffemodel`.
+
     A `UserError` says that the name is unknown, that a file is missing, or which file to put where if no link gives it.
     """
     mean = parse_mean(mean) if mean else None
@@ -178,7 +180,7 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
         path = Path(init).expanduser().absolute()
         if not path.is_file():
             raise UserError(f"INIT: no file {init}")
-        return Source(run_name(init), path, mean_for(path, mean))
+        return Source(run_name(init), foreign.caffemodel(path), mean_for(path, mean))
     folder = own if own and (own / f"{init}.yaml").is_file() else Path(models)
     card = read(init, folder.absolute())  # absolute, since its files may be used from another folder
     _check_file_names(card, folder.absolute())
@@ -217,7 +219,7 @@ def is_path(init) -> bool:
 
     Whether the file exists makes no difference, so that a run is found under the same INIT when the file is gone.
     """
-    return "/" in str(init) or Path(init).suffix.lower() in WEIGHTS
+    return "/" in str(init) or str(init).lower().endswith(WEIGHTS)
 
 
 def run_name(init) -> str:
