@@ -113,7 +113,7 @@ def _divisor(outputs, of_full):
 
 
 def _by_name(layers, names, more):
-    """The layers under Caffe's names, in its order, then up to ``more`` others; a `UserError` says which one is missing."""
+    """The layers under Caffe's names and in its order, then up to ``more`` others; a `UserError` names one missing."""
     keys, found = [_key(layer.name) for layer in layers], {}
     for name in names:
         key = _key(name)

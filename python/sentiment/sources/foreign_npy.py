@@ -3,19 +3,16 @@
 Such a file is a pickle, which can run any code when it is loaded; here nothing but numpy arrays is made from it.
 """
 
+import io
 import pickle
+import pickletools
+import re
 from pathlib import Path
 
 import numpy as np
 
 from sentiment.sources.parameters import Content, Parameters
 from sentiment.utils.errors import UserError
-
-_HARMLESS = {
-    *(("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")),
-    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-}
-"""What a pickle may name: module and name of what makes an array or a dictionary."""
 
 
 def read(path: Path) -> Content:
@@ -26,25 +23,50 @@ def read(path: Path) -> Content:
     try:
         with open(path, "rb") as file:
             content = _load(file)
+        if not isinstance(content, dict):
+            raise UserError("is not a dictionary of layers, as caffe-tensorflow writes it; a mean is for MEAN=")
+        return Content("numpy", [_layer(_text(name), arrays) for name, arrays in content.items()])
     except UserError as reason:
         raise UserError(f"{path} {reason}") from None
     except Exception as error:  # what is raised for a damaged pickle can be of any type
         raise UserError(f"{path} is not a complete numpy file ({error}); copy or download it again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a dictionary of layers, as caffe-tensorflow writes it; a mean is for MEAN=")
-    return Content("numpy", [_layer(path, _text(name), arrays) for name, arrays in content.items()])
 
 
-class _Arrays(pickle.Unpickler):
-    """Loads dictionaries, lists and numpy arrays, and nothing else."""
+class _Type:
+    """Stands for a numpy.dtype of a pickle."""
+
+    def __init__(self, code, *_):
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+
+class _Array:
+    """Stands for a numpy.ndarray of a pickle, since numpy's own can be damaged by the state that a file gives it."""
+
+    def __setstate__(self, state):
+        _, self.shape, self.type, self.fortran, self.data = state
+
+    def array(self):
+        """The array of numbers; a ValueError if it is none."""
+        if not re.fullmatch("[fiub][1248]", self.type.code):
+            raise ValueError(f"an array of type {self.type.code}")
+        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data  # str: written by Python 2
+        numbers = np.frombuffer(data, np.dtype(self.type.code).newbyteorder(self.type.order))
+        return numbers.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Loads dictionaries, lists and arrays, and nothing else."""
 
     def find_class(self, module, name):
-        if (module, name) not in _HARMLESS:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return lambda *_: _Array()
+        stands_for = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Type, ("collections", "OrderedDict"): dict}
+        if (module, name) not in stands_for:
             raise UserError(f"is a pickle with more than arrays in it ({module}.{name}), which could run any program")
-        return super().find_class(module.replace("numpy.core", "numpy._core") if _NEW else module, name)
-
-
-_NEW = hasattr(np, "_core")  # the module's name since numpy 2
+        return stands_for[module, name]
 
 
 def _load(file):
@@ -53,19 +75,27 @@ def _load(file):
     shape, _, dtype = header[np.lib.format.read_magic(file)](file)
     if not dtype.hasobject or shape != ():
         return None
-    return _Arrays(file, encoding="latin1").load().item()  # latin1: for arrays that Python 2 has written
+    pickled = file.read()
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if (
+            "PUT" in opcode.name and isinstance(argument, int) and argument > len(pickled)
+        ):  # Python would allocate as many places
+            raise ValueError(f"a place {argument:,} of its memo")
+    # latin1 is for texts and arrays that Python 2 has written.
+    (content,) = _Unpickler(io.BytesIO(pickled), encoding="latin1").load().data
+    return content
 
 
-def _layer(path, name, arrays):
+def _layer(name, arrays):
     """A layer, whose arrays are a dictionary, or a list of weights and biases."""
     if isinstance(arrays, dict):
         arrays = {_text(kind): array for kind, array in arrays.items()}
         arrays = [arrays[kind] for kind in ("weights", "biases") if kind in arrays]
-    if not (isinstance(arrays, (list, tuple)) and arrays and all(isinstance(array, np.ndarray) for array in arrays)):
-        raise UserError(f"{path}: {name} has no weights; expected a dictionary of weights and biases, or a list")
-    weights, *bias = arrays
+    if not (isinstance(arrays, (list, tuple)) and arrays and all(isinstance(array, _Array) for array in arrays)):
+        raise UserError(f"is not of caffe-tensorflow: {name} has neither a dictionary nor a list of arrays")
+    weights, *bias = (array.array() for array in arrays)
     if weights.ndim not in (2, 4) or len(bias) > 1:
-        raise UserError(f"{path}: {name} is not a convolution or a fully connected layer")
+        raise UserError(f"is not of caffe-tensorflow: {name} is not a convolution or a fully connected layer")
     axes = (3, 2, 0, 1) if weights.ndim == 4 else (1, 0)  # from height, width, inputs, outputs; or inputs, outputs
     return Parameters(name, weights.transpose(axes), bias[0].ravel() if bias else None, channels_last=True)
 

@@ -39,11 +39,13 @@ def read(path: Path) -> Content:
         raise UserError(f"{path} is not a complete ONNX model ({error}); copy or download it again") from error
     walk = _Walk(constants)
     for node in model.graph.node:
+        where = f"{path}: operator {node.op_type} ({node.name or ', '.join(map(str, node.output))})"
         try:
             walk.add(node)
         except UserError as reason:
-            where = f"{path}: operator {node.op_type} ({node.name or ', '.join(node.output)})"
             raise UserError(f"{where} {reason}") from None
+        except Exception as error:  # what is raised for a damaged operator can be of any type
+            raise UserError(f"{where} is damaged ({error!r}); copy or download the file again") from error
     return Content("ONNX", walk.layers)
 
 

@@ -1,7 +1,9 @@
-"""Weights of other programs: files as these write them become the weights that they hold, and the nets compute alike."""
+"""Weights of other programs: files as these write them become just those weights, and the nets compute alike."""
 
 import os
 import pickle
+import random
+import shutil
 import struct
 import sys
 from importlib.util import find_spec
@@ -464,6 +466,45 @@ def test_incomplete_files_are_refused(tmp_path, net):
                 foreign.caffemodel(tmp_path / name)
     with pytest.raises(UserError, match="no file"):
         foreign.caffemodel(tmp_path / "absent.npy")
+
+
+def small_file(suffix, folder, root):
+    """A file with a convolution and a fully connected layer, small enough for each byte to count."""
+    path = folder / f"small{suffix}"
+    conv, fc = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.ones((3, 2), np.float32)
+    if suffix == ".mlmodel":
+        shutil.copy(root / "tests" / "unit" / "sources" / "coremltools_9.mlmodel", path)
+    elif suffix == ".npy":
+        np.save(path, {"conv1": {"weights": conv, "biases": conv[0, 0, 0]}, "fc": [fc, fc[:, 0]]})
+    elif suffix == ".onnx":
+        helper, numpy_helper = pytest.importorskip("onnx.helper"), pytest.importorskip("onnx.numpy_helper")
+        nodes = [
+            helper.make_node("Conv", ["x", "conv.weight"], ["a"], strides=[1, 1]),
+            helper.make_node("Transpose", ["fc.weight"], ["b"], perm=[1, 0]),
+            helper.make_node("Gemm", ["a", "b"], ["c"], alpha=2.0),
+        ]
+        stored = [numpy_helper.from_array(conv, "conv.weight"), numpy_helper.from_array(fc, "fc.weight")]
+        path.write_bytes(helper.make_model(helper.make_graph(nodes, "g", [], [], stored)).SerializeToString())
+    else:
+        state = {"conv.weight": torch.tensor(conv), "fc.weight": torch.tensor(fc)}
+        torch.save(state, path, _use_new_zipfile_serialization=suffix == ".pth")
+    return path
+
+
+@pytest.mark.parametrize("suffix", foreign.SUFFIXES)
+@pytest.mark.filterwarnings("ignore")  # of PyTorch, about what a damaged file says
+def test_damaged_files_are_read_or_refused_in_a_sentence(tmp_path, root, suffix):
+    path, rng = small_file(suffix, tmp_path, root), random.Random(0)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        damaged, place = bytearray(whole), rng.randrange(len(whole))
+        damaged[place : place + rng.randrange(3)] = rng.randbytes(rng.randrange(3))
+        path.write_bytes(damaged)
+        with pytest.raises(UserError) as error:  # what can be read still is of no architecture
+            foreign.caffemodel(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+        refused += "fits none of the architectures" not in str(error.value)
+    assert refused > 30
 
 
 def test_another_networks_file_is_refused_by_its_first_layer_that_does_not_fit(tmp_path, net):
