@@ -49,15 +49,18 @@ def caffemodel(path: Path) -> Path:
     if out.is_file():
         return out
     with patience(f"converting {path}"):
-        content = _READERS[suffix](path)
-        layers = fitted(path, content)
+        try:
+            content = _READERS[suffix](path)
+            layers = fitted(path, content)
+        except UserError as error:
+            raise UserError(weights_files.printable(str(error))) from error  # it may have names from the file in it
         with replacing(out) as part:
             part.write_bytes(_message(layers, f"converted from {content.format}, SHA-256 {digest}").SerializeToString())
     if kinds := sorted({str(layer.weights.dtype) for layer in content.layers} - {"float32"}):
         content.notes.append(f"its weights are {' and '.join(kinds)}, converted to float32")
-    print(f"converted {path} to {out}: {layers[0].name} … {layers[-1].name}", flush=True)
-    for note in content.notes:
-        print(f"note: {path.name}: {note}", flush=True)
+    lines = [f"converted {path} to {out}: {layers[0].name} … {layers[-1].name}"]
+    lines += [f"note: {path.name}: {note}" for note in content.notes]
+    print("\n".join(map(weights_files.printable, lines)), flush=True)
     return out
 
 

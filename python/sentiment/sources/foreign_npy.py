@@ -77,9 +77,8 @@ def _load(file):
         return None
     pickled = file.read()
     for opcode, argument, _ in pickletools.genops(pickled):
-        if (
-            "PUT" in opcode.name and isinstance(argument, int) and argument > len(pickled)
-        ):  # Python would allocate as many places
+        # Python would make room for as many objects as such a number says.
+        if "PUT" in opcode.name and isinstance(argument, int) and argument > len(pickled):
             raise ValueError(f"a place {argument:,} of its memo")
     # latin1 is for texts and arrays that Python 2 has written.
     (content,) = _Unpickler(io.BytesIO(pickled), encoding="latin1").load().data

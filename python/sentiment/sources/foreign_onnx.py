@@ -35,7 +35,7 @@ def read(path: Path) -> Content:
     try:
         model = onnx.load(path)
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    except (DecodeError, ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
+    except (DecodeError, LookupError, ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
         raise UserError(f"{path} is not a complete ONNX model ({error}); copy or download it again") from error
     walk = _Walk(constants)
     for node in model.graph.node:

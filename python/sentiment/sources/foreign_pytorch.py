@@ -19,7 +19,7 @@ def read(path: Path) -> Content:
     A `UserError` says that the file is not complete, holds more than tensors, or has another kind of layer.
     """
     try:
-        import torch  # the one place of this package that needs it; a real Caffe's Python need not have it
+        import torch  # nothing else here needs it, and the Python of a real Caffe need not have it
     except ImportError as error:
         raise UserError(f"reading {path} needs PyTorch; `pip install torch`") from error
     try:
