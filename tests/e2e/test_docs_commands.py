@@ -111,7 +111,7 @@ MADE = {  # page -> files that its commands write
     "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
     "docs/howto/own-model.md": [
         "runs/five_agrees/finetune-my_network/fold5/result.json",
-        "runs/five_agrees/finetune-other_network/fold5/result.json",
+        "models/converted",
     ],
     "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
     "docs/howto/report.md": ["results/demo/report.html"],

@@ -75,10 +75,10 @@ class _Walk:
             self._constants[output] = _value(attributes)
         elif not varying and op in _FOLDED:
             self._fold(node, inputs)
-        elif op == "Shape" or self._sizes.issuperset(varying):
-            self._sizes.update(node.output)
         elif op in ("Conv", "Gemm", "MatMul"):
             self._layer(op, attributes, inputs, output)
+        elif op == "Shape" or self._sizes.issuperset(varying):
+            self._sizes.update(node.output)
         elif op == "Add" and len(varying) == 1 and varying[0] in self._without_bias:
             (bias,) = (name for name in inputs if name in self._constants)
             self._add_bias(self._without_bias.pop(varying[0]), self._constants[bias])
@@ -88,11 +88,19 @@ class _Walk:
                 raise UserError(f"puts the axes in the order {axes}, which none of the architectures does")
             if axes == (0, 2, 3, 1):
                 self._channels_last.add(output)
-        elif op in _BETWEEN:
+        elif op in _BETWEEN or self._is_part_of_lrn(op, inputs, varying):
             if varying[0] in self._channels_last:
                 self._channels_last.add(output)
         else:
             raise UserError("is not part of any of the architectures")
+
+    def _is_part_of_lrn(self, op, inputs, varying):
+        """Whether an operator may be part of a normalisation that PyTorch writes as x / (1 + factor · mean of x²)^0.75.
+
+        Before the first layer it is a change of the input, and with an array, learned factors or terms.
+        """
+        scalars = all(self._constants[name].size == 1 for name in inputs if name not in varying)
+        return bool(self.layers) and scalars and (op in ("Mul", "Pow", "Div") or (op == "Add" and len(varying) == 1))
 
     def _fold(self, node, inputs):
         """Compute a constant from others."""

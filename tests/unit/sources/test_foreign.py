@@ -94,7 +94,7 @@ def computes(path, net, images, expected):
 # ONNX
 
 
-def graph(net, name="{}_{}_0", fc="transB", fc6=None, conv_add=False, last_axis=False, before=()):
+def graph(net, name="{}_{}_0", fc="transB", fc6=None, conv_add=False, last_axis=False, lrn=True, before=()):
     """CaffeNet as an ONNX model, written operator by operator."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -122,8 +122,17 @@ def graph(net, name="{}_{}_0", fc="transB", fc6=None, conv_add=False, last_axis=
             top = node("Relu", top)
             if index in POOLED:
                 top = node("MaxPool", top, kernel_shape=[3, 3], strides=[2, 2])
-            if index in NORMED:
+            if index in NORMED and lrn:
                 top = node("LRN", top, size=5, alpha=1e-4, beta=0.75, bias=1.0)
+            elif index in NORMED:
+                side, numbers = (27, 13)[index], [np.float32(number) for number in (1e-4, 1, 0.75)]
+                shapes = [2, 1, len(bias), side * side], [2, len(bias), side, side]
+                lines = node("Reshape", node("Mul", top, top), constant(f"lines{index}", np.array(shapes[0])))
+                mean = node("AveragePool", lines, kernel_shape=[5, 1], pads=[2, 0, 2, 0], count_include_pad=1)
+                power = node("Reshape", mean, constant(f"maps{index}", np.array(shapes[1])))
+                for op, number in zip(("Mul", "Add", "Pow"), numbers):
+                    power = node(op, power, constant(f"{op}{index}", number))
+                top = node("Div", top, power)
             continue
         if layer == "fc6":
             weights = weights if fc6 is None else fc6
@@ -177,7 +186,7 @@ def test_the_onnx_zoos_caffenet(net, images, save_onnx, capsys):
         ({"fc": "scaled", "name": "features.{}.{}"}, "features.fc8.w"),
         ({"fc": "matmul", "name": "onnx::{1}_{0}"}, "onnx::w_fc8"),
         ({"conv_add": True, "name": "{}/{}"}, "fc8/w"),
-        ({"name": "net.{}.{}eight"}, "net.fc8.weight"),
+        ({"name": "net.{}.{}eight", "lrn": False}, "net.fc8.weight"),
     ],
 )
 def test_the_same_graph_in_other_forms(net, images, save_onnx, form, last):
@@ -210,6 +219,7 @@ def test_an_export_of_this_project_comes_back(tmp_path, save_onnx, arch):
     ("op", "inputs", "attributes", "words"),
     [
         ("DequantizeLinear", ["data_0", "scale", "zero"], {}, "DequantizeLinear .* is of a quantised model"),
+        ("Mul", ["data_0", "fc8_b_0"], {}, r"Mul \(scaled\) is not part of any"),
         ("Sub", ["data_0", "scale"], {}, r"Sub \(scaled\) is not part of any"),
         ("Transpose", ["data_0"], {"perm": [0, 1, 3, 2]}, "puts the axes in the order"),
         ("Gather", ["data_0", "order"], {"axis": 1}, r"Gather \(scaled\) is not part of any"),
