@@ -29,22 +29,18 @@ def read(path: Path) -> Content:
         if "weights_only" in str(error).lower() or "weights only" in str(error).lower():
             reason = "it holds more than tensors, which could run any program; save `model.state_dict()` alone"
         raise UserError(f"{path} cannot be read as a PyTorch state dict: {reason}") from error
-    state = next((content[key] for key in _STATES if key in content), content) if _is_mapping(content) else None
-    if not _is_mapping(state) or not state:
+    state = next((content[key] for key in _STATES if key in content), content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state:
         raise UserError(f"{path} is not a state dict, nor a checkpoint with one under {', '.join(_STATES)}")
     tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     arrays = {
         name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
         for name, tensor in tensors.items()
     }
-    return Content("PyTorch", list(layers(path, arrays)), [_NOTE])
+    return Content("PyTorch", list(_layers(path, arrays)), [_NOTE])
 
 
-def _is_mapping(value):
-    return isinstance(value, Mapping)
-
-
-def layers(path, arrays):
+def _layers(path, arrays):
     """Yield the layers whose arrays are named ``<layer>.weight`` and ``<layer>.bias``, in their order."""
     arrays = dict(arrays)
     for name in list(arrays):
