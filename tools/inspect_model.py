@@ -2,9 +2,10 @@
 
     python tools/inspect_model.py any.caffemodel
     python tools/inspect_model.py snapshot_iter_60.caffemodel.h5
+    python tools/inspect_model.py caffenet-9.onnx
 
 A file is identified by its content, never by its name: a model card is shown where its published checksum is the
-file's.
+file's. Of an ONNX, Core ML, PyTorch or caffe-tensorflow file the .caffemodel that it is converted to is shown.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from sentiment import engine
 from sentiment.cli import arguments, command
 from sentiment.networks import weights_files
-from sentiment.sources import cards
+from sentiment.sources import cards, foreign
 from sentiment.sources.download import DIGITS
 from sentiment.utils.files import digests
 from sentiment.utils.progress import patience
@@ -27,7 +28,7 @@ def main(argv=None):
     each = command.OneByOne()
     for path in args.files:
         with each, patience(f"reading {path}"):
-            print("\n".join(lines(weights_files.read(path))), flush=True)
+            print("\n".join(lines(weights_files.read(foreign.caffemodel(path)))), flush=True)
     return each.status
 
 

@@ -17,7 +17,7 @@ from sentiment import paper
 from sentiment.cli import arguments, command
 from sentiment.networks import architectures, surgery
 from sentiment.networks.weights_files import last_layer
-from sentiment.sources import cards
+from sentiment.sources import cards, foreign
 from sentiment.training import solvers
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
@@ -65,9 +65,9 @@ def definitions(arch, args):
 
 
 def source_layer(init):
-    """The last layer of a .caffemodel as its file has it, or of a model card as it was published."""
+    """The last layer of a file of weights as the file has it, or of a model card as it was published."""
     if cards.is_path(init):
-        return last_layer(Path(init))
+        return last_layer(foreign.caffemodel(Path(init)))
     published = cards.read(init).last_layer
     if set(published) != {"name", "classes"}:
         raise UserError(f"the model card {init} does not name its last layer; give its .caffemodel by --init")

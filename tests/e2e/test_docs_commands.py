@@ -111,7 +111,10 @@ MADE = {  # page -> files that its commands write
     "docs/howto/cluster.md": ["results/deepsent/report.html", "runs/ray.log"],
     "docs/howto/own-architecture.md": ["small-results/predictions.csv"],
     "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
-    "docs/howto/own-model.md": ["runs/five_agrees/finetune-my_network/fold5/result.json"],
+    "docs/howto/own-model.md": [
+        "runs/five_agrees/finetune-my_network/fold5/result.json",
+        "models/converted",
+    ],
     "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
     "docs/howto/report.md": ["results/demo/report.html"],
     "docs/howto/troubleshooting.md": ["data/deepsent/twitter_three_agrees.txt"],
@@ -270,6 +273,10 @@ def furnish(folder, source):
     (folder / "path/to").mkdir(parents=True)
     for name in "a", "b", "path/to/my_network", "models/my_network":
         shutil.copy(source, folder / f"{name}.caffemodel")
+    net = caffe.Net(str(source.parent / "deploy.prototxt"), str(source), caffe.TEST)
+    state = {f"{name}.{kind}": torch.tensor(blob.data) for name, blobs in net.params.items()
+             for kind, blob in zip(("weight", "bias"), blobs)}  # fmt: skip
+    torch.save(state, folder / "path/to/other_network.pth")
     mean = binaryproto(stand_ins.even_image(paper.IMAGENET_MEANS_BGR))
     for name in "path/to/my_mean", "models/imagenet_mean":
         (folder / f"{name}.binaryproto").write_bytes(mean)

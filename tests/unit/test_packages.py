@@ -43,7 +43,8 @@ def test_a_package_is_small(root, package):
 def test_the_experiments_know_nothing_of_torch(root, package):
     folder = root / "tools" if package == "tools" else root / "python" / package
     for path in sorted(folder.rglob("*.py")):
-        assert not list(imported(path, "torch")), path
+        if path.name != "foreign_pytorch.py":  # reads PyTorch's own files, and imports it for that alone
+            assert not list(imported(path, "torch")), path
 
 
 def test_no_test_imports_another(root):

@@ -187,7 +187,7 @@ def runs_options(
     """
     folder_options(option, "runs")
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
-    source = "a model card's name, a .caffemodel, or scratch"
+    source = "a model card's name, a .caffemodel (or .onnx, .mlmodel, .npy, .pth), or scratch"
     option(
         "--init",
         default=architectures.DEFAULT_INIT,

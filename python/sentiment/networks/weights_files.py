@@ -20,7 +20,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LARGEST = (1 << 31) - 1  # bytes of a protobuf message
 _MISTAKEN = {  # what may be mistaken for weights -> its possible first bytes
     "a Git LFS pointer; `git lfs pull` gets the file itself": (b"version https://git-lfs",),
-    "a zip archive, or PyTorch's own format; unpack it, or look for the .caffemodel": (b"PK\x03\x04",),
+    "a zip archive (unpack it), or PyTorch's own format (name it .pth)": (b"PK\x03\x04",),
     "a compressed archive; unpack it": (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!"),
     "a Python pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
     "a JPEG or PNG image": (b"\xff\xd8\xff", b"\x89PNG"),
@@ -171,11 +171,11 @@ def _read_protobuf(path, head):
         generation, layers = "V1", [_layer(path, layer, names(layer.type)) for layer in net.layers]
     else:
         raise UserError(f"{path} is not a .caffemodel: it is {_content(path, head)}")
-    return WeightsFile(path, generation, _printable(net.name), tuple(layers))
+    return WeightsFile(path, generation, printable(net.name), tuple(layers))
 
 
 def _layer(path, layer, type_):
-    name, shapes = _printable(layer.name), []
+    name, shapes = printable(layer.name), []
     for blob in layer.blobs:
         legacy = blob.num, blob.channels, blob.height, blob.width
         shape, there = blob.shape.dim if blob.HasField("shape") else legacy, len(blob.data) or len(blob.double_data)
@@ -185,10 +185,10 @@ def _layer(path, layer, type_):
                 + "×".join(map(str, shape))
             )
         shapes.append(tuple(shape))
-    return Layer(name, _printable(type_), tuple(shapes))
+    return Layer(name, printable(type_), tuple(shapes))
 
 
-def _printable(name):
+def printable(name):
     """A name from a file (bytes where it is not UTF-8), fit for a terminal."""
     text = name if isinstance(name, str) else bytes(name).decode(errors="replace")
     return "".join(character if character.isprintable() else "?" for character in text)
@@ -229,7 +229,7 @@ def _read_hdf5(path):
                 content = "a solver state" if "history" in file else "HDF5 without a group data"
                 raise UserError(f"{path} is not a file of weights: it is {content}")
             layers = tuple(
-                Layer(_printable(name), "", tuple(tuple(group[index].shape) for index in sorted(group, key=int)))
+                Layer(printable(name), "", tuple(tuple(group[index].shape) for index in sorted(group, key=int)))
                 for name, group in file["data"].items()
             )
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -20,7 +20,7 @@ from sentiment.networks import weights_files
 from sentiment.networks.architectures import ARCHITECTURES, deploy
 from sentiment.networks.definitions import weight_shapes
 from sentiment.paper import CLASSES, IMAGENET_MEANS_BGR, INITIALISATIONS
-from sentiment.sources import download
+from sentiment.sources import download, foreign
 from sentiment.sources.download import DIGITS, Link, Wanted
 from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import PROJECT, digests
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
 SCRATCH = "scratch"
-WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
+WEIGHTS = (".caffemodel", ".h5", ".binaryproto", *foreign.SUFFIXES)
 """An INIT that ends in one of these is a path, even without a folder."""
 OVERHEAD = 10_000
 """Bytes that a CaffeNet's file may have beside its weights and biases; published ones have 1,000 to 1,500."""
@@ -277,6 +277,8 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
     `parse_mean`) replaces the card's; if there is neither, the ImageNet channel means are used. ``models`` is the
     folder of cards and their files; a card in ``own``, the data set's folder of cards, takes precedence.
 
+    Weights in another format are converted, see `foreign.caffemodel`.
+
     A `UserError` says that the name is unknown, that a file is missing, or which file to put where if no link gives it.
     """
     mean = parse_mean(mean) if mean else None
@@ -286,7 +288,7 @@ def resolve(init: str, mean=None, models=MODELS, own: Path | None = None) -> Sou
         path = Path(init).expanduser().absolute()
         if not path.is_file():
             raise UserError(f"INIT: no file {init}")
-        return Source(run_name(init), path, mean_for(path, mean))
+        return Source(run_name(init), foreign.caffemodel(path), mean_for(path, mean))
     folder = own if own and (own / f"{init}.yaml").is_file() else Path(models)
     card = read(init, folder.absolute())  # absolute, since its files may be used from another folder
     _check_file_names(card, folder.absolute())
@@ -325,7 +327,7 @@ def is_path(init) -> bool:
 
     Whether the file exists makes no difference, so that a run is found under the same INIT when the file is gone.
     """
-    return "/" in str(init) or Path(init).suffix.lower() in WEIGHTS
+    return "/" in str(init) or str(init).lower().endswith(WEIGHTS)
 
 
 def run_name(init) -> str:
