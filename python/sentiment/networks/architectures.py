@@ -109,11 +109,13 @@ _RECORDS = (
     ),
     Architecture(
         "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", filler=_squeezenet_filler,
-        schedule={"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80},
+        schedule={"batch_size": 32, "iterations": 135, "base_lr": 0.00002, "stepsize": 90},
+        choices=Choices(new_lr_mult=3, new_bias_lr_mult=6),
     ),
     Architecture(
         "googlenet", "GoogLeNet_Twitter", "loss3/classifier_twitter", 0.10, "googlenet", 224, _googlenet_filler,
-        schedule={"batch_size": 32, "iterations": 90, "base_lr": 0.001, "stepsize": 60},
+        schedule={"batch_size": 32, "iterations": 84, "base_lr": 0.0005, "stepsize": 56},
+        choices=Choices(new_lr_mult=3, new_bias_lr_mult=6),
     ),
 )  # fmt: skip
 ARCHITECTURES = {architecture.name: architecture for architecture in _RECORDS}
