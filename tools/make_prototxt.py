@@ -31,7 +31,7 @@ def main(argv=None):
     """Write the definitions."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    arguments.several_option(option, "arch", (*architectures.ARCHITECTURES, FCN), "architectures")
+    arguments.several_option(option, "arch", (*architectures.TRAINED, FCN), "architectures")
     option("--data", default="data/deepsent", help="data set's folder, for the definitions (default: %(default)s)")
     option("--splits", default="splits/deepsent", help="fold lists' folder, for the definitions (default: %(default)s)")
     mean = "models/imagenet_mean.binaryproto"

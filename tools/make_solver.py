@@ -22,7 +22,7 @@ def main(argv=None):
     """Write the definitions."""
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
-    arguments.several_option(option, "arch", architectures.ARCHITECTURES, "architectures")
+    arguments.several_option(option, "arch", architectures.TRAINED, "architectures")
     arguments.several_option(option, "subset", paper.SUBSETS, "subsets")
     arguments.seed_option(option, "random seed")
     mode = "write solver_mode: GPU; `caffe train -gpu` chooses the GPU (default: CPU)"

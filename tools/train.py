@@ -7,9 +7,13 @@ A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, holds its configuration, n
 With another seed than the default the folder is .../<arch>-<init>-seed<N>/fold<k>/. Ctrl-C, SIGTERM and SIGHUP stop a
 training after a snapshot; the same command resumes from the newest complete snapshot and skips runs that are done. A
 loss that is NaN stops a training, unless --keep-diverged is given.
+
+The architectures that end in `probe` are fitted, not trained: all layers are the source's, and the new one is a
+logistic regression on their features.
 """
 
 from sentiment import engine
+from sentiment.analysis import probes
 from sentiment.cli import arguments, command
 from sentiment.data import dataset
 from sentiment.networks import architectures
@@ -53,12 +57,16 @@ def main(argv=None):
     each = f" ({duration(max(seconds))} a fold)" if len(due) > 1 else ""
     print(f"to train: {len(due)}, in about {duration(sum(seconds))}{each} on two CPU cores", flush=True)
     caffe = engine.start(args.gpu, images=args.runs)
+    features: dict = {}  # of probes, which all folds share
     for plan in due:
         with locks.held(plan.run.folder, "training"):
             if plan.done():  # by another process, while this one waited
                 command.say_skipped(plan.run.title, plan.weights)
             else:
                 plan.write(engine.environment(args.gpu), gpu=args.gpu is not None)
+                if plan.fitted:
+                    probes.fit(caffe, plan, features)
+                    continue
                 loop.train(caffe, plan.training(args.keep_diverged))
 
 

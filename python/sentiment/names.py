@@ -5,11 +5,19 @@ from sentiment import paper
 SUBSET_TITLES = {"five_agrees": "five-agree", "four_agrees": "four-agree", "three_agrees": "three-agree"}
 WAY_TITLES = {"center": "centre crop", "oversampled": "ten crops"}
 
+PROBE = "probe"  # how the names of architectures end whose new layer is fitted
+
 _PAPER_NAMES = {name.casefold() for pair in paper.INITIALISATIONS.items() for name in pair}
 
 
 def net_title(arch: str, init: str) -> str:
-    """The title of a network: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``."""
+    """The title of a network: ``CaffeNet``, ``CaffeNet fc6-2``, ``squeezenet from squeezenet_v1.0``.
+
+    >>> net_title("probe", "caffenet"), net_title("squeezenet-probe", "squeezenet_v1.0")
+    ('linear probe of CaffeNet', 'linear probe of squeezenet_v1.0')
+    """
+    if arch == PROBE or arch.endswith(f"-{PROBE}"):
+        return f"linear probe of {paper.INITIALISATIONS.get(init, init)}"
     if init not in paper.INITIALISATIONS:
         return f"{arch} from {init}"
     return paper.INITIALISATIONS[init] + ("" if arch == "finetune" else f" {arch}")

@@ -12,7 +12,7 @@ def test_it_says_what_a_source_is(tool, source, capfd, tmp_path):
         "known as    no ",
         "conv1  6×3×11×11 and 6  Convolution",
         "last layer  fc8, 5 outputs",
-        "fits        ARCH=finetune fc7-2 fc6-2 fc9 fc9-frozen, with channels_divisor: 16 in ",
+        "fits        ARCH=finetune fc7-2 fc6-2 fc9 fc9-frozen probe, with channels_divisor: 16 in ",
         "not squeezenet: conv1",
     ):
         assert words in said

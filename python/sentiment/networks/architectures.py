@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sentiment import paper
+from sentiment import names, paper
 from sentiment.networks.choices import Choices
 from sentiment.networks.definitions import weight_shapes
 from sentiment.utils.errors import UserError
@@ -73,6 +73,7 @@ class Architecture:
     connected: int = 2  # how many of the CaffeNet template's fc6 and fc7 are kept (§4.3, Table 4)
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
     frozen: bool = False  # only the new layer learns
+    fitted: bool = False  # a linear probe: the new layer is fitted (`analysis.probes`), and nothing is trained
     in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
     rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
@@ -118,7 +119,19 @@ _RECORDS = (
         choices=Choices(new_lr_mult=3, new_bias_lr_mult=6),
     ),
 )  # fmt: skip
-ARCHITECTURES = {architecture.name: architecture for architecture in _RECORDS}
+_PROBED = {  # architecture -> name of its probe
+    "finetune": names.PROBE,
+    "squeezenet": f"squeezenet-{names.PROBE}",
+    "googlenet": f"googlenet-{names.PROBE}",
+}
+_PROBES = tuple(
+    replace(one, name=_PROBED[one.name], fitted=True, schedule={}, choices=Choices())
+    for one in _RECORDS
+    if one.name in _PROBED
+)
+ARCHITECTURES = {architecture.name: architecture for architecture in (*_RECORDS, *_PROBES)}
+TRAINED = tuple(name for name, architecture in ARCHITECTURES.items() if not architecture.fitted)
+"""Architectures that a solver trains, so that they have definitions in prototxt/ and solvers/: all but the probes."""
 AUXILIARY = ("loss1/classifier_twitter", "loss2/classifier_twitter")
 """New layers of GoogLeNet's auxiliary heads."""
 ON_LAST_LAYER = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.keeps_last)

@@ -16,6 +16,10 @@ from sentiment.report.study import Net, Study
 from sentiment.training import solvers
 
 _OWN_MEANS = ("places",)  # initialisations with a mean of their own instead of ImageNet's
+PROBE = (
+    "A linear probe is what a fine-tuning has to beat: a logistic regression on the source's unchanged features that "
+    "feed the new layer, with C chosen over inner folds of the training images."
+)
 _NOT_RECORDED = "not recorded"  # what the first version left out
 
 
@@ -50,7 +54,9 @@ def about(study: Study, nets: list[Net] | None = None) -> list[str]:
     """
     first = f"Data set: {study.dataset}, runs in {study.root}."
     titled = [(net.title, result) for net in (study.nets if nets is None else nets) for result in net.results]
-    return [f"{first} {study.note}".strip(), *note(titled), *computed_with(titled)]
+    fitted = [name for name, architecture in architectures.ARCHITECTURES.items() if architecture.fitted]
+    probed = any(result.config.arch in fitted for _, result in titled)
+    return [f"{first} {study.note}".strip(), *([PROBE] if probed else []), *note(titled), *computed_with(titled)]
 
 
 def note(titled: list[tuple[str, Result]]) -> list[str]:

@@ -69,7 +69,7 @@ class Configuration:
             variant=plan.variant,
             precision=engine.precision(),
             mean=tuple(channel_means(source.mean).tolist()),
-            mean_image=mean_file is not None,
+            mean_image=mean_file is not None and not plan.fitted,  # a probe subtracts what its tests do
             channels_divisor=plan.divisor,
             choices=plan.choices,
             schedule=plan.schedule,

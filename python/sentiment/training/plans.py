@@ -23,7 +23,7 @@ from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
 
 FORWARD = 3  # training on an image takes this many times as long as its forward pass
-SECONDS_SETTING_UP = 2
+SECONDS_SETTING_UP, SECONDS_FITTING = 2, 10
 
 _read_source = functools.cache(weights_files.read)  # a source of 240 MB is read once for all folds
 
@@ -77,6 +77,8 @@ class Plan:
 
     def __post_init__(self):
         arch, subset = self.run.arch, self.run.subset
+        self.fitted = architectures.ARCHITECTURES[arch].fitted
+        self._check_fitted()
         which = self.splits, self.data.name, subset, self.run.fold
         self.lists = folds.read(*which)
         self.paths = [folds.list_path(*which, part).resolve() for part in folds.PARTS]
@@ -95,6 +97,17 @@ class Plan:
             heads = {layer.name for layer in _read_source(path).learned} >= {"loss1/fc", "loss2/fc"}
             given = {"auxiliary_heads": heads, **given}
         return replace(architecture.choices, **given)
+
+    def _check_fitted(self):
+        """Refuse what has no meaning for a probe: random numbers, choices of a training, and no source."""
+        if not self.fitted:
+            return
+        refused = [name for name in self.given if name in CHOICES]
+        refused += ["SEED"] if self.seed != solvers.DEFAULT_SEED else []
+        if refused:
+            raise UserError(f"ARCH={self.run.arch} is fitted to the centre crops; leave out {', '.join(refused)}")
+        if self.source.path is None:
+            raise UserError(f"ARCH={self.run.arch} is fitted to the features of a source; name one by INIT")
 
     @functools.cached_property
     def last(self) -> architectures.LastLayer | None:
@@ -147,6 +160,9 @@ class Plan:
 
     def estimate(self) -> float:
         """The approximate seconds that the rest of the training takes, with its tests, on two CPU cores."""
+        if self.fitted:
+            passes = len(self.lists.train) / FORWARD
+            return SECONDS_SETTING_UP + SECONDS_FITTING + self.seconds_an_image * passes
         left = self.schedule.iterations - (snapshots.newest(self.run.folder) or 0)
         tests = (1 + left // solvers.TEST_EVERY) * len(self.lists.test)
         passes = self.schedule.batch_size * left + tests / FORWARD
@@ -167,14 +183,20 @@ class Plan:
         return architectures.train_val(self.run.arch, lists, self.divisor, scratch, self.last, self.choices)
 
     def write(self, environment: Environment, gpu=False):
-        """Write run.json and the definitions; the solver's paths are relative, so that the folder can be moved."""
+        """Write run.json and the definitions; the solver's paths are relative, so that the folder can be moved.
+
+        A probe has neither a training definition nor a solver.
+        """
         run = self.run
         run.claim(self.configuration)
         run.record_environment(snapshots.newest(run.folder) or 0, environment)
+        deploy = architectures.deploy(run.arch, self.divisor, self.last, self.choices)
+        write_if_changed(run.deploy, str(deploy))
+        if self.fitted:
+            return
         fold_seed, (_, test_batches) = solvers.fold_seed(self.seed, run.fold), self._test_batches
         solver = solvers.solver(self.schedule, run.train_val.name, snapshots.PREFIX, test_batches, fold_seed, gpu)
-        deploy = architectures.deploy(run.arch, self.divisor, self.last, self.choices)
-        for path, definition in ((run.train_val, self.train_val()), (run.deploy, deploy), (run.solver, solver)):
+        for path, definition in ((run.train_val, self.train_val()), (run.solver, solver)):
             write_if_changed(path, str(definition))
 
     def training(self, keep_diverged=False) -> Training:

@@ -34,6 +34,8 @@ class Schedule:
 
 
 NAMES = tuple(field.name for field in fields(Schedule))
+NONE = Schedule(0, 0, 0, 0, 0, 0, 0)
+"""The schedule of a run that is fitted."""
 
 
 def fold_seed(seed: int, fold: int) -> int:
@@ -55,8 +57,14 @@ def schedule(arch: str, train_images: int, data_set: Mapping | None = None, give
 
     Values in ``data_set``, the data set's description, replace the architecture's own, and values that are ``given`` on
     the command line replace both; None counts as not given. A `UserError` names a value outside its range.
+
+    The schedule of a probe, which is fitted, is `NONE`; a `UserError` names a value that is given for it.
     """
     architecture = ARCHITECTURES.get(arch, ARCHITECTURES["finetune"])  # another version's result may have another one
+    if architecture.fitted:
+        if refused := [name for name, value in (given or {}).items() if value is not None and name in NAMES]:
+            raise UserError(f"ARCH={arch} is fitted, not trained in iterations; leave out {', '.join(refused)}")
+        return NONE
     values: dict[str, Any] = {"batch_size": paper.BATCH_SIZE, "base_lr": paper.BASE_LR}
     values |= architecture.schedule | _values(data_set)
     # Rounded, because 0.003 * 0.1 is 0.00030000000000000003.
