@@ -31,7 +31,6 @@ MISTAKES = [
     ),
     ("type: 'Convolution' convolution_param { num_output: 2 kernel_size: 1 }", [(1, 1, 2, 2, 2, 2)], "3 spatial axes"),
     ("type: 'InnerProduct' inner_product_param { num_output: 0 }", [IMAGE], "num_output must be positive"),
-    ("type: 'Pooling' pooling_param { pool: STOCHASTIC kernel_size: 2 }", [IMAGE], "use MAX or AVE"),
     ("type: 'Pooling' pooling_param { global_pooling: true kernel_size: 2 }", [IMAGE], "With Global_pooling: true"),
     ("type: 'Pooling' pooling_param { global_pooling: true stride: 2 }", [IMAGE], "only pad = 0 and stride = 1"),
     ("type: 'Pooling' pooling_param { kernel_size: 2 stride: 0 }", [IMAGE], "Stride dimensions must be nonzero"),
