@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from caffe.proto import caffe_pb2
+from helpers import recurrent_reference
 
 FLT_MIN = float(np.finfo(np.float32).tiny)
 FLT_MAX = float(np.finfo(np.float32).max)
@@ -88,7 +89,25 @@ def power(p, x):
     return (p.shift + p.scale * x) ** p.power, backward
 
 
+def clip(p, x):
+    low, high = p.clip_param.min, p.clip_param.max
+    return np.maximum(low, np.minimum(x, high)), lambda x, y, dy: dy * (low <= x) * (x <= high)
+
+
+def swish(p, x):
+    beta = p.swish_param.beta
+    s = 1 / (1 + np.exp(-beta * x))
+    return x * s, lambda x, y, dy: dy * (beta * y + s * (1 - beta * y))
+
+
+def threshold(p, x):
+    return np.where(x > p.threshold_param.threshold, 1.0, 0.0), None
+
+
 NEURONS = {
+    "Clip": clip,
+    "Swish": swish,
+    "Threshold": threshold,
     "ReLU": relu,
     "ELU": elu,
     "Sigmoid": sigmoid,
@@ -104,7 +123,7 @@ NEURONS = {
 def neuron(p, bottoms, blobs, train, tops):
     (x,) = bottoms
     y, gradient = NEURONS[p.type](p, x)
-    return [y], lambda dys: ([gradient(x, y, dys[0])], [])
+    return [y], gradient and (lambda dys: ([gradient(x, y, dys[0])], []))
 
 
 def prelu(p, bottoms, blobs, train, tops):
@@ -247,6 +266,29 @@ def deconvolution(p, bottoms, blobs, train, tops):
     return _each_bottom(p, bottoms, blobs, one)
 
 
+def im2col(p, bottoms, blobs, train, tops):
+    (bottom,) = bottoms
+    axis = canonical(p.convolution_param.axis, bottom.ndim)
+    x = bottom.reshape(-1, *bottom.shape[axis:])
+    kernel, stride, pad, dilation = _convolution_sizes(p, x.ndim - 2)
+    room = [n + 2 * q - (d * (k - 1) + 1) for n, k, q, d in zip(x.shape[2:], kernel, pad, dilation)]
+    size = [math.trunc(r / s) + 1 for r, s in zip(room, stride)]
+    xp = np.pad(x, [(0, 0), (0, 0)] + [(q, q + max(-r, 0)) for q, r in zip(pad, room)])
+    y = np.zeros((len(x), x.shape[1] * math.prod(kernel), *size))
+    windows = list(_windows(size, stride, kernel, dilation))
+    for index, window in windows:
+        y[(..., *index)] = xp[(..., *window)].reshape(len(x), -1)
+
+    def backward(dys):
+        dy, dxp = dys[0].reshape(y.shape), np.zeros_like(xp)
+        for index, window in windows:
+            dxp[(..., *window)] += dy[(..., *index)].reshape(dxp[(..., *window)].shape)
+        inside = (..., *(slice(q, q + n) for q, n in zip(pad, x.shape[2:])))
+        return [dxp[inside].reshape(bottom.shape)], []
+
+    return [y.reshape(*bottom.shape[:axis], *y.shape[1:])], backward
+
+
 def pooling_sizes(p, size):
     """Kernel, stride, pad and output size of a pooling layer on an input of ``size``."""
     p = p.pooling_param
@@ -299,6 +341,30 @@ def pooling(p, bottoms, blobs, train, tops):
         return [dx], []
 
     return [y, mask][:tops], backward
+
+
+def spp(p, bottoms, blobs, train, tops):
+    (x,) = bottoms
+    levels = []
+    for level in range(p.spp_param.pyramid_height):
+        pool = caffe_pb2.PoolingParameter(pool=p.spp_param.pool)
+        for side, n in zip("hw", x.shape[2:]):
+            kernel = -(-n // 2**level)
+            setattr(pool, f"kernel_{side}", kernel)
+            setattr(pool, f"stride_{side}", kernel)
+            setattr(pool, f"pad_{side}", (kernel * 2**level - n + 1) // 2)
+        levels.append(pooling(caffe_pb2.LayerParameter(pooling_param=pool), bottoms, [], train, 1))
+    if len(levels) == 1:
+        return levels[0]
+    flat = [y.reshape(len(x), -1) for (y,), _ in levels]
+    cuts = np.cumsum([y.shape[1] for y in flat])[:-1]
+
+    def backward(dys):
+        parts = np.split(dys[0], cuts, 1)
+        # pooling reuses its diff
+        return [sum(back([dy.reshape(y.shape)])[0][0].copy() for ((y,), back), dy in zip(levels, parts))], []
+
+    return [np.concatenate(flat, 1)], backward
 
 
 def lrn(p, bottoms, blobs, train, tops):
@@ -358,6 +424,22 @@ def inner_product(p, bottoms, blobs, train, tops):
         return [(dy @ weight.T).reshape(x.shape)], grads
 
     return [y.reshape(*x.shape[:axis], q.num_output)], backward
+
+
+def embed(p, bottoms, blobs, train, tops):
+    index = bottoms[0].astype(int)
+    assert blobs[0].shape == (p.embed_param.input_dim, p.embed_param.num_output)
+    y = np.array([blobs[0][i] for i in index.ravel()]).reshape(*index.shape, -1)
+    if p.embed_param.bias_term:
+        y = y + blobs[1]
+
+    def backward(dys):
+        dweight = np.zeros_like(blobs[0])
+        for i, dy in zip(index.ravel(), dys[0].reshape(index.size, -1)):
+            dweight[i] += dy
+        return [None], [dweight, dys[0].reshape(index.size, -1).sum(0)][: len(blobs)]
+
+    return [y], backward
 
 
 def _spread(operand, axis, ndim):
@@ -429,6 +511,26 @@ def batch_norm(p, bottoms, blobs, train, tops):
     return [y], backward
 
 
+def mvn(p, bottoms, blobs, train, tops):
+    (x,) = bottoms
+    q = p.mvn_param
+    shape = (*x.shape, 1, 1, 1)[:4]
+    axes = (1, 2, 3) if q.across_channels else (2, 3)
+    x4 = x.reshape(shape)
+    y = x4 - x4.mean(axes, keepdims=True)
+    deviation = np.sqrt((y**2).mean(axes, keepdims=True)) + q.eps if q.normalize_variance else 1.0
+    y = y / deviation
+
+    def backward(dys):
+        (dy,) = dys
+        dx = dy - dy.mean(axes, keepdims=True)
+        if q.normalize_variance:
+            dx = (dx - y * (y * dy).mean(axes, keepdims=True)) / deviation
+        return [dx.reshape(x.shape)], []
+
+    return [y], backward
+
+
 # probabilities and losses; the loss's own diff is its weight
 
 
@@ -474,6 +576,63 @@ def softmax_loss(p, bottoms, blobs, train, tops):
         [dx.reshape(x.shape) * dys[0] / divisor, None],
         [],
     )
+
+
+def infogain_loss(p, bottoms, blobs, train, tops):
+    x, labels, matrix = bottoms
+    axis = canonical(p.infogain_loss_param.axis, x.ndim)
+    prob = _softmax(x, axis)
+    outer, classes, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+    flat, matrix = prob.reshape(outer, classes, inner), matrix.reshape(classes, classes)
+    dx = np.zeros_like(flat)
+    loss = valid = 0
+    for (i, j), label in np.ndenumerate(labels.reshape(outer, inner).astype(int)):
+        if p.loss_param.HasField("ignore_label") and label == p.loss_param.ignore_label:
+            continue
+        valid += 1
+        for c in range(classes):
+            loss -= matrix[label, c] * math.log(max(flat[i, c, j], 1e-20))
+            dx[i, c, j] = flat[i, c, j] * matrix[label].sum() - matrix[label, c]
+    divisor = _normalizer(p, p.loss_param.VALID, outer, inner, valid)
+    return [np.array(loss / divisor), prob][:tops], lambda dys: (
+        [dx.reshape(x.shape) * dys[0] / divisor, None, None],
+        [],
+    )
+
+
+def multinomial_loss(p, bottoms, blobs, train, tops):
+    x, labels = bottoms
+    n = len(x)
+    at = (range(n), labels.ravel().astype(int))
+    prob = np.maximum(x.reshape(n, -1)[at], 1e-20)
+
+    def backward(dys):
+        dx = np.zeros((n, x.size // n))
+        dx[at] = -dys[0] / n / prob
+        return [dx.reshape(x.shape), None], []
+
+    return [np.array(-np.log(prob).sum() / n)], backward
+
+
+def contrastive_loss(p, bottoms, blobs, train, tops):
+    a, b, similar = bottoms
+    q = p.contrastive_loss_param
+    loss, da = 0, np.zeros((len(a), a.size // len(a)))
+    for i, (difference, same) in enumerate(
+        zip(a.reshape(len(a), -1) - b.reshape(len(a), -1), similar.ravel().astype(int))
+    ):
+        distance = math.sqrt((difference**2).sum())
+        if same:
+            loss += distance**2
+            da[i] = difference
+        elif q.legacy_version:
+            loss += max(q.margin - distance**2, 0)
+            da[i] = -difference * (q.margin > distance**2)
+        else:
+            loss += max(q.margin - distance, 0) ** 2
+            da[i] = -difference * max(q.margin - distance, 0) / (distance + 1e-4)
+    da = da.reshape(a.shape) / len(a)
+    return [np.array(loss / len(a) / 2)], lambda dys: ([da * dys[0], -da.reshape(b.shape) * dys[0], None], [])
 
 
 def euclidean_loss(p, bottoms, blobs, train, tops):
@@ -568,6 +727,37 @@ def slice_layer(p, bottoms, blobs, train, tops):
     return pieces, lambda dys: ([np.concatenate(dys, axis)], [])
 
 
+def tile(p, bottoms, blobs, train, tops):
+    (x,) = bottoms
+    n, axis = p.tile_param.tiles, canonical(p.tile_param.axis, x.ndim)
+    return [np.concatenate([x] * n, axis)], lambda dys: ([sum(np.split(dys[0], n, axis))], [])
+
+
+def batch_reindex(p, bottoms, blobs, train, tops):
+    x, index = bottoms[0], bottoms[1].astype(int)
+
+    def backward(dys):
+        dx = np.zeros_like(x)
+        for i, dy in zip(index, dys[0]):
+            dx[i] += dy
+        return [dx, None], []
+
+    return [np.array([x[i] for i in index]).reshape(len(index), *x.shape[1:])], backward
+
+
+def filter_layer(p, bottoms, blobs, train, tops):
+    *given, selector = bottoms
+    chosen = [i for i, value in enumerate(selector.ravel()) if value]
+
+    def backward(dys):
+        diffs = [np.zeros_like(x) for x in given]
+        for dx, dy in zip(diffs, dys):
+            dx[chosen] = dy
+        return [*diffs, None], []
+
+    return [x[chosen] for x in given], backward
+
+
 def split(p, bottoms, blobs, train, tops):
     return [bottoms[0]] * tops, lambda dys: ([sum(dys)], [])
 
@@ -651,6 +841,19 @@ def parameter(p, bottoms, blobs, train, tops):
 
 REFERENCE = {
     **dict.fromkeys(NEURONS, neuron),
+    "RNN": recurrent_reference.rnn,
+    "LSTM": recurrent_reference.lstm,
+    "LSTMUnit": recurrent_reference.lstm_unit,
+    "Im2col": im2col,
+    "SPP": spp,
+    "Embed": embed,
+    "MVN": mvn,
+    "InfogainLoss": infogain_loss,
+    "MultinomialLogisticLoss": multinomial_loss,
+    "ContrastiveLoss": contrastive_loss,
+    "Tile": tile,
+    "BatchReindex": batch_reindex,
+    "Filter": filter_layer,
     "PReLU": prelu,
     "Convolution": convolution,
     "Deconvolution": deconvolution,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import CaffeError
 from ..formats import read_blob
 from ..proto import caffe_pb2
 from ..runtime.blob import from_array
@@ -181,7 +182,10 @@ class InfogainLoss(LabelledClasses, Loss):
         if len(bottom) == 2:
             if not p.HasField("source"):
                 self.fail("Infogain matrix source must be specified")
-            self.matrix = from_array(np.asarray(read_blob(p.source), np.float32))
+            try:
+                self.matrix = from_array(np.asarray(read_blob(p.source), np.float32))
+            except CaffeError as error:
+                self.fail(str(error).rstrip("."))
 
     def reshape(self, bottom, top):
         super().reshape(bottom, top)

@@ -279,11 +279,6 @@ class Power(DerivativeFirst):
 class Clip(Neuron):
     """Values limited to the range from ``min`` to ``max``; NaN becomes ``min``."""
 
-    def setup(self, bottom, top):
-        p = self.param.clip_param
-        if self.param.HasField("clip_param") and not p.IsInitialized():
-            self.fail("clip_param must specify min and max")
-
     def compute(self, x):
         low, high = self.param.clip_param.min, self.param.clip_param.max
         y = x.clamp(max=high)
@@ -316,7 +311,7 @@ class Threshold(Neuron):
         return (x > self.param.threshold_param.threshold).to(x.dtype)
 
     def backward(self, top, propagate_down, bottom):
-        self.fail("Not Implemented Yet: Threshold has no gradient; set propagate_down: false or freeze what is below")
+        self.fail("Not Implemented Yet: Threshold has no gradient; set propagate_down: false in the layer above it")
 
 
 @register("Dropout")

@@ -50,6 +50,8 @@ class Pooling(Layer):
         self.kernel = self._pair("kernel_size", "kernel")
         if min(self.kernel) < 1:
             self.fail("Filter dimensions cannot be zero")
+        if any(self.pad) and p.pool == p.STOCHASTIC:
+            self.fail("Padding implemented only for average and max pooling")
         if any(pad >= k for pad, k in zip(self.pad, self.kernel)):
             self.fail(f"Padding {self.pad} must be smaller than the kernel {self.kernel}")
 

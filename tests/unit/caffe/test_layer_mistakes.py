@@ -61,6 +61,32 @@ MISTAKES = [
     ("type: 'Scale' scale_param { num_axes: -2 }", [IMAGE], "num_axes must be non-negative"),
     ("type: 'Bias' bias_param { num_axes: 9 }", [IMAGE], "extends past"),
     ("type: 'ArgMax' argmax_param { top_k: 0 }", [IMAGE], "top k must not be less than 1"),
+    ("type: 'Pooling' pooling_param { pool: STOCHASTIC kernel_size: 2 pad: 1 }", [IMAGE], "Padding implemented only"),
+    ("type: 'Im2col' convolution_param { kernel_size: [3, 3, 3] }", [IMAGE], "specified 3 times"),
+    ("type: 'Im2col' convolution_param { kernel_size: 7 }", [IMAGE], "The kernel does not fit"),
+    ("type: 'Im2col' convolution_param { kernel_size: 1 }", [(2, 4)], "at least one spatial axis"),
+    ("type: 'SPP' spp_param { }", [IMAGE], "pyramid_height must be positive"),
+    ("type: 'SPP' spp_param { pyramid_height: 1 }", [(2, 4)], "Input must have 4 axes"),
+    ("type: 'SPP' spp_param { pyramid_height: 4 }", [(1, 1, 2, 8)], "must be smaller than the kernel"),
+    ("type: 'MVN'", [(1, 1, 1, 1, 1)], "up to 4 axes"),
+    ("type: 'Embed' embed_param { input_dim: 3 }", [(2,)], "num_output must be positive"),
+    ("type: 'Embed' embed_param { num_output: 3 }", [(2,)], "input_dim must be positive"),
+    ("type: 'Tile'", [IMAGE], "Number of tiles must be specified"),
+    ("type: 'Tile' tile_param { tiles: 0 }", [IMAGE], "Number of tiles must be positive"),
+    ("type: 'Tile' tile_param { tiles: 2 axis: 4 }", [IMAGE], "axis 4 out of range"),
+    ("type: 'BatchReindex'", [IMAGE, (2, 1)], "must have one axis"),
+    ("type: 'Filter'", [IMAGE, IMAGE, (2,)], "a top for each bottom but the selector"),
+    ("type: 'Filter'", [IMAGE, (2, 2)], "must be singletons"),
+    ("type: 'Filter'", [IMAGE, (3, 1)], "same 0th dimension"),
+    ("type: 'InfogainLoss'", [(2, 4), (2,)], "Infogain matrix source must be specified"),
+    ("type: 'InfogainLoss'", [(2, 4), (2,), (4, 3)], "H must be 4x4"),
+    ("type: 'InfogainLoss' loss_param { normalize: true }", [(2, 4), (2,), (4, 4)], "normalize is deprecated"),
+    ("type: 'InfogainLoss'", [(2, 4, 3), (2,), (4, 4)], "Number of labels must match"),
+    ("type: 'InfogainLoss' infogain_loss_param { source: '/absent' }", [(2, 4), (2,)], "/absent"),
+    ("type: 'MultinomialLogisticLoss'", [(2, 4), (2, 2)], "one label for each item"),
+    ("type: 'ContrastiveLoss'", [(2, 4), (2, 3), (2,)], "the same channels"),
+    ("type: 'ContrastiveLoss'", [(2, 4, 2), (2, 4, 2), (2,)], "must be vectors"),
+    ("type: 'ContrastiveLoss'", [(2, 4), (2, 4), (3,)], "a number for each pair"),
     ("type: 'SigmoidCrossEntropyLoss'", [(2, 4), (2, 3)], "same count"),
     ("type: 'EuclideanLoss'", [(2, 4), (3, 4)], "same first dimension"),
 ]
@@ -89,3 +115,44 @@ def test_an_input_that_no_longer_fits_the_weights(body, shape, other, said):
     net.blobs["b"].reshape(*other)
     with pytest.raises(CaffeError, match=f"{said}.*'culprit'"):
         net.forward()
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes", "given", "said"),
+    [
+        ("type: 'Pooling' pooling_param { pool: STOCHASTIC kernel_size: 2 }", [IMAGE], 0, "Not Implemented Yet"),
+        ("type: 'SPP' spp_param { pyramid_height: 2 pool: STOCHASTIC }", [IMAGE], 0, "Not Implemented Yet"),
+        ("type: 'BatchReindex'", [(2, 3), (4,)], 2, "reindex layer 2 is not below 2"),
+        ("type: 'BatchReindex'", [(2, 3), (4,)], -0.5, "reindex layer -0.5 is negative"),
+        ("type: 'Embed' embed_param { input_dim: 3 num_output: 2 }", [(2,)], 3, "3 is not below 3"),
+        ("type: 'MultinomialLogisticLoss'", [(2, 3), (2,)], 3, "Label 3 is outside"),
+        ("type: 'InfogainLoss'", [(2, 3), (2,), (3, 3)], -1, "Label -1 is outside"),
+    ],
+)
+def test_what_only_forward_can_refuse(body, shapes, given, said):
+    names = [f"b{number}" for number in range(len(shapes))]
+    inputs = "".join(map(input_layer, names, shapes))
+    net = build(inputs + layer("culprit", " ".join(names), "top", body))
+    for name in names[:2][-1:]:
+        net.blobs[name].data[...] = given
+    with pytest.raises(CaffeError, match=f"{said}.*'culprit'"):
+        net.forward()
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes", "said"),
+    [
+        ("type: 'Threshold'", [(2, 3)], "Not Implemented Yet"),
+        ("type: 'BatchReindex'", [(2, 3), (4,)], "Cannot backprop to index"),
+        ("type: 'Embed' embed_param { input_dim: 3 num_output: 2 }", [(2,)], "Can't backpropagate to EmbedLayer input"),
+        ("type: 'Filter'", [(2, 3), (2,)], "cannot backpropagate to filter index"),
+        ("type: 'InfogainLoss'", [(2, 3), (2,), (3, 3)], "cannot backpropagate to infogain inputs"),
+    ],
+)
+def test_a_gradient_that_there_is_not(body, shapes, said):
+    names = [f"b{number}" for number in range(len(shapes))]
+    inputs = "force_backward: true " + "".join(map(input_layer, names, shapes))
+    net = build(inputs + layer("culprit", " ".join(names), "top", body))
+    net.forward()
+    with pytest.raises(CaffeError, match=f"{said}.*'culprit'"):
+        net.backward()

@@ -1,6 +1,7 @@
 """Every layer against a plain reference: tops, bottom diffs, parameter diffs, over its whole parameter space."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -55,6 +56,11 @@ def numbers(low, high):
 # one number at a time
 
 NEURONS = {
+    "Clip": st.builds(
+        lambda low, size: f"clip_param {{ min: {low} max: {low + size} }}", numbers(-1, 1), numbers(-1, 2)
+    ),
+    "Swish": st.just("") | numbers(-2, 2).map(lambda b: f"swish_param {{ beta: {b} }}"),
+    "Threshold": st.just("") | numbers(-1, 1).map(lambda t: f"threshold_param {{ threshold: {t} }}"),
     "ReLU": st.just("") | numbers(-1, 1).map(lambda s: f"relu_param {{ negative_slope: {s} }}"),
     "ELU": st.just("") | numbers(0, 2).map(lambda a: f"elu_param {{ alpha: {a} }}"),
     "Sigmoid": st.just(""),
@@ -302,6 +308,28 @@ def test_a_kernel_beyond_the_padded_input_by_less_than_a_stride_has_one_place():
     net.blobs["x"].reshape(1, 1, 2, 6)  # a whole stride less than the kernel
     with pytest.raises(CaffeError, match="The kernel does not fit"):
         net.forward()
+
+
+@examples(30)
+@given(convolutions())
+def test_im2col(case):
+    body, bottoms = case
+    assume(bottoms[0].ndim > 1 and "axis: -1" not in body)
+    body = re.sub("num_output: \\d+|group: \\d+|bias_term: \\w+", "", body).replace("Convolution", "Im2col")
+    assume(layer_param(body).convolution_param.axis != bottoms[0].ndim - 1)
+    check(body, bottoms[:1])
+
+
+@examples(30)
+@given(seeds, st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.sampled_from(["MAX", "AVE"]), kinds)
+def test_spp(seed, height, width, levels, method, kind):
+    bins = 2 ** (levels - 1)
+    kernels = [-(-n // bins) for n in (height, width)]
+    assume(all((k * bins - n + 1) // 2 < k for k, n in zip(kernels, (height, width))))
+    check(
+        f"type: 'SPP' spp_param {{ pyramid_height: {levels} pool: {method} }}",
+        [values(seed, (2, 2, height, width), kind)],
+    )
 
 
 @examples(40)
@@ -665,6 +693,123 @@ def test_reduction(seed, shape, operation, kind, data):
 @given(seeds, shapes(0, 4))
 def test_parameter(seed, shape):
     check(f"type: 'Parameter' parameter_param {{ shape {{ {fields('dim', shape)} }} }}", [], seed=seed % 99)
+
+
+# selecting and repeating
+
+
+@examples(15)
+@given(seeds, shapes(1, 4), st.integers(1, 3), st.data())
+def test_tile(seed, shape, tiles, data):
+    check(f"type: 'Tile' tile_param {{ axis: {data.draw(axes(len(shape)))} tiles: {tiles} }}", [values(seed, shape)])
+
+
+@examples(15)
+@given(seeds, shapes(1, 4), st.data())
+def test_batch_reindex(seed, shape, data):
+    index = data.draw(st.lists(st.integers(0, shape[0] - 1), max_size=6))
+    check("type: 'BatchReindex'", [values(seed, shape), np.float32(index)], fixed=[1])
+
+
+@examples(20)
+@given(seeds, sides, st.lists(shapes(0, 3), min_size=1, max_size=3), st.data())
+def test_filter(seed, items, rests, data):
+    selector = np.float32(data.draw(st.lists(st.sampled_from([0, 0, 1, -2, 0.5]), min_size=items, max_size=items)))
+    selector = selector.reshape(data.draw(st.sampled_from([(items,), (items, 1), (items, 1, 1)])))
+    bottoms = [values(seed + i, (items, *rest)) for i, rest in enumerate(rests)]
+    check("type: 'Filter'", [*bottoms, selector], tops=len(rests), fixed=[len(rests)])
+
+
+def test_a_filters_tops_are_as_long_as_its_bottoms_until_the_selector_is_known():
+    net = build(input_layer("x", (3, 2)) + input_layer("s", (3,)) + layer("f", "x s", "y", "type: 'Filter'"))
+    assert net.blobs["y"].data.shape == (3, 2)
+    net.reshape()
+    assert net.blobs["y"].data.shape == (0, 2)
+    net.blobs["s"].data[...] = [0, 5, 0]
+    net.forward()
+    assert net.blobs["y"].data.shape == (1, 2)
+
+
+@examples(15)
+@given(seeds, shapes(0, 3), st.integers(1, 5), sides, maybe(st.booleans()))
+def test_embed(seed, shape, inputs, outputs, bias):
+    index = np.random.default_rng(seed).integers(0, inputs, shape).astype(np.float32)
+    text = f"input_dim: {inputs} num_output: {outputs}" + field("bias_term", bias)
+    check(f"type: 'Embed' embed_param {{ {text} }}", [index], fixed=[0])
+
+
+@examples(25)
+@given(seeds, shapes(1, 4), maybe(st.booleans()), maybe(st.booleans()), maybe(st.sampled_from([0.5, 0.01])))
+def test_mvn(seed, shape, normalize, across, eps):
+    rest = math.prod(shape[1:] if across else shape[2:])
+    assume(rest > 2 or normalize is False)  # of two numbers the derivative is 0 but for rounding
+    text = field("normalize_variance", normalize) + field("across_channels", across) + field("eps", eps)
+    check(f"type: 'MVN' mvn_param {{ {text} }}", [values(seed, shape)], rtol=5e-5)
+
+
+def test_mvn_in_place_reads_its_own_sums():
+    net = build(FORCED + input_layer("x", (1, 1, 2, 3)) + layer("m", "x", "x", "type: 'MVN'"))
+    x, dy = values(1, (1, 1, 2, 3)), values(2, (1, 1, 2, 3))
+    net.blobs["x"].data[...] = x
+    net.forward()
+    y = net.blobs["x"].data.astype(np.float64)
+    net.blobs["x"].diff[...] = dy
+    net.backward()
+    along = y * (y * dy).sum()
+    close(net.blobs["x"].diff, (along + along.sum()) * (1 - 1 / 6) / (x.std() + 1e-9), 1e-4)
+
+
+# losses of more than two bottoms
+
+
+@examples(30)
+@given(seeds, shapes(2, 4), st.data())
+def test_infogain_loss(seed, shape, data):
+    axis = data.draw(st.integers(1 - len(shape), len(shape) - 1).filter(bool))
+    canonical = axis % len(shape)
+    rest = shape[:canonical] + shape[canonical + 1 :]
+    ignored, mode = data.draw(maybe(st.integers(0, shape[canonical] - 1))), data.draw(maybe(st.sampled_from(MODES)))
+    text = f"infogain_loss_param {{ axis: {axis} }}"
+    text += f" loss_param {{ {field('ignore_label', ignored)} {field('normalization', mode)} }}"
+    spread = data.draw(st.sampled_from([1, 5, 100]))  # 100: probabilities below 1e-20
+    x, labels = spread * values(seed, shape), labels_like(seed, math.prod(rest), shape[canonical])
+    matrix = values(seed + 1, (shape[canonical],) * 2, "positive")
+    labels = labels.reshape(shape[0], -1)
+    tops = data.draw(st.integers(1, 2))
+    body = f"type: 'InfogainLoss' {text}"
+    check(body, [x, labels, matrix], tops=tops, fixed=[1, 2])
+
+
+def test_the_infogain_matrix_may_be_in_a_file(tmp_path):
+    matrix = values(3, (3, 3), "positive")
+    (tmp_path / "H").write_bytes(caffe.io.array_to_blobproto(matrix[None, None]).SerializeToString())
+    source = f"type: 'InfogainLoss' infogain_loss_param {{ source: '{tmp_path / 'H'}' }}"
+    inputs = input_layer("x", (4, 3)) + input_layer("label", (4,)) + input_layer("H", (3, 3))
+    net = build(inputs + layer("a", "x label", "a", source) + layer("b", "x label H", "b", "type: 'InfogainLoss'"))
+    net.blobs["x"].data[...], net.blobs["label"].data[...] = values(1, (4, 3)), [0, 2, 1, 1]
+    net.blobs["H"].data[...] = matrix
+    net.forward()
+    assert net.blobs["a"].data == net.blobs["b"].data != 0
+
+
+@examples(15)
+@given(seeds, shapes(1, 4), st.booleans())
+def test_multinomial_loss(seed, shape, flat):
+    prob = np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
+    prob.ravel()[::3] = 0  # below the threshold
+    labels = labels_like(seed, shape[0], prob.size // shape[0], None if flat else (shape[0], 1, 1, 1))
+    check("type: 'MultinomialLogisticLoss'", [prob, labels])
+
+
+@examples(25)
+@given(seeds, sides, sides, maybe(st.sampled_from([0.5, 2, 4])), maybe(st.booleans()), st.booleans())
+def test_contrastive_loss(seed, n, channels, margin, legacy, same):
+    a, b = values(seed, (n, channels)), values(seed + 1, (n, channels, 1, 1))
+    if same:
+        b[0] = a[0].reshape(-1, 1, 1)  # a distance of 0
+    similar = labels_like(seed, n, 2)
+    text = field("margin", margin) + field("legacy_version", legacy)
+    check(f"type: 'ContrastiveLoss' contrastive_loss_param {{ {text} }}", [a, b, similar])
 
 
 # what users get wrong
