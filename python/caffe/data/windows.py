@@ -53,7 +53,7 @@ def read_windows(source, foreground, background):
                 if mark != b"#":
                     raise CaffeError(f"{where} begins with '{names.of_bytes(mark):.40}', not with # and its index")
                 head = list(itertools.islice(words, 6))
-                index, channels, n = int(head[0]), int(head[2]), int(head[5])
+                index, channels, n = (int(np.int32(int(head[i]))) for i in (0, 2, 5))
                 images.append(names.of_bytes(head[1]))
                 used[index] = where
                 if channels != CHANNELS:
@@ -74,7 +74,7 @@ def read_windows(source, foreground, background):
         raise
     except OSError as error:
         raise refusal("Failed to open window file", source, error) from None
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         parts = "path, channels, height, width, number of windows; label, overlap, x1, y1, x2, y2 of each"
         raise CaffeError(f"{where} is not complete; it should have #, index, {parts}") from None
     if not images:
