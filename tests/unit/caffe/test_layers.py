@@ -756,7 +756,7 @@ def test_mvn_in_place_reads_its_own_sums():
     net.blobs["x"].diff[...] = dy
     net.backward()
     along = y * (y * dy).sum()
-    close(net.blobs["x"].diff, (along + along.sum()) * (1 - 1 / 6) / (x.std() + 1e-9), 1e-4)
+    close(net.blobs["x"].diff, (along + along.sum()) * (-2 / 6) / (x.std() + 1e-9), 1e-4)
 
 
 # losses of more than two bottoms
