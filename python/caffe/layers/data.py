@@ -332,7 +332,7 @@ class WindowData(ImageLayer):
         if t.HasField("scale"):
             warn(
                 "data.py:1",
-                "transform_param's scale has no effect in WindowData, as in Caffe; window_data_param's has.",
+                "transform_param's scale has no effect in WindowData; window_data_param's has, as in Caffe",
             )
         self._stream = Stream(global_stream().word())
         self._file = read_windows(p.source, p.fg_threshold, p.bg_threshold)
