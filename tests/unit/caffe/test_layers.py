@@ -75,6 +75,15 @@ def test_neurons(kind, data):
     check(f"type: '{kind}' {body}", [x])
 
 
+def test_a_large_swish_has_a_slope_of_one():
+    net = build(FORCED + input_layer("x", (3,)) + layer("l", "x", "y", "type: 'Swish'"))
+    net.blobs["x"].data[...] = [30, 1e9, -1e9]
+    net.forward()
+    net.blobs["y"].diff[...] = 2
+    net.backward()
+    close(net.blobs["x"].diff, [2, 2, 0])
+
+
 IN_PLACE = ["ReLU", "ELU", "Sigmoid", "TanH", "BNLL", "Exp", "PReLU"]
 
 
