@@ -9,6 +9,7 @@ from hypothesis import settings
 import caffe
 from caffe.proto import caffe_pb2
 from helpers import reference
+from helpers.reference_tools import Replaced
 
 
 def examples(n):
@@ -28,6 +29,12 @@ def input_layer(name, shape):
     """Definition of an Input layer with one top of its own name."""
     dims = " ".join(f"dim: {n}" for n in shape)
     return f"layer {{ name: '{name}' type: 'Input' top: '{name}' input_param {{ shape {{ {dims} }} }} }}\n"
+
+
+def parameter_layer(name, shape):
+    """Definition of a Parameter layer with a top of its own name, which has a gradient."""
+    dims = " ".join(f"dim: {n}" for n in shape)
+    return f"layer {{ name: '{name}' type: 'Parameter' top: '{name}' parameter_param {{ shape {{ {dims} }} }} }}\n"
 
 
 def layer(name, bottoms, tops, body):
@@ -74,18 +81,24 @@ def layer_param(body, phase=caffe.TEST):
     return param
 
 
-def check(body, bottoms, tops=1, phase=caffe.TEST, seed=0, rtol=2e-5, in_place=False, blobs=None):
+def check(body, bottoms, tops=1, phase=caffe.TEST, seed=0, rtol=2e-5, in_place=False, blobs=None, fixed=None):
     """Hold a layer's tops, bottom diffs and parameter diffs against the reference.
 
     ``body`` is the inside of its definition without name, bottoms and tops. Parameters are random unless given.
+    ``fixed`` are the indices of the bottoms without a gradient, for a layer that refuses to give them one; by default
+    every bottom asks for one.
     Before backward every diff holds numbers of its own: bottoms' must be replaced, parameters' added to. Losses get
     another weight than the definition's through the top's diff.
     """
     param = layer_param(body, phase)
     names = [f"b{i}" for i in range(len(bottoms))]
     outs = names[:1] if in_place else [f"t{i}" for i in range(tops)]
-    inputs = "".join(input_layer(n, x.shape) for n, x in zip(names, bottoms))
-    net = build(FORCED + inputs + layer("l", " ".join(names), " ".join(outs), body), phase)
+    inputs, head = "".join(input_layer(n, x.shape) for n, x in zip(names, bottoms)), FORCED
+    if fixed is not None:
+        learned = {n: parameter_layer(n, x.shape) for i, (n, x) in enumerate(zip(names, bottoms)) if i not in fixed}
+        inputs, head = "".join(learned.get(n) or input_layer(n, x.shape) for n, x in zip(names, bottoms)), ""
+        body += " loss_weight: 1" * tops
+    net = build(head + inputs + layer("l", " ".join(names), " ".join(outs), body), phase)
     for name, x in zip(names, bottoms):
         net.blobs[name].data[...] = x
     params = list(net.params.get("l", []))
@@ -119,7 +132,7 @@ def check(body, bottoms, tops=1, phase=caffe.TEST, seed=0, rtol=2e-5, in_place=F
     for i, (blob, was, grad) in enumerate(zip(params, before, param_diffs)):
         if grad is None:
             grad = was
-        elif not isinstance(grad, reference.Replaced):
+        elif not isinstance(grad, Replaced):
             grad = was + grad
         close(blob.diff, grad, rtol, f"{param.type} diff of parameter {i}", FLOOR)
     return net

@@ -66,6 +66,15 @@ def _image_list(content, folder):
     return not refused(lambda: _layer(text), path)
 
 
+def _windows(content, folder):
+    path = Path(folder) / "windows.txt"
+    path.write_bytes(content)
+    (Path(folder) / "a.png").write_bytes(_picture())
+    param = f"source: '{path}' root_folder: '{folder}/' batch_size: 2 context_pad: 1"
+    text = f"type: 'WindowData' top: 'x' top: 'y' window_data_param {{ {param} }} transform_param {{ crop_size: 4 }}"
+    return not refused(lambda: _layer(text), path)
+
+
 def _picture():
     import cv2
 
@@ -122,6 +131,7 @@ TARGETS = {
     "weights.h5": functools.partial(_file, hdf5.read_weights, ".caffemodel.h5"),
     "state.h5": functools.partial(_file, hdf5.read_state, ".solverstate.h5"),
     "list": _image_list,
+    "windows": _windows,
     "datum": _datum,
     "table": _table,
     "streams": _streams,
@@ -156,6 +166,7 @@ def _seeds():
         "weights.h5": [ours["w"]],
         "state.h5": [ours["s"]],
         "list": [b"a b.png 3\na b.png -1\n", b"a b.png 3\r\na b.png +1"],
+        "windows": [b"# 0\na.png\n3 2 3\n3\n1 0.9 0 0 1 1\n0 0.2 1 0 2 1\n2 0.5 0 0 2 1\n"],
         "datum": [
             picture.SerializeToString(),
             caffe_pb2.Datum(channels=1, height=1, width=2, float_data=[1, 2]).SerializeToString(),

@@ -25,15 +25,15 @@ class DataTransformer:
         self.crop_size = param.crop_size
         self.scale = np.float32(param.scale)
         self.stream: Any = None  # a Stream if random numbers are needed
-        self._mean = None
-        self._mean_values = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
+        self.mean: Any = None  # (C, H, W)
+        self.mean_values = np.array(param.mean_value, np.float32).reshape(-1, 1, 1)
         if param.HasField("mean_file"):
             if len(param.mean_value):
                 raise CaffeError("Cannot specify mean_file and mean_value at the same time in transform_param.")
             mean = np.asarray(read_blob(param.mean_file), np.float32)
             if mean.ndim < 3 or mean.size != np.prod(mean.shape[-3:]):
                 raise CaffeError(f"The mean file {param.mean_file} holds {mean.shape}, not one image of 1 x C x H x W.")
-            self._mean = mean.reshape(mean.shape[-3:])
+            self.mean = mean.reshape(mean.shape[-3:])
 
     @property
     def random(self):
@@ -84,10 +84,10 @@ class DataTransformer:
         """
         part, mirror = self.place(image.shape, out.shape)
         target = out[:, :, ::-1] if mirror else out
-        if self._mean is not None:
-            np.subtract(image[part], self._mean[part], out=target)
-        elif len(self._mean_values):
-            np.subtract(image[part], self._mean_values, out=target)
+        if self.mean is not None:
+            np.subtract(image[part], self.mean[part], out=target)
+        elif len(self.mean_values):
+            np.subtract(image[part], self.mean_values, out=target)
         else:
             target[...] = image[part]
         if self.scale != 1:
@@ -110,11 +110,11 @@ class DataTransformer:
         """
         device = images[0].device
         batch = torch.stack([image[part] for image, (part, _) in zip(images, places, strict=True)]).float()
-        if self._mean is not None:
-            mean = torch.from_numpy(self._mean).to(device)
+        if self.mean is not None:
+            mean = torch.from_numpy(self.mean).to(device)
             batch -= torch.stack([mean[part] for part, _ in places])
-        elif len(self._mean_values):
-            batch -= torch.from_numpy(self._mean_values).to(device)
+        elif len(self.mean_values):
+            batch -= torch.from_numpy(self.mean_values).to(device)
         if self.scale != 1:
             batch *= float(self.scale)
         if any(mirror for _, mirror in places):
@@ -123,12 +123,12 @@ class DataTransformer:
         return batch
 
     def _require_mean_fits(self, shape):
-        if self._mean is not None and self._mean.shape != tuple(shape):
+        if self.mean is not None and self.mean.shape != tuple(shape):
             raise CaffeError(
-                f"the mean file {self.param.mean_file} is {shape_text(self._mean.shape)} but an image is "
+                f"the mean file {self.param.mean_file} is {shape_text(self.mean.shape)} but an image is "
                 f"{shape_text(shape)}: the mean must have the images' size before cropping; channel means (mean_value) "
                 "fit any size"
             )
-        count = len(self._mean_values)
+        count = len(self.mean_values)
         if count not in (0, 1, shape[0]):
             raise CaffeError(f"Specify either 1 mean_value or as many as channels: {shape[0]} (there are {count})")

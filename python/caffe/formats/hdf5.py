@@ -97,6 +97,13 @@ def read_tables(path, data_sets):
         return tables
 
 
+def write_tables(path, tables):
+    """Write arrays as float32 data sets of a new file, name -> array."""
+    with _create(path) as file:
+        for name, values in tables.items():
+            file.create_dataset(name, data=np.asarray(values, np.float32))
+
+
 @functools.cache
 def _note_class(floats):
     """Log, once per process as Caffe does, that a data set holds floats, or integers."""

@@ -103,11 +103,6 @@ _INSTEAD = {
     "scale_train": "remove it where it is true",
 }
 
-#: types of BVLC Caffe, whether this engine has them or not
-_BVLC = """
-    BatchReindex Clip ContrastiveLoss Embed Filter HDF5Output Im2col InfogainLoss LSTM LSTMUnit MVN
-    MultinomialLogisticLoss RNN SPP Swish Threshold Tile WindowData""".split()  # noqa: SIM905
-
 
 def on_field(kind, name):
     """What to do about a field that messages of a type (``caffe.PoolingParameter``) do not have."""
@@ -154,8 +149,6 @@ def on_type(name, known):
     """What to do about an unknown layer type, as part of a sentence."""
     if name in _FORK:
         return f"{_of_fork(name, 'type')}, so run that fork or replace the layer"
-    if name in _BVLC:
-        return "BVLC Caffe has it, this engine does not"
     current = _OLD_WORDS.get(name.replace("_", "").lower()) or misspelt(name, known)
     if current:
         return f'perhaps "{current}" is meant'

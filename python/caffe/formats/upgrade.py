@@ -371,7 +371,7 @@ def _refuse_old_transform(layer, where):
         if not layer.HasField(param):
             continue
         for name in TRANSFORM_FIELDS:
-            if getattr(layer, param).HasField(name):
+            if getattr(layer, param).HasField(name) and (param, name) != ("window_data_param", "scale"):
                 raise CaffeError(
                     f"{where}: layer '{layer.name}' has {name} in {param}, where Caffe ignores it; move it to "
                     "transform_param."

@@ -4,7 +4,7 @@ As in pycaffe, ``from caffe import layers as L`` also gives the functions of net
 """
 
 from .. import net_spec as _net_spec
-from . import affine, array_data, conv, data, loss, lrn, metric, neuron, pooling, python, structure  # noqa: F401
+from . import affine, array_data, conv, data, loss, metric, neuron, pooling, python, recurrent, structure  # noqa: F401
 from .base import Layer, create_layer, layer_type_list
 from .python import PythonLayer
 

@@ -1,6 +1,7 @@
-"""InnerProduct, Scale, Bias and BatchNorm.
+"""InnerProduct, Embed, Scale, Bias, BatchNorm and MVN.
 
-Sources of the behaviour: inner_product_layer.cpp, scale_layer.cpp, bias_layer.cpp, batch_norm_layer.cpp.
+Sources of the behaviour: inner_product_layer.cpp, embed_layer.cpp, scale_layer.cpp, bias_layer.cpp,
+batch_norm_layer.cpp, mvn_layer.cpp.
 """
 
 import math
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 
 from ..proto import caffe_pb2
 from ..runtime.mode import products
-from .base import TEST, Layer, log_creation, register
+from .base import TEST, Layer, check_range, log_creation, register
+from .neuron import Neuron
 
 
 @register("InnerProduct")
@@ -39,6 +41,37 @@ class InnerProduct(Layer):
     def compute(self, x, weight, bias=None):
         x = x.reshape(*x.shape[: self.axis], self.inputs)
         return products(F.linear, x, weight.t() if self.param.inner_product_param.transpose else weight, bias)
+
+
+@register("Embed")
+class Embed(Layer):
+    """The row of an input_dim×N weight for each index in the bottom, plus bias: one-hot vectors times the weight."""
+
+    exact_bottom = exact_top = 1
+
+    def setup(self, bottom, top):
+        p = self.param.embed_param
+        if p.num_output < 1:
+            self.fail("EmbedLayer num_output must be positive")
+        if p.input_dim < 1:
+            self.fail("EmbedLayer input_dim must be positive")
+        self.add_blob((p.input_dim, p.num_output), p.weight_filler)
+        if p.bias_term:
+            self.add_blob((p.num_output,), p.bias_filler)
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape, self.param.embed_param.num_output)
+
+    def compute(self, index, weight, bias=None):
+        index = index.detach().trunc()
+        check_range(self, index, len(weight), "Index of a row of the weight")
+        y = F.embedding(index.long(), weight)
+        return y if bias is None else y + bias
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[0]:
+            self.fail("Can't backpropagate to EmbedLayer input")
+        super().backward(top, propagate_down, bottom)
 
 
 class _Affine(Layer):
@@ -182,3 +215,51 @@ class BatchNorm(Layer):
         unbiased = variance * (m / (m - 1)) if m > 1 else variance
         for blob, value in zip(self.blobs, (mean, unbiased, torch.ones_like(mean[:1]))):
             blob.set_tensor(blob.tensor() * decay + value)
+
+
+@register("MVN")
+class MVN(Neuron):
+    """Bottom minus its mean, divided by its standard deviation plus ``eps`` where ``normalize_variance``.
+
+    These are of each channel of each image, or of each image where ``across_channels``. The top has four axes.
+    """
+
+    deviation: torch.Tensor | None = None  # (images or channels, 1), set by forward
+
+    def setup(self, bottom, top):
+        self.in_place = top[0] is bottom[0]
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*self.image_shape(bottom[0]))
+
+    def _rows(self, tensor):
+        groups = tensor.shape[0] if self.param.mvn_param.across_channels else tensor.shape[0] * tensor.shape[1]
+        return tensor.reshape(groups, -1)
+
+    def compute(self, x):
+        shape = (*x.shape, 1, 1, 1)[:4]
+        rows = self._rows(x.reshape(shape))
+        y = rows - rows.mean(1, keepdim=True)
+        if self.param.mvn_param.normalize_variance:
+            self.deviation = y.square().mean(1, keepdim=True).sqrt() + self.param.mvn_param.eps
+            y = y / self.deviation
+        return y.reshape(shape)
+
+    def gradient(self, dy, x, y):
+        """Caffe's formula, which leaves ``eps`` out of the derivative of the deviation.
+
+        In place its sums are written to the top's diff before that is read.
+        """
+        dy, y = self._rows(dy), self._rows(y)
+        if not self.param.mvn_param.normalize_variance:
+            return (dy - dy.mean(1, keepdim=True)).reshape(x.shape)
+        if self.deviation is None:
+            self.compute(x)
+        along = y * (dy * y).sum(1, keepdim=True)
+        along = along + (along if self.in_place else dy).sum(1, keepdim=True)
+        share = -along / dy.shape[1]
+        return ((share + (share if self.in_place else dy)) / self.deviation).reshape(x.shape)
+
+    def backward(self, top, propagate_down, bottom):
+        """Compute the bottom's diff in any case, as Caffe does."""
+        super().backward(top, [True], bottom)

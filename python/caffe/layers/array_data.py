@@ -1,6 +1,6 @@
-"""Layers whose data are arrays: MemoryData, HDF5Data and DummyData.
+"""Layers whose data are arrays: Input, Parameter, MemoryData, HDF5Data, DummyData, and for output HDF5Output.
 
-Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp.
+Sources of the behaviour: memory_data_layer.cpp, hdf5_data_layer.cpp, dummy_data_layer.cpp, hdf5_output_layer.cpp.
 """
 
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from .. import names
 from ..data.transformer import DataTransformer
 from ..errors import CaffeError
-from ..formats.hdf5 import read_tables
+from ..formats.hdf5 import read_tables, write_tables
 from ..formats.storage import refusal
 from ..proto import caffe_pb2
 from ..random.fillers import fill
@@ -18,6 +18,53 @@ from ..random.rng import c_rand, global_stream, index_below, permutation
 from ..runtime.blob import from_array
 from ..runtime.glog import log, warn
 from .base import Layer, register
+
+
+@register("Input")
+class Input(Layer):
+    """Blobs that the user fills; with a shape for all tops or one for each (input_layer.cpp)."""
+
+    exact_bottom = 0
+    min_top = 1
+    differentiable = False
+
+    def setup(self, bottom, top):
+        shapes = self.param.input_param.shape
+        if len(shapes) not in (0, 1, len(top)):
+            self.fail(
+                f"Must specify 'shape' once, once per top blob, or not at all: {len(top)} tops vs. {len(shapes)} shapes"
+            )
+        for i, blob in enumerate(top):
+            if len(shapes):
+                blob.reshape(*shapes[i if len(shapes) > 1 else 0].dim)
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top, record):
+        pass
+
+
+@register("Parameter")
+class Parameter(Layer):
+    """A learned blob as a top (parameter_layer.hpp)."""
+
+    exact_bottom = 0
+    exact_top = 1
+
+    def setup(self, bottom, top):
+        self.add_blob(tuple(self.param.parameter_param.shape.dim))
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*self.blobs[0].shape)
+        top[0].share_data(self.blobs[0])
+        top[0].share_diff(self.blobs[0])
+
+    def forward(self, bottom, top, record):
+        pass
+
+    def backward(self, top, propagate_down, bottom):
+        pass
 
 
 class _ArrayLayer(Layer):
@@ -240,3 +287,43 @@ class DummyData(_ArrayLayer):
         for blob, filler in zip(top, self._fillers):
             if filler.type != "constant":
                 _put(blob, fill(filler, blob.shape, global_stream()))
+
+
+@register("HDF5Output")
+class HDF5Output(Layer):
+    """Writes a batch to a new HDF5 file, the bottoms as ``data`` and ``label``, with the four axes of images.
+
+    As in Caffe, the file is there from setup on, and a second batch is an error, because it would need the same names.
+    """
+
+    exact_bottom = 2
+    exact_top = 0
+    differentiable = False
+
+    def setup(self, bottom, top):
+        self._name = self.param.hdf5_output_param.file_name
+        self._full = False
+        self._write({})
+
+    def reshape(self, bottom, top):
+        pass
+
+    def forward(self, bottom, top, record):
+        shapes = [self.image_shape(blob) for blob in bottom]
+        if shapes[0][0] != shapes[1][0]:
+            self.fail(f"data blob and label blob must have the same batch size: {shapes[0][0]} and {shapes[1][0]}")
+        if self._full:
+            self.fail(
+                f"Failed to make float dataset data: {self._name} holds a batch already, and Caffe writes one to a file"
+            )
+        log("hdf5_output_layer.cpp:33", f"Saving HDF5 file {self._name}")
+        arrays = [blob.tensor().cpu().numpy().reshape(shape) for blob, shape in zip(bottom, shapes)]
+        self._write(dict(zip(("data", "label"), arrays)))
+        self._full = True
+        log("hdf5_output_layer.cpp:38", f"Successfully saved {shapes[0][0]} rows")
+
+    def _write(self, tables):
+        try:
+            write_tables(self._name, tables)
+        except CaffeError as error:
+            self.fail(f"Failed to open HDF5 file: {str(error).rstrip('.')}")

@@ -24,6 +24,7 @@ _GIVEN = {
     "Bias": "bias_layer.cpp:13",
     "Convolution": "base_conv_layer.cpp:157",
     "Deconvolution": "base_conv_layer.cpp:157",
+    "Embed": "embed_layer.cpp:19",
     "InnerProduct": "inner_product_layer.cpp:24",
     "PReLU": "prelu_layer.cpp:20",
     "Parameter": "parameter_layer.hpp:18",
@@ -220,6 +221,12 @@ class Layer:
         except CaffeError as error:
             self.fail(str(error))
 
+    def image_shape(self, blob):
+        """The shape as (num, channels, height, width), ones where absent; CaffeError if there are more axes."""
+        if len(blob.shape) > 4:
+            self.fail(f"{self.type} Layer works on up to 4 axes, not those of {blob.shape_string()}")
+        return (*blob.shape, 1, 1, 1, 1)[:4]
+
     def check_counts(self, bottom, top):
         """Raise CaffeError unless this type of layer takes these numbers of bottoms and tops."""
         for kind, verb, blobs in (("bottom", "takes", bottom), ("top", "produces", top)):
@@ -248,6 +255,14 @@ def below(x, bound):
     This check is fast. If it finds rare values, layers use a slower way that treats them as Caffe does.
     """
     return x.device.type == "cpu" and x.numel() > 0 and not bool(x.detach().amin() > bound)
+
+
+def check_range(layer, values, end, noun):
+    """Raise CaffeError for an index that is not in [0, end); a GPU, which would have to wait, is not asked."""
+    if values.device.type == "cpu":
+        wrong = values[~((values >= 0) & (values < end))]
+        if wrong.numel():
+            layer.fail(f"{noun} {wrong[0]:g} is {'negative' if wrong[0] < 0 else f'not below {end}'}")
 
 
 def _in_place(bottom, top):

@@ -1,5 +1,10 @@
-"""Convolution and Deconvolution (base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp)."""
+"""Convolution, Deconvolution and Im2col.
 
+Sources of the behaviour: base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp, im2col_layer.cpp, im2col.cpp.
+"""
+
+import itertools
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,21 +40,14 @@ class _LongSums(torch.autograd.Function):
         return (*grads, None)
 
 
-class _BaseConvolution(Layer):
-    min_bottom = min_top = 1
-    equal_bottom_top = True
+class _Windows(Layer):
+    """Windows over the axes after the channels', with the sizes in ``convolution_param``."""
 
-    # defined by subclasses
-    weight_shape: Callable[[], tuple]
-    output_size: Callable[[int, int, int, int, int], int]
-    transposed: bool
-
-    def setup(self, bottom, top):
+    def set_windows(self, bottom):
+        """Set the axis of the channels, their number, and kernel, stride, pad and dilation of each axis after it."""
         p = self.param.convolution_param
         self.axis = self.axis_of(bottom[0], p.axis)
         n = self.num_spatial = len(bottom[0].shape) - self.axis - 1
-        if n > 3:
-            self.fail(f"{self.type} Layer works on up to 3 spatial axes, not {n}")
         self.kernel = self._sizes("kernel_size", p.kernel_size, n, "kernel_h", "kernel_w", None)
         self.stride = self._sizes("stride", p.stride, n, "stride_h", "stride_w", 1)
         self.pad = self._sizes("pad", p.pad, n, "pad_h", "pad_w", 0)
@@ -61,16 +59,6 @@ class _BaseConvolution(Layer):
         if min(self.dilation, default=1) < 1:
             self.fail("Dilation dimensions must be nonzero")
         self.channels = bottom[0].shape[self.axis]
-        self.num_output, self.group = p.num_output, p.group
-        if self.num_output < 1:
-            self.fail("num_output must be positive")
-        if self.group < 1 or self.channels % self.group:
-            self.fail(f"The {self.channels} channels of the bottom are not a multiple of group {self.group}")
-        if self.num_output % self.group:
-            self.fail("Number of output should be multiples of group")
-        self.add_blob(self.weight_shape() + self.kernel, p.weight_filler)
-        if p.bias_term:
-            self.add_blob((self.num_output,), p.bias_filler)
 
     def _sizes(self, name, values, n, h, w, default):
         p = self.param.convolution_param
@@ -89,6 +77,52 @@ class _BaseConvolution(Layer):
             return (default,) * n
         return tuple(values) * n if len(values) == 1 else tuple(values)
 
+    def places(self, size_of, shape):
+        """The number of windows along each axis, by ``size_of``; CaffeError if there are none."""
+        each = zip(shape[self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation)
+        out = tuple(size_of(*sizes) for sizes in each)
+        if min(out, default=1) < 1:
+            text = "".join(f"{n} " for n in shape)
+            self.fail(f"The kernel does not fit into the input of {text}({math.prod(shape)})")
+        return out
+
+    def extended(self, x):
+        """``x`` with zeros where a window reaches beyond the padded input, which may be by less than a stride."""
+        sizes = zip(x.shape[self.axis + 1 :], self.kernel, self.pad, self.dilation)
+        beyond = [max(dilation * (kernel - 1) + 1 - size - 2 * pad, 0) for size, kernel, pad, dilation in sizes]
+        return F.pad(x, [n for end in reversed(beyond) for n in (0, end)]) if any(beyond) else x
+
+
+def cross_correlated(size, kernel, stride, pad, dilation):
+    """The number of windows on an axis, rounded towards zero, as in C++."""
+    return int((size + 2 * pad - (dilation * (kernel - 1) + 1)) / stride) + 1
+
+
+class _BaseConvolution(_Windows):
+    min_bottom = min_top = 1
+    equal_bottom_top = True
+
+    # defined by subclasses
+    weight_shape: Callable[[], tuple]
+    output_size: Callable[[int, int, int, int, int], int]
+    transposed: bool
+
+    def setup(self, bottom, top):
+        p = self.param.convolution_param
+        self.set_windows(bottom)
+        if self.num_spatial > 3:
+            self.fail(f"{self.type} Layer works on up to 3 spatial axes, not {self.num_spatial}")
+        self.num_output, self.group = p.num_output, p.group
+        if self.num_output < 1:
+            self.fail("num_output must be positive")
+        if self.group < 1 or self.channels % self.group:
+            self.fail(f"The {self.channels} channels of the bottom are not a multiple of group {self.group}")
+        if self.num_output % self.group:
+            self.fail("Number of output should be multiples of group")
+        self.add_blob(self.weight_shape() + self.kernel, p.weight_filler)
+        if p.bias_term:
+            self.add_blob((self.num_output,), p.bias_filler)
+
     def reshape(self, bottom, top):
         for blob in bottom:
             if len(blob.shape) != self.axis + 1 + self.num_spatial:
@@ -100,14 +134,7 @@ class _BaseConvolution(Layer):
                 )
             if blob.shape != bottom[0].shape:
                 self.fail("All inputs must have the same shape")
-        out = tuple(
-            self.output_size(size, k, s, p, d)
-            for size, k, s, p, d in zip(
-                bottom[0].shape[self.axis + 1 :], self.kernel, self.stride, self.pad, self.dilation
-            )
-        )
-        if min(out, default=1) < 1:
-            self.fail(f"The kernel does not fit into the input of {bottom[0].shape_string()}")
+        out = self.places(self.output_size, bottom[0].shape)
         for blob in top:
             blob.reshape(*bottom[0].shape[: self.axis], self.num_output, *out)
 
@@ -148,16 +175,10 @@ class Convolution(_BaseConvolution):
     def weight_shape(self):
         return (self.num_output, self.channels // self.group)
 
-    @staticmethod
-    def output_size(size, kernel, stride, pad, dilation):
-        return int((size + 2 * pad - (dilation * (kernel - 1) + 1)) / stride) + 1
+    output_size = staticmethod(cross_correlated)
 
     def _apply(self, x, weight, bias):
-        sizes = zip(x.shape[self.axis + 1 :], self.kernel, self.pad, self.dilation)
-        beyond = [max(dilation * (kernel - 1) + 1 - size - 2 * pad, 0) for size, kernel, pad, dilation in sizes]
-        if any(beyond):
-            x = F.pad(x, [n for end in reversed(beyond) for n in (0, end)])
-        return super()._apply(x, weight, bias)
+        return super()._apply(self.extended(x), weight, bias)
 
 
 @register("Deconvolution")
@@ -172,3 +193,31 @@ class Deconvolution(_BaseConvolution):
     @staticmethod
     def output_size(size, kernel, stride, pad, dilation):
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+
+
+@register("Im2col")
+class Im2col(_Windows):
+    """The numbers under each window of a Convolution: a channel for each channel and place in the kernel."""
+
+    exact_bottom = exact_top = 1
+
+    def setup(self, bottom, top):
+        self.set_windows(bottom)
+        if self.num_spatial < 1:
+            self.fail("Im2col Layer needs at least one spatial axis after the channels")
+
+    def reshape(self, bottom, top):
+        if len(bottom[0].shape) != self.axis + 1 + self.num_spatial:
+            self.fail("bottom num_axes may not change")
+        self.out = self.places(cross_correlated, bottom[0].shape)
+        channels = bottom[0].shape[self.axis] * math.prod(self.kernel)
+        top[0].reshape(*bottom[0].shape[: self.axis], channels, *self.out)
+
+    def compute(self, x):
+        x = F.pad(self.extended(x), [n for pad in reversed(self.pad) for n in (pad, pad)])
+        places = []
+        for offsets in itertools.product(*map(range, self.kernel)):
+            sizes = zip(offsets, self.dilation, self.out, self.stride)
+            window = (..., *(slice(i * d, i * d + (n - 1) * step + 1, step) for i, d, n, step in sizes))
+            places.append(x[window])
+        return torch.stack(places, self.axis + 1).flatten(self.axis, self.axis + 1)

@@ -1,4 +1,6 @@
-"""Layers that read images: ImageData from a list, Data from an LMDB (image_data_layer.cpp, data_layer.cpp).
+"""Layers that read images: ImageData from a list, Data from an LMDB, WindowData as R-CNN does.
+
+Sources of the behaviour: image_data_layer.cpp, data_layer.cpp, window_data_layer.cpp.
 
 Each prepares its next batch in a thread. Random numbers are nevertheless drawn in Caffe's order: the global stream is
 used at setup only, and later a layer uses its own streams.
@@ -16,6 +18,7 @@ from ..data.images import on_device, read_image
 from ..data.lists import read_list
 from ..data.records import datum_image, key_text, open_database, parse_datum
 from ..data.transformer import DataTransformer
+from ..data.windows import CHANNELS, read_windows, warp
 from ..errors import at
 from ..proto import caffe_pb2
 from ..random.rng import Stream, copied, global_stream, index_below, permutation, shuffled
@@ -63,9 +66,7 @@ class ImageLayer(Layer):
         self.batch_size = self.open_source()
         if self.batch_size < 1:
             self.fail("Positive batch size required")
-        image, _, where = self.first()
-        with at(where):
-            shape = (self.batch_size, *self.transformer.output_shape(image.shape))
+        shape = (self.batch_size, *self.item_shape())
         top[0].reshape(*shape)
         log(f"{self.log_name}:{self.log_line}", "output data size: " + ",".join(str(n) for n in shape))
         for label in top[1:]:
@@ -75,6 +76,12 @@ class ImageLayer(Layer):
         global_stream().word()
         self._ahead = None
         self._batch_start = self._current()
+
+    def item_shape(self):
+        """The shape (C, H, W) of an image in a batch."""
+        image, _, where = self.first()
+        with at(where):
+            return self.transformer.output_shape(image.shape)
 
     def reshape(self, bottom, top):
         pass
@@ -303,3 +310,104 @@ class Data(ImageLayer):
     def unpack(self, packed):
         """The key that was packed."""
         return bytes.fromhex(packed["key"])
+
+
+@register("WindowData")
+class WindowData(ImageLayer):
+    """Windows of images, warped to squares: first those of the background, then a fraction of those with an object.
+
+    ``scale`` is that of ``window_data_param``, as in Caffe; the crop size, the mean and mirroring are those of
+    ``transform_param``.
+    """
+
+    exact_top = 2
+    log_name, log_line = "window_data_layer.cpp", 180
+
+    def open_source(self):
+        p, t = self.param.window_data_param, self.param.transform_param
+        if t.crop_size < 1:
+            self.fail("crop_size must be positive in transform_param")
+        if p.context_pad and t.crop_size <= 2 * p.context_pad:
+            self.fail(f"context_pad {p.context_pad} must be less than half of crop_size {t.crop_size}")
+        if t.HasField("scale"):
+            warn(
+                "data.py:1",
+                "transform_param's scale has no effect in WindowData; window_data_param's has, as in Caffe",
+            )
+        self._stream = Stream(global_stream().word())
+        self._file = read_windows(p.source, p.fg_threshold, p.bg_threshold)
+        if not len(self._file.foreground) or not len(self._file.background):
+            counts = f"{len(self._file.foreground)} of objects, {len(self._file.background)} of background"
+            self.fail(f"{p.source} must have windows of objects and of background: {counts}")
+        log(f"{self.log_name}:157", f"Number of images: {len(self._file.images)}")
+        labels = np.r_[self._file.background[:, 1], self._file.foreground[:, 1]]
+        for label, count in zip(*np.unique(labels, return_counts=True)):
+            log(f"{self.log_name}:161", f"class {label} has {count} samples")
+        log(f"{self.log_name}:165", f"Amount of context padding: {p.context_pad}")
+        log(f"{self.log_name}:168", f"Crop mode: {p.crop_mode}")
+        self._mean = self._mean_of_square()
+        return p.batch_size
+
+    def _mean_of_square(self):
+        """The mean (C, crop, crop), or what broadcasts to it: the middle of a mean image, as far from both edges."""
+        mean, size = self.transformer.mean, self.transformer.crop_size
+        if mean is None:
+            values = self.transformer.mean_values
+            if len(values) not in (0, 1, CHANNELS):
+                self.fail(f"Specify either 1 mean_value or as many as channels: {CHANNELS}")
+            return values if len(values) else np.float32(0)
+        offset = (mean.shape[2] - size) // 2
+        mean = mean[:, offset : offset + size, offset : offset + size]
+        if offset < 0 or mean.shape != (CHANNELS, size, size):
+            self.fail(f"The mean file {self.param.transform_param.mean_file} does not cover a crop of {size} x {size}")
+        return mean
+
+    def item_shape(self):
+        """The shape of a square."""
+        return CHANNELS, self.transformer.crop_size, self.transformer.crop_size
+
+    def items(self, n):
+        """The squares (C, crop, crop) of a batch, float32."""
+        p, size = self.param.window_data_param, self.transformer.crop_size
+        objects = int(np.float32(n) * np.float32(p.fg_fraction))
+        for windows, count in ((self._file.background, n - objects), (self._file.foreground, objects)):
+            for _ in range(count):
+                index, label, *box = windows[self._stream.word() % len(windows)].tolist()
+                mirror = self.param.transform_param.mirror and self._stream.word() % 2 == 1
+                where = f"image {index} of {p.source}"
+                with at(where):
+                    image = read_image(p.root_folder + self._file.images[index]).transpose(1, 2, 0)
+                    square = p.crop_mode == "square"
+                    patch, top, left = warp(image, box, size, p.context_pad, square, mirror)
+                data = np.zeros(self.item_shape(), np.float32)
+                height, width = patch.shape[:2]
+                place = np.s_[:, top : top + height, left : left + width]
+                mean = np.broadcast_to(self._mean, data.shape)[place]
+                data[place] = (patch.transpose(2, 0, 1) - mean) * np.float32(p.scale)
+                yield data, label, where
+
+    def _load_on_host(self):
+        data, labels, _ = zip(*self.items(self.batch_size))
+        return torch.from_numpy(np.stack(data)), list(labels)
+
+    def _load_on_device(self):
+        data, labels = self._load_on_host()
+        return mode.to_device(data), labels
+
+    def position(self):
+        """The stream that chooses and mirrors windows."""
+        return copied(self._stream)
+
+    def seek(self, position):
+        """Return to a ``position()``."""
+        self._stream = copied(position)
+
+    def pack(self, position):
+        """A position with the digest of its window file."""
+        return {"windows": self._file.digest, "stream": position.state()}
+
+    def unpack(self, packed):
+        """The position that was packed; CaffeError if the window file is another."""
+        if packed["windows"] != self._file.digest:
+            self.fail(f"Cannot resume: {self.param.window_data_param.source} is not the file of the interrupted run")
+        return Stream.of_state(packed["stream"])

@@ -3,13 +3,19 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
+from ..errors import CaffeError
+from ..formats import read_blob
 from ..proto import caffe_pb2
+from ..runtime.blob import from_array
+from ..runtime.mode import to_device
 from .base import Layer, log_creation, register
 from .neuron import Neuron
 
 _FLT_MIN = torch.finfo(torch.float32).tiny
+_LOG_THRESHOLD = 1e-20  # Caffe's least probability, in all losses but SoftmaxWithLoss
 _Modes = caffe_pb2.LossParameter
 
 
@@ -31,7 +37,7 @@ class Softmax(Neuron):
 class Loss(Layer):
     """A scalar from predictions and labels (loss_layer.cpp)."""
 
-    exact_bottom = 2
+    exact_bottom: int | None = 2
     exact_top: int | None = 1
     auto_top = is_loss = True
 
@@ -65,6 +71,12 @@ class Loss(Layer):
             return valid.clamp(min=1)
         count = {_Modes.FULL: full, _Modes.VALID: valid, _Modes.BATCH_SIZE: batch, _Modes.NONE: 1}[how]
         return max(count, 1)
+
+
+def refuse_labels(layer, propagate_down, noun="label", index=1):
+    """Raise CaffeError if a gradient of the labels, or of another such bottom, is wanted."""
+    if propagate_down[index]:
+        layer.fail(f"{layer.type} Layer cannot backpropagate to {noun} inputs")
 
 
 def check_labels(layer, label, classes):
@@ -133,8 +145,7 @@ class SoftmaxWithLoss(LabelledClasses, Loss):
             top[1].set_tensor(prob.clone())
 
     def backward(self, top, propagate_down, bottom):
-        if propagate_down[1]:
-            self.fail(f"{self.type} Layer cannot backpropagate to label inputs")
+        refuse_labels(self, propagate_down)
         if propagate_down[0]:
             if self.prob is None:
                 self.forward(bottom, top, True)
@@ -148,6 +159,153 @@ class SoftmaxWithLoss(LabelledClasses, Loss):
         count = self.outer * self.inner
         valid = count if kept is None else kept.sum()
         return self.normalizer(self.normalization(_Modes.VALID), count, self.outer, valid)
+
+
+@register("InfogainLoss")
+class InfogainLoss(LabelledClasses, Loss):
+    """−Σ H[label, class] · log softmax(x)[class] along ``axis``; a second top holds the probabilities.
+
+    The matrix H is the third bottom, or in the file ``source``.
+    """
+
+    exact_bottom = exact_top = None
+    min_bottom, max_bottom = 2, 3
+    min_top, max_top = 1, 2
+    prob: Any = None  # (outer, classes, inner) after forward
+
+    def setup(self, bottom, top):
+        log_creation(self.name)  # of the Softmax inside
+        p = self.param.infogain_loss_param
+        if self.param.loss_param.HasField("normalize"):
+            self.fail('normalize is deprecated. use "normalization"')
+        self.matrix = None
+        if len(bottom) == 2:
+            if not p.HasField("source"):
+                self.fail("Infogain matrix source must be specified")
+            try:
+                self.matrix = from_array(np.asarray(read_blob(p.source), np.float32))
+            except CaffeError as error:
+                self.fail(str(error).rstrip("."))
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        self.set_class_axis(bottom, self.param.infogain_loss_param.axis, "infogain")
+        count = bottom[2].count if self.matrix is None else self.matrix.numel()
+        if count != self.classes**2:
+            self.fail(f"H must be {self.classes}x{self.classes}, not {count} numbers")
+        if len(top) == 2:
+            top[1].reshape(*bottom[0].shape)
+
+    def _weights(self, bottom):
+        """The row of H for each label (outer, classes, inner), 0 where it is ignored, and the divisor of the loss."""
+        matrix = bottom[2].tensor() if self.matrix is None else to_device(self.matrix)
+        label, kept = self.class_labels(bottom[1].tensor(), self.param.loss_param)
+        rows = matrix.reshape(self.classes, self.classes)[label[:, 0]].movedim(-1, 1)
+        valid = self.outer * self.inner
+        if kept is not None:
+            rows, valid = rows * kept, kept.sum()
+        return rows, self.normalizer(self.param.loss_param.normalization, self.outer * self.inner, self.outer, valid)
+
+    def forward(self, bottom, top, record):
+        prob = torch.softmax(bottom[0].tensor(), self.axis)
+        self.prob = prob.reshape(self.outer, self.classes, self.inner)
+        rows, divisor = self._weights(bottom)
+        top[0].set_tensor(-(rows * self.prob.clamp(min=_LOG_THRESHOLD).log()).sum() / divisor)
+        if len(top) == 2:
+            top[1].set_tensor(prob.clone())
+
+    def backward(self, top, propagate_down, bottom):
+        refuse_labels(self, propagate_down)
+        if len(bottom) > 2:
+            refuse_labels(self, propagate_down, "infogain", 2)
+        if propagate_down[0]:
+            if self.prob is None:
+                self.forward(bottom, top, True)
+            rows, divisor = self._weights(bottom)
+            grad = self.prob * rows.sum(1, keepdim=True) - rows
+            bottom[0].set_diff(grad.mul_(top[0].diff_tensor() / divisor).reshape(bottom[0].shape))
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(Loss):
+    """−Σ log p[label] / N of probabilities p, which are floored at 1e-20."""
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        if self.image_shape(bottom[1])[1:] != (1, 1, 1):
+            self.fail(f"There must be one label for each item: {bottom[1].shape_string()}")
+
+    def _labelled(self, bottom):
+        """The items' numbers (N, classes), labels (N, 1) and floored probabilities of these (N, 1)."""
+        x = bottom[0].tensor().flatten(1) if len(bottom[0].shape) > 1 else bottom[0].tensor()[:, None]
+        label = bottom[1].tensor().reshape(-1, 1).long()
+        check_labels(self, label, x.shape[1])
+        return x, label, x.gather(1, label).clamp(min=_LOG_THRESHOLD)
+
+    def forward(self, bottom, top, record):
+        top[0].set_tensor(-self._labelled(bottom)[2].log().sum() / bottom[0].shape[0])
+
+    def backward(self, top, propagate_down, bottom):
+        refuse_labels(self, propagate_down)
+        if propagate_down[0]:
+            x, label, prob = self._labelled(bottom)
+            slope = -top[0].diff_tensor() / len(x) / prob
+            bottom[0].set_diff(torch.zeros_like(x).scatter_(1, label, slope).reshape(bottom[0].shape))
+
+
+@register("ContrastiveLoss")
+class ContrastiveLoss(Loss):
+    """Σ d² / 2N over similar pairs plus Σ max(margin − d, 0)² / 2N over the others, with d the pair's distance.
+
+    ``legacy_version`` has max(margin − d², 0) for the others. The third bottom is not zero for similar pairs.
+    """
+
+    exact_bottom = 3
+    pairs: Any = None  # differences (N, C) and squared distances (N, 1) of the last forward
+
+    def setup(self, bottom, top):
+        a, b, similar = map(self.image_shape, bottom)
+        if a[1] != b[1]:
+            self.fail(f"Pairs must have the same channels: {a[1]} and {b[1]}")
+        if {a[2:], b[2:], similar[2:]} != {(1, 1)} or similar[1] != 1:
+            self.fail("Pairs must be vectors (N×C), with one number for each that says whether it is similar")
+
+    def reshape(self, bottom, top):
+        super().reshape(bottom, top)
+        if bottom[0].count != bottom[1].count or bottom[2].count != self.image_shape(bottom[0])[0]:
+            self.fail(f"The third bottom must have a number for each pair: {bottom[2].shape_string()}")
+
+    def allow_force_backward(self, index):
+        return index != 2
+
+    @staticmethod
+    def _similar(bottom):
+        return bottom[2].tensor().reshape(-1, 1).trunc() != 0
+
+    def forward(self, bottom, top, record):
+        p = self.param.contrastive_loss_param
+        n = bottom[0].shape[0]
+        difference = bottom[0].tensor().reshape(n, -1) - bottom[1].tensor().reshape(n, -1)
+        square = difference.square().sum(1, keepdim=True)
+        self.pairs = difference, square
+        lacking = p.margin - (square if p.legacy_version else square.sqrt())
+        lacking = torch.where(lacking > 0, lacking, 0)
+        loss = torch.where(self._similar(bottom), square, lacking if p.legacy_version else lacking.square())
+        top[0].set_tensor(loss.sum() / n / 2)
+
+    def backward(self, top, propagate_down, bottom):
+        p = self.param.contrastive_loss_param
+        if self.pairs is None:
+            self.forward(bottom, top, True)
+        difference, square = self.pairs
+        distance = square.sqrt()
+        lacking = p.margin - (square if p.legacy_version else distance)
+        other = torch.ones_like(lacking) if p.legacy_version else lacking / (distance + 1e-4)
+        slope = torch.where(self._similar(bottom), 1, torch.where(lacking > 0, -other, 0))
+        grad = difference * (slope * top[0].diff_tensor() / len(slope))
+        for blob, down, sign in zip(bottom[:2], propagate_down, (1, -1)):
+            if down:
+                blob.set_diff((sign * grad).reshape(blob.shape))
 
 
 @register("EuclideanLoss")
@@ -215,8 +373,7 @@ class SigmoidCrossEntropyLoss(Loss):
         top[0].set_tensor(loss.sum() / self.divisor)
 
     def backward(self, top, propagate_down, bottom):
-        if propagate_down[1]:
-            self.fail(f"{self.type} Layer cannot backpropagate to label inputs")
+        refuse_labels(self, propagate_down)
         if propagate_down[0]:
             if self.sigmoid is None:
                 self.forward(bottom, top, True)

@@ -131,12 +131,16 @@ class ELU(Neuron):
         return (y + self.param.elu_param.alpha).mul_(x <= 0).add_(x > 0).mul_(dy)
 
 
+def _sigmoid(x):
+    return F.threshold(torch.sigmoid(x), 2**-55, 0)  # zero where 1 + tanh(x / 2) is 0 in double precision
+
+
 @register("Sigmoid")
 class Sigmoid(Neuron):
     """1 / (1 + e^−x)."""
 
     def compute(self, x):
-        return F.threshold(torch.sigmoid(x), 2**-55, 0)  # zero where 1 + tanh(x / 2) is 0 in double precision
+        return _sigmoid(x)
 
     def gradient(self, dy, x, y):
         return dy * y * (1 - y)
@@ -269,6 +273,45 @@ class Power(DerivativeFirst):
             super().backward(top, propagate_down, bottom)
         elif propagate_down[0]:
             bottom[0].set_diff(torch.zeros_like(bottom[0].tensor()))
+
+
+@register("Clip")
+class Clip(Neuron):
+    """Values limited to the range from ``min`` to ``max``; NaN becomes ``min``."""
+
+    def compute(self, x):
+        low, high = self.param.clip_param.min, self.param.clip_param.max
+        y = x.clamp(max=high)
+        return torch.where(y > low, y, low)  # not clamp, which gives high where low > high, and NaN for NaN
+
+    def gradient(self, dy, x, y):
+        return dy * ((x >= self.param.clip_param.min) & (x <= self.param.clip_param.max))
+
+
+@register("Swish")
+class Swish(Neuron):
+    """x · sigmoid(beta · x)."""
+
+    sigmoid: torch.Tensor | int = 0  # before the first forward
+
+    def compute(self, x):
+        self.sigmoid = _sigmoid(x * self.param.swish_param.beta)
+        return x * self.sigmoid
+
+    def gradient(self, dy, x, y):
+        linear = (y * self.param.swish_param.beta).double()  # in float32 the 1 would be lost beside a large y
+        return (dy * (linear + self.sigmoid * (1 - linear))).to(dy.dtype)
+
+
+@register("Threshold")
+class Threshold(Neuron):
+    """1 for values above ``threshold``, else 0."""
+
+    def compute(self, x):
+        return (x > self.param.threshold_param.threshold).to(x.dtype)
+
+    def backward(self, top, propagate_down, bottom):
+        self.fail("Not Implemented Yet: Threshold has no gradient; set propagate_down: false in the layer above it")
 
 
 @register("Dropout")

@@ -1,18 +1,29 @@
-"""Pooling (pooling_layer.cpp): the number of windows is rounded up, and divisors count padding."""
+"""Layers over windows of an image, or of neighbouring channels: Pooling, SPP and LRN.
+
+Pooling rounds the number of windows up, and its divisors count padding. Sources of the behaviour: pooling_layer.cpp,
+spp_layer.cpp, lrn_layer.cpp.
+"""
+
+import math
 
 import torch
 import torch.nn.functional as F
 
 from ..proto import caffe_pb2
-from ..runtime.mode import to_device
+from ..runtime.blob import Blob
+from ..runtime.mode import exact_products, to_device
 from .base import Layer, below, register
+from .neuron import Neuron
 
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX, the maximum of an empty window
 
 
 @register("Pooling")
 class Pooling(Layer):
-    """MAX or AVE over H×W windows of N×C×H×W; a second top of MAX holds the index h·W+w of the maximum."""
+    """MAX or AVE over H×W windows of N×C×H×W; a second top of MAX holds the index h·W+w of the maximum.
+
+    STOCHASTIC is refused in forward, as by Caffe on a CPU.
+    """
 
     exact_bottom = 1
     min_top = 1
@@ -23,8 +34,6 @@ class Pooling(Layer):
 
     def setup(self, bottom, top):
         p = self.param.pooling_param
-        if p.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
-            self.fail("STOCHASTIC pooling is not implemented, as in Caffe on CPUs; use MAX or AVE")
         if p.global_pooling:
             if any(p.HasField(f) for f in ("kernel_size", "kernel_h", "kernel_w")):
                 self.fail("With Global_pooling: true Filter size cannot specified")
@@ -41,6 +50,8 @@ class Pooling(Layer):
         self.kernel = self._pair("kernel_size", "kernel")
         if min(self.kernel) < 1:
             self.fail("Filter dimensions cannot be zero")
+        if any(self.pad) and p.pool == p.STOCHASTIC:
+            self.fail("Padding implemented only for average and max pooling")
         if any(pad >= k for pad, k in zip(self.pad, self.kernel)):
             self.fail(f"Padding {self.pad} must be smaller than the kernel {self.kernel}")
 
@@ -77,6 +88,8 @@ class Pooling(Layer):
         return out
 
     def compute(self, x):
+        if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
+            self.fail("Not Implemented Yet: STOCHASTIC pooling, as in Caffe on CPUs; use MAX or AVE")
         size = x.shape[2:]
         # the extent of windows beyond the padded edge on the lower right, which torch would drop
         extra = [(n - 1) * s + k - p - h for n, s, k, p, h in zip(self.out, self.stride, self.kernel, self.pad, size)]
@@ -122,3 +135,131 @@ class Pooling(Layer):
 
 def _max_pool(x, kernel, stride, pad, ceil):
     return F.max_pool2d(x, kernel, stride, pad, ceil_mode=ceil, return_indices=True)
+
+
+@register("SPP")
+class SPP(Layer):
+    """Pooling of N×C×H×W over 1, 4, 16 … windows of one size, in as many levels as ``pyramid_height``, to N×D.
+
+    A single level is not flattened.
+    """
+
+    exact_bottom = exact_top = 1
+
+    def setup(self, bottom, top):
+        if self.param.spp_param.pyramid_height < 1:
+            self.fail("pyramid_height must be positive")
+        if min(self.image_shape(bottom[0])[2:]) < 1:
+            self.fail("Input dimensions cannot be zero")
+
+    def reshape(self, bottom, top):
+        if len(bottom[0].shape) != 4:
+            self.fail("Input must have 4 axes, corresponding to (num, channels, height, width)")
+        self.poolings, levels = [], []
+        for level in range(self.param.spp_param.pyramid_height):
+            self.poolings.append(Pooling(self._pooling(2**level, *bottom[0].shape[2:])))
+            levels.append(Blob())
+            self.poolings[-1].setup(bottom, levels[-1:])
+            self.poolings[-1].reshape(bottom, levels[-1:])
+        if len(levels) == 1:
+            top[0].reshape(*levels[0].shape)
+        else:
+            top[0].reshape(bottom[0].shape[0], sum(math.prod(blob.shape[1:]) for blob in levels))
+
+    def _pooling(self, bins, *size):
+        """The definition of a pooling into ``bins`` windows, or fewer, along each axis."""
+        kernel = [math.ceil(n / bins) for n in size]
+        pad = [(k * bins - n + 1) // 2 for k, n in zip(kernel, size)]
+        p = caffe_pb2.PoolingParameter(pool=self.param.spp_param.pool)  # the numbers are the same
+        p.kernel_h, p.kernel_w = p.stride_h, p.stride_w = kernel
+        p.pad_h, p.pad_w = pad
+        return caffe_pb2.LayerParameter(name=self.name, type="Pooling", pooling_param=p)
+
+    def compute(self, x):
+        levels = [pooling.compute(x) for pooling in self.poolings]
+        levels = [level[0] if isinstance(level, list) else level for level in levels]
+        return levels[0] if len(levels) == 1 else torch.cat([level.flatten(1) for level in levels], 1)
+
+
+@register("LRN")
+class LRN(Neuron):
+    """ACROSS_CHANNELS or WITHIN_CHANNEL normalisation of N×C×H×W: x / scale^beta.
+
+    The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
+    """
+
+    saved: tuple | None = None  # scale, scale^-beta and whether scale overflowed, kept for backward
+
+    def setup(self, bottom, top):
+        p = self.param.lrn_param
+        self.within = p.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
+        if top[0] is bottom[0] and not self.within:
+            self.fail("LRN Layer across channels does not allow in-place computation (Caffe's would lose its bottom)")
+        if p.local_size % 2 == 0:
+            self.fail("LRN only supports odd values for local_size")
+        self.alpha, self.k = (p.alpha, 1) if self.within else (p.alpha / p.local_size, p.k)
+        self.band = None
+
+    def reshape(self, bottom, top):
+        if len(bottom[0].shape) != 4:
+            self.fail("Input must have 4 axes, corresponding to (num, channels, height, width)")
+        super().reshape(bottom, top)
+
+    def forward(self, bottom, top, record):
+        super().forward(bottom, top, record)
+        if not record:  # not needed without a backward pass
+            self.saved = None
+
+    def compute(self, x):
+        self.saved = self._scale(x)
+        return x * self.saved[1]
+
+    def _scale(self, x):
+        scale = self._near(x * x).mul_(self.alpha).add_(self.k)
+        overflown = not self.within and _overflown(scale)
+        if overflown:
+            scale = self._running(x * x * self.alpha, self.k, head_first=True)
+        return scale, scale.pow(-self.param.lrn_param.beta), overflown
+
+    def gradient(self, dy, x, y):
+        scale, factor, overflown = self.saved or self._scale(x)
+        if self.within:
+            y = x * factor  # which differs from y in place
+        each = (dy * y).div_(scale)
+        ratio = self._near(each)
+        if overflown or (not self.within and _overflown(ratio)):
+            ratio = self._running(each, 0, head_first=False)
+        return ratio.mul_(x).mul_(-2 * self.alpha * self.param.lrn_param.beta).addcmul_(dy, factor)
+
+    def _running(self, values, start, head_first):
+        """Caffe's running sums over neighbouring channels, from each of which the next is computed.
+
+        So after an infinite value all further sums are NaN.
+        """
+        size = self.param.lrn_param.local_size
+        padded = F.pad(values, (0, 0, 0, 0, size // 2, size // 2)).unbind(1)
+        sums = [sum(padded[:size], torch.full_like(padded[0], start))]
+        for tail, head in zip(padded, padded[size:]):
+            sums.append(sums[-1] + head - tail if head_first else sums[-1] - tail + head)
+        return torch.stack(sums, 1)
+
+    def _near(self, values):
+        """Sums over neighbouring channels, or means over neighbouring places.
+
+        The former are computed as a 1×1 convolution with a band matrix, which is faster than shifted additions.
+        """
+        size = self.param.lrn_param.local_size
+        if self.within:
+            return F.avg_pool2d(values, size, 1, (size - 1) // 2)
+        channels = values.shape[1]
+        if self.band is None or self.band.shape[0] != channels or self.band.device != values.device:
+            index = torch.arange(channels, device=values.device)
+            near = (index[:, None] - index).abs() <= size // 2
+            self.band = near.to(values.dtype).reshape(channels, channels, 1, 1)
+        with exact_products():
+            return F.conv2d(values, self.band)
+
+
+def _overflown(sums):
+    """Whether a sum is infinite or NaN, or the sum of all is, which does no harm; False on a GPU."""
+    return sums.device.type == "cpu" and not bool(sums.sum().isfinite())

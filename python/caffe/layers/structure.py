@@ -1,58 +1,12 @@
-"""Layers that copy, join, cut, combine or reshape blobs, and inputs."""
+"""Layers that copy, join, cut, select, combine or reshape blobs."""
 
 import math
+from typing import Any
 
 import torch
 
 from ..proto import caffe_pb2
-from .base import Layer, register
-
-
-@register("Input")
-class Input(Layer):
-    """Blobs that the user fills; with a shape for all tops or one for each (input_layer.cpp)."""
-
-    exact_bottom = 0
-    min_top = 1
-    differentiable = False
-
-    def setup(self, bottom, top):
-        shapes = self.param.input_param.shape
-        if len(shapes) not in (0, 1, len(top)):
-            self.fail(
-                f"Must specify 'shape' once, once per top blob, or not at all: {len(top)} tops vs. {len(shapes)} shapes"
-            )
-        for i, blob in enumerate(top):
-            if len(shapes):
-                blob.reshape(*shapes[i if len(shapes) > 1 else 0].dim)
-
-    def reshape(self, bottom, top):
-        pass
-
-    def forward(self, bottom, top, record):
-        pass
-
-
-@register("Parameter")
-class Parameter(Layer):
-    """A learned blob as a top (parameter_layer.hpp)."""
-
-    exact_bottom = 0
-    exact_top = 1
-
-    def setup(self, bottom, top):
-        self.add_blob(tuple(self.param.parameter_param.shape.dim))
-
-    def reshape(self, bottom, top):
-        top[0].reshape(*self.blobs[0].shape)
-        top[0].share_data(self.blobs[0])
-        top[0].share_diff(self.blobs[0])
-
-    def forward(self, bottom, top, record):
-        pass
-
-    def backward(self, top, propagate_down, bottom):
-        pass
+from .base import Layer, check_range, register
 
 
 @register("Split")
@@ -157,6 +111,86 @@ class Slice(Layer):
     def compute(self, x):
         # copies, because a top's data must not share memory with its bottom's
         return [piece.clone(memory_format=torch.contiguous_format) for piece in torch.split(x, self.sizes, self.axis)]
+
+
+@register("Tile")
+class Tile(Layer):
+    """A bottom repeated ``tiles`` times along ``axis`` (tile_layer.cpp)."""
+
+    exact_bottom = exact_top = 1
+
+    def reshape(self, bottom, top):
+        p = self.param.tile_param
+        self.axis = self.axis_of(bottom[0], p.axis)
+        if not p.HasField("tiles"):
+            self.fail("Number of tiles must be specified")
+        if p.tiles < 1:
+            self.fail("Number of tiles must be positive")
+        shape = list(bottom[0].shape)
+        shape[self.axis] *= p.tiles
+        top[0].reshape(*shape)
+
+    def compute(self, x):
+        return torch.cat([x] * self.param.tile_param.tiles, self.axis)
+
+
+@register("BatchReindex")
+class BatchReindex(Layer):
+    """Those items of the first bottom whose indices are in the second (batch_reindex_layer.cpp)."""
+
+    exact_bottom = 2
+    exact_top = 1
+
+    def reshape(self, bottom, top):
+        if len(bottom[1].shape) != 1:
+            self.fail(f"The second bottom must have one axis, of indices: {bottom[1].shape_string()}")
+        if not bottom[0].shape:
+            self.fail("The first bottom has no axis of items")
+        top[0].reshape(bottom[1].count, *bottom[0].shape[1:])
+
+    def compute(self, x, index):
+        check_range(self, index, len(x), "Index specified for reindex layer")
+        return x.index_select(0, index.long())
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[1]:
+            self.fail("Cannot backprop to index")
+        super().backward(top, propagate_down, bottom)
+
+
+@register("Filter")
+class Filter(Layer):
+    """Those items of all bottoms but the last for which the last, the selector, is not zero (filter_layer.cpp).
+
+    The tops have as many items as the selector chooses, except at setup, when its values are not known.
+    """
+
+    min_bottom = 2
+    min_top = 1
+    index: Any = None  # of the selected items
+
+    def setup(self, bottom, top):
+        if len(top) != len(bottom) - 1:
+            self.fail(f"Filter Layer has a top for each bottom but the selector: {len(bottom) - 1}, not {len(top)}")
+
+    def reshape(self, bottom, top):
+        *filtered, selector = bottom
+        if any(n != 1 for n in selector.shape[1:]):
+            self.fail("Selector blob dimensions must be singletons (1), except the first")
+        if any(blob.shape[:1] != selector.shape[:1] or not blob.shape for blob in filtered):
+            self.fail("Each bottom should have the same 0th dimension as the selector blob")
+        first = self.index is None
+        self.index = selector.tensor().reshape(-1).nonzero()[:, 0]
+        for blob, source in zip(top, filtered):
+            blob.reshape(source.shape[0] if first else len(self.index), *source.shape[1:])
+
+    def compute(self, *tensors):
+        return [x.index_select(0, self.index) for x in tensors[:-1]]
+
+    def backward(self, top, propagate_down, bottom):
+        if propagate_down[-1]:
+            self.fail("FilterLayer cannot backpropagate to filter index inputs")
+        super().backward(top, propagate_down, bottom)
 
 
 @register("Eltwise")

@@ -169,6 +169,22 @@ class _Graph:
             case "ReLU":
                 slope = layer.relu_param.negative_slope
                 return self._node("LeakyRelu", bottom, alpha=slope) if slope else self._node("Relu", bottom)
+            case "Clip":
+                param = layer.clip_param
+                limits = [self._constant(kind, np.float32(getattr(param, kind))) for kind in ("min", "max")]
+                return self._node("Clip", bottom, *limits)
+            case "Swish":
+                scaled = self._node("Mul", bottom, self._constant("beta", np.float32(layer.swish_param.beta)))
+                return self._node("Mul", bottom, self._node("Sigmoid", scaled))
+            case "Threshold":
+                above = self._node("Greater", bottom, self._constant("t", np.float32(layer.threshold_param.threshold)))
+                return self._node("Cast", above, to=TensorProto.FLOAT)
+            case "Tile":
+                repeats = np.ones(len(shape), np.int64)
+                repeats[layer.tile_param.axis] = layer.tile_param.tiles
+                if repeats[0] != 1:
+                    raise UserError("repeats images")
+                return self._node("Tile", bottom, self._constant("repeats", repeats))
             case "Softmax":
                 return self._node("Softmax", bottom, axis=layer.softmax_param.axis)
             case "Concat":

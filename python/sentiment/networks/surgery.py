@@ -20,8 +20,8 @@ SUFFIX = "-conv"  # added to the names of converted layers and of their tops
 
 # Types of layers that treat every cell alike, so that they compute the same on a map as on a vector.
 _POINTWISE = {
-    "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Dropout", "Softmax", "LRN",
-    "BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split",
+    "ReLU", "PReLU", "ELU", "Clip", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Swish", "Threshold",
+    "Dropout", "Softmax", "LRN", "BatchNorm", "Scale", "Bias", "Eltwise", "Concat", "Split",
 }  # fmt: skip
 
 

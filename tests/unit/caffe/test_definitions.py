@@ -353,7 +353,7 @@ def test_a_field_of_another_message(tmp_path):
 def test_no_name_of_a_fork_is_caffes_own():
     known = {field.name for message in caffe_pb2.DESCRIPTOR.message_types_by_name.values() for field in message.fields}
     assert not known & set(known_forks._FORK)
-    assert not {*caffe.layer_type_list(), *known_forks._BVLC, *known_forks.OLD_TYPES.values()} & set(known_forks._FORK)
+    assert not {*caffe.layer_type_list(), *known_forks.OLD_TYPES.values()} & set(known_forks._FORK)
 
 
 def test_private_characters_do_not_change_text_formats(tmp_path):

@@ -11,9 +11,11 @@ from caffe.errors import CaffeError
 from helpers.layer_checks import build, input_layer, layer
 
 IN_SCOPE = """
-Input Data ImageData MemoryData HDF5Data DummyData Convolution Deconvolution Pooling LRN InnerProduct ReLU PReLU ELU
-Sigmoid TanH AbsVal BNLL Exp Log Power Dropout Softmax SoftmaxWithLoss EuclideanLoss HingeLoss SigmoidCrossEntropyLoss
-Accuracy ArgMax Concat Slice Split Eltwise Flatten Reshape Crop Reduction Scale Bias BatchNorm Parameter Silence Python
+Input Data ImageData WindowData MemoryData HDF5Data HDF5Output DummyData Convolution Deconvolution Im2col Pooling SPP
+LRN MVN InnerProduct Embed ReLU PReLU ELU Clip Sigmoid TanH AbsVal BNLL Exp Log Power Swish Threshold Dropout
+Softmax SoftmaxWithLoss InfogainLoss MultinomialLogisticLoss EuclideanLoss ContrastiveLoss HingeLoss
+SigmoidCrossEntropyLoss Accuracy ArgMax RNN LSTM LSTMUnit Concat Slice Split Tile Filter BatchReindex Eltwise Flatten
+Reshape Crop Reduction Scale Bias BatchNorm Parameter Silence Python
 """
 
 # what BVLC Caffe 1.0's own __init__ imports, less what is absent

@@ -1,6 +1,7 @@
 """Every layer against a plain reference: tops, bottom diffs, parameter diffs, over its whole parameter space."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,50 +12,27 @@ import caffe
 from caffe.errors import CaffeError
 from helpers import reference
 from helpers.layer_checks import FORCED, build, check, close, examples, input_layer, layer, layer_param, values
-
-seeds = st.integers(0, 2**32 - 1)
-kinds = st.sampled_from(["normal", "ties"])
-sides = st.integers(1, 4)
-phases = st.sampled_from([caffe.TRAIN, caffe.TEST])
-
-
-def shapes(low=1, high=4):
-    """Shapes of ``low`` to ``high`` axes."""
-    return st.lists(sides, min_size=low, max_size=high).map(tuple)
-
-
-def axes(ndim):
-    """An axis of ``ndim``, counted from either end."""
-    return st.integers(-ndim, ndim - 1)
-
-
-def field(name, value):
-    """One field in text format; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return f" {name}: {value}"
-
-
-def fields(name, given):
-    """A repeated field in text format."""
-    return "".join(field(name, v) for v in given)
-
-
-def maybe(strategy):
-    """A value, or none."""
-    return st.none() | strategy
-
-
-def numbers(low, high):
-    """Floats with few digits."""
-    return st.integers(round(low * 8), round(high * 8)).map(lambda n: n / 8)
-
+from helpers.layer_strategies import (
+    axes,
+    field,
+    fields,
+    kinds,
+    maybe,
+    numbers,
+    phases,
+    seeds,
+    shapes,
+    sides,
+)
 
 # one number at a time
 
 NEURONS = {
+    "Clip": st.builds(
+        lambda low, size: f"clip_param {{ min: {low} max: {low + size} }}", numbers(-1, 1), numbers(-1, 2)
+    ),
+    "Swish": st.just("") | numbers(-2, 2).map(lambda b: f"swish_param {{ beta: {b} }}"),
+    "Threshold": st.just("") | numbers(-1, 1).map(lambda t: f"threshold_param {{ threshold: {t} }}"),
     "ReLU": st.just("") | numbers(-1, 1).map(lambda s: f"relu_param {{ negative_slope: {s} }}"),
     "ELU": st.just("") | numbers(0, 2).map(lambda a: f"elu_param {{ alpha: {a} }}"),
     "Sigmoid": st.just(""),
@@ -95,6 +73,15 @@ def test_neurons(kind, data):
     body = data.draw(NEURONS[kind])
     assume(not (kind == "Power" and "power: -" in body and "scale: 0.0 shift: 0.0" in body))
     check(f"type: '{kind}' {body}", [x])
+
+
+def test_a_large_swish_has_a_slope_of_one():
+    net = build(FORCED + input_layer("x", (3,)) + layer("l", "x", "y", "type: 'Swish'"))
+    net.blobs["x"].data[...] = [30, 1e9, -1e9]
+    net.forward()
+    net.blobs["y"].diff[...] = 2
+    net.backward()
+    close(net.blobs["x"].diff, [2, 2, 0])
 
 
 IN_PLACE = ["ReLU", "ELU", "Sigmoid", "TanH", "BNLL", "Exp", "PReLU"]
@@ -304,6 +291,28 @@ def test_a_kernel_beyond_the_padded_input_by_less_than_a_stride_has_one_place():
         net.forward()
 
 
+@examples(30)
+@given(convolutions())
+def test_im2col(case):
+    body, bottoms = case
+    assume(bottoms[0].ndim > 1 and "axis: -1" not in body)
+    body = re.sub("num_output: \\d+|group: \\d+|bias_term: \\w+", "", body).replace("Convolution", "Im2col")
+    assume(layer_param(body).convolution_param.axis != bottoms[0].ndim - 1)
+    check(body, bottoms[:1])
+
+
+@examples(30)
+@given(seeds, st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.sampled_from(["MAX", "AVE"]), kinds)
+def test_spp(seed, height, width, levels, method, kind):
+    bins = 2 ** (levels - 1)
+    kernels = [-(-n // bins) for n in (height, width)]
+    assume(all((k * bins - n + 1) // 2 < k for k, n in zip(kernels, (height, width))))
+    check(
+        f"type: 'SPP' spp_param {{ pyramid_height: {levels} pool: {method} }}",
+        [values(seed, (2, 2, height, width), kind)],
+    )
+
+
 @examples(40)
 @given(convolutions(deconvolution=True))
 def test_deconvolution(case):
@@ -438,311 +447,30 @@ def test_batch_norm(seed, shape, phase, in_place, data):
     check(body, [values(seed, shape)], phase=phase, in_place=in_place, blobs=blobs)
 
 
-# probabilities and losses
-
-
-@examples(20)
-@given(seeds, shapes(), st.booleans(), st.data())
-def test_softmax(seed, shape, in_place, data):
-    axis = data.draw(axes(len(shape)))
-    check(f"type: 'Softmax' softmax_param {{ axis: {axis} }}", [3 * values(seed, shape)], in_place=in_place)
-
-
-MODES = ["FULL", "VALID", "BATCH_SIZE", "NONE"]
-
-
-@st.composite
-def loss_params(draw, ignored):
-    """Text of a loss_param: ignored label, today's and the former normalisation."""
-    text = field("ignore_label", draw(maybe(ignored)))
-    text += field("normalization", draw(maybe(st.sampled_from(MODES)))) + field("normalize", draw(maybe(st.booleans())))
-    return f"loss_param {{ {text} }}" if text else ""
-
-
-def labels_like(seed, count, classes, shape=None):
-    """Labels as float32, in any shape that holds them all."""
-    return np.random.default_rng(seed).integers(0, classes, count).astype(np.float32).reshape(shape or (count,))
-
-
-@examples(50)
-@given(seeds, shapes(2, 4), st.data())
-def test_softmax_loss(seed, shape, data):
-    axis = data.draw(st.integers(1 - len(shape), len(shape) - 1).filter(bool))
-    canonical = axis % len(shape)
-    rest = shape[:canonical] + shape[canonical + 1 :]
-    form = data.draw(st.sampled_from([rest, (*shape[:canonical], 1, *shape[canonical + 1 :])]))
-    labels = labels_like(seed, math.prod(rest), shape[canonical], form)
-    text = data.draw(loss_params(st.integers(-1, shape[canonical])))
-    if "ignore_label: -1" in text:
-        labels.ravel()[::2] = -1
-    spread = data.draw(st.sampled_from([1, 5, 300]))  # 300: probabilities below the smallest float
-    body = f"type: 'SoftmaxWithLoss' softmax_param {{ axis: {axis} }} {text}"
-    check(body, [spread * values(seed, shape), labels], tops=data.draw(st.integers(1, 2)))
-
-
-@pytest.mark.parametrize("margin", [0, 5, 12, 15])
-def test_a_small_softmax_loss_is_the_logarithm_of_the_rounded_probability(margin):
-    net = build(
-        input_layer("x", (1, 2))
-        + input_layer("label", (1,))
-        + layer("l", "x label", "loss prob", "type: 'SoftmaxWithLoss'")
-    )
-    net.blobs["x"].data[...] = [[margin + 0.3, 0]]
-    net.forward()
-    close(net.blobs["loss"].data, -np.log(net.blobs["prob"].data[0, 0], dtype=np.float64), 1e-6, floor=1e-12)
-
-
 @examples(15)
-@given(seeds, shapes(1, 4))
-def test_euclidean_loss(seed, shape):
-    other = (shape[0], math.prod(shape[1:]))
-    check("type: 'EuclideanLoss'", [values(seed, shape), values(seed + 1, shape)])
-    check("type: 'EuclideanLoss'", [values(seed, shape), values(seed + 1, other)])
+@given(seeds, shapes(0, 3), st.integers(1, 5), sides, maybe(st.booleans()))
+def test_embed(seed, shape, inputs, outputs, bias):
+    index = np.random.default_rng(seed).integers(0, inputs, shape).astype(np.float32)
+    text = f"input_dim: {inputs} num_output: {outputs}" + field("bias_term", bias)
+    check(f"type: 'Embed' embed_param {{ {text} }}", [index], fixed=[0])
 
 
-@examples(20)
-@given(seeds, shapes(2, 4), maybe(st.sampled_from(["L1", "L2"])), kinds, st.booleans())
-def test_hinge_loss(seed, shape, norm, kind, flat):
-    classes = math.prod(shape[1:])
-    labels = labels_like(seed, shape[0], classes, None if flat else (shape[0], 1, 1, 1))
-    check(f"type: 'HingeLoss' hinge_loss_param {{ {field('norm', norm)} }}", [values(seed, shape, kind), labels])
+@examples(25)
+@given(seeds, shapes(1, 4), maybe(st.booleans()), maybe(st.booleans()), maybe(st.sampled_from([0.5, 0.01])))
+def test_mvn(seed, shape, normalize, across, eps):
+    rest = math.prod(shape[1:] if across else shape[2:])
+    assume(rest > 2 or normalize is False)  # of two numbers the derivative is 0 but for rounding
+    text = field("normalize_variance", normalize) + field("across_channels", across) + field("eps", eps)
+    check(f"type: 'MVN' mvn_param {{ {text} }}", [values(seed, shape)], rtol=5e-5)
 
 
-@examples(30)
-@given(seeds, shapes(1, 4), st.data())
-def test_sigmoid_loss(seed, shape, data):
-    # −0.5 … 1; what is ignored is compared after cutting towards zero
-    target = np.random.default_rng(seed).integers(-1, 3, shape) / 2
-    text = data.draw(loss_params(st.integers(0, 2)))
-    x = data.draw(st.sampled_from([1, 50])) * values(seed, shape)
-    check(f"type: 'SigmoidCrossEntropyLoss' {text}", [x, target.astype(np.float32)])
-
-
-@examples(40)
-@given(seeds, shapes(2, 4), st.data())
-def test_accuracy(seed, shape, data):
-    axis = data.draw(axes(len(shape)))
-    canonical = axis % len(shape)
-    rest = shape[:canonical] + shape[canonical + 1 :]
-    ignored = data.draw(maybe(st.integers(0, shape[canonical])))
-    labels = labels_like(seed, math.prod(rest), shape[canonical] + (ignored == shape[canonical]), rest)
-    text = field("axis", axis) + field("ignore_label", ignored)
-    text += field("top_k", data.draw(st.integers(1, shape[canonical])))
-    tops = data.draw(st.integers(1, 2))
-    check(f"type: 'Accuracy' accuracy_param {{ {text} }}", [values(seed, shape, data.draw(kinds)), labels], tops=tops)
-
-
-@examples(40)
-@given(seeds, shapes(1, 5), st.data())
-def test_argmax(seed, shape, data):
-    axis = data.draw(maybe(axes(len(shape))))
-    size = math.prod(shape[1:]) if axis is None else shape[axis]
-    text = field("axis", axis) + field("top_k", data.draw(maybe(st.integers(1, size))))
-    text += field("out_max_val", data.draw(maybe(st.booleans())))
-    check(f"type: 'ArgMax' argmax_param {{ {text} }}", [values(seed, shape, data.draw(kinds))])
-
-
-# joining, cutting, moving
-
-
-@examples(20)
-@given(seeds, shapes(1, 4), st.integers(1, 4), st.data())
-def test_concat(seed, shape, count, data):
-    axis = data.draw(axes(len(shape)))
-    text = f"axis: {axis}"
-    if axis >= 0 and data.draw(st.booleans()):
-        text = f"concat_dim: {axis}"
-    canonical = axis % len(shape)
-    bottoms = [values(seed + i, (*shape[:canonical], data.draw(sides), *shape[canonical + 1 :])) for i in range(count)]
-    check(f"type: 'Concat' concat_param {{ {text} }}", bottoms)
-
-
-@examples(20)
-@given(seeds, shapes(1, 4), st.integers(1, 4), st.data())
-def test_slice(seed, shape, tops, data):
-    axis = data.draw(axes(len(shape)))
-    canonical = axis % len(shape)
-    text = f"slice_dim: {axis}" if axis >= 0 and data.draw(st.booleans()) else f"axis: {axis}"
-    if data.draw(st.booleans()) and tops > 1:
-        size = tops + data.draw(st.integers(0, 3))
-        points = data.draw(st.lists(st.integers(1, size), min_size=tops - 1, max_size=tops - 1, unique=True))
-        text += fields("slice_point", sorted(points))
-    else:
-        size = tops * data.draw(st.integers(1, 2))
-    x = values(seed, (*shape[:canonical], size, *shape[canonical + 1 :]))
-    check(f"type: 'Slice' slice_param {{ {text} }}", [x], tops=tops)
-
-
-@examples(10)
-@given(seeds, shapes(), st.integers(1, 4))
-def test_split_and_silence(seed, shape, count):
-    check("type: 'Split'", [values(seed, shape)], tops=count)
-    check("type: 'Silence'", [values(seed + i, shape) for i in range(count)], tops=0)
-
-
-@examples(30)
-@given(seeds, shapes(), st.integers(2, 4), maybe(st.sampled_from(["PROD", "SUM", "MAX"])), st.data())
-def test_eltwise(seed, shape, count, operation, data):
-    text = field("operation", operation)
-    if operation in (None, "SUM") and data.draw(st.booleans()):
-        text += fields("coeff", [data.draw(numbers(-2, 2)) for _ in range(count)])
-    bottoms = [values(seed + i, shape, data.draw(kinds)) for i in range(count)]
-    check(f"type: 'Eltwise' eltwise_param {{ {text} }}", bottoms)
-
-
-@examples(20)
-@given(seeds, shapes(1, 5), st.data())
-def test_flatten(seed, shape, data):
-    first = data.draw(axes(len(shape)))
-    last = data.draw(st.integers(max(first % len(shape) - 1, 0), len(shape) - 1))
-    last -= data.draw(st.sampled_from([0, len(shape)]))
-    check(f"type: 'Flatten' flatten_param {{ axis: {first} end_axis: {last} }}", [values(seed, shape)])
-
-
-@examples(30)
-@given(seeds, shapes(1, 4), st.data())
-def test_reshape(seed, shape, data):
-    ndim = len(shape)
-    first = data.draw(st.integers(0, ndim))
-    last = data.draw(st.integers(first, ndim))
-    middle = shape[first:last]
-    dims = list(middle)
-    if data.draw(st.booleans()) and middle:
-        dims = [math.prod(middle)]
-    elif data.draw(st.booleans()):
-        dims = [1, *dims]
-    else:
-        dims = [0 if data.draw(st.booleans()) else d for d in dims]
-    if dims and data.draw(st.booleans()):
-        dims[data.draw(st.integers(0, len(dims) - 1))] = -1
-    text = "shape {" + fields("dim", dims) + " }"
-    text += field("axis", first - data.draw(st.sampled_from([0, ndim + 1])))
-    text += field("num_axes", -1 if last == ndim and data.draw(st.booleans()) else last - first)
-    x = values(seed, shape)
-    param = layer_param(f"type: 'Reshape' reshape_param {{ {text} }}")
-    known = math.prod(d or shape[first + i] for i, d in enumerate(dims) if d != -1)
-    if -1 in dims:  # numpy infers from all axes, Caffe from the replaced ones: the same number
-        assert math.prod(middle) % known == 0
-    assert reference.run(param, [x])[0][0].size == x.size
-    check(f"type: 'Reshape' reshape_param {{ {text} }}", [x])
-
-
-def test_a_zero_of_reshape_copies_an_axis_that_is_not_replaced_too():
-    # one axis of three replaced by two, of which the second is copied from where it comes to stand
-    check("type: 'Reshape' reshape_param { axis: 0 num_axes: 1 shape { dim: [2, 0] } }", [values(0, (6, 3, 2))])
-
-
-@examples(20)
-@given(seeds, shapes(1, 4), st.data())
-def test_crop(seed, shape, data):
-    ndim = len(shape)
-    axis = data.draw(axes(ndim))
-    start = axis % ndim
-    like, offsets = list(shape), []
-    one = data.draw(st.booleans())
-    for i in range(start, ndim):
-        like[i] = data.draw(st.integers(1, shape[i]))
-        offsets.append(data.draw(st.integers(0, shape[i] - like[i])))
-    text = f"axis: {axis}"
-    if not one:
-        text += fields("offset", offsets)
-    elif data.draw(st.booleans()):
-        text += fields("offset", [min(shape[i] - like[i] for i in range(start, ndim))])
-    for i in range(start):
-        like[i] = data.draw(sides)  # axes in front do not matter
-    check(f"type: 'Crop' crop_param {{ {text} }}", [values(seed, shape), values(seed + 1, like)])
-
-
-@examples(30)
-@given(seeds, shapes(1, 4), maybe(st.sampled_from(["SUM", "ASUM", "SUMSQ", "MEAN"])), kinds, st.data())
-def test_reduction(seed, shape, operation, kind, data):
-    text = field("operation", operation) + field("axis", data.draw(maybe(axes(len(shape)))))
-    text += field("coeff", data.draw(maybe(numbers(-2, 2))))
-    check(f"type: 'Reduction' reduction_param {{ {text} }}", [values(seed, shape, kind)])
-
-
-@examples(8)
-@given(seeds, shapes(0, 4))
-def test_parameter(seed, shape):
-    check(f"type: 'Parameter' parameter_param {{ shape {{ {fields('dim', shape)} }} }}", [], seed=seed % 99)
-
-
-# what users get wrong
-
-
-def wrong(body, *shapes, tops=1):
-    """The definition of one layer over inputs of these shapes."""
-    names = [f"b{i}" for i in range(len(shapes))]
-    text = "".join(input_layer(n, s) for n, s in zip(names, shapes))
-    return text + layer("culprit", " ".join(names), " ".join(f"t{i}" for i in range(tops)), body)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (wrong("type: 'Convolusion'", (1, 1, 3, 3)), "Unknown layer type: Convolusion"),
-        (wrong("type: 'ReLU'", (1, 2), (1, 2)), "ReLU Layer takes 1 bottom blob(s) as input"),
-        (wrong("type: 'Eltwise'", (1, 2)), "Eltwise Layer takes at least 2 bottom blob(s) as input"),
-        (wrong("type: 'Softmax'", (1, 2), tops=2), "Softmax Layer produces 1 top blob(s) as output"),
-        (wrong("type: 'Accuracy'", (1, 2), (1,), tops=3), "Accuracy Layer produces at most 2 top blob(s) as output"),
-        (
-            wrong("type: 'Convolution' convolution_param { num_output: 1 kernel_size: 1 }", (1, 1, 2, 2), tops=2),
-            "one top blob as output for each bottom blob input",
-        ),
-        (wrong("type: 'Convolution' convolution_param { num_output: 1 kernel_size: 5 }", (1, 1, 3, 3)), "kernel"),
-        (
-            wrong("type: 'Convolution' convolution_param { num_output: 3 kernel_size: 1 group: 2 }", (1, 4, 3, 3)),
-            "multiples",
-        ),
-        (wrong("type: 'Convolution' convolution_param { num_output: 1 }", (1, 1, 3, 3)), "kernel_size"),
-        (wrong("type: 'Convolution' convolution_param { kernel_size: 1 }", (1, 1, 3, 3)), "num_output"),
-        (wrong("type: 'Pooling' pooling_param { kernel_size: 2 pad: 2 }", (1, 1, 3, 3)), "Padding"),
-        (wrong("type: 'Pooling' pooling_param { kernel_size: 5 }", (1, 1, 3, 3)), "window"),
-        (wrong("type: 'Pooling' pooling_param { }", (1, 1, 3, 3)), "kernel_size OR kernel_h and kernel_w"),
-        (wrong("type: 'Pooling' pooling_param { kernel_size: 1 }", (1, 3)), "4 axes"),
-        (wrong("type: 'LRN' lrn_param { local_size: 4 }", (1, 1, 3, 3)), "odd"),
-        (wrong("type: 'InnerProduct' inner_product_param { num_output: 1 axis: 3 }", (1, 3)), "out of range"),
-        (wrong("type: 'Eltwise'", (1, 2), (2, 1)), "shape"),
-        (wrong("type: 'Eltwise' eltwise_param { coeff: 1 }", (1, 2), (1, 2)), "one coefficient per bottom"),
-        (wrong("type: 'Concat'", (1, 2, 3), (1, 2, 4)), "same shape, except at concat_axis"),
-        (wrong("type: 'Slice'", (1, 3), tops=2), "evenly divide"),
-        (wrong("type: 'Slice' slice_param { slice_point: 4 }", (1, 3), tops=2), "Slice points"),
-        (wrong("type: 'Slice' slice_param { slice_point: 1 }", (2, 1), tops=2), "Slice points"),
-        (wrong("type: 'Reshape' reshape_param { shape { dim: 4 dim: -1 } }", (1, 6)), "divisible"),
-        (wrong("type: 'Reshape' reshape_param { shape { dim: 5 } }", (1, 6)), "count"),
-        (wrong("type: 'Crop' crop_param { axis: 1 }", (1, 2), (1, 3)), "out-of-bounds"),
-        (wrong("type: 'Scale'", (2, 3), (2,)), "dimension mismatch"),
-        (wrong("type: 'BatchNorm' param { lr_mult: 1 }", (2, 3)), "batch normalization statistics"),
-        (wrong("type: 'Accuracy' accuracy_param { top_k: 4 }", (2, 3), (2,)), "top_k"),
-        (wrong("type: 'ArgMax' argmax_param { top_k: 4 }", (2, 3)), "top_k"),
-        (wrong("type: 'SoftmaxWithLoss'", (2, 3), (3,)), "same first dimension"),
-        (wrong("type: 'SoftmaxWithLoss'", (2, 3, 2), (2, 3)), "Number of labels must match number of predictions"),
-        (wrong("type: 'SoftmaxWithLoss' loss_weight: 1 loss_weight: 1", (2, 3), (2,)), "loss_weight"),
-        (wrong("type: 'EuclideanLoss'", (2, 3), (2, 4)), "same dimension"),
-        (wrong("type: 'ReLU' param { lr_mult: 1 }", (2, 3)), "Too many params"),
-        (wrong("type: 'ReLU' propagate_down: true propagate_down: true", (2, 3)), "propagate_down"),
-        (wrong("type: 'AbsVal'", (2, 3)).replace("t0", "b0"), "in-place"),
-        (wrong("type: 'Python' python_param { module: 'no_such_module' layer: 'X' }", (2, 3)), "no_such_module"),
-    ],
-)
-def test_a_definitions_error_names_the_layer(text, said):
-    with pytest.raises(CaffeError) as error:
-        build(text)
-    assert said in str(error.value)
-    assert "culprit" in str(error.value)
-
-
-@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "HingeLoss", "Accuracy"])
-@pytest.mark.parametrize("label", [3, -1])
-def test_a_label_out_of_range_is_named(kind, label):
-    net = build(wrong(f"type: '{kind}'", (2, 3), (2,)))
-    net.blobs["b1"].data[1] = label
-    with pytest.raises(CaffeError, match=f"{label}.*culprit"):
-        net.forward()
-
-
-def test_a_changed_input_that_no_longer_fits_is_named():
-    net = build(wrong("type: 'InnerProduct' inner_product_param { num_output: 2 }", (2, 3)))
-    net.blobs["b0"].reshape(2, 4)
-    with pytest.raises(CaffeError, match="culprit"):
-        net.forward()
+def test_mvn_in_place_reads_its_own_sums():
+    net = build(FORCED + input_layer("x", (1, 1, 2, 3)) + layer("m", "x", "x", "type: 'MVN'"))
+    x, dy = values(1, (1, 1, 2, 3)), values(2, (1, 1, 2, 3))
+    net.blobs["x"].data[...] = x
+    net.forward()
+    y = net.blobs["x"].data.astype(np.float64)
+    net.blobs["x"].diff[...] = dy
+    net.backward()
+    along = y * (y * dy).sum()
+    close(net.blobs["x"].diff, (along + along.sum()) * (-2 / 6) / (x.std() + 1e-9), 1e-4)
