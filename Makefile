@@ -81,7 +81,7 @@ help: ## list targets and variables
 	awk -F '## ' '/^#: / {sub(/^#: /, "", $$1); printf "  %-12s %s\n", $$1, $$2}' '$(SELF)'
 
 #: INIT          ## what training starts from: a card in models/, a path to a .caffemodel, or scratch (default: caffenet)
-#: ARCH          ## architecture: finetune, fc7-2, fc6-2, fc9, fc9-frozen, squeezenet, probe or squeezenet-probe (default: finetune)
+#: ARCH          ## architecture: finetune, fc7-2, fc6-2, fc9, fc9-frozen, squeezenet, googlenet, probe, squeezenet-probe, googlenet-probe (default: finetune)
 #: SUBSET        ## five_agrees, four_agrees, three_agrees or all (default: five_agrees)
 #: FOLD          ## fold of the cross-validation, 1 to 5 (default: 1)
 #: DATA          ## folder with images/ and twitter_<subset>.txt, or the DeepSent archive's own (default: data/deepsent)

@@ -68,7 +68,7 @@ def test_which_architectures_start_from_a_source(tmp_path):
 
 def test_squeezenet(tmp_path):
     model = saved(tmp_path / "squeezenet.caffemodel", "squeezenet", change=("conv10_twitter", "conv10"))
-    assert fitting(model) == ["squeezenet"]
+    assert fitting(model) == ["squeezenet", "squeezenet-probe"]
 
 
 def test_a_card_is_known_by_content_not_by_name(files, tmp_path):
