@@ -32,10 +32,11 @@ def main(argv=None):
     option("--keep-diverged", action="store_true", help="train to the end although the loss is NaN, as Caffe does")
     args = parser.parse_args(argv)
 
-    architectures.check_init(args.arch, args.init)
+    init = arguments.init_of(args)
+    architectures.check_init(args.arch, init)
     engine.check_precision(args.gpu)
     data = dataset.load(args.data)
-    source = cards.of_data_set(args.init, args.mean, data)
+    source = cards.of_data_set(init, args.mean, data)
     given = settings(args.set, vars(args))
     runs = arguments.runs_of(args)
     due = []

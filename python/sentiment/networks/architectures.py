@@ -19,6 +19,8 @@ from sentiment.utils.errors import UserError
 
 DEFAULT_INIT = "caffenet"
 """The source assumed where none is given; the committed definitions of ``ON_LAST_LAYER`` keep its last layer."""
+SCRATCH = "scratch"
+"""The INIT of a net that starts from random weights."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ def _xavier_filler(layer):
     return {"type": "xavier"}, 0.0
 
 
+def _pcnn_filler(layer):
+    """Small weights on the pixels, which reach 255; above, fillers that keep the scale of the signal."""
+    return ({"type": "gaussian", "std": 0.001} if layer.name == "conv1" else {"type": "xavier"}), 0.0
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An architecture: its names, and how it differs from the others."""
@@ -67,6 +74,9 @@ class Architecture:
     keeps_last: bool = False  # the source's own last layer stays below the new one (§4.5, Table 6)
     frozen: bool = False  # only the new layer learns
     in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
+    own_init: str | None = None  # what it starts from without INIT, if that is not DEFAULT_INIT
+    epochs: float = paper.EPOCHS  # of its training
+    step_epochs: float = paper.STEP_EPOCHS  # between two divisions of its learning rate
     rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
 
@@ -76,8 +86,8 @@ class Architecture:
         return self.template == "caffenet"
 
     def divisor(self, of_data_set: int) -> int:
-        """Its channels_divisor: the data set's, whose own source models are CaffeNets, for a CaffeNet; else 1."""
-        return of_data_set if self.of_caffenet else 1
+        """Its channels_divisor: the data set's for a CaffeNet, as its source models are, and from scratch; else 1."""
+        return of_data_set if self.of_caffenet or self.own_init == SCRATCH else 1
 
     def add_layers(self, n, divisor, last, choices):
         """Add its layers to a NetSpec; returns the top that holds the two scores."""
@@ -101,6 +111,11 @@ _RECORDS = (
         in_table2=False,
     ),
     Architecture(
+        "pcnn", "PCNN_Twitter", "fc6_twitter", 0.006, "pcnn", _pcnn_filler, own_init=SCRATCH, in_table2=False,
+        epochs=paper.PCNN_EPOCHS, step_epochs=paper.PCNN_STEP_EPOCHS,
+        schedule={"batch_size": paper.PCNN_BATCH_SIZE, "base_lr": paper.PCNN_BASE_LR},
+    ),
+    Architecture(
         "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", _xavier_filler,
         schedule={"batch_size": 32, "iterations": 120, "base_lr": 0.0001, "stepsize": 80},
     ),
@@ -114,6 +129,11 @@ def check_init(arch: str, init: str):
     """Refuse to start another net from one of the paper's nine sources, which are CaffeNets, before any download."""
     if init in paper.INITIALISATIONS and not ARCHITECTURES[arch].of_caffenet:
         raise UserError(f"ARCH={arch} cannot start from {init}, a CaffeNet; give weights of its own by INIT=path")
+
+
+def default_init(arch: str) -> str:
+    """The INIT of an architecture where none is given."""
+    return (ARCHITECTURES[arch].own_init if arch in ARCHITECTURES else None) or DEFAULT_INIT
 
 
 def folder_name(arch: str, init: str = DEFAULT_INIT) -> str:
@@ -157,8 +177,9 @@ def _let_learn(layer, architecture, scratch, last, choices):
     """Set the learning rates of a layer with weights, and its fillers if nothing will be loaded into it (§3.2)."""
     filler, bias = architecture.filler(layer)
     if layer.name == architecture.new_layer:
-        rate, bias_rate = paper.NEW_LAYER_LR_MULT, choices.new_bias_lr_mult
         filler, bias = {"type": "gaussian", "std": paper.NEW_LAYER_STD}, 0.0
+    if layer.name == architecture.new_layer and architecture.own_init != SCRATCH:  # there no layer is newer than others
+        rate, bias_rate = paper.NEW_LAYER_LR_MULT, choices.new_bias_lr_mult
     else:
         rate = choices.fc9_kept_lr_mult if last and layer.name == last.name else paper.LR_MULT
         rate = 0 if architecture.frozen else rate

@@ -14,6 +14,7 @@ from typing import Any
 from sentiment.data.dataset import Dataset
 from sentiment.data.means import mean_for, mean_image, parse_mean
 from sentiment.networks import weights_files
+from sentiment.networks.architectures import SCRATCH
 from sentiment.paper import IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import download
 from sentiment.sources.download import DIGITS, Link, Wanted
@@ -24,7 +25,6 @@ from sentiment.utils.yaml_files import ANYTHING, LIST, TEXT, checked, read_mappi
 log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
-SCRATCH = "scratch"
 WEIGHTS = (".caffemodel", ".h5", ".binaryproto")
 """An INIT that ends in one of these is a path, even without a folder."""
 
