@@ -206,7 +206,12 @@ def init_of(args) -> str:
         raise UserError("WEAK names the weights to start from, and so does INIT; give one of them")
     if args.arch != weak.ARCH:
         raise UserError(f"WEAK is for ARCH={weak.ARCH}, not ARCH={args.arch}")
-    return str(WeakTraining(dataset.load_weak(args.weak), args.runs, seed=args.seed).weights(weak.PROGRESSIVE))
+    weights = WeakTraining(dataset.load_weak(args.weak), args.runs, seed=args.seed).weights(weak.PROGRESSIVE)
+    if not weights.is_file():
+        raise UserError(
+            f"WEAK: no file {weights}; run tools/train_weak.py with the same --weak, --runs and --seed first"
+        )
+    return str(weights)
 
 
 def run_of(args) -> Run:

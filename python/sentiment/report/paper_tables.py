@@ -54,11 +54,11 @@ def table2(study: Study) -> list[Table]:
     pcnn = list(dict.fromkeys((net.arch, net.init) for net in study.default_nets if net.arch == "pcnn"))
     of_pcnn = [paper.TABLE2["PCNN"][subset]["center"] for subset in subsets]
     rows: list[list] = [["PCNN, paper" if pcnn else "PCNN (from the paper, not run)", *map(published, of_pcnn)]]
-    for name in pcnn:
-        here = [study.net(*name, subset).score("center") for subset in subsets]
-        rows.append([f"{net_title(*name)}, here", *here])
+    for arch, init in pcnn:
+        here = [study.net(arch, init, subset).score("center") for subset in subsets]
+        rows.append([f"{net_title(arch, init)}, here", *here])
         if not study.demo:
-            rows.append([f"{net_title(*name)}, difference", *map(difference, here, of_pcnn)])
+            rows.append([f"{net_title(arch, init)}, difference", *map(difference, here, of_pcnn)])
     for way in WAYS:
         suffix = "" if way == "center" else " with oversampling"
         of_paper = [paper.TABLE2["CaffeNet"][subset][way] for subset in subsets]
