@@ -1,6 +1,7 @@
 """Fine-tune the paper's networks, on one fold or on several in one process.
 
     python tools/train.py --init caffenet --fold 1
+    python tools/train.py --arch pcnn --weak flickr         after tools/train_weak.py --weak flickr
     python tools/train.py --arch squeezenet --init squeezenet_v1.0.caffemodel --subset all --fold all
 
 A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, holds its configuration, net definitions, weights and Caffe's log.
