@@ -25,11 +25,12 @@ endif
 PAPER := demo demo-paper paper table% figure%
 only = $(foreach name,$(filter $1,$(GIVEN)),$(if $(filter $2 help,$(or $(MAKECMDGOALS),help)),,$(error $(name) is for $2)))
 $(call only,FOLD,fold)
-$(call only,SUBSET VARIANT,fold fold-all)
+$(call only,SUBSET VARIANT WEAK,fold fold-all)
 $(call only,ARCH BATCH ITERS SET MEAN,fold fold-all $(PAPER))
 $(call only,INIT,fold fold-all models $(PAPER))
 $(call only,SEED PUBLISHED DUPLICATES TWINS,splits fold fold-all $(PAPER))
 $(call only,SEEDS EXECUTOR GPUS_PER_RUN CPUS_PER_RUN,$(PAPER))
+$(if $(and $(WEAK),$(filter fold%,$(MAKECMDGOALS))),$(if $(filter pcnn,$(ARCH)),,$(error WEAK is for ARCH=pcnn))$(if $(INIT),$(error give WEAK or INIT: both say what to start from)))
 $(call only,ARCHIVE,data)
 $(call only,FILE,models)
 $(call only,HOST PORT,serve)
@@ -62,7 +63,8 @@ lists    = $(if $(without),--splits splits/no-duplicates)
 variant  = $(if $(VARIANT)$(without),--variant '$(or $(VARIANT),no-duplicates)')
 split    = $(PY) tools/split_folds.py $(data) $(call flag,PUBLISHED,published) \
            $(patsubst %,--%-duplicates,$(filter-out yes,$(DUPLICATES)))
-which    = $(data) $(runs) $(lists) $(call flags,SUBSET,subset) $(net) $(variant) $(seed) $(gpu) $(call flags,FOLD,fold)
+weak     = $(call flag,WEAK,weak)
+which    = $(data) $(runs) $(lists) $(call flags,SUBSET,subset) $(net) $(weak) $(variant) $(seed) $(gpu) $(call flags,FOLD,fold)
 training = $(call flag,BATCH,batch-size) $(call flag,ITERS,iterations) $(call flag,MEAN,mean) $(call flags,SET,set)
 executor = $(if $(EXECUTOR)$(filter GPUS_PER_RUN CPUS_PER_RUN,$(GIVEN)),$(call flag,EXECUTOR,executor) \
            $(call flag,GPUS_PER_RUN,gpus-per-run) $(call flag,CPUS_PER_RUN,cpus-per-run))
@@ -80,8 +82,9 @@ help: ## list targets and variables
 	echo 'Variables, as in `make fold INIT=places FOLD=2`'
 	awk -F '## ' '/^#: / {sub(/^#: /, "", $$1); printf "  %-12s %s\n", $$1, $$2}' '$(SELF)'
 
-#: INIT          ## what training starts from: a card in models/, a path to a .caffemodel, or scratch (default: caffenet)
-#: ARCH          ## architecture: finetune, fc7-2, fc6-2, fc9, fc9-frozen, squeezenet, googlenet, probe, squeezenet-probe, googlenet-probe (default: finetune)
+#: INIT          ## what training starts from: a card in models/, a path to weights, or scratch (default: caffenet; for pcnn scratch)
+#: ARCH          ## finetune, fc7-2, fc6-2, fc9, fc9-frozen, pcnn, squeezenet, googlenet, or probe, squeezenet-probe, googlenet-probe (default: finetune)
+#: WEAK          ## folder of weakly labelled pictures that ARCH=pcnn is trained on first, see docs/howto/weak-labels.md
 #: SUBSET        ## five_agrees, four_agrees, three_agrees or all (default: five_agrees)
 #: FOLD          ## fold of the cross-validation, 1 to 5 (default: 1)
 #: DATA          ## folder with images/ and twitter_<subset>.txt, or the DeepSent archive's own (default: data/deepsent)
@@ -195,6 +198,7 @@ fold-all: ## train and test all folds of SUBSET, and write the table of all runs
 fold-all: FOLD = all
 fold fold-all: $(READY)
 	$(split) --subset $(or $(SUBSET),five_agrees)
+	$(if $(WEAK),$(PY) tools/train_weak.py $(weak) $(runs) $(seed) $(gpu) $(call flag,MEAN,mean))
 	$(PY) tools/train.py $(which) $(training)
 	$(PY) tools/evaluate.py $(which)
 	$(if $(filter fold-all,$@),$(PY) tools/make_tables.py $(runs) $(results) --table runs)

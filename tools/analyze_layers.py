@@ -47,7 +47,7 @@ def main(argv=None):
     if args.arch == "source":
         parser.refuse(("variant", "seed"), "selects a trained run, and --arch source uses none")
 
-    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
+    init, which = cards.run_name(arguments.init_of(args)), variant_name(args.variant, args.seed)
     for subset in args.subset:
         title = f"{subset}, {args.arch} from {init}{f' ({which})' if which else ''}"
         runs = [Run(args.runs, subset, args.arch, init, fold, which) for fold in paper.FOLDS]

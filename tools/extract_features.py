@@ -54,7 +54,7 @@ def main(argv=None):
 
     data = dataset.load(args.data)
     if args.source:
-        source = cards.of_data_set(args.init, args.mean, data)
+        source = cards.of_data_set(arguments.init_of(args), args.mean, data)
         engine.start(args.gpu)
         for subset in args.subset:
             divisor = architectures.ARCHITECTURES[args.arch].divisor(data.setting("channels_divisor", subset, 1))

@@ -60,7 +60,8 @@ def definitions(arch, args):
     last = source_layer(args.init) if arch in architectures.ON_LAST_LAYER else None
     train, test = (f"{args.splits}/{SUBSET}/test{FOLD}/{part}.txt" for part in ("train", "test"))
     lists = architectures.ImageLists(train, test, f"{args.data}/images", args.mean, batch_size, test_batch_size)
-    train_val = architectures.train_val(arch, lists, args.divisor, args.scratch, last)
+    scratch = args.scratch or architectures.default_init(arch) == architectures.SCRATCH
+    train_val = architectures.train_val(arch, lists, args.divisor, scratch, last)
     return {"train_val": train_val, "deploy": architectures.deploy(arch, args.divisor, last)}
 
 

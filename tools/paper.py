@@ -48,7 +48,7 @@ def main(argv=None):
     arguments.count_option(option, "cpus-per-run", "threads per training", 2)
     args = parser.parse_args(argv)
     if args.arch:
-        architectures.check_init(args.arch, args.init or architectures.DEFAULT_INIT)
+        architectures.check_init(args.arch, args.init or architectures.default_init(args.arch))
     if args.seed + args.seeds > solvers.SEEDS:
         parser.error(f"--seeds: seeds go up to {solvers.SEEDS - 1:,}")
     if not 0 <= args.gpus_per_run <= 1:

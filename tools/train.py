@@ -1,6 +1,7 @@
 """Fine-tune the paper's networks, on one fold or on several in one process.
 
     python tools/train.py --init caffenet --fold 1
+    python tools/train.py --arch pcnn --weak flickr         after tools/train_weak.py --weak flickr
     python tools/train.py --arch squeezenet --init squeezenet_v1.0.caffemodel --subset all --fold all
 
 A run's folder, runs/<subset>/<arch>-<init>/fold<k>/, holds its configuration, net definitions, weights and Caffe's log.
@@ -36,10 +37,11 @@ def main(argv=None):
     option("--keep-diverged", action="store_true", help="train to the end although the loss is NaN, as Caffe does")
     args = parser.parse_args(argv)
 
-    architectures.check_init(args.arch, args.init)
+    init = arguments.init_of(args)
+    architectures.check_init(args.arch, init)
     engine.check_precision(args.gpu)
     data = dataset.load(args.data)
-    source = cards.of_data_set(args.init, args.mean, data)
+    source = cards.of_data_set(init, args.mean, data)
     given = settings(args.set, vars(args))
     runs = arguments.runs_of(args)
     due = []

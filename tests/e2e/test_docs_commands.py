@@ -118,6 +118,9 @@ MADE = {  # page -> files that its commands write
     "docs/howto/predict.md": ["results/predictions/holiday.jpg_map.png", "exported/any_conv.onnx"],
     "docs/howto/report.md": ["results/demo/report.html"],
     "docs/howto/troubleshooting.md": ["data/deepsent/twitter_three_agrees.txt"],
+    "docs/howto/weak-labels.md": [
+        f"runs/five_agrees/pcnn-{init}/fold5/result.json" for init in ("scratch", "flickr-progressive", "flickr-plain")
+    ],
     "docs/protocol.md": ["runs/five_agrees/finetune-caffenet-plain/fold1", "plain/results/deepsent/table5.md"],
     "docs/results.md": ["runs/five_agrees/source-caffenet_conv/layers.json"],
 }
@@ -270,6 +273,7 @@ def furnish(folder, source):
         for init in paper.INITIALISATIONS:
             card = f"title: {init}\nabout: Toy.\nfile: toy.caffemodel\nmean: [104, 117, 123]\n"
             (folder / name / "models" / f"{init}.yaml").write_text(card)
+    toy.weak_set(folder / "my/flickr")
     (folder / "path/to").mkdir(parents=True)
     for name in "a", "b", "path/to/my_network", "models/my_network":
         shutil.copy(source, folder / f"{name}.caffemodel")

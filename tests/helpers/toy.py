@@ -41,3 +41,11 @@ def weights(definition, path):
         blobs[0].data[...] = rng.normal(0, np.sqrt(2 / blobs[0].data[0].size), blobs[0].data.shape)
     net.params["conv1"][0].data[...] /= 100  # pixels reach 255; what comes after is about 1
     net.save(str(path))
+
+
+def weak_set(folder):
+    """Write a folder of weakly labelled pictures: those of `data_set`, with a schedule that learns most of them."""
+    data_set(folder, "flickr", iterations=60)
+    (folder / "twitter_five_agrees.txt").rename(folder / "list.txt")
+    described = (folder / "dataset.yaml").read_text()
+    (folder / "dataset.yaml").write_text(described.replace("0.00001", "0.001").replace("stepsize: 4", "stepsize: 60"))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from sentiment import engine, paper
 from sentiment.cli import command
+from sentiment.data import dataset
 from sentiment.networks import architectures
 from sentiment.networks.choices import CHOICES
 from sentiment.sources import cards
-from sentiment.training import solvers
+from sentiment.training import solvers, weak
 from sentiment.training.runs import Run, variant_name
-from sentiment.utils.errors import python
+from sentiment.training.weak import WeakTraining
+from sentiment.utils.errors import UserError, python
 from sentiment.utils.files import default
 
 EPILOG = """default folders (data/deepsent, splits, models, runs, results) are in the repository, wherever a command is
@@ -188,11 +190,11 @@ def runs_options(
     folder_options(option, "runs")
     option("--arch", choices=archs, default="finetune", help="architecture (default: %(default)s)")
     source = "a model card's name, a .caffemodel (or .onnx, .mlmodel, .npy, .pth), or scratch"
-    option(
-        "--init",
-        default=architectures.DEFAULT_INIT,
-        help=f"what the training starts from: {source} (default: %(default)s)",
-    )
+    own = ", ".join(f"{one.own_init} for {name}" for name, one in architectures.ARCHITECTURES.items() if one.own_init)
+    use = f"what the training starts from: {source} (default: {architectures.DEFAULT_INIT}; {own})"
+    option("--init", help=use)
+    use = "start from the weights that tools/train_weak.py made of this folder of weakly labelled pictures"
+    option("--weak", type=Path, metavar="FOLDER", help=use)
     use = "keep runs with other choices than the default apart, in <arch>-<init>-NAME (default: none)"
     option("--variant", default="", metavar="NAME", help=use)
     seed_option(option)
@@ -202,6 +204,22 @@ def runs_options(
     several_option(option, "fold", paper.FOLDS, "fold to use", folds, "fold" in several)
 
 
+def init_of(args) -> str:
+    """The init that `runs_options` name: --init, the weights made from --weak, or the architecture's default."""
+    if not args.weak:
+        return args.init or architectures.default_init(args.arch)
+    if args.init:
+        raise UserError("WEAK names the weights to start from, and so does INIT; give one of them")
+    if args.arch != weak.ARCH:
+        raise UserError(f"WEAK is for ARCH={weak.ARCH}, not ARCH={args.arch}")
+    weights = WeakTraining(dataset.load_weak(args.weak), args.runs, seed=args.seed).weights(weak.PROGRESSIVE)
+    if not weights.is_file():
+        raise UserError(
+            f"WEAK: no file {weights}; run tools/train_weak.py with the same --weak, --runs and --seed first"
+        )
+    return str(weights)
+
+
 def run_of(args) -> Run:
     """The run that `runs_options` name where none takes several values."""
     return next(runs_of(args))
@@ -209,7 +227,7 @@ def run_of(args) -> Run:
 
 def runs_of(args) -> Iterator[Run]:
     """The runs that `runs_options` name, by subset, then fold."""
-    init, which = cards.run_name(args.init), variant_name(args.variant, args.seed)
+    init, which = cards.run_name(init_of(args)), variant_name(args.variant, args.seed)
     for subset in args.subset:
         for fold in args.fold:
             yield Run(args.runs, subset, args.arch, init, fold, which)

@@ -26,6 +26,8 @@ from sentiment.utils.yaml_files import COUNT, POSITIVE, TEXT, YES_OR_NO, checked
 
 MANIFEST = PROJECT / "splits" / "deepsent_manifest.tsv"
 """A line for each image of the DeepSent Twitter set: size, SHA-256, width, height, label, annotators who agree."""
+WEAK, WEAK_LIST = "weak", "list.txt"
+"""The only subset of a folder of weakly labelled pictures, and the file of its labels."""
 
 _DESCRIPTION = {"name": TEXT, "note": TEXT, "demo": YES_OR_NO}
 _SCHEDULE = {  # a key's value may also be a mapping of subsets to values
@@ -84,7 +86,6 @@ def load(folder) -> Dataset:
             f"DATA: {folder} is not a folder; run `make data` for the DeepSent images, or `make demo` for drawn ones"
         )
     images = _images_folder(folder)
-    description = _description(folder / "dataset.yaml")
     files = {subset: _label_file(images.parent, subset) for subset in SUBSETS}
     labels = {subset: lists.read(path, unique=True) for subset, path in files.items() if path}
     if not labels and all((images / name).is_file() for name in manifest()):
@@ -93,7 +94,25 @@ def load(folder) -> Dataset:
         raise UserError(
             f"{folder} has no label file: expected twitter_five_agrees.txt (or four, three) with `name label` lines"
         )
-    deepsent = all(_is_deepsent(subset, pairs) for subset, pairs in labels.items())
+    return _described(folder, images, labels, all(_is_deepsent(subset, pairs) for subset, pairs in labels.items()))
+
+
+def load_weak(folder) -> Dataset:
+    """Read a folder of weakly labelled pictures: ``images/``, their labels ``list.txt`` and ``dataset.yaml``, if any.
+
+    The labels are those of the subset `WEAK`. A `UserError` says what is missing, or names the line or key that is
+    wrong.
+    """
+    folder = Path(folder)
+    for path, is_there in ((folder / "images", Path.is_dir), (folder / WEAK_LIST, Path.is_file)):
+        if not is_there(path):
+            raise UserError(f"WEAK: no {path}; a folder of weakly labelled pictures has images/ and {WEAK_LIST}")
+    return _described(folder, folder / "images", {WEAK: lists.read(folder / WEAK_LIST, unique=True)})
+
+
+def _described(folder, images, labels, deepsent=False):
+    """The data set in a folder, with what its ``dataset.yaml`` says of it."""
+    description = _description(folder / "dataset.yaml")
     name = description.get("name") or ("deepsent" if deepsent else folder.resolve().name)
     return Dataset(
         folder=folder,

@@ -37,6 +37,7 @@ class Result:
         return {
             **{name: values[name] for name in (*IDENTITY, "training", "accuracy", "test_images", "iterations")},
             "evaluation": values["evaluation"],
+            **({"weak": values["weak"]} if self.config.weak else {}),
             "hashes": {name: values[name] for name in ("weights", *CHECKSUMS)},
             "choices": {name: value for name, value in self.config.settings().items() if name != "iterations"},
             **({"note": self.note} if self.note else {}),

@@ -54,6 +54,7 @@ def experiments_of(part: str, arch: str | None = None, init: str | None = None) 
     of_paper = PARTS.get(part, ())
     if part not in OF_ONE_NET:
         return of_paper
+    init = init or (architectures.ARCHITECTURES[arch].own_init if arch else None)
     return tuple(replace(one, arch=arch or one.arch, init=init or one.init) for one in of_paper)
 
 

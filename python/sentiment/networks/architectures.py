@@ -20,6 +20,8 @@ from sentiment.utils.errors import UserError
 
 DEFAULT_INIT = "caffenet"
 """The source assumed where none is given; the committed definitions of ``ON_LAST_LAYER`` keep its last layer."""
+SCRATCH = "scratch"
+"""The INIT of a net that starts from random weights."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def _googlenet_filler(layer):
     return {"type": "xavier"}, 0.2
 
 
+def _pcnn_filler(layer):
+    """Small weights on the pixels, which reach 255; above, fillers that keep the scale of the signal."""
+    return ({"type": "gaussian", "std": 0.001} if layer.name == "conv1" else {"type": "xavier"}), 0.0
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An architecture: its names, and how it differs from the others."""
@@ -75,6 +82,9 @@ class Architecture:
     frozen: bool = False  # only the new layer learns
     fitted: bool = False  # a linear probe: the new layer is fitted (`analysis.probes`), and nothing is trained
     in_table2: bool = True  # whether Table 2 may list it: not CaffeNet with layers removed or added
+    own_init: str | None = None  # what it starts from without INIT, if that is not DEFAULT_INIT
+    epochs: float = paper.EPOCHS  # of its training
+    step_epochs: float = paper.STEP_EPOCHS  # between two divisions of its learning rate
     rate_factor: float = 1  # its base learning rate divided by the default one (the paper's or a data set's)
     schedule: dict = field(default_factory=dict)  # values of `solvers.Schedule` that replace the paper's
     choices: Choices = field(default_factory=Choices)  # its defaults
@@ -85,8 +95,8 @@ class Architecture:
         return self.template == "caffenet"
 
     def divisor(self, of_data_set: int) -> int:
-        """Its channels_divisor: the data set's, whose own source models are CaffeNets, for a CaffeNet; else 1."""
-        return of_data_set if self.of_caffenet else 1
+        """Its channels_divisor: the data set's for a CaffeNet, as its source models are, and from scratch; else 1."""
+        return of_data_set if self.of_caffenet or self.own_init == SCRATCH else 1
 
     def add_layers(self, n, divisor, last, choices):
         """Add its layers to a NetSpec; returns the top that holds the two scores."""
@@ -107,6 +117,12 @@ _RECORDS = (
     Architecture(
         "fc9-frozen", f"{paper.NET_NAME}_fc9-frozen", "fc9_twitter", 0.015, keeps_last=True, frozen=True,
         in_table2=False,
+    ),
+    Architecture(
+        "pcnn", "PCNN_Twitter", "fc6_twitter", 0.006, "pcnn", filler=_pcnn_filler, own_init=SCRATCH, in_table2=False,
+        epochs=paper.PCNN_EPOCHS, step_epochs=paper.PCNN_STEP_EPOCHS,
+        schedule={"batch_size": paper.PCNN_BATCH_SIZE, "base_lr": paper.PCNN_BASE_LR},
+        choices=Choices(new_lr_mult=1, new_bias_lr_mult=2),  # from scratch no layer is newer than others
     ),
     Architecture(
         "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", filler=_squeezenet_filler,
@@ -142,6 +158,11 @@ def check_init(arch: str, init: str):
     """Refuse to start another net from one of the paper's nine sources, which are CaffeNets, before any download."""
     if init in paper.INITIALISATIONS and not ARCHITECTURES[arch].of_caffenet:
         raise UserError(f"ARCH={arch} cannot start from {init}, a CaffeNet; give weights of its own by INIT=path")
+
+
+def default_init(arch: str) -> str:
+    """The INIT of an architecture where none is given."""
+    return (ARCHITECTURES[arch].own_init if arch in ARCHITECTURES else None) or DEFAULT_INIT
 
 
 def folder_name(arch: str, init: str = DEFAULT_INIT) -> str:

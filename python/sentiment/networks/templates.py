@@ -74,6 +74,27 @@ def caffenet(n, architecture, divisor: int, last, choices: Choices):
     return n[architecture.new_layer]
 
 
+def pcnn(n, architecture, divisor: int, last, choices: Choices):
+    """Add the network of You et al. (AAAI 2015) to NetSpec `n`; parameters as in `caffenet`.
+
+    The units of fc5 stand for emotions, so ``divisor`` leaves their number.
+    """
+    conv1, conv2 = paper.PCNN_CONV
+    fc3, fc4 = paper.PCNN_CONNECTED
+    n.conv1, n.relu1 = _conv_relu(n.data, conv1 // divisor, 11, stride=4)
+    n.pool1 = _max_pool(n.relu1)
+    n.norm1 = _norm(n.pool1)
+    n.conv2, n.relu2 = _conv_relu(n.norm1, conv2 // divisor, 5, pad=2, stride=2)
+    n.pool2 = _max_pool(n.relu2)
+    n.norm2 = _norm(n.pool2)
+    n.fc3, n.relu3, n.drop3 = _fc_relu_drop(n.norm2, fc3 // divisor)
+    n.fc4, n.relu4, n.drop4 = _fc_relu_drop(n.drop3, fc4 // divisor)
+    n.fc5 = L.InnerProduct(n.drop4, num_output=paper.PCNN_EMOTIONS)
+    n.relu5 = L.ReLU(n.fc5, in_place=True)
+    n[architecture.new_layer] = L.InnerProduct(n.relu5, num_output=paper.CLASSES)
+    return n[architecture.new_layer]
+
+
 def squeezenet(n, architecture, divisor: int, last, choices: Choices):
     """Add SqueezeNet v1.0 with a new last convolution of two outputs to NetSpec `n`; parameters as in `caffenet`.
 

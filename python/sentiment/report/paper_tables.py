@@ -42,7 +42,7 @@ def table2(study: Study) -> list[Table]:
     """Table 2: accuracy on the three subsets, the paper's rows and those of this project's nets.
 
     The nets are CaffeNet and those that were fine-tuned on another subset than five-agree; if there are none of these,
-    all that were fine-tuned on five-agree.
+    all that were fine-tuned on five-agree. The nets of PCNN, from each of its inits, stand below the paper's row of it.
     """
     caffenet = ("finetune", "caffenet")
     tuned = [net for net in study.default_nets if architectures.ARCHITECTURES[net.arch].in_table2]
@@ -51,8 +51,14 @@ def table2(study: Study) -> list[Table]:
     subsets = [subset for subset in paper.SUBSETS if subset in study.only.get("subset", paper.SUBSETS)]
     if not names and study.shows(*caffenet, subsets[0]):
         names = [caffenet]
+    pcnn = list(dict.fromkeys((net.arch, net.init) for net in study.default_nets if net.arch == "pcnn"))
     of_pcnn = [paper.TABLE2["PCNN"][subset]["center"] for subset in subsets]
-    rows: list[list] = [["PCNN (from the paper, not run)", *map(published, of_pcnn)]]
+    rows: list[list] = [["PCNN, paper" if pcnn else "PCNN (from the paper, not run)", *map(published, of_pcnn)]]
+    for arch, init in pcnn:
+        here = [study.net(arch, init, subset).score("center") for subset in subsets]
+        rows.append([f"{net_title(arch, init)}, here", *here])
+        if not study.demo:
+            rows.append([f"{net_title(arch, init)}, difference", *map(difference, here, of_pcnn)])
     for way in WAYS:
         suffix = "" if way == "center" else " with oversampling"
         of_paper = [paper.TABLE2["CaffeNet"][subset][way] for subset in subsets]
@@ -64,9 +70,9 @@ def table2(study: Study) -> list[Table]:
             if (arch, init) == caffenet and not study.demo:
                 rows.append([f"{name}, difference", *map(difference, here, of_paper)])
     header = ["net", *(SUBSET_TITLES[subset] for subset in subsets)]
-    nets = [study.net(*name, subset) for name in names for subset in subsets]
-    notes = _notes(study, nets, beside=caffenet in names)
-    return [Table("table2", f"Table 2: {ACCURACY}", notes, header, rows, study.demo)] if names else []
+    nets = [study.net(*name, subset) for name in pcnn + names for subset in subsets]
+    notes = _notes(study, nets, beside=bool(pcnn) or caffenet in names)
+    return [Table("table2", f"Table 2: {ACCURACY}", notes, header, rows, study.demo)] if nets else []
 
 
 def table3(study: Study) -> list[Table]:

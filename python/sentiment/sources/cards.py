@@ -17,7 +17,7 @@ from typing import Any
 from sentiment.data.dataset import Dataset
 from sentiment.data.means import mean_for, mean_image, npy_to_binaryproto, parse_mean
 from sentiment.networks import weights_files
-from sentiment.networks.architectures import ARCHITECTURES, deploy
+from sentiment.networks.architectures import ARCHITECTURES, SCRATCH, deploy
 from sentiment.networks.definitions import weight_shapes
 from sentiment.paper import CLASSES, IMAGENET_MEANS_BGR, INITIALISATIONS
 from sentiment.sources import download, foreign
@@ -29,7 +29,6 @@ from sentiment.utils.yaml_files import ANYTHING, COUNT, LIST, TEXT, checked, rea
 log = logging.getLogger(__name__)
 
 MODELS = PROJECT / "models"
-SCRATCH = "scratch"
 WEIGHTS = (".caffemodel", ".h5", ".binaryproto", *foreign.SUFFIXES)
 """An INIT that ends in one of these is a path, even without a folder."""
 OVERHEAD = 10_000

@@ -15,13 +15,14 @@ from sentiment.data.means import channel_means
 from sentiment.engine import Environment
 from sentiment.networks.choices import Choices
 from sentiment.training.solvers import Schedule, fold_seed
+from sentiment.training.weak import WeakSource, source_of
 from sentiment.utils import records
 from sentiment.utils.files import sha256
 
 IDENTITY = ("dataset", "demo", "subset", "arch", "init", "fold", "seed", "fold_seed", "train_images", "card")
 """Fields that name a run and its images; result.json has them at its top level."""
 CHECKSUMS = ("source", "mean_file", "train_list", "test_list")
-"""Fields that are SHA-256 checksums of the inputs; all fields but these and IDENTITY are `Configuration.settings`."""
+"""Fields that are SHA-256 checksums of the inputs; all but these, IDENTITY and weak are `Configuration.settings`."""
 
 _checksum = functools.cache(sha256)  # a source of 240 MB is read once for all folds
 
@@ -51,6 +52,7 @@ class Configuration:
     train_images: int | None
     train_list: str | None  # checksum of the training list
     test_list: str | None  # checksum of the test list
+    weak: WeakSource | None = None  # what the source's weights were trained on, if those are weakly labelled pictures
 
     @classmethod
     def of(cls, plan):
@@ -79,12 +81,13 @@ class Configuration:
             train_images=len(plan.lists.train),
             train_list=sha256(plan.paths[0]),
             test_list=sha256(plan.paths[1]),
+            weak=source_of(source.path),
         )
 
     def settings(self) -> dict[str, Any]:
-        """What the paper leaves open or a user can change, by name: the fields not in `IDENTITY` or `CHECKSUMS`."""
+        """What the paper leaves open or a user can change, by name: all but `IDENTITY`, `CHECKSUMS` and weak."""
         fields = records.to_json(self)
-        return {name: value for name, value in fields.items() if name not in (*IDENTITY, *CHECKSUMS)}
+        return {name: value for name, value in fields.items() if name not in (*IDENTITY, *CHECKSUMS, "weak")}
 
 
 @dataclass(frozen=True)

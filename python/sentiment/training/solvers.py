@@ -52,8 +52,9 @@ def fold_seed(seed: int, fold: int) -> int:
 def schedule(arch: str, train_images: int, data_set: Mapping | None = None, given: Mapping | None = None) -> Schedule:
     """The schedule of an architecture for a training list of ``train_images`` lines.
 
-    The epochs are the paper's, and the iterations follow from the number of images and the batch size: the paper's 704,
-    892 and 1,012 training images in batches of 256 give its 180, 225 and 255 iterations, and steps of 17, 21 and 24.
+    The epochs are the paper's, or the architecture's own, and the iterations follow from the number of images and the
+    batch size: the paper's 704, 892 and 1,012 training images in batches of 256 give its 180, 225 and 255 iterations,
+    and steps of 17, 21 and 24.
 
     Values in ``data_set``, the data set's description, replace the architecture's own, and values that are ``given`` on
     the command line replace both; None counts as not given. A `UserError` names a value outside its range.
@@ -72,8 +73,8 @@ def schedule(arch: str, train_images: int, data_set: Mapping | None = None, give
     values.update(_values(given))
     epoch = train_images / values["batch_size"] if values["batch_size"] > 0 else 0
     # Rounded to the nearest integer, halves up: 6 epochs of the paper are 16.5 iterations and make a step of 17.
-    values.setdefault("iterations", _ROUND_TO * max(1, int(paper.EPOCHS * epoch / _ROUND_TO + 0.5)))
-    values.setdefault("stepsize", max(1, int(paper.STEP_EPOCHS * epoch + 0.5)))
+    values.setdefault("iterations", _ROUND_TO * max(1, int(architecture.epochs * epoch / _ROUND_TO + 0.5)))
+    values.setdefault("stepsize", max(1, int(architecture.step_epochs * epoch + 0.5)))
     found = Schedule(**values)
     for name, value in asdict(found).items():
         if name in ("batch_size", "iterations", "stepsize") and not float(value).is_integer():

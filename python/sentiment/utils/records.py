@@ -15,11 +15,14 @@ FLAT = {"flat": True}
 
 
 def names(cls) -> list[str]:
-    """A record's keys in JSON."""
+    """A record's keys in JSON, but for those of fields that `to_json` may leave out."""
     types = get_type_hints(cls)
     found = []
     for field in fields(cls):
-        found += names(types[field.name]) if field.metadata == FLAT else [field.name]
+        if field.metadata == FLAT:
+            found += names(types[field.name])
+        elif field.default is not None:
+            found.append(field.name)
     return found
 
 

@@ -98,8 +98,10 @@ def test_only_the_new_layer_is_filled_and_learns_faster(arch):
     new = architectures.ARCHITECTURES[arch].new_layer
     assert architectures.filled_layers(net) == {new}
     learning = {layer.name: [(p.lr_mult, p.decay_mult) for p in layer.param] for layer in net.layer if layer.param}
-    faster = 10 if architectures.ARCHITECTURES[arch].of_caffenet else 3
-    assert learning.pop(new) == [(faster, 1), (2 * faster, 0)]
+    choices = architectures.ARCHITECTURES[arch].choices
+    faster = {"squeezenet": 3, "googlenet": 3, "pcnn": 1}.get(arch, 10)
+    assert (choices.new_lr_mult, choices.new_bias_lr_mult) == (faster, 2 * faster)
+    assert learning.pop(new) == [(choices.new_lr_mult, 1), (choices.new_bias_lr_mult, 0)]
     assert learning
     assert set(map(tuple, learning.values())) == {((0, 1), (0, 0)) if arch == "fc9-frozen" else ((1, 1), (2, 0))}
 

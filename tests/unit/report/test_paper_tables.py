@@ -41,6 +41,27 @@ def test_table2_sets_ours_beside_the_paper_s():
     assert found["CaffeNet with oversampling, here"] == [".830±.028", NOTHING, NOTHING]
 
 
+def test_table2_sets_pcnn_below_the_number_quoted_for_it():
+    own = [
+        *(made_up.result(fold, 0.7, arch="pcnn", init="scratch") for fold in paper.FOLDS),
+        *(made_up.result(fold, 0.8, "four_agrees", arch="pcnn", init="flickr-progressive") for fold in paper.FOLDS),
+    ]
+    for rows in (own, FIVE + own):
+        found = lines(paper_tables.table2(of(rows)))
+        assert list(found)[:5] == [
+            "PCNN, paper", "pcnn from scratch, here", "pcnn from scratch, difference",
+            "pcnn from flickr-progressive, here", "pcnn from flickr-progressive, difference",
+        ]  # fmt: skip
+        assert found["PCNN, paper"] == [".783", ".714", ".687"]
+        assert found["pcnn from scratch, here"] == [".700±.000", NOTHING, NOTHING]
+        assert found["pcnn from scratch, difference"] == ["-.083", NOTHING, NOTHING]
+        assert found["pcnn from flickr-progressive, difference"] == [NOTHING, "+.086", NOTHING]
+        assert sum("pcnn" in name for name in found) == 4
+    assert found["CaffeNet, here"][0] == ".820±.028"
+    drawn = [made_up.result(fold, 0.7, arch="pcnn", init="scratch", demo=True) for fold in paper.FOLDS]
+    assert "pcnn from scratch, difference" not in lines(paper_tables.table2(of(drawn)))
+
+
 def test_sample_deviation_is_named():
     assert lines(paper_tables.table2(of(FIVE, sample=True)))["CaffeNet, here"][0] == ".820±.032"
     assert "sample standard deviation" in paper_tables.table2(of(FIVE, sample=True))[0].markdown()
