@@ -3,6 +3,7 @@
     python tools/paper.py                        all of it, and the report
     python tools/paper.py table4 figure6         parts of it
     python tools/paper.py table2 --arch squeezenet --init squeezenet_v1.0.caffemodel
+    python tools/paper.py laptop                 SqueezeNet and its linear probe, in minutes, and the report
     python tools/paper.py --executor ray         its trainings over GPUs and machines, see docs/howto/cluster.md
 
 It prints what is to be trained and about how long that takes, then every step as a command that can be called alone.
@@ -18,7 +19,7 @@ from sentiment import engine
 from sentiment.cli import arguments, command
 from sentiment.data import dataset
 from sentiment.experiments import cluster, paper_parts, planning
-from sentiment.experiments.paper_parts import OF_ONE_NET, PARTS
+from sentiment.experiments.paper_parts import LAPTOP, OF_ONE_NET, PARTS
 from sentiment.experiments.planning import call
 from sentiment.networks import architectures, surgery
 from sentiment.report import paper_tables
@@ -32,9 +33,10 @@ def main(argv=None):
     parser = arguments.Parser(__doc__)
     option = parser.add_argument
     known = [*PARTS, "report"]
-    option("parts", nargs="*", choices=[*known, "all"], default="all", help="parts (default: %(default)s)")
+    choices = [*known, LAPTOP, "all"]
+    option("parts", nargs="*", choices=choices, default="all", help="parts (default: all of the paper)")
     arguments.folder_options(option, "data", "splits", "runs", "out")
-    of_one = f"for {', '.join(OF_ONE_NET)} (default: the paper's)"
+    of_one = f"for {', '.join(OF_ONE_NET)} (default: the paper's) or {LAPTOP} (default: squeezenet)"
     option("--arch", choices=architectures.ARCHITECTURES, help=f"architecture {of_one}")
     option("--init", help=f"what training starts from, {of_one}")
     arguments.seed_option(option)
@@ -47,16 +49,18 @@ def main(argv=None):
     option("--gpus-per-run", type=float, default=0, metavar="X", help=share)
     arguments.count_option(option, "cpus-per-run", "threads per training", 2)
     args = parser.parse_args(argv)
-    if args.arch:
-        architectures.check_init(args.arch, args.init or architectures.default_init(args.arch))
+    if args.arch and args.init:
+        architectures.check_init(args.arch, args.init)
     if args.seed + args.seeds > solvers.SEEDS:
         parser.error(f"--seeds: seeds go up to {solvers.SEEDS - 1:,}")
     if not 0 <= args.gpus_per_run <= 1:
         parser.error("--gpus-per-run: a training computes on one GPU or a share of it, so give 0 to 1")
     if args.executor != "ray":
         parser.refuse(("gpus_per_run", "cpus_per_run"), "is for --executor ray, which is not given")
-    parts = known if "all" in args.parts else [part for part in known if part in args.parts]
-    if not {*parts} & {*OF_ONE_NET, "report"}:
+    parts = known if "all" in args.parts else [part for part in [LAPTOP, *known] if part in args.parts]
+    if LAPTOP in parts and (args.arch or "squeezenet") not in architectures.PROBES:
+        parser.error(f"--arch {args.arch}: {LAPTOP} is for {', '.join(architectures.PROBES)}")
+    if not {*parts} & {*OF_ONE_NET, LAPTOP, "report"}:
         parser.refuse(("arch", "init"), f"is for {', '.join(OF_ONE_NET)}; {parts[0]} has nets of its own")
 
     data = data_of(parts, args.data)
@@ -121,8 +125,10 @@ def make(parts, data, repeats, args):
         elif part.startswith("figure"):
             call("draw_nets", figure=part.removeprefix("figure"), out=out)
     tables = [part.removeprefix("table") for part in parts if part.startswith("table")]
-    if "report" in parts:
+    if {"report", LAPTOP} & {*parts}:
         call("make_tables", "--report", **made_from)
+        if LAPTOP in parts:
+            call("make_tables", **made_from, table=["runs"])
         return
     if "1" in tables:  # shows the definition alone, whether anything is trained or not
         tables.remove("1")

@@ -89,6 +89,18 @@ def test_a_table_from_nothing_and_again(paper, tiny, tmp_path):
     assert steps(said) == ["train.py", "evaluate.py", "make_tables.py"]
 
 
+def test_a_net_beside_its_linear_probe_and_the_report(paper, tiny, tmp_path):
+    net = "laptop", "--arch", "finetune", "--init", tiny.source, "--iterations", 2
+    status, said = paper(*net)
+    assert status == 0
+    assert said.out.startswith("to train and test: 10 nets, in about ")
+    assert steps(said) == ["train.py", "evaluate.py"] * 2 + ["make_tables.py"] * 2
+    assert {result.config.arch for result in results.collect(tiny.runs)} == {"probe", "finetune"}
+    assert "linear probe" in said.out
+    assert (tmp_path / "results" / "tiny" / "report.html").is_file()
+    assert steps(paper(*net)[1]) == ["make_tables.py"] * 2
+
+
 def test_what_is_not_available_is_left_out_and_said(paper, tiny, tmp_path):
     status, said = paper("figure6")
     assert status == 2

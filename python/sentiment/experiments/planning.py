@@ -4,7 +4,7 @@ import importlib
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sentiment import paper
@@ -109,6 +109,8 @@ def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repea
         if missing.keys() & {experiment.subset, experiment.init}:
             continue
         seeds = options.seeds if experiment.folds == paper.FOLDS else options.seeds[:1]
+        if architectures.ARCHITECTURES[experiment.arch].fitted:
+            seeds = [DEFAULT_SEED]  # nothing in it is random
         planned = [_repeat(experiment, sources[experiment.init], seed, options) for seed in seeds]
         untested = [plan for repeat in planned for plan in repeat.untested]
         try:
@@ -121,6 +123,8 @@ def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repea
 
 
 def _repeat(experiment, source, seed, options):
+    if architectures.ARCHITECTURES[experiment.arch].fitted:  # it has no schedule
+        options = replace(options, batch_size=None, iterations=None, set=())
     given, variant = settings(options.set, vars(options)), ""
     if experiment.full_rate:
         rate = options.data.setting("base_lr", experiment.subset, paper.BASE_LR)

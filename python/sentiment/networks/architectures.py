@@ -126,24 +126,27 @@ _RECORDS = (
     ),
     Architecture(
         "squeezenet", "SqueezeNet_Twitter", "conv10_twitter", 0.060, "squeezenet", filler=_squeezenet_filler,
+        own_init="squeezenet",
         schedule={"batch_size": 32, "iterations": 135, "base_lr": 0.00002, "stepsize": 90},
         choices=Choices(new_lr_mult=3, new_bias_lr_mult=6),
     ),
     Architecture(
         "googlenet", "GoogLeNet_Twitter", "loss3/classifier_twitter", 0.10, "googlenet", 224, _googlenet_filler,
+        own_init="googlenet",
         schedule={"batch_size": 32, "iterations": 84, "base_lr": 0.0005, "stepsize": 56},
         choices=Choices(new_lr_mult=3, new_bias_lr_mult=6),
     ),
 )  # fmt: skip
-_PROBED = {  # architecture -> name of its probe
+PROBES = {
     "finetune": names.PROBE,
     "squeezenet": f"squeezenet-{names.PROBE}",
     "googlenet": f"googlenet-{names.PROBE}",
 }
+"""Architecture -> the name of its linear probe."""
 _PROBES = tuple(
-    replace(one, name=_PROBED[one.name], fitted=True, schedule={}, choices=Choices())
+    replace(one, name=PROBES[one.name], fitted=True, schedule={}, choices=Choices())
     for one in _RECORDS
-    if one.name in _PROBED
+    if one.name in PROBES
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in (*_RECORDS, *_PROBES)}
 TRAINED = tuple(name for name, architecture in ARCHITECTURES.items() if not architecture.fitted)
