@@ -75,6 +75,7 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
         f"{TRAIN} -snapshot s.solverstate", f"{TRAIN} -gpu 0"),
     "make paper EXECUTOR=ray GPUS_PER_RUN=0.5": ANEW,
     "make paper EXECUTOR=ray GPUS_PER_RUN=1": (*ANEW, "make paper EXECUTOR=ray"),
+    "make laptop": ("make laptop ARCH=finetune INIT=caffenet DATA=data/deepsent",),
     f"{WHOLE} /scratch/whole --gpu 0": (
         f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
 }  # fmt: skip
