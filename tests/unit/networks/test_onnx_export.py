@@ -43,13 +43,13 @@ def exported(net):
     return model
 
 
-@pytest.mark.parametrize("arch", ["finetune", "fc6-2", "squeezenet"])
+@pytest.mark.parametrize("arch", ["finetune", "fc6-2", "squeezenet", "googlenet"])
 def test_the_papers_nets(tmp_path, arch):
     model = exported(filled(architectures.deploy(arch, 16), tmp_path))
     [data], [prob] = model.graph.input, model.graph.output
     assert (data.name, prob.name) == ("data", "prob")
     dims = [dim.dim_param or dim.dim_value for dim in data.type.tensor_type.shape.dim]
-    assert dims == ["N", 3, 227, 227]
+    assert dims == ["N", 3, *[architectures.ARCHITECTURES[arch].input_size] * 2]
 
 
 def test_the_fully_convolutional_net(tmp_path):

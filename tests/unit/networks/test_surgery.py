@@ -122,10 +122,17 @@ def test_stacked_layers_keep_their_order():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_map_of_googlenet_has_the_paper_s_size_and_step():
+    conversion = surgery.convert(architectures.deploy("googlenet"))
+    assert (conversion.input, conversion.map) == ((448, 448), (8, 8))
+    assert (conversion.patch, conversion.step) == ((224, 224), (32, 32))
+
+
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, "googlenet"])
 def test_at_its_own_size_it_is_the_classifier(tmp_path, arch):
-    conversion, fcn, classifier = pair(tmp_path, definition(arch), CROP)
-    images = random_images(4, CROP)
+    crop = 224 if arch == "googlenet" else CROP
+    conversion, fcn, classifier = pair(tmp_path, definition(arch, 4 if arch == "googlenet" else DIVISOR), crop)
+    images = random_images(4, crop)
     maps_of, answers = (np.stack(list(maps.forward(net, images))) for net in (fcn, classifier))
     assert conversion.map == (1, 1)
     assert np.ptp(answers[:, 1]) > 0.01

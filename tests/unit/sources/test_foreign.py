@@ -202,15 +202,16 @@ def test_a_graph_that_flattens_channels_last(net, images, save_onnx):
     computes(path, net, images, by_onnxruntime(path, images))
 
 
-@pytest.mark.parametrize("arch", ["finetune", "fc7-2", "fc6-2", "fc9", "squeezenet"])
+@pytest.mark.parametrize("arch", ["finetune", "fc7-2", "fc6-2", "fc9", "squeezenet", "googlenet"])
 def test_an_export_of_this_project_comes_back(tmp_path, save_onnx, arch):
     onnx_export = pytest.importorskip("sentiment.networks.onnx_export", reason="needs the optional extra `export`")
     last = architectures.LastLayer("fc8", 7) if arch == "fc9" else None
-    net = filled(architectures.deploy(arch, 1 if arch == "squeezenet" else 16, last), tmp_path)
+    of_caffenet = architectures.ARCHITECTURES[arch].of_caffenet
+    net = filled(architectures.deploy(arch, 16 if of_caffenet else 1, last), tmp_path)
     model, _ = onnx_export.export(net, arch)
     of = holds(save_onnx(model), params(net))
     again = transfer.load(caffe, tmp_path / "deploy.prototxt", of)
-    assert weights_files.fits(weights_files.read(of))["squeezenet" if arch == "squeezenet" else "fc6-2"] == ""
+    assert weights_files.fits(weights_files.read(of))["fc6-2" if of_caffenet else arch] == ""
     for name, arrays in params(again).items():
         np.testing.assert_array_equal(arrays[0], net.params[name][0].data)
 
