@@ -42,6 +42,8 @@ EXEMPT = {
     "make test": "these tests themselves",
     "make test-all": "these tests themselves",
     "make test-gpu": "needs a GPU",
+    "nvidia-cuda-mps-control -d": "needs a GPU",
+    "make fold-all ARCH=squeezenet SEED=1 GPU=0 & make fold-all ARCH=squeezenet SEED=2 GPU=0 & wait": "needs a GPU",
     "make coverage": "these tests themselves",
     "make conformance": "a part of these tests",
     "make check": "checks this project's code; CI runs it before the tests",
