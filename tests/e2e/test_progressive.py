@@ -17,10 +17,10 @@ from sentiment.evaluation.network import Network
 from sentiment.training import loop, weak
 from sentiment.training.weak import PLAIN, PROGRESSIVE, WeakTraining
 
-PICTURES, TESTED, NOISE = 300, 300, 0.3
-WARM = 0.8  # of a positive picture's discs, on average; as many of a negative one's are cold
+PICTURES, TESTED, NOISE = 600, 300, 0.3
+WARM = 0.9  # of a positive picture's discs, on average; as many of a negative one's are cold
 SEEDS = (1, 2, 3, 4, 5)
-SCHEDULE = {"channels_divisor": 8, "batch_size": 8, "iterations": 600, "stepsize": 600, "base_lr": 0.0003}
+SCHEDULE = {"channels_divisor": 8, "batch_size": 8, "iterations": 2100, "stepsize": 1400, "base_lr": 0.0003}
 
 
 def picture(seed, label):
