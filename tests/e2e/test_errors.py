@@ -378,7 +378,7 @@ def test_a_demo_goes_where_it_is_told():
 
 @pytest.mark.parametrize("tool_name", ["train", "paper"])
 def test_squeezenet_is_not_started_from_a_caffenet(tool, tmp_path, capfd, tool_name):
-    sentence = refused(tool, capfd, tool_name, "--data", tmp_path, "--arch", "squeezenet")
+    sentence = refused(tool, capfd, tool_name, "--data", tmp_path, "--arch", "squeezenet", "--init", "caffenet")
     assert "ARCH=squeezenet" in sentence and "caffenet" in sentence and "INIT" in sentence
 
 
