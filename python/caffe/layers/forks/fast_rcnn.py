@@ -85,10 +85,11 @@ class ROIPooling(OverRegions):
         rows = _bins(corners[1], corners[3], p.pooled_h, height, x.device)
         if rows is None or columns is None:
             return torch.full((channels, p.pooled_h, p.pooled_w), -1, device=x.device)
-        by_column, column = x[image][:, :, columns[0]].max(-1)  # C × H × w; of equal values the first
-        row = by_column[:, rows[0]].max(2)[1]  # C × h × w
+        upper, lower = int(rows[0].min()), int(rows[0].max()) + 1
+        by_column, column = x[image, :, upper:lower, columns[0]].max(-1)  # C × rows × w; of equal values the first
+        row = by_column[:, rows[0] - upper].max(2)[1]  # C × h × w
         row = rows[0][:, None].expand(-1, p.pooled_w, -1).gather(2, row.movedim(0, -1)).movedim(-1, 0)
-        column = columns[0].expand(channels, height, -1, -1).gather(3, column[..., None])[..., 0].gather(1, row)
+        column = columns[0].expand(*by_column.shape, -1).gather(3, column[..., None])[..., 0].gather(1, row - upper)
         first = (image * channels + torch.arange(channels, device=x.device)) * height * width
         index = first[:, None, None] + row * width + column
         return torch.where(rows[1][:, None] | columns[1], -1, index)

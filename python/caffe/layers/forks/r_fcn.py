@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ...extension import Fork
 from .fast_rcnn import ROI_POOLING, OverRegions, ROIPooling, rounded
@@ -42,23 +43,28 @@ class PSROIPooling(OverRegions):
         starts = rounded(corners).astype(np.float32)
         starts[:, 2:] += 1
         starts *= np.float32(p.spatial_scale)
-        maps = x.reshape(len(x), p.output_dim, p.group_size, p.group_size, *x.shape[2:])
-        means = []
-        for image, (left, upper, right, lower) in zip(images, starts):
-            rows = self._weights(upper, lower, x.shape[2]).to(x)
-            columns = self._weights(left, right, x.shape[3]).to(x)
-            means.append(torch.einsum("dpqhw,ph,qw->dpq", maps[image], rows, columns))
-        return torch.stack(means) if means else x.new_zeros(0, *maps.shape[1:4])
+        # sums over the rectangles from the first place to each, of which four give the sum over a bin
+        sums = F.pad(x.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
+        sums = sums.reshape(len(x), p.output_dim, p.group_size, p.group_size, *sums.shape[2:])
+        columns, rows = (self._bins(starts[:, i], starts[:, i + 2], x.shape[3 - i], x.device) for i in range(2))
+        image = torch.from_numpy(images).to(x.device)[:, None, None, None]
+        output, i, j = torch.meshgrid(*(torch.arange(n, device=x.device) for n in sums.shape[1:4]), indexing="ij")
 
-    def _weights(self, start, end, size):
-        """The weight of each place in the mean of each bin along an axis (bins, size); 0 in an empty bin."""
+        def until(row, column):
+            return sums[image, output, i, j, row[:, None, :, None], column[:, None, None, :]]
+
+        total = until(rows[1], columns[1]) - until(rows[0], columns[1]) - until(rows[1], columns[0])
+        areas = (rows[1] - rows[0])[:, None, :, None] * (columns[1] - columns[0])[:, None, None, :]
+        return ((total + until(rows[0], columns[0])) / areas.clamp(min=1)).to(x.dtype)
+
+    def _bins(self, start, end, size, device):
+        """The first place in each bin along an axis, and the first after it (regions, bins), computed in float32."""
         bins = self.param.psroi_pooling_param.group_size
-        each = np.float32(max(end - start, 0.1)) / np.float32(bins)
-        n, place = np.arange(bins, dtype=np.float32), np.arange(size)
-        first = np.floor(n * each + start).clip(0, size)
-        last = np.ceil((n + 1) * each + start).clip(0, size)
-        inside = (place >= first[:, None]) & (place < last[:, None])
-        return torch.from_numpy(inside / np.maximum(last - first, 1)[:, None])
+        each = (np.maximum(end - start, np.float32(0.1)) / np.float32(bins))[:, None]
+        n = np.arange(bins, dtype=np.float32)
+        first = np.floor(n * each + start[:, None])
+        last = np.ceil((n + 1) * each + start[:, None])
+        return [torch.from_numpy(places.clip(0, size).astype(int)).to(device) for places in (first, last)]
 
 
 FORK = Fork("r-fcn", PROTO, {"PSROIPooling": PSROIPooling, "ROIPooling": ROIPooling})
