@@ -9,7 +9,8 @@ from .errors import CaffeError
 from .formats import definitions
 from .formats.known_forks import SHIPPED, misspelt
 from .layers import base
-from .proto.schema import extend
+from .proto import replace
+from .proto.schema import combined
 
 _on: dict[str, "Fork"] = {}
 
@@ -77,6 +78,8 @@ def _find(wanted):
 
 
 def _switch(new):
+    """Let exactly these forks be on."""
+    file = combined({fork.name: fork.proto for fork in new.values()}) if new else None
     layers = {}  # type -> class, fork
     for fork in new.values():
         for kind, cls in fork.layers.items():
@@ -87,7 +90,10 @@ def _switch(new):
                     f"The forks '{layers[kind][1]}' and '{fork.name}' cannot both be on, because each has a layer type "
                     f"{kind} of its own."
                 )
-    extend({fork.name: fork.proto for fork in new.values()})
+    try:
+        replace(file)
+    except (TypeError, ValueError) as error:  # a type that no message has
+        raise CaffeError(f"The .proto of the fork '{list(new)[-1]}' is not complete: {error}.") from None
     base.use_forks({kind: cls for kind, (cls, _) in layers.items()})
     _on.clear()
     _on.update(new)

@@ -5,7 +5,7 @@ import re
 from google.protobuf import descriptor_pb2
 
 from ..errors import CaffeError
-from . import caffe_pb2, described, replace
+from . import caffe_pb2, described
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _LABELS = {"optional": _Field.LABEL_OPTIONAL, "required": _Field.LABEL_REQUIRED, "repeated": _Field.LABEL_REPEATED}
@@ -16,15 +16,13 @@ _MOVED = 1_000_000  # added to the number of a field of BVLC Caffe that a fork u
 _OWN = caffe_pb2.DESCRIPTOR
 
 
-def extend(texts):
-    """Give the messages of caffe_pb2 the fields of forks; ``texts`` maps a fork's name to its .proto text.
+def combined(texts):
+    """The description of BVLC Caffe's messages with those of forks; ``texts`` maps a fork's name to its .proto text.
 
     A message that BVLC Caffe has too is extended by the fields and enum values that it lacks. A field's number is the
-    fork's, and a field of BVLC's with that number gets another one. The classes in caffe_pb2 are new ones, and without
-    any text those of BVLC Caffe. CaffeError if a text cannot be read or if two forks do not agree.
+    fork's, and a field of BVLC's with that number gets another one. CaffeError if a text cannot be read or if two forks
+    do not agree.
     """
-    if not any(texts.values()):
-        return replace(None)
     file, own = described(_OWN), described(_OWN).message_type
     owners = {}  # (message, number or name of a field) -> fork, and its field as text
     for fork, text in texts.items():
@@ -35,10 +33,7 @@ def extend(texts):
         _add_enums(file, added, fork)
         for message in added.message_type:
             _add_message(file, message, _named(own, message.name), fork, owners)
-    try:
-        replace(file)
-    except (TypeError, ValueError) as error:  # a type that no message has
-        raise CaffeError(f"The .proto of the fork '{list(texts)[-1]}' is not complete: {error}.") from None
+    return file
 
 
 def _named(items, name):

@@ -14,7 +14,7 @@ from caffe.errors import CaffeError
 from caffe.formats import known_forks
 from caffe.layers import Layer
 from caffe.proto import caffe_pb2
-from helpers.layer_checks import build, input_layer, layer
+from helpers.layer_checks import build, close, input_layer, layer
 
 BVLC = {name: getattr(caffe_pb2, name) for name in caffe_pb2.DESCRIPTOR.message_types_by_name}
 
@@ -265,6 +265,24 @@ def test_a_forks_net_is_built_run_and_trained(kind, tmp_path):
     np.testing.assert_array_equal(net.params[name][0].data, solver.net.params[name][0].data)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", NETS)
+def test_a_forks_net_computes_the_same_on_a_gpu(kind, on_gpu):
+    deploy, loss, _, _ = NETS[kind]
+    caffe.forks(kind)
+    diffs = []
+    for choose in (lambda: None, on_gpu):
+        choose()
+        caffe.set_random_seed(1)
+        net = build(deploy.replace("ratio: 0.5", "ratio: 0") + loss, caffe.TRAIN)
+        filled(net)
+        net.forward()
+        net.backward()
+        diffs.append({name: blobs[0].diff.copy() for name, blobs in net.params.items()})
+    for name, diff in diffs[0].items():
+        close(diffs[1][name], diff, 1e-3, name)
+
+
 @pytest.mark.parametrize("kind", NETS)
 def test_a_forks_net_without_it_names_the_fork(kind):
     deploy, _, _, name = NETS[kind]
@@ -411,7 +429,8 @@ def test_a_fork_may_use_numbers_of_bvlcs_fields(tmp_path):
 @pytest.mark.parametrize(
     ("one", "other", "says"),
     [
-        ("segnet", "pspnet", "BN"),
+        ("segnet", "pspnet", "BNParameter bn_param = 45 in 'segnet', BNParameter bn_param = 152"),
+        (caffe.Fork("one", "", {"Shift": Shift}), caffe.Fork("two", "", {"Shift": Layer}), "type Shift"),
         ("deeplab", "pspnet", "InterpParameter interp_param = 153 in 'deeplab', .*interp_param = 143 in 'pspnet'"),
         ("synopsys", "ceil-mode", "ceil_mode = 14 in 'synopsys'"),
         (FORK, caffe.Fork("other", "message LayerParameter { optional string mine = 901; }"), "string mine = 901"),
