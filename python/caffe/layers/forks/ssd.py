@@ -161,8 +161,8 @@ class PriorBox(Layer):
             self.fail("there must be a max_size for each min_size, and greater than it")
         if len(p.variance) not in (0, 1, 4) or any(v <= 0 for v in p.variance):
             self.fail("Must provide 1 or 4 positive values of variance")
-        self.size = self._pair(p, "img_size", "img", bottom[1].shape[:1:-1])
-        self.step = self._pair(p, "step", "step", None)
+        self.size = self._pair(p, "img_size", "img")
+        self.step = self._pair(p, "step", "step")
         ratios = [1.0]
         for ratio in p.aspect_ratio:
             if all(abs(ratio - known) >= 1e-6 for known in ratios):
@@ -175,14 +175,14 @@ class PriorBox(Layer):
             boxes += [(small * np.sqrt(r), small / np.sqrt(r)) for r in ratios if abs(r - 1) >= 1e-6]
         self.boxes = np.array(boxes, np.float32)
 
-    def _pair(self, p, both, stem, default):
-        """Width and height of a parameter that is given for both or for each; ``default`` where it is not."""
+    def _pair(self, p, both, stem):
+        """Width and height of a parameter that is given for both or for each; None where it is not."""
         each = f"{stem}_w", f"{stem}_h"
         given = [p.HasField(name) for name in each]
         if any(given) and p.HasField(both):
             self.fail(f"Either {both} or {each[1]}/{each[0]} should be specified; not both")
         if not any(given) and not p.HasField(both):
-            return default
+            return None
         pair = [getattr(p, name) for name in each] if any(given) else [getattr(p, both)] * 2
         if min(pair) <= 0:
             self.fail(f"{both} should be larger than 0")
