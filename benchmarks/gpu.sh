@@ -26,7 +26,7 @@ part() { # part NAME SECONDS COMMAND...
   tail -n 25 "$out/$name.log" | cut -c1-200
 }
 
-part tests 150 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/caffe/test_gpu.py \
+part tests 150 "$python" -m pytest -q -p no:cacheprovider -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/caffe/test_gpu.py tests/unit/caffe/test_forks_of_caffe.py \
   tests/e2e/test_gpu_tools.py $([ -n "$gpu" ] || echo --rehearse-gpu)
 part bench 90 "$python" benchmarks/run.py "${card[@]}" --only step forward ten-crop map --json "$out/bench.json" \
   $([ -n "$gpu" ] || echo --rounds 1)

@@ -29,6 +29,7 @@ from ._caffe import (
 )
 from .classifier import Classifier
 from .errors import ABSENT, CaffeError, absent
+from .extension import Fork, forks, from_environment
 from .net_spec import NetSpec, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
 from .runtime.forks import keep_children_working
@@ -36,6 +37,7 @@ from .runtime.heap import keep_freed_memory
 
 keep_freed_memory()
 keep_children_working()
+from_environment()
 
 #: The version of BVLC Caffe that this engine behaves like.
 __version__ = "1.0.0"
@@ -48,6 +50,7 @@ __all__ = [
     "AdamSolver",
     "CaffeError",
     "Classifier",
+    "Fork",
     "Layer",
     "NesterovSolver",
     "Net",
@@ -57,6 +60,7 @@ __all__ = [
     "Solver",
     "Timer",
     "coord_map",
+    "forks",
     "get_solver",
     "has_nccl",
     "init_log",

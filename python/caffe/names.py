@@ -7,7 +7,7 @@ that byte again in weights and solver states, and when a file of that name is op
 import functools
 import os
 
-from .proto import variant
+from .proto import caffe_pb2, variant
 
 _SURROGATES = range(0xDC80, 0xDD00)  # Python's characters for bytes that are not UTF-8
 _PRIVATE = range(0x10FF80, 0x110000)  # ours
@@ -41,9 +41,9 @@ def for_os(text):
     return os.fsdecode(text).translate(_RAW)
 
 
-@functools.cache
-def _of_bytes():
-    """The messages of caffe.proto with bytes for strings."""
+@functools.lru_cache(maxsize=1)
+def _of_bytes(_):
+    """The messages of caffe_pb2, whose file's descriptor is given, with bytes for strings."""
 
     def change(message):
         for field in message.field:
@@ -55,7 +55,7 @@ def _of_bytes():
 
 def empty_of_bytes(message):
     """An empty message of the same type and the same fields, whose strings are bytes."""
-    return _of_bytes()(message.DESCRIPTOR.name)()
+    return _of_bytes(caffe_pb2.DESCRIPTOR)(message.DESCRIPTOR.name)()
 
 
 def take(message, raw):

@@ -11,6 +11,7 @@
 ConvolutionParameter, so this module does not list layers.
 """
 
+import functools
 from collections import Counter
 
 from .names import of_path
@@ -19,9 +20,14 @@ from .proto import caffe_pb2
 
 def param_name_dict():
     """Layer type (`InnerProduct`) -> name of its parameters in LayerParameter, without `_param` (`inner_product`)."""
+    return dict(_param_names(caffe_pb2.LayerParameter.DESCRIPTOR))
+
+
+@functools.lru_cache(maxsize=1)
+def _param_names(descriptor):
     return {
         field.message_type.name.removesuffix("Parameter"): field.name.removesuffix("_param")
-        for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields
+        for field in descriptor.fields
         if field.message_type and field.name.endswith("_param")
     }
 
@@ -142,7 +148,7 @@ class Function:
 
     def _message_with(self, layer, name):
         """The message that a parameter is a field of: the type's parameters if they have it, else the layer."""
-        own = f"{_param_names.get(self.type_name)}_param"
+        own = f"{_param_names(layer.DESCRIPTOR).get(self.type_name)}_param"
         fields = layer.DESCRIPTOR.fields_by_name
         # `param` and `..._param` messages are fields of the layer, whatever its type
         if not name.endswith("param") and own in fields and name in fields[own].message_type.fields_by_name:
@@ -233,6 +239,5 @@ class Parameters:
             raise AttributeError(f"there is no {name}Parameter") from None
 
 
-_param_names = param_name_dict()
 layers = Layers()
 params = Parameters()

@@ -82,6 +82,8 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
     "make laptop": ("make laptop ARCH=finetune INIT=caffenet DATA=data/deepsent",),
     f"{WHOLE} /scratch/whole --gpu 0": (
         f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
+    "CAFFE_FORKS=my_fork PYTHONPATH=. caffe time -model shift.prototxt -iterations 1": (
+        "mv program.py my_fork.py", "CAFFE_FORKS=my_fork PYTHONPATH=.:python caffe time -model shift.prototxt"),
 }  # fmt: skip
 
 NO_FILE = r"is missing, and .*link.*\n  get it elsewhere.* and put it at \S+/models/"
@@ -96,10 +98,14 @@ REFUSED = {  # command -> its error, with exit status 2, without a network
 ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")
 NO_GPU = "no CUDA|no node has room for CPUS_PER_RUN=1 and GPUS_PER_RUN="
 
+INPUT_LAYER = 'layer { type: "Input" top: "x" input_param { shape { dim: [2, 3] } } }'
 FIRST = {  # page -> what its commands need
     "docs/engine.md": ("make fold", f"cp {RUN}/*.prototxt .", f"cp {RUN}/*.caffemodel w.caffemodel",
                        "cp w.caffemodel model.caffemodel", "ln -s data/deepsent/images",
                        "cp data/deepsent/twitter_five_agrees.txt list.txt"),
+    "docs/howto/forks.md": tuple(f"echo '{INPUT_LAYER} {layer}' > {name}.prototxt" for name, layer in (
+        ("ssd", 'layer { type: "Permute" bottom: "x" top: "y" permute_param { order: 1 } }'),
+        ("shift", 'layer { type: "Shift" bottom: "x" top: "y" shift_param { by: 3 } }'))),
     "docs/howto/own-architecture.md": ("make splits DATA=data/demo",),
     "docs/howto/predict.md": ("make fold", "make fold DATA=data/demo RUNS=runs/demo", f"cp {RUN}/deploy.prototxt .",
                               f"cp {RUN}/*.caffemodel any.caffemodel",

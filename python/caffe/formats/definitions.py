@@ -12,6 +12,8 @@ from . import known_forks
 from .storage import read_text
 from .upgrade import upgrade_net, upgrade_solver
 
+refusal: str | None = None  # why the forks that the environment asks for are not on
+
 _V1_TYPE = "caffe.V1LayerParameter.LayerType"
 _QUOTES = "'\""
 _STRINGS = re.compile(r"""#[^\n]*|"(?:[^"\\\n]|\\.)*("?)|'(?:[^'\\\n]|\\.)*('?)""")
@@ -42,6 +44,8 @@ def read_solver(path):
 
 def _parse(path, message):
     path = os.fspath(path)
+    if refusal:
+        raise CaffeError(refusal)
     text = read_text(path)
     _check_escapes(path, text)
     raw = names.empty_of_bytes(message)

@@ -91,26 +91,43 @@ _FORKS = {
     "C3D": "kernel_depth temporal_stride temporal_pad Convolution3D Deconvolution3D Pooling3D",
     "HED (s9xie/hed)": "AutoCrop ImageLabelmapData",
     "junhyukoh's LSTM (junhyukoh/caffe-lstm)": "lstm_param Lstm",
+    "Synopsys (foss-for-synopsys-dwc-arc-processors/synopsys-caffe)": "squeeze_param Squeeze",
     "several": """
         ceil_mode roi_align_param triplet_loss_param focal_loss_param transpose_param reverse_param proposal_param
         ROIAlign TripletLoss FocalLoss Transpose Reverse Proposal""",
+}
+#: fork that `caffe.forks` switches on -> the layer types and the fields of BVLC Caffe's messages that it adds
+SHIPPED = {
+    "ssd": """
+        permute_param prior_box_param norm_param detection_output_param
+        Permute PriorBox Normalize DetectionOutput SmoothL1Loss""",
+    "fast-rcnn": "roi_pooling_param smooth_l1_loss_param scale_train ROIPooling SmoothL1Loss Dropout",
+    "r-fcn": "psroi_pooling_param roi_pooling_param PSROIPooling ROIPooling",
+    "segnet": "upsample_param bn_param Upsample BN",
+    "pspnet": "interp_param bn_param Interp BN",
+    "deeplab": "interp_param Interp",
+    "shufflenet": "shuffle_channel_param ShuffleChannel",
+    "mobilenet": "ConvolutionDepthwise DepthwiseConvolution",
+    "senet": "Axpy",
+    "synopsys": "squeeze_param ceil_mode Squeeze Pooling",
+    "ceil-mode": "ceil_mode Pooling",
 }
 _OLD_WORDS = {old.replace("_", "").lower(): current for old, current in OLD_TYPES.items()}
 _FORK = {name: fork for fork, known in _FORKS.items() for name in known.split()}
 _INSTEAD = {
     "ceil_mode": "in pooling_param write round_mode: FLOOR instead of ceil_mode: false; true is the default, CEIL",
     "hole": "write dilation instead",
-    "scale_train": "remove it where it is true",
 }
 
 
 def on_field(kind, name):
     """What to do about a field that messages of a type (``caffe.PoolingParameter``) do not have."""
     pool = caffe_pb2.DESCRIPTOR.pool
-    if name in _FORK:
-        return f"{_of_fork(name, 'field')}; {_INSTEAD.get(name, 'remove it, or run that fork')}."
     messages = caffe_pb2.DESCRIPTOR.message_types_by_name.values()
     others = [message.full_name for message in messages if name in message.fields_by_name and "V0" not in message.name]
+    if name in _FORK and not others:
+        todo = [_INSTEAD.get(name), _switch(name)]
+        return f"{_of_fork(name, 'field')}; {', or '.join(filter(None, todo)) or 'remove it, or run that fork'}."
     if kind == "caffe.SolverParameter" and "caffe.NetParameter" in others:
         return "it is a field of a net's definition, caffe.NetParameter, so check which file was named."
     if kind == "caffe.NetParameter" and others == ["caffe.SolverParameter"]:
@@ -138,7 +155,7 @@ def on_old_type(name, known):
             f"type: \"{OLD_TYPES.get(word, word)}\", rename 'layers' to 'layer'."
         )
     if word in _FORK:
-        return f"{_of_fork(word, 'type')}; run that fork or replace the layer."
+        return f"{_of_fork(word, 'type')}; {_switch(word) or 'run that fork or replace the layer'}."
     near = misspelt(word, known)
     if near:
         return f"did you mean {near}?"
@@ -148,11 +165,20 @@ def on_old_type(name, known):
 def on_type(name, known):
     """What to do about an unknown layer type, as part of a sentence."""
     if name in _FORK:
-        return f"{_of_fork(name, 'type')}, so run that fork or replace the layer"
+        return f"{_of_fork(name, 'type')}; {_switch(name) or 'run that fork or replace the layer'}"
     current = _OLD_WORDS.get(name.replace("_", "").lower()) or misspelt(name, known)
     if current:
         return f'perhaps "{current}" is meant'
     return "BVLC Caffe has no such type, so the definition is probably written for a fork of it"
+
+
+def _switch(name):
+    """How to switch on a fork that has this layer type or field; None where none is here."""
+    has = [fork for fork, names in SHIPPED.items() if name in names.split()]
+    if len(has) < 2:
+        return f'switch it on with caffe.forks("{has[0]}") or CAFFE_FORKS={has[0]}' if has else None
+    calls = " or ".join(f'caffe.forks("{fork}")' for fork in has)
+    return f"switch on the one that the definition is for, with {calls}, or CAFFE_FORKS={has[0]} and so on"
 
 
 def misspelt(name, known):

@@ -15,6 +15,7 @@ from ..runtime.blob import Blob, from_array
 from ..runtime.glog import log
 
 _REGISTRY = {}
+_OF_FORKS = {}  # the layer types of the forks that are on
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
 
 
@@ -45,7 +46,13 @@ def register(*type_names):
 
 def layer_type_list():
     """The names of the layer types, sorted."""
-    return sorted(_REGISTRY)
+    return sorted(_REGISTRY.keys() | _OF_FORKS)
+
+
+def use_forks(layers):
+    """Make the layers of forks available, type -> class, and no others than these."""
+    _OF_FORKS.clear()
+    _OF_FORKS.update(layers)
 
 
 def log_creation(name):
@@ -56,7 +63,7 @@ def log_creation(name):
 def create_layer(param):
     """The layer a ``LayerParameter`` (its ``phase`` set) describes, not yet set up."""
     log_creation(param.name)
-    cls = _REGISTRY.get(param.type)
+    cls = _OF_FORKS.get(param.type) or _REGISTRY.get(param.type)
     if cls is None:
         known = layer_type_list()
         raise CaffeError(

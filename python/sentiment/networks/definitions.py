@@ -105,7 +105,7 @@ def window(layer) -> tuple[Pair, Pair, Pair]:
     ((5, 5), (1, 1), (1, 1))
     """
     kernel, stride, pad = _sides(layer, "kernel", 1), _sides(layer, "stride", 1), _sides(layer, "pad", 0)
-    if layer.type == "Convolution" and len(layer.convolution_param.dilation):
+    if layer.type != "Pooling" and len(layer.convolution_param.dilation):
         dilations = layer.convolution_param.dilation
         dilation = dilations[0], dilations[-1]
         kernel = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
@@ -114,7 +114,7 @@ def window(layer) -> tuple[Pair, Pair, Pair]:
 
 def _sides(layer, name, default) -> Pair:
     """A layer's kernel, stride or pad, in whichever of the possible ways it is written."""
-    convolves = layer.type == "Convolution"
+    convolves = layer.type != "Pooling"
     param = layer.convolution_param if convolves else layer.pooling_param
     if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
         return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")

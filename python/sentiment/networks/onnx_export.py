@@ -135,16 +135,17 @@ class _Graph:
         """Add a layer's operators after those of its bottoms; a `UserError` says why it cannot be exported."""
         self._layer = layer.name
         bottoms = [self.tensors[blob] for blob in layer.bottom]
-        self.tensors.update(dict.fromkeys(layer.top, self._operators(layer, bottoms)))
+        made = self._operators(layer, bottoms)
+        self.tensors.update(zip(layer.top, made) if isinstance(made, tuple) else dict.fromkeys(layer.top, made))
 
     def _operators(self, layer, bottoms):
-        """Add a layer's operators; returns the last one's output."""
+        """Add a layer's operators; returns the last one's output, or a tuple with one for each top."""
         bottom = bottoms[0]
         shape = self.net.blobs[layer.bottom[0]].data.shape
         match layer.type:
             case "Dropout" | "Split":
                 return bottom
-            case "Convolution":
+            case "Convolution" | "ConvolutionDepthwise" | "DepthwiseConvolution":
                 param = layer.convolution_param
                 if len(shape) != 4 or param.axis != 1:
                     raise UserError("does not convolve images")
@@ -222,7 +223,75 @@ class _Graph:
                     factors = [self._constant("coeff", np.float32(coeff)) for coeff in param.coeff]
                     bottoms = [self._node("Mul", *pair) for pair in zip(bottoms, factors, strict=True)]
                 return functools.reduce(functools.partial(self._node, operator), bottoms)
+        return self._operators_of_forks(layer, bottoms, shape)
+
+    def _operators_of_forks(self, layer, bottoms, shape):
+        """The same for the layers of forks of Caffe."""
+        bottom = bottoms[0]
+        match layer.type:
+            case "Permute":
+                order = list(layer.permute_param.order)
+                order += [axis for axis in range(len(shape)) if axis not in order]
+                if order[0] != 0:
+                    raise UserError("moves the axis of images")
+                return self._node("Transpose", bottom, perm=order)
+            case "Squeeze":
+                axes = [axis % len(shape) for axis in layer.squeeze_param.axis]
+                axes = axes or [axis for axis, size in enumerate(shape) if size == 1]
+                if 0 in axes:
+                    raise UserError("removes the axis of images")
+                return self._node("Squeeze", bottom, self._constant("axes", np.array(axes, np.int64)))
+            case "Normalize":
+                param = layer.norm_param
+                over = np.array(range(1, len(shape)) if param.across_spatial else [1], np.int64)
+                total = self._node("ReduceSum", self._node("Mul", bottom, bottom), self._constant("axes", over))
+                total = self._node("Add", total, self._constant("eps", np.float32(param.eps)))
+                scale = _blobs(self.net, layer)[0].reshape(-1, *[1] * (len(shape) - 2))
+                normal = self._node("Div", bottom, self._node("Sqrt", total))
+                return self._node("Mul", normal, self._constant("scale", scale))
+            case "PriorBox":  # depends on nothing but the sizes
+                self.net.forward(start=layer.name, end=layer.name)
+                return self._constant("boxes", self.net.blobs[layer.top[0]].data)
+            case "BN":
+                blobs = [blob.reshape(-1) for blob in _blobs(self.net, layer)]
+                if len(blobs) == 4:  # PSPNet's
+                    constants = [self._constant(*pair) for pair in zip(("slope", "bias", "mean", "variance"), blobs)]
+                    return self._node("BatchNormalization", bottom, *constants, epsilon=layer.bn_param.eps)
+                if not layer.bn_param.bn_mode:  # LEARN
+                    raise UserError("uses the mean of each batch; write bn_mode: INFERENCE")
+                scale, shift = (self._constant("blob", blob.reshape(-1, 1, 1)) for blob in blobs)
+                return self._node("Add", self._node("Mul", bottom, scale), shift)
+            case "Interp":
+                param, size = layer.interp_param, self.net.blobs[layer.top[0]].data.shape[2:]
+                ends = [n + param.pad_end for n in shape[2:]]
+                limits = [("starts", [-param.pad_beg] * 2), ("ends", ends), ("axes", [2, 3])]
+                cropped = self._node("Slice", bottom, *(self._constant(k, np.array(v, np.int64)) for k, v in limits))
+                attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+                return self._node("Resize", cropped, "", "", self._shape(bottom, *size), **attributes)
+            case "Upsample":
+                size = self.net.blobs[layer.top[0]].data.shape[2:]
+                flat = [self._reshape(tensor, 0, 0, -1) for tensor in bottoms]
+                empty = self._node("ConstantOfShape", self._shape(bottom, size[0] * size[1]))
+                places = self._node("Cast", flat[1], to=TensorProto.INT64)
+                return self._reshape(self._node("ScatterElements", empty, places, flat[0], axis=2), 0, 0, *size)
+            case "ShuffleChannel":
+                parted = self._reshape(bottom, 0, layer.shuffle_channel_param.group, -1, *shape[2:])
+                order = [0, 2, 1, *range(3, len(shape) + 1)]
+                return self._reshape(self._node("Transpose", parted, perm=order), 0, *shape[1:])
+            case "Axpy":
+                rank = len(self.net.blobs[layer.bottom[1]].data.shape)
+                factor = self._reshape(bottom, 0, shape[1], *[1] * (rank - 2))
+                return self._node("Add", self._node("Mul", factor, bottoms[1]), bottoms[2])
         raise UserError("is of a type that cannot be exported")
+
+    def _reshape(self, bottom, *shape):
+        """Reshape a tensor; 0 copies a dimension."""
+        return self._node("Reshape", bottom, self._constant("shape", np.array(shape, np.int64)))
+
+    def _shape(self, bottom, *trailing):
+        """The first two dimensions of a tensor, then these, as a tensor."""
+        first = self._node("Shape", bottom, start=0, end=2)
+        return self._node("Concat", first, self._constant("size", np.array(trailing, np.int64)), axis=0)
 
     def _pooling(self, layer, bottom, shape):
         kind = {0: "Max", 1: "Average"}.get(layer.pooling_param.pool)  # MAX, AVE
@@ -241,7 +310,14 @@ class _Graph:
         lacking = [max(0, (c - 1) * j + k - s - p) for c, j, k, s, p in zip(cells, stride, kernel, size, pad)]
         if any(lacks >= side for lacks, side in zip(lacking, kernel)):
             raise UserError("has a last window that lies outside its bottom")
-        return self._node(f"{kind}Pool", bottom, kernel_shape=kernel, strides=stride, pads=[*pad, *lacking])
+        window_attributes = {"kernel_shape": kernel, "strides": stride, "pads": [*pad, *lacking]}
+        pooled = self._node(f"{kind}Pool", bottom, **window_attributes)
+        if len(layer.top) == 1:
+            return pooled
+        places = self._name(f"{layer.name}.places")  # counted over all images and channels; Caffe's mask is over a map
+        self.nodes[-1].output.append(places)
+        channel = self._constant("map", np.array(shape[2] * shape[3], np.int64))
+        return pooled, self._node("Cast", self._node("Mod", places, channel), to=TensorProto.FLOAT)
 
     def _node(self, operator, *inputs, **attributes):
         """Add an operator; returns its output."""

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 import caffe
+from caffe import extension
 from sentiment.networks import architectures, surgery
 from sentiment.utils.errors import UserError
 
@@ -24,7 +25,7 @@ def filled(definition, tmp_path):
     rng = np.random.default_rng(0)
     for blobs in net.params.values():
         for blob in blobs:
-            blob.data[...] = rng.normal(0, np.sqrt(2 / max(1, blob.data[0].size)), blob.data.shape)
+            blob.data[...] = rng.normal(0, np.sqrt(2 / max(1, np.atleast_1d(blob.data)[0].size)), blob.data.shape)
     return net
 
 
@@ -172,3 +173,67 @@ def test_weights_have_pytorchs_names_and_shapes(tmp_path):
     found = functional.linear(found.flatten(1), state["fc.weight"], state["fc.bias"])
     np.testing.assert_allclose(found.numpy(), net.forward()["fc"], atol=1e-4)
     assert len(state) == 8
+
+
+@pytest.fixture
+def forks():
+    """Switch on forks until the test ends."""
+    yield caffe.forks
+    extension._switch({})
+
+
+@pytest.mark.parametrize(
+    ("fork", "kind", "parameters"),
+    [
+        ("ssd", "Permute", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+        ("ssd", "Normalize", "norm_param { across_spatial: false channel_shared: false }"),
+        ("ssd", "Normalize", "norm_param { eps: 0.1 }"),
+        ("segnet", "BN", "bn_param { bn_mode: INFERENCE }"),
+        ("pspnet", "BN", ""),
+        ("pspnet", "Interp", "interp_param { zoom_factor: 4 pad_beg: -1 }"),
+        ("deeplab", "Interp", "interp_param { height: 7 width: 31 pad_end: -2 }"),
+        ("shufflenet", "ShuffleChannel", "shuffle_channel_param { group: 3 }"),
+        ("mobilenet", "ConvolutionDepthwise", "convolution_param { num_output: 1 kernel_size: 3 stride: 2 }"),
+        ("mobilenet", "DepthwiseConvolution", "convolution_param { num_output: 6 group: 6 kernel_size: 3 }"),
+        ("ceil-mode", "Pooling", "pooling_param { kernel_size: 2 stride: 2 ceil_mode: false }"),
+    ],
+)
+def test_layers_of_forks(forks, tmp_path, fork, kind, parameters):
+    forks(fork)
+    net = one(tmp_path, layer(kind, parameters))
+    if (fork, kind) == ("pspnet", "BN"):
+        net.params["layer"][3].data[...] = 2  # a variance
+    exported(net)
+
+
+def test_a_net_of_ssds_form_without_its_last_layer(forks, tmp_path):
+    forks("ssd")
+    box = "prior_box_param { min_size: 4 aspect_ratio: 2 variance: 0.1 }"
+    exported(one(tmp_path, layer("PriorBox", box, bottoms=("data", "data"))))
+
+
+def test_upsampling_with_the_places_of_pooling(forks, tmp_path):
+    forks("segnet")
+    pool = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" top: "mask" '
+    pool += "pooling_param { kernel_size: 3 stride: 2 } }"
+    exported(one(tmp_path, pool, layer("Upsample", "upsample_param { upsample_h: 9 upsample_w: 11 }", ("p", "mask"))))
+
+
+def test_axpy_and_squeeze(forks, tmp_path):
+    forks("senet", "synopsys")
+    pool = layer("Pooling", "pooling_param { pool: AVE global_pooling: true }", name="p", top="p")
+    axpy = layer("Axpy", bottoms=("p", "data", "data"))
+    exported(one(tmp_path, pool, axpy, layer("Squeeze", "squeeze_param { axis: 2 axis: -1 }", ("p",), "s", "s")))
+
+
+@pytest.mark.parametrize(
+    ("fork", "kind", "parameters"),
+    [
+        ("ssd", "Permute", "permute_param { order: 1 }"),
+        ("segnet", "BN", ""),
+    ],
+)
+def test_layers_of_forks_that_onnx_cannot_say(forks, tmp_path, fork, kind, parameters):
+    forks(fork)
+    with pytest.raises(UserError, match=f"net.prototxt: layer layer .{kind}."):
+        onnx_export.export(one(tmp_path, layer(kind, parameters)), "net.prototxt")
