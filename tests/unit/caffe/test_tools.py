@@ -109,12 +109,11 @@ def test_an_old_caffemodel_keeps_its_numbers(folder, capfd):
     assert capfd.readouterr().err.endswith("] Wrote upgraded NetParameter binary proto to new.caffemodel\n")
     new = caffe_pb2.NetParameter.FromString((folder / "new.caffemodel").read_bytes())
     assert not new.layers and new.layer[1].type == "Convolution" and len(new.layer[1].blobs) == 2
-    ours, theirs = (
-        {layer.name: layer.blobs for layer in read_weights(name).layers}
-        for name in ("old.caffemodel", "new.caffemodel")
-    )
-    for one, other in zip(ours["c"], theirs["c"], strict=True):
-        np.testing.assert_array_equal(np.asarray(one.values), np.asarray(other.values))
+    before, after = (read_weights(f"{name}.caffemodel").layers[-1] for name in ("old", "new"))
+    assert after.name == "c" and after.blobs[0].shape == (2, 2, 3, 3)
+    np.testing.assert_array_equal(after.blobs[0].data, numbers)
+    for one, other in zip(before.blobs, after.blobs, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
     (folder / "text.caffemodel").write_text("name: 'n'")
     assert cli.main(["upgrade_net_proto_binary", "text.caffemodel", "other.caffemodel"]) == 2
     assert "Failed to parse" in capfd.readouterr().err and not (folder / "other.caffemodel").exists()
