@@ -28,7 +28,8 @@ from ._caffe import (
     solver_rank,
 )
 from .classifier import Classifier
-from .errors import ABSENT, CaffeError, absent
+from .detector import Detector
+from .errors import CaffeError
 from .extension import Fork, forks, from_environment
 from .net_spec import NetSpec, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
@@ -50,6 +51,7 @@ __all__ = [
     "AdamSolver",
     "CaffeError",
     "Classifier",
+    "Detector",
     "Fork",
     "Layer",
     "NesterovSolver",
@@ -84,6 +86,8 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name in ABSENT:
-        raise AttributeError(absent(name))
+    if name == "NCCL":
+        raise AttributeError(
+            "caffe.NCCL is absent: a training runs on one device here; start one process per device for several."
+        )
     raise AttributeError(f"module 'caffe' has no attribute '{name}'")

@@ -7,6 +7,22 @@ from .nets.net import Net
 from .proto import caffe_pb2
 
 
+def transformer_of(net, mean=None, input_scale=None, raw_scale=None, channel_swap=None):
+    """A `caffe.io.Transformer` of (H, W, K) images to a net's first input; what is None is not set."""
+    name = net.inputs[0]
+    transformer = io.Transformer({name: net.blobs[name].data.shape})
+    transformer.set_transpose(name, (2, 0, 1))
+    if mean is not None:
+        transformer.set_mean(name, mean)
+    if input_scale is not None:
+        transformer.set_input_scale(name, input_scale)
+    if raw_scale is not None:
+        transformer.set_raw_scale(name, raw_scale)
+    if channel_swap is not None:
+        transformer.set_channel_swap(name, channel_swap)
+    return transformer
+
+
 class Classifier(Net):
     """A net with one image input, which it prepares images for.
 
@@ -32,19 +48,8 @@ class Classifier(Net):
         channel_swap=None,
     ):
         super().__init__(model_file, caffe_pb2.TEST, weights=pretrained_file)
-        name = self.inputs[0]
-        shape = self.blobs[name].data.shape
-        self.transformer = io.Transformer({name: shape})
-        self.transformer.set_transpose(name, (2, 0, 1))
-        if mean is not None:
-            self.transformer.set_mean(name, mean)
-        if input_scale is not None:
-            self.transformer.set_input_scale(name, input_scale)
-        if raw_scale is not None:
-            self.transformer.set_raw_scale(name, raw_scale)
-        if channel_swap is not None:
-            self.transformer.set_channel_swap(name, channel_swap)
-        self.crop_dims = np.array(shape[2:])
+        self.transformer = transformer_of(self, mean, input_scale, raw_scale, channel_swap)
+        self.crop_dims = np.array(self.blobs[self.inputs[0]].data.shape[2:])
         self.image_dims = self.crop_dims if image_dims is None else image_dims
 
     def predict(self, inputs, oversample=True):

@@ -13,8 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import names
-from .data import imageset
+from . import names, tools
 from .errors import CaffeError
 from .formats import read_net, read_solver
 from .nets.net import Net
@@ -30,7 +29,10 @@ _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 
 
 def main(argv=None, tool="caffe"):
-    """Run a command of ``caffe``, or another tool; the exit status is 0, or 2 for an error of the user."""
+    """Run a command of ``caffe``, or another tool; the exit status is 0, or 2 for an error of the user.
+
+    Upgrades that leave something out have status 1.
+    """
     name = tool
     try:
         flags, words = gflags.parse(tool, sys.argv[1:] if argv is None else argv)
@@ -55,7 +57,7 @@ def main(argv=None, tool="caffe"):
             raise CaffeError(f"{command} takes {arguments or 'only flags'}, not '{' '.join(words)}'.")
         with glog.command(command if arguments else tool, flags):
             try:
-                run(flags, *words)
+                return run(flags, *words) or 0
             except CaffeError as error:
                 glog.to_files("cli.py:1", error)
                 raise
@@ -63,14 +65,6 @@ def main(argv=None, tool="caffe"):
         with contextlib.suppress(OSError):
             print(names.printable(f"{name}: error: {error}"), file=sys.stderr)
         return 2
-    return 0
-
-
-# Entry points of the programs with these names.
-convert_imageset = functools.partial(main, tool="convert_imageset")
-compute_image_mean = functools.partial(main, tool="compute_image_mean")
-convert_mnist_data = functools.partial(main, tool="convert_mnist_data")
-convert_cifar_data = functools.partial(main, tool="convert_cifar_data")
 
 
 def _usage(tool):
@@ -296,56 +290,55 @@ def _device_query(flags):
         log("common.cpp:199", f"Number of multiprocessors:     {p.multi_processor_count}")
 
 
-def _lmdb_only(kind):
-    if kind != "lmdb":
-        raise CaffeError(f"Databases of type '{kind}' are not supported; use lmdb.")
-
-
-def _convert_imageset(flags, root, source, database):
-    _lmdb_only(flags.backend)
-    height, width = max(0, flags.resize_height), max(0, flags.resize_width)
-    if bool(height) != bool(width):
-        raise CaffeError("Give both -resize_height and -resize_width, or neither.")
-    imageset.convert_imageset(
-        root,
-        source,
-        database,
-        height,
-        width,
-        color=not flags.gray,
-        encoded=flags.encoded,
-        encode_type=flags.encode_type,
-        shuffle=flags.shuffle,
-        check_size=flags.check_size,
-    )
-
-
-def _compute_image_mean(flags, database, output=None):
-    _lmdb_only(flags.backend)
-    imageset.compute_image_mean(database, output)
-
-
-def _convert_mnist_data(flags, images, labels, database):
-    _lmdb_only(flags.backend)
-    imageset.convert_mnist(images, labels, database)
-
-
-def _convert_cifar_data(_, source, folder, kind):
-    _lmdb_only(kind)
-    imageset.convert_cifar(source, folder)
-
-
 # command -> function, help, arguments
-_COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
+_COMMANDS: dict[str, tuple[Callable[..., int | None], str, str]] = {
     "train": (_train, "train or finetune a model", ""),
     "test": (_test, "score a model", ""),
     "device_query": (_device_query, "show GPU diagnostic information", ""),
     "time": (_time, "benchmark model execution time", ""),
-    "convert_imageset": (_convert_imageset, "make an LMDB of the images in a list", "ROOTFOLDER/ LISTFILE DB_NAME"),
-    "compute_image_mean": (_compute_image_mean, "compute the mean image of an LMDB", "INPUT_DB [OUTPUT_FILE]"),
-    "convert_mnist_data": (_convert_mnist_data, "make an LMDB of MNIST", "IMAGE_FILE LABEL_FILE DB_NAME"),
-    "convert_cifar_data": (_convert_cifar_data, "make LMDBs of CIFAR-10", "INPUT_FOLDER OUTPUT_FOLDER lmdb"),
+    "convert_imageset": (
+        tools.convert_imageset,
+        "make a database of the images in a list",
+        "ROOTFOLDER/ LISTFILE DB_NAME",
+    ),
+    "compute_image_mean": (
+        tools.compute_image_mean,
+        "compute the mean image of a database",
+        "INPUT_DB [OUTPUT_FILE]",
+    ),
+    "convert_mnist_data": (tools.convert_mnist_data, "make a database of MNIST", "IMAGE_FILE LABEL_FILE DB_NAME"),
+    "convert_mnist_siamese_data": (
+        tools.convert_mnist_siamese_data,
+        "make a LevelDB of pairs of MNIST's images",
+        "IMAGE_FILE LABEL_FILE DB_NAME",
+    ),
+    "convert_cifar_data": (
+        tools.convert_cifar_data,
+        "make databases of CIFAR-10",
+        "INPUT_FOLDER OUTPUT_FOLDER KIND",
+    ),
+    "extract_features": (
+        tools.extract_features,
+        "write what blobs of a net hold to databases",
+        "WEIGHTS MODEL BLOB[,BLOB…] DB_NAME[,DB_NAME…] NUM_MINI_BATCHES DB_TYPE [CPU/GPU] [DEVICE_ID]",
+    ),
+    "upgrade_net_proto_text": (tools.upgrade_net_proto_text, "bring a net definition up to date", "IN OUT"),
+    "upgrade_net_proto_binary": (tools.upgrade_net_proto_binary, "bring a .caffemodel up to date", "IN OUT"),
+    "upgrade_solver_proto_text": (tools.upgrade_solver_proto_text, "bring a solver definition up to date", "IN OUT"),
 }
+
+# Entry points of the programs with these names.
+(
+    convert_imageset,
+    compute_image_mean,
+    convert_mnist_data,
+    convert_mnist_siamese_data,
+    convert_cifar_data,
+    extract_features,
+    upgrade_net_proto_text,
+    upgrade_net_proto_binary,
+    upgrade_solver_proto_text,
+) = (functools.partial(main, tool=name) for name in list(_COMMANDS)[4:])
 
 if __name__ == "__main__":
     sys.exit(main())

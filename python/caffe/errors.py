@@ -11,26 +11,8 @@ class CaffeError(RuntimeError):
     """
 
 
-_DETECTION = (
-    "detection by windows (R-CNN) is not part of this engine; crop the windows and use caffe.Classifier instead"
-)
-#: What pycaffe has and this engine does not: why, and what to use instead.
-ABSENT = {
-    "Detector": _DETECTION,
-    "detector": _DETECTION,
-    "draw": "drawing nets requires pydot and graphviz, which this engine does not use; use a viewer for definitions, "
-    "for example Netron, instead",
-    "NCCL": "a training runs on one device here; start one process per device for several trainings instead",
-}
-
-
-def absent(name):
-    """The message for one of the names in `ABSENT`."""
-    return f"caffe.{name} is absent: {ABSENT[name]}."
-
-
 class AbsentError(CaffeError, ImportError):
-    """A module of pycaffe that this engine does not have; also an ImportError, which some scripts catch."""
+    """A library that only a part of pycaffe needs is not installed; also an ImportError, which some scripts catch."""
 
 
 def shape_text(shape):

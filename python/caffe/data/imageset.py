@@ -1,18 +1,14 @@
-"""Make LMDBs of image lists, MNIST and CIFAR-10, and compute the mean image of one.
+"""Make databases of image lists, MNIST and CIFAR-10, and compute the mean image of one.
 
-These are Caffe's tools convert_imageset, compute_image_mean, convert_mnist_data and convert_cifar_data (tools/*.cpp,
-examples/*/convert_*.cpp).
+These are Caffe's tools convert_imageset, compute_image_mean, convert_mnist_data, convert_mnist_siamese_data and
+convert_cifar_data (tools/*.cpp, examples/*/convert_*.cpp).
 """
 
-import contextlib
 import math
 import os
-import shutil
 import struct
-import tempfile
 
 import cv2
-import lmdb
 import numpy as np
 
 from ..errors import CaffeError
@@ -20,12 +16,12 @@ from ..formats import write_blob
 from ..proto import caffe_pb2
 from ..random.rng import global_stream, shuffled
 from ..runtime.glog import log, number, warn
+from .databases import new_database
 from .images import read_image
 from .lists import read_list
 from .records import records
 
 _EACH = 1000  # records per transaction, as in Caffe
-_FIRST_BYTES = 2**24
 
 
 def convert_imageset(
@@ -39,8 +35,9 @@ def convert_imageset(
     encode_type="",
     shuffle=False,
     check_size=False,
+    backend="lmdb",
 ):
-    """Write the images of a list as the records of a new LMDB.
+    """Write the images of a list as the records of a new database.
 
     Parameters
     ----------
@@ -63,6 +60,8 @@ def convert_imageset(
         Shuffle the list first, with the global random stream.
     check_size : bool
         Refuse images with another number of values than the first one.
+    backend : str
+        ``lmdb`` or ``leveldb``.
 
     Returns
     -------
@@ -82,7 +81,7 @@ def convert_imageset(
     if encode_type and not encoded:
         log("convert_imageset.cpp:92", "encode_type specified, assuming encoded=true.")
     values, count, records = None, 0, []  # values of the first image, records so far, records to write next
-    with _new_database(database) as put:
+    with new_database(database, backend) as put:
         for i, (name, label) in enumerate(lines):
             try:
                 image = read_image(root + name, height, width, color)
@@ -111,28 +110,6 @@ def convert_imageset(
     return count
 
 
-@contextlib.contextmanager
-def _new_database(database):
-    """A function that writes [(key, Datum)] to a new LMDB, which appears completely or not at all."""
-    if os.path.lexists(database):
-        raise CaffeError(f"{database} exists already; remove it or name another database.")
-    folder = os.path.dirname(os.path.abspath(database))
-    try:
-        temporary = tempfile.mkdtemp(prefix=f".{os.path.basename(database)}.", dir=folder)
-    except OSError as error:
-        raise CaffeError(f"Could not write {database}: {error.strerror}.") from None
-    try:
-        with lmdb.open(os.fsencode(temporary), map_size=_FIRST_BYTES) as environment:
-            log("db_lmdb.cpp:35", f"Opened lmdb {database}")
-            yield lambda records: _put(environment, records)
-        os.chmod(temporary, 0o755)
-        os.rename(temporary, database)
-    except (OSError, lmdb.Error) as error:
-        raise CaffeError(f"Could not write {database!r}: {getattr(error, 'strerror', None) or error}.") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _extension_of(name):
     """The format that Caffe guesses from a file's name: what follows the last dot, or else the complete name."""
     if "." not in name:
@@ -158,28 +135,13 @@ def _datum(path, image, kind, resized):
     return caffe_pb2.Datum(data=data.tobytes(), encoded=True)
 
 
-def _put(environment, records):
-    items = [
-        (key.encode("utf-8", "surrogateescape"), datum.SerializeToString(deterministic=True)) for key, datum in records
-    ]
-    while True:
-        try:
-            with environment.begin(write=True) as transaction:
-                for key, value in items:
-                    transaction.put(key, value)
-        except lmdb.MapFullError:
-            environment.set_mapsize(2 * environment.info()["map_size"])
-        else:
-            return
-
-
-def compute_image_mean(database, output=None):
-    """The mean of an LMDB's images, (1, C, H, W) float32, BGR in [0, 255]; also written to ``output``, a .binaryproto.
+def compute_image_mean(database, output=None, backend="lmdb"):
+    """The mean of a database's images, (1, C, H, W) float32, BGR in [0, 255], also written to a file (.binaryproto).
 
     Sums are float32, as in Caffe. Raises CaffeError if images differ in shape or a record is not an image.
     """
     count = 0
-    for image, encoded, where in records(database):
+    for image, encoded, where in records(database, backend):
         if not count:
             if encoded:
                 log("compute_image_mean.cpp:57", "Decoding Datum")
@@ -192,7 +154,7 @@ def compute_image_mean(database, output=None):
         if count % 10000 == 0:
             log("compute_image_mean.cpp:95", f"Processed {count} files.")
     if not count:
-        raise CaffeError(f"The LMDB {database} is empty.")
+        raise CaffeError(f"The database {database} is empty.")
     if count % 10000:
         log("compute_image_mean.cpp:101", f"Processed {count} files.")
     mean = total[None] / np.float32(count)
@@ -206,13 +168,11 @@ def compute_image_mean(database, output=None):
     return mean
 
 
-def convert_mnist(images, labels, database):
-    """Write MNIST's two files, decompressed, as an LMDB; CaffeError if they are other files or do not match."""
-    pixels, names = _idx(images, 2051, 3), _idx(labels, 2049, 1)
-    if len(pixels) != len(names):
-        raise CaffeError(f"{images} has {len(pixels)} images, {labels} {len(names)} labels; name two files of one set.")
+def convert_mnist(images, labels, database, backend="lmdb"):
+    """Write MNIST's two files, decompressed, as a database; CaffeError if they are other files or do not match."""
+    pixels, names = _mnist(images, labels)
     count, rows, columns = pixels.shape
-    with _new_database(database) as put:
+    with new_database(database, backend) as put:
         log("convert_mnist_data.cpp:88", f"A total of {count} items.")
         log("convert_mnist_data.cpp:89", f"Rows: {rows} Cols: {columns}")
         for start in range(0, count, _EACH):
@@ -221,6 +181,32 @@ def convert_mnist(images, labels, database):
                 for i in range(start, min(start + _EACH, count))
             )
         log("convert_mnist_data.cpp:108", f"Processed {count} files.")
+
+
+def convert_mnist_siamese(images, labels, database):
+    """Write as many random pairs of MNIST's images as there are images, as a LevelDB of images with two channels.
+
+    A pair's label is 1 if its images show the same digit, and 0 if not.
+    """
+    pixels, names = _mnist(images, labels)
+    count, rows, columns = pixels.shape
+    place = "convert_mnist_siamese_data.cpp"
+    with new_database(database, "leveldb") as put:
+        log(f"{place}:85", f"A total of {count} items.")
+        log(f"{place}:86", f"Rows: {rows} Cols: {columns}")
+        for start in range(0, count, _EACH):
+            items = []
+            for item in range(start, min(start + _EACH, count)):
+                i, j = (global_stream().word() % count for _ in range(2))
+                items.append((f"{item:08}", _raw(pixels[[i, j]], names[i] == names[j])))
+            put(items)
+
+
+def _mnist(images, labels):
+    pixels, names = _idx(images, 2051, 3), _idx(labels, 2049, 1)
+    if len(pixels) != len(names):
+        raise CaffeError(f"{images} has {len(pixels)} images, {labels} {len(names)} labels; name two files of one set.")
+    return pixels, names
 
 
 def _idx(path, magic, axes):
@@ -237,18 +223,18 @@ def _idx(path, magic, axes):
 
 
 def convert_cifar(source, folder, kind="lmdb"):
-    """Write the binary batches of CIFAR-10 in a folder as ``cifar10_train_lmdb`` and ``cifar10_test_lmdb``.
+    """Write the binary batches of CIFAR-10 in a folder as ``cifar10_train_<kind>`` and ``cifar10_test_<kind>``.
 
     Raises CaffeError if a batch is missing or is another file.
     """
     place = "convert_cifar_data.cpp"
-    with _new_database(os.path.join(folder, f"cifar10_train_{kind}")) as put:
+    with new_database(os.path.join(folder, f"cifar10_train_{kind}"), kind) as put:
         log(f"{place}:52", "Writing Training data")
         for batch in range(5):
             log(f"{place}:55", f"Training Batch {batch + 1}")
             put(_cifar_records(os.path.join(source, f"data_batch_{batch + 1}.bin"), 10000 * batch))
     log(f"{place}:73", "Writing Testing data")
-    with _new_database(os.path.join(folder, f"cifar10_test_{kind}")) as put:
+    with new_database(os.path.join(folder, f"cifar10_test_{kind}"), kind) as put:
         put(_cifar_records(os.path.join(source, "test_batch.bin"), 0))
 
 

@@ -1,61 +1,28 @@
-"""LMDB databases and their records, Caffe's Datum messages (db_lmdb.cpp, io.cpp)."""
+"""The records of databases, Caffe's Datum messages (io.cpp)."""
 
-import contextlib
 import math
-import os
-import weakref
 
-import lmdb
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from .. import names
 from ..errors import CaffeError, at
-from ..formats.storage import refusal
 from ..proto import caffe_pb2
-from ..runtime.glog import log
+from .databases import open_database
 from .images import decode, to_planes
 
-_open_databases = weakref.WeakValueDictionary()
 
-
-class Database:
-    """An LMDB opened for reading, shared by layers because LMDB allows one environment per process and folder."""
-
-    def __init__(self, source):
-        try:
-            path = os.fsencode(names.for_os(source))
-            self.environment = lmdb.open(path, subdir=os.path.isdir(path), readonly=True, lock=False, create=False)
-        except lmdb.Error as error:
-            reason = str(error).removeprefix(f"{path.decode('utf-8', 'replace')}: ")
-            raise refusal("Could not open the LMDB", source, reason) from None
-        weakref.finalize(self, self.environment.close)
-
-
-def open_database(source):
-    """The database in this folder, opened if it is not open already."""
-    path = names.for_os(source)
-    key = None  # if there is no such file, opening it will fail
-    with contextlib.suppress(OSError, ValueError):
-        status = os.stat(os.path.join(path, "data.mdb") if os.path.isdir(path) else path)
-        key = status.st_dev, status.st_ino  # differs if the database has been replaced
-    database = _open_databases.get(key)
-    if database is None:
-        database = _open_databases[key] = Database(source)
-    log("db_lmdb.cpp:35", f"Opened lmdb {source}")
-    return database
-
-
-def records(source):
-    """The images of an LMDB in the order of keys: (C, H, W) array as stored, whether encoded, place for messages."""
-    database = open_database(source)  # closed when it is no longer referenced
-    with database.environment.begin() as transaction, transaction.cursor() as cursor:
-        for key, value in cursor:
-            where = f"record '{key_text(key)}' of {source}"
+def records(source, backend="lmdb"):
+    """The images of a database in the order of keys: (C, H, W) array as stored, whether encoded, place for messages."""
+    database = open_database(source, backend)  # closed when it is no longer referenced
+    with database.cursor() as cursor:
+        more = cursor.first()
+        while more:
+            where = f"record '{key_text(cursor.key())}' of {source}"
             with at(where):
-                datum = parse_datum(value)
+                datum = parse_datum(cursor.value())
                 image = datum_image(datum, None, where)
             yield image, datum.encoded, where
+            more = cursor.next()
 
 
 def parse_datum(value):

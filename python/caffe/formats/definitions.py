@@ -30,19 +30,20 @@ def read_net(path):
     Raises CaffeError, with file, line and column if known, for a file that cannot be opened, is not text, has a syntax
     error, or uses what is not supported.
     """
-    net = _parse(path, caffe_pb2.NetParameter())
+    net = parse(path, caffe_pb2.NetParameter())
     upgrade_net(net, os.fspath(path))
     return net
 
 
 def read_solver(path):
     """The solver definition in a .prototxt; CaffeErrors as for `read_net`."""
-    solver = _parse(path, caffe_pb2.SolverParameter())
+    solver = parse(path, caffe_pb2.SolverParameter())
     upgrade_solver(solver, os.fspath(path))
     return solver
 
 
-def _parse(path, message):
+def parse(path, message):
+    """The message, filled from a definition of any generation as it is; CaffeErrors as for `read_net`."""
     path = os.fspath(path)
     if refusal:
         raise CaffeError(refusal)

@@ -178,7 +178,8 @@ def note_upgrades(kinds, where, problems=()):
                 warn(f"upgrade_proto.cpp:{future}", f"Note that future Caffe releases will {promise}")
 
 
-def _kinds(net):
+def generations(net):
+    """The old forms in a NetParameter, which `upgrade_net` would change: V0, V1, data, input, BatchNorm."""
     kinds = {"V1"} if net.layers else set()
     if any(layer.HasField("layer") for layer in net.layers):
         kinds.add("V0")
@@ -208,13 +209,18 @@ def upgrade_net(net, where):
     where : str
         Path or description for messages.
 
+    Returns
+    -------
+    list of str
+        What could not be upgraded and is left out; it is logged too.
+
     Raises
     ------
     CaffeError
         For mixed generations, unknown V0 types, too few shapes for the inputs, and transformation fields inside the
         data parameters of a current ``layer``, which Caffe would ignore silently.
     """
-    kinds = _kinds(net)
+    kinds = generations(net)
     problems: list[str] = []
     if net.layers:
         if net.layer:
@@ -232,6 +238,7 @@ def upgrade_net(net, where):
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
     note_upgrades(kinds, where, problems)
+    return problems
 
 
 def upgrade_solver(solver, where):

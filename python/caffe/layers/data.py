@@ -1,4 +1,4 @@
-"""Layers that read images: ImageData from a list, Data from an LMDB, WindowData as R-CNN does.
+"""Layers that read images: ImageData from a list, Data from a database, WindowData as R-CNN does.
 
 Sources of the behaviour: image_data_layer.cpp, data_layer.cpp, window_data_layer.cpp.
 
@@ -6,7 +6,6 @@ Each prepares its next batch in a thread. Random numbers are nevertheless drawn 
 used at setup only, and later a layer uses its own streams.
 """
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.databases import BACKENDS, open_database
 from ..data.images import on_device, read_image
 from ..data.lists import read_list
-from ..data.records import datum_image, key_text, open_database, parse_datum
+from ..data.records import datum_image, key_text, parse_datum
 from ..data.transformer import DataTransformer
 from ..data.windows import CHANNELS, read_windows, warp
 from ..errors import at
@@ -237,7 +237,7 @@ class ImageData(ImageLayer):
 
 @register("Data")
 class Data(ImageLayer):
-    """Records (``Datum``) of an LMDB in the order of their keys."""
+    """Records (``Datum``) of a LevelDB, Caffe's default, or an LMDB in the order of their keys."""
 
     min_top, max_top = 1, 2
     log_name, log_line = "data_layer.cpp", 45
@@ -245,12 +245,9 @@ class Data(ImageLayer):
     def __init__(self, param):
         super().__init__(param)
         p = self.param.data_param
-        if p.backend != caffe_pb2.DataParameter.LMDB:
-            self.fail(
-                f"Cannot read {p.source}: the backend is LEVELDB, Caffe's default, and only LMDB is supported; "
-                "convert the database if it is a LevelDB, and set backend: LMDB"
-            )
-        self._database = open_database(p.source)
+        backend = caffe_pb2.DataParameter.DB.Name(p.backend).lower()
+        self._database = open_database(p.source, backend)
+        self._kind = BACKENDS[backend][0]
 
     def open_source(self):
         p, t = self.param.data_param, self.param.transform_param
@@ -262,16 +259,11 @@ class Data(ImageLayer):
         for field, instead in (("rand_skip", ""), ("force_encoded_color", "; set force_color in transform_param")):
             if getattr(p, field):
                 warn("data.py:1", f"{field} has no effect in a Data layer, as in Caffe{instead}.")
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             if not cursor.first():
-                self.fail(f"The LMDB {p.source} is empty")
+                self.fail(f"The {self._kind} {p.source} is empty")
             self._key = cursor.key()
         return p.batch_size
-
-    @contextlib.contextmanager
-    def _cursor(self):
-        with self._database.environment.begin(buffers=False) as transaction, transaction.cursor() as cursor:
-            yield cursor
 
     def first(self):
         """The next record's image."""
@@ -280,9 +272,9 @@ class Data(ImageLayer):
     def items(self, n, move=True):
         """The images of the next ``n`` records; the last record is followed by the first."""
         source = self.param.data_param.source
-        with self._cursor() as cursor:
+        with self._database.cursor() as cursor:
             if not cursor.set_key(self._key):
-                self.fail(f"The LMDB {source} has lost its record '{key_text(self._key)}'")
+                self.fail(f"The {self._kind} {source} has lost its record '{key_text(self._key)}'")
             for _ in range(n):
                 where = f"record '{key_text(cursor.key())}' of {source}"
                 with at(where):

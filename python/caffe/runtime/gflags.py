@@ -17,7 +17,7 @@ Flag = collections.namedtuple("Flag", "name default help")
 
 _TRUE, _FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
 
-_BACKEND = Flag("backend", "lmdb", "type of the database; only lmdb is supported")
+_BACKEND = Flag("backend", "lmdb", "type of the database: lmdb or leveldb")
 _TOOLS = {
     "caffe": (
         Flag("solver", "", "solver definition (prototxt)"),

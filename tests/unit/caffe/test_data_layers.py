@@ -381,11 +381,6 @@ def test_data_resumes_exactly(tmp_path):
     assert_resumes(data(path, transform=transform), data(path, transform=transform, seed=9))
 
 
-def test_data_refuses_leveldb(tmp_path):
-    with pytest.raises(CaffeError, match="only LMDB is supported.*backend: LMDB"):
-        Running(f"name: 'd' type: 'Data' top: 'data' data_param {{ source: '{tmp_path}' batch_size: 1 }}")
-
-
 @pytest.mark.parametrize(
     ("record", "message"),
     [

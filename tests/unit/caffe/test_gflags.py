@@ -101,9 +101,9 @@ def test_every_command_takes_all_flags(command, capfd):
 
 @pytest.mark.parametrize(("tool", "arguments"), [("convert_imageset", "abc"), ("compute_image_mean", "ab")])
 def test_the_tools_are_programs_of_their_own(tool, arguments, capfd):
-    assert getattr(cli, tool)(["--shuffle=true", "-backend=leveldb", *arguments]) == 2
+    assert getattr(cli, tool)(["--shuffle=true", "-backend=rocksdb", *arguments]) == 2
     said = capfd.readouterr().err
-    assert said.startswith(f"{tool}: error: ") and "leveldb" in said
+    assert said.startswith(f"{tool}: error: ") and "rocksdb" in said
     assert getattr(cli, tool)([]) == 2
 
 

@@ -184,7 +184,7 @@ def test_sizes_of_nothing_are_none(kinds):
 
 
 def test_a_database_that_outgrows_its_first_size(folder, monkeypatch):
-    monkeypatch.setattr("caffe.data.imageset._FIRST_BYTES", 2**16)
+    monkeypatch.setattr("caffe.data.databases._FIRST_BYTES", 2**16)
     assert convert_imageset("", "train.txt", "db", 64, 64) == 24
     assert len(records("db")) == 24
 

@@ -1,4 +1,4 @@
-"""The names of pycaffe: what is there, what is absent and says so, and the layer types in scope."""
+"""The names of pycaffe: what is there, what is absent, and the layer types in scope."""
 
 import importlib
 import time
@@ -22,11 +22,13 @@ Reshape Crop Reduction Scale Bias BatchNorm Parameter Silence Python
 PYCAFFE = """
 Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver Timer init_log log set_mode_cpu
 set_mode_gpu set_device Layer get_solver layer_type_list set_random_seed solver_count set_solver_count solver_rank
-set_solver_rank set_multiprocess has_nccl TRAIN TEST Classifier io layers params NetSpec to_proto proto net_spec
+set_solver_rank set_multiprocess has_nccl TRAIN TEST Classifier Detector io layers params NetSpec to_proto proto
+net_spec
 """
 
 # where scripts import them from besides
 MODULES = {
+    "detector": "Detector Net",
     "pycaffe": "Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver Timer",
     "_caffe": "Net Blob Layer Solver BlobVec LayerParameter get_solver layer_type_list set_random_seed log",
 }
@@ -58,11 +60,10 @@ def test_the_names_of_io_are_there(name):
     assert callable(getattr(caffe.io, name))
 
 
-@pytest.mark.parametrize("name", ["Detector", "NCCL", "draw"])
-def test_what_is_absent_says_so(name):
-    assert not hasattr(caffe, name)
-    with pytest.raises(AttributeError, match=f"caffe.{name} is absent: .+ here|caffe.{name} is absent: .+ engine"):
-        getattr(caffe, name)
+def test_nccl_is_absent_and_says_so():
+    assert not hasattr(caffe, "NCCL")
+    with pytest.raises(AttributeError, match=r"caffe\.NCCL is absent: .+ one device here"):
+        _ = caffe.NCCL
     with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
         _ = caffe.Nonsense
 
@@ -164,12 +165,3 @@ def test_the_snapshots_folder_matters_only_where_one_is_due(tmp_path):
     solver.write_text(solver.read_text() + " snapshot: 1")
     with pytest.raises(CaffeError, match="Cannot write to snapshot prefix '/absent/s'"):
         caffe.get_solver(str(solver))
-
-
-@pytest.mark.parametrize("name", ["draw", "detector"])
-def test_absent_modules_say_so_when_they_are_imported(name):
-    for kind in ImportError, CaffeError:
-        with pytest.raises(kind, match=rf"caffe\.{name} is absent: .*instead\."):
-            importlib.import_module(f"caffe.{name}")
-    with pytest.raises(ImportError, match=rf"caffe\.{name} is absent"):
-        exec(f"from caffe import {name}", {})
