@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from .errors import CaffeError
 from .formats import definitions
 from .formats.known_forks import SHIPPED, misspelt
+from .formats.schema import combined
 from .layers import base
 from .proto import replace
-from .proto.schema import combined
 
 _on: dict[str, "Fork"] = {}
 
@@ -61,7 +61,7 @@ def from_environment():
 def _find(wanted):
     if isinstance(wanted, Fork):
         return wanted
-    name = f"caffe.layers.forks.{wanted.replace('-', '_')}" if wanted in SHIPPED else wanted
+    name = f"caffe.fork_layers.{wanted.replace('-', '_')}" if wanted in SHIPPED else wanted
     try:
         found = getattr(importlib.import_module(name), "FORK", None)
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...extension import Fork
+from ..extension import Fork
 from .fast_rcnn import ROI_POOLING, OverRegions, ROIPooling, rounded
 
 PROTO = (

@@ -1,7 +1,7 @@
 """SegNet (alexgkendall/caffe-segnet): upsample_layer.cpp and bn_layer.cpp."""
 
-from ...extension import Fork
-from ..base import Layer, check_range
+from ..extension import Fork
+from ..layers.base import Layer, check_range
 
 PROTO = """
 message LayerParameter {

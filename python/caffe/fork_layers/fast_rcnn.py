@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from ...extension import Fork
-from ..base import Layer
-from ..loss import Loss, refuse_labels
-from ..neuron import Dropout
+from ..extension import Fork
+from ..layers.base import Layer
+from ..layers.loss import Loss, refuse_labels
+from ..layers.neuron import Dropout
 
 ROI_POOLING = """
 message ROIPoolingParameter {

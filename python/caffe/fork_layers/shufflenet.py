@@ -1,7 +1,7 @@
 """ShuffleNet (farmingyard/ShuffleNet): shuffle_channel_layer.cpp."""
 
-from ...extension import Fork
-from ..neuron import Elementwise
+from ..extension import Fork
+from ..layers.neuron import Elementwise
 
 PROTO = """
 message LayerParameter { optional ShuffleChannelParameter shuffle_channel_param = 164; }

@@ -1,7 +1,7 @@
 """Pooling with ``ceil_mode`` (BVLC/caffe#3057), which DenseNet and Inception definitions of 2016 and later use."""
 
-from ...extension import Fork
-from ..pooling import Pooling
+from ..extension import Fork
+from ..layers.pooling import Pooling
 
 PROTO = "message PoolingParameter { optional bool ceil_mode = 13 [default = true]; }"
 

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from ...extension import Fork
-from ...runtime.glog import log
-from ..base import Layer
-from ..neuron import Elementwise
+from ..extension import Fork
+from ..layers.base import Layer
+from ..layers.neuron import Elementwise
+from ..runtime.glog import log
 from .fast_rcnn import SmoothL1Loss
 
 PROTO = """

@@ -1,7 +1,7 @@
 """Synopsys (foss-for-synopsys-dwc-arc-processors/synopsys-caffe): squeeze_layer.cpp, pooling_layer.cpp."""
 
-from ...extension import Fork
-from ..structure import Flatten
+from ..extension import Fork
+from ..layers.structure import Flatten
 from .ceil_mode import CeilPooling
 
 PROTO = """

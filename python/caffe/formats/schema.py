@@ -5,7 +5,7 @@ import re
 from google.protobuf import descriptor_pb2
 
 from ..errors import CaffeError
-from . import caffe_pb2, described
+from ..proto import caffe_pb2, described
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _LABELS = {"optional": _Field.LABEL_OPTIONAL, "required": _Field.LABEL_REQUIRED, "repeated": _Field.LABEL_REPEATED}

@@ -1,7 +1,7 @@
 """Depthwise convolutions of MobileNets: conv_dw_layer.cpp (BVLC/caffe#5665), yonghenglh6/DepthwiseConvolution."""
 
-from ...extension import Fork
-from ..conv import Convolution
+from ..extension import Fork
+from ..layers.conv import Convolution
 
 
 class ConvolutionDepthwise(Convolution):

@@ -2,8 +2,8 @@
 
 import torch.nn.functional as F
 
-from ...extension import Fork
-from ..base import Layer
+from ..extension import Fork
+from ..layers.base import Layer
 
 INTERP = """
 message InterpParameter {

@@ -1,7 +1,7 @@
 """PSPNet (hszhao/PSPNet), and ICNet on it: bn_layer.cpp and interp_layer.cpp."""
 
-from ...extension import Fork
-from ..base import TEST, Layer
+from ..extension import Fork
+from ..layers.base import TEST, Layer
 from .deeplab import INTERP, Interp
 
 PROTO = (

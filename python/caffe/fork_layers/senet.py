@@ -1,7 +1,7 @@
 """SENet (hujie-frank/SENet): axpy_layer.cpp."""
 
-from ...extension import Fork
-from ..base import Layer
+from ..extension import Fork
+from ..layers.base import Layer
 
 
 class Axpy(Layer):
