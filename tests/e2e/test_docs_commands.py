@@ -53,6 +53,7 @@ EXEMPT = {
     "make growth": "ten minutes, and measures this machine",
     "pip install -e .": "changes the environment that the tests run in",
     "pip install -e '.[cluster]'": "changes the environment that the tests run in",
+    "pip install -e '.[leveldb,draw]'": "changes the environment that the tests run in",
     "pip install atheris": "changes the environment that the tests run in",
     "pip uninstall caffe": "changes the environment that the tests run in",
     "python tests/fuzz/fuzz_readers.py all -max_total_time=60": "needs atheris; test_readers.py damages the same files",
@@ -113,12 +114,11 @@ FIRST = {  # page -> what its commands need
     "docs/howto/report.md": ("make fold-all DATA=data/demo RUNS=runs/demo",),
 }  # fmt: skip
 PRELUDES = {  # page -> what its program needs
-    "docs/engine.md": "import numpy\nimages = numpy.zeros((10, 3, 227, 227))\n",
     "docs/howto/predict.md": f"import os\nos.chdir('{RUN}')\nos.link('{OURS}', 'snapshot_iter_180.safetensors')\n",
 }
 MADE = {  # page -> files that its commands write
     "README.md": ["results/deepsent/report.html", f"{RUN}/result.json"],
-    "docs/engine.md": ["mean.binaryproto"],
+    "docs/engine.md": ["mean.binaryproto", "features/data.mdb", "current.prototxt"],
     "docs/howto/cluster.md": ["results/deepsent/report.html", "runs/ray.log"],
     "docs/howto/own-architecture.md": ["small-results/predictions.csv"],
     "docs/howto/own-data.md": ["splits/photographs/five_agrees/test5/train.txt", "runs/photographs/five_agrees"],
