@@ -6,8 +6,8 @@ import pytest
 
 ORDER = (
     *("proto", "errors", "names", "runtime", "random", "formats", "data", "net_spec", "layers", "nets", "solvers"),
-    *("extension", "fork_layers", "io", "classifier", "detector", "draw", "coord_map", "_caffe", "pycaffe", "cli"),
-    "__init__",
+    *("extension", "fork_layers", "io", "classifier", "detector", "draw", "coord_map", "_caffe", "pycaffe"),
+    *("tools", "cli", "__init__"),
 )
 PACKAGES = ("runtime", "random", "formats", "data", "layers", "nets", "solvers", "fork_layers")
 MOST_MODULES = 12
