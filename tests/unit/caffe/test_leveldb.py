@@ -103,6 +103,14 @@ def test_a_database_of_the_other_kind_is_named(plyvel, listed, capfd):
     assert "leveldb exists already" in capfd.readouterr().err
 
 
+def test_a_data_layer_without_a_backend_says_that_its_source_is_an_lmdb(listed, monkeypatch):
+    for name in "plyvel", "plyvel_next":
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(["convert_imageset", "./", "list.txt", "db"]) == 0
+    with pytest.raises(CaffeError, match="backend: LMDB"):
+        batches(listed / "db", "")
+
+
 def test_a_damaged_leveldb_is_an_error(plyvel, listed):
     assert cli.main(["convert_imageset", "-backend=leveldb", "./", "list.txt", "db"]) == 0
     plyvel.DB("db").close()  # moves the records from the log to a table
