@@ -52,7 +52,7 @@ class _Lmdb:
 class _LevelDb:
     def __init__(self, path):
         # absolute, because LevelDB knows by their paths which databases a process has open
-        self._database = _plyvel().DB(os.path.abspath(os.fsdecode(path)), create_if_missing=False)
+        self._database = _plyvel().DB(os.path.abspath(path), create_if_missing=False)
         weakref.finalize(self, self._database.close)
 
     @contextlib.contextmanager
@@ -145,7 +145,7 @@ def new_database(database, kind="lmdb"):
             opened = lmdb.open(os.fsencode(temporary), map_size=_FIRST_BYTES)
             put = _put_lmdb
         else:
-            opened = engine.DB(temporary, create_if_missing=True)
+            opened = engine.DB(os.fsencode(temporary), create_if_missing=True)
             put = _put_leveldb
         with contextlib.closing(opened):
             log(BACKENDS[kind][2], f"Opened {kind} {database}")

@@ -55,6 +55,11 @@ def test_a_list_becomes_a_leveldb_that_reads_as_the_lmdb(plyvel, listed, capfd):
         np.testing.assert_array_equal(one["x"], other["x"])
 
 
+def test_a_folder_may_have_a_name_in_any_encoding(plyvel, listed):
+    assert cli.main(["convert_imageset", "-backend=leveldb", "./", "list.txt", name := os.fsdecode(b"\xd6")]) == 0
+    assert cli.main(["compute_image_mean", "-backend=leveldb", name]) == 0
+
+
 def test_what_another_program_wrote_is_read_in_the_order_of_keys(plyvel, tmp_path):
     with plyvel.DB(str(tmp_path / "db"), create_if_missing=True) as database:
         for i in (3, 0, 2, 1):
