@@ -9,6 +9,7 @@ from hypothesis import settings
 import caffe
 from caffe.proto import caffe_pb2
 from helpers import reference
+from helpers.reference_tools import Replaced
 
 
 def examples(n):
@@ -131,7 +132,7 @@ def check(body, bottoms, tops=1, phase=caffe.TEST, seed=0, rtol=2e-5, in_place=F
     for i, (blob, was, grad) in enumerate(zip(params, before, param_diffs)):
         if grad is None:
             grad = was
-        elif not isinstance(grad, reference.Replaced):
+        elif not isinstance(grad, Replaced):
             grad = was + grad
         close(blob.diff, grad, rtol, f"{param.type} diff of parameter {i}", FLOOR)
     return net

@@ -11,25 +11,8 @@ import math
 import numpy as np
 
 from caffe.proto import caffe_pb2
-from helpers import recurrent_reference
-
-FLT_MIN = float(np.finfo(np.float32).tiny)
-FLT_MAX = float(np.finfo(np.float32).max)
-
-
-class Replaced(np.ndarray):
-    """A parameter diff that takes the place of what was there; all others add to it."""
-
-    @classmethod
-    def of(cls, array):
-        """``array``, marked."""
-        return np.asarray(array).view(cls)
-
-
-def canonical(axis, axes):
-    """``axis`` counted from the front."""
-    return axis + axes if axis < 0 else axis
-
+from helpers import loss_reference, recurrent_reference, structure_reference
+from helpers.reference_tools import FLT_MAX, Replaced, canonical
 
 # one number at a time: forward from x; backward from the blobs as they stand then, which matters in place
 
@@ -531,314 +514,6 @@ def mvn(p, bottoms, blobs, train, tops):
     return [y], backward
 
 
-# probabilities and losses; the loss's own diff is its weight
-
-
-def _softmax(x, axis):
-    e = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
-def softmax(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    axis = canonical(p.softmax_param.axis, x.ndim)
-    y = _softmax(x, axis)
-    return [y], lambda dys: ([y * (dys[0] - (dys[0] * y).sum(axis, keepdims=True))], [])
-
-
-def _normalizer(p, default, outer, inner, valid):
-    q = p.loss_param
-    mode = default
-    if q.HasField("normalization"):
-        mode = q.normalization
-    elif q.HasField("normalize"):
-        mode = q.VALID if q.normalize else q.BATCH_SIZE
-    return max(1.0, {q.FULL: outer * inner, q.VALID: valid, q.BATCH_SIZE: outer, q.NONE: 1}[mode])
-
-
-def softmax_loss(p, bottoms, blobs, train, tops):
-    x, labels = bottoms
-    axis = canonical(p.softmax_param.axis, x.ndim)
-    prob = _softmax(x, axis)
-    outer, classes, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
-    flat = prob.reshape(outer, classes, inner)
-    dx = flat.copy()
-    loss = valid = 0
-    for (i, j), label in np.ndenumerate(labels.reshape(outer, inner).astype(int)):
-        if p.loss_param.HasField("ignore_label") and label == p.loss_param.ignore_label:
-            dx[i, :, j] = 0
-            continue
-        loss -= math.log(max(flat[i, label, j], FLT_MIN))
-        dx[i, label, j] -= 1
-        valid += 1
-    divisor = _normalizer(p, p.loss_param.VALID, outer, inner, valid)
-    return [np.array(loss / divisor), prob][:tops], lambda dys: (
-        [dx.reshape(x.shape) * dys[0] / divisor, None],
-        [],
-    )
-
-
-def infogain_loss(p, bottoms, blobs, train, tops):
-    x, labels, matrix = bottoms
-    axis = canonical(p.infogain_loss_param.axis, x.ndim)
-    prob = _softmax(x, axis)
-    outer, classes, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
-    flat, matrix = prob.reshape(outer, classes, inner), matrix.reshape(classes, classes)
-    dx = np.zeros_like(flat)
-    loss = valid = 0
-    for (i, j), label in np.ndenumerate(labels.reshape(outer, inner).astype(int)):
-        if p.loss_param.HasField("ignore_label") and label == p.loss_param.ignore_label:
-            continue
-        valid += 1
-        for c in range(classes):
-            loss -= matrix[label, c] * math.log(max(flat[i, c, j], 1e-20))
-            dx[i, c, j] = flat[i, c, j] * matrix[label].sum() - matrix[label, c]
-    divisor = _normalizer(p, p.loss_param.VALID, outer, inner, valid)
-    return [np.array(loss / divisor), prob][:tops], lambda dys: (
-        [dx.reshape(x.shape) * dys[0] / divisor, None, None],
-        [],
-    )
-
-
-def multinomial_loss(p, bottoms, blobs, train, tops):
-    x, labels = bottoms
-    n = len(x)
-    at = (range(n), labels.ravel().astype(int))
-    prob = np.maximum(x.reshape(n, -1)[at], 1e-20)
-
-    def backward(dys):
-        dx = np.zeros((n, x.size // n))
-        dx[at] = -dys[0] / n / prob
-        return [dx.reshape(x.shape), None], []
-
-    return [np.array(-np.log(prob).sum() / n)], backward
-
-
-def contrastive_loss(p, bottoms, blobs, train, tops):
-    a, b, similar = bottoms
-    q = p.contrastive_loss_param
-    loss, da = 0, np.zeros((len(a), a.size // len(a)))
-    for i, (difference, same) in enumerate(
-        zip(a.reshape(len(a), -1) - b.reshape(len(a), -1), similar.ravel().astype(int))
-    ):
-        distance = math.sqrt((difference**2).sum())
-        if same:
-            loss += distance**2
-            da[i] = difference
-        elif q.legacy_version:
-            loss += max(q.margin - distance**2, 0)
-            da[i] = -difference * (q.margin > distance**2)
-        else:
-            loss += max(q.margin - distance, 0) ** 2
-            da[i] = -difference * max(q.margin - distance, 0) / (distance + 1e-4)
-    da = da.reshape(a.shape) / len(a)
-    return [np.array(loss / len(a) / 2)], lambda dys: ([da * dys[0], -da.reshape(b.shape) * dys[0], None], [])
-
-
-def euclidean_loss(p, bottoms, blobs, train, tops):
-    a, b = bottoms
-    difference = a.ravel() - b.ravel()
-    n = len(a)
-
-    def backward(dys):
-        grad = dys[0] * difference / n
-        return [grad.reshape(a.shape), -grad.reshape(b.shape)], []
-
-    return [np.array((difference**2).sum() / n / 2)], backward
-
-
-def hinge_loss(p, bottoms, blobs, train, tops):
-    x, labels = bottoms
-    n = len(x)
-    sign = np.ones((n, x.size // n))
-    sign[range(n), labels.ravel()[:n].astype(int)] = -1
-    margin = np.maximum(0, 1 + sign * x.reshape(n, -1))
-    squared = p.hinge_loss_param.norm == p.hinge_loss_param.L2
-
-    def backward(dys):
-        grad = 2 * margin if squared else np.sign(margin)
-        return [(grad * sign * dys[0] / n).reshape(x.shape), None], []
-
-    return [np.array((margin**2 if squared else margin).sum() / n)], backward
-
-
-def sigmoid_loss(p, bottoms, blobs, train, tops):
-    x, target = bottoms
-    target = target.reshape(x.shape)
-    each = np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))
-    grad = 1 / (1 + np.exp(-x)) - target
-    kept = np.ones(x.shape, bool)
-    if p.loss_param.HasField("ignore_label"):
-        kept = np.trunc(target) != p.loss_param.ignore_label
-    divisor = _normalizer(p, p.loss_param.BATCH_SIZE, len(x), x.size // len(x), kept.sum())
-    return [np.array(each[kept].sum() / divisor)], lambda dys: ([grad * kept * dys[0] / divisor, None], [])
-
-
-def accuracy(p, bottoms, blobs, train, tops):
-    x, labels = bottoms
-    q = p.accuracy_param
-    axis = canonical(q.axis, x.ndim)
-    outer, classes, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
-    x = x.reshape(outer, classes, inner)
-    right, seen = np.zeros(classes), np.zeros(classes)
-    for (i, j), label in np.ndenumerate(labels.reshape(outer, inner).astype(int)):
-        if q.HasField("ignore_label") and label == q.ignore_label:
-            continue
-        others = sum(x[i, c, j] >= x[i, label, j] for c in range(classes) if c != label)
-        seen[label] += 1
-        right[label] += others < q.top_k
-    per_class = [r / s if s else 0 for r, s in zip(right, seen)]
-    return [np.array(right.sum() / seen.sum() if seen.sum() else 0.0), np.array(per_class)][:tops], None
-
-
-def argmax(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    q = p.argmax_param
-
-    def best(values):
-        return sorted(range(len(values)), key=lambda i: (-values[i], -i))[: q.top_k]
-
-    if not q.HasField("axis"):
-        y = np.zeros((len(x), 1 + q.out_max_val, q.top_k))
-        for row, values in zip(y, x.reshape(len(x), -1)):
-            row[0] = best(values)
-            if q.out_max_val:
-                row[1] = values[best(values)]
-        return [y.reshape(*y.shape, *[1] * (x.ndim - 3))], None
-    axis = canonical(q.axis, x.ndim)
-    return [np.apply_along_axis(lambda v: v[best(v)] if q.out_max_val else np.array(best(v), float), axis, x)], None
-
-
-# joining, cutting, moving
-
-
-def concat(p, bottoms, blobs, train, tops):
-    q = p.concat_param
-    axis = q.concat_dim if q.HasField("concat_dim") else canonical(q.axis, bottoms[0].ndim)
-    cuts = np.cumsum([b.shape[axis] for b in bottoms])[:-1]
-    return [np.concatenate(bottoms, axis)], lambda dys: (np.split(dys[0], cuts, axis), [])
-
-
-def slice_layer(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    q = p.slice_param
-    axis = q.slice_dim if q.HasField("slice_dim") else canonical(q.axis, x.ndim)
-    pieces = np.split(x, list(q.slice_point) or tops, axis)
-    return pieces, lambda dys: ([np.concatenate(dys, axis)], [])
-
-
-def tile(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    n, axis = p.tile_param.tiles, canonical(p.tile_param.axis, x.ndim)
-    return [np.concatenate([x] * n, axis)], lambda dys: ([sum(np.split(dys[0], n, axis))], [])
-
-
-def batch_reindex(p, bottoms, blobs, train, tops):
-    x, index = bottoms[0], bottoms[1].astype(int)
-
-    def backward(dys):
-        dx = np.zeros_like(x)
-        for i, dy in zip(index, dys[0]):
-            dx[i] += dy
-        return [dx, None], []
-
-    return [np.array([x[i] for i in index]).reshape(len(index), *x.shape[1:])], backward
-
-
-def filter_layer(p, bottoms, blobs, train, tops):
-    *given, selector = bottoms
-    chosen = [i for i, value in enumerate(selector.ravel()) if value]
-
-    def backward(dys):
-        diffs = [np.zeros_like(x) for x in given]
-        for dx, dy in zip(diffs, dys):
-            dx[chosen] = dy
-        return [*diffs, None], []
-
-    return [x[chosen] for x in given], backward
-
-
-def split(p, bottoms, blobs, train, tops):
-    return [bottoms[0]] * tops, lambda dys: ([sum(dys)], [])
-
-
-def silence(p, bottoms, blobs, train, tops):
-    return [], lambda dys: ([0 * x for x in bottoms], [])
-
-
-def eltwise(p, bottoms, blobs, train, tops):
-    q = p.eltwise_param
-    if q.operation == q.SUM:
-        coefficients = list(q.coeff) or [1] * len(bottoms)
-        return [sum(c * x for c, x in zip(coefficients, bottoms))], lambda dys: ([c * dys[0] for c in coefficients], [])
-    if q.operation == q.PROD:
-
-        def backward(dys):
-            return [dys[0] * math.prod(x for j, x in enumerate(bottoms) if j != i) for i in range(len(bottoms))], []
-
-        return [math.prod(bottoms)], backward
-    winner = np.zeros(bottoms[0].shape, int)
-    for at in np.ndindex(winner.shape):
-        winner[at] = 0 if bottoms[0][at] > bottoms[1][at] else 1
-        for i in range(2, len(bottoms)):
-            if bottoms[i][at] > bottoms[winner[at]][at]:
-                winner[at] = i
-    return [np.choose(winner, bottoms)], lambda dys: ([dys[0] * (winner == i) for i in range(len(bottoms))], [])
-
-
-def flatten(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    q = p.flatten_param
-    first, last = canonical(q.axis, x.ndim), canonical(q.end_axis, x.ndim)
-    y = x.reshape(*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
-    return [y], lambda dys: ([dys[0].reshape(x.shape)], [])
-
-
-def reshape(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    q = p.reshape_param
-    first = q.axis if q.axis >= 0 else x.ndim + q.axis + 1
-    last = x.ndim if q.num_axes == -1 else first + q.num_axes
-    dims = [x.shape[first + i] if d == 0 else d for i, d in enumerate(q.shape.dim)]
-    shape = [*x.shape[:first], *dims, *x.shape[last:]]
-    return [x.reshape(shape)], lambda dys: ([dys[0].reshape(x.shape)], [])
-
-
-def crop(p, bottoms, blobs, train, tops):
-    x, like = bottoms
-    q = p.crop_param
-    axis = canonical(q.axis, x.ndim)
-    window = [slice(None)] * x.ndim
-    for i in range(axis, x.ndim):
-        offset = (list(q.offset) or [0])[i - axis if len(q.offset) > 1 else 0]
-        window[i] = slice(offset, offset + like.shape[i])
-
-    def backward(dys):
-        dx = np.zeros_like(x)
-        dx[tuple(window)] = dys[0]
-        return [dx, None], []
-
-    return [x[tuple(window)]], backward
-
-
-def reduction(p, bottoms, blobs, train, tops):
-    (x,) = bottoms
-    q = p.reduction_param
-    axis = canonical(q.axis, x.ndim)
-    flat = x.reshape(*x.shape[:axis], -1)
-    each, slope = {
-        q.SUM: (flat, np.ones_like(flat)),
-        q.MEAN: (flat / flat.shape[-1], np.full_like(flat, 1 / flat.shape[-1])),
-        q.ASUM: (np.abs(flat), np.sign(flat)),
-        q.SUMSQ: (flat**2, 2 * flat),
-    }[q.operation]
-    return [each.sum(-1) * q.coeff], lambda dys: ([(dys[0][..., None] * slope * q.coeff).reshape(x.shape)], [])
-
-
-def parameter(p, bottoms, blobs, train, tops):
-    return [blobs[0]], lambda dys: ([], [Replaced.of(dys[0])])
-
-
 REFERENCE = {
     **dict.fromkeys(NEURONS, neuron),
     "RNN": recurrent_reference.rnn,
@@ -848,12 +523,12 @@ REFERENCE = {
     "SPP": spp,
     "Embed": embed,
     "MVN": mvn,
-    "InfogainLoss": infogain_loss,
-    "MultinomialLogisticLoss": multinomial_loss,
-    "ContrastiveLoss": contrastive_loss,
-    "Tile": tile,
-    "BatchReindex": batch_reindex,
-    "Filter": filter_layer,
+    "InfogainLoss": loss_reference.infogain_loss,
+    "MultinomialLogisticLoss": loss_reference.multinomial_loss,
+    "ContrastiveLoss": loss_reference.contrastive_loss,
+    "Tile": structure_reference.tile,
+    "BatchReindex": structure_reference.batch_reindex,
+    "Filter": structure_reference.filter_layer,
     "PReLU": prelu,
     "Convolution": convolution,
     "Deconvolution": deconvolution,
@@ -863,23 +538,23 @@ REFERENCE = {
     "Scale": scale,
     "Bias": bias,
     "BatchNorm": batch_norm,
-    "Softmax": softmax,
-    "SoftmaxWithLoss": softmax_loss,
-    "EuclideanLoss": euclidean_loss,
-    "HingeLoss": hinge_loss,
-    "SigmoidCrossEntropyLoss": sigmoid_loss,
-    "Accuracy": accuracy,
-    "ArgMax": argmax,
-    "Concat": concat,
-    "Slice": slice_layer,
-    "Split": split,
-    "Silence": silence,
-    "Eltwise": eltwise,
-    "Flatten": flatten,
-    "Reshape": reshape,
-    "Crop": crop,
-    "Reduction": reduction,
-    "Parameter": parameter,
+    "Softmax": loss_reference.softmax,
+    "SoftmaxWithLoss": loss_reference.softmax_loss,
+    "EuclideanLoss": loss_reference.euclidean_loss,
+    "HingeLoss": loss_reference.hinge_loss,
+    "SigmoidCrossEntropyLoss": loss_reference.sigmoid_loss,
+    "Accuracy": loss_reference.accuracy,
+    "ArgMax": loss_reference.argmax,
+    "Concat": structure_reference.concat,
+    "Slice": structure_reference.slice_layer,
+    "Split": structure_reference.split,
+    "Silence": structure_reference.silence,
+    "Eltwise": structure_reference.eltwise,
+    "Flatten": structure_reference.flatten,
+    "Reshape": structure_reference.reshape,
+    "Crop": structure_reference.crop,
+    "Reduction": structure_reference.reduction,
+    "Parameter": structure_reference.parameter,
 }
 
 

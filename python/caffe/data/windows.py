@@ -113,7 +113,7 @@ def warp(image, box, size, context, square, mirror):
     top, left : int
         Its place in the square, whose rest lies beyond the image.
 
-    Raises CaffeError if the window is not inside the image.
+    Raises CaffeError if the window is not inside the image, or too thin for the square.
     """
     x1, y1, x2, y2 = box
     if x2 < x1 or y2 < y1:
@@ -127,8 +127,10 @@ def warp(image, box, size, context, square, mirror):
         x.length = y.length = size
     left = x.after if mirror else x.before
     height, width = min(y.length, size - y.before), min(x.length, size - left)
-    if min(x.start, y.start) < 0 or x.end >= x.size or y.end >= y.size or min(height, width) < 1:
+    if any(span.start < 0 or span.end < span.start or span.end >= span.size for span in (x, y)):
         raise CaffeError(f"the window {x1}, {y1}, {x2}, {y2} is not inside the image of {x.size} x {y.size} pixels")
+    if min(height, width) < 1:
+        raise CaffeError(f"of the window {x1}, {y1}, {x2}, {y2} no pixel is left in a square of {size} pixels")
     patch = cv2.resize(image[y.start : y.end + 1, x.start : x.end + 1], (width, height))
     return patch[:, ::-1] if mirror else patch, y.before, left
 

@@ -256,12 +256,9 @@ class MVN(Neuron):
         if self.deviation is None:
             self.compute(x)
         along = y * (dy * y).sum(1, keepdim=True)
-        if self.in_place:
-            dy = along
-        along = along + dy.sum(1, keepdim=True)
-        if self.in_place:
-            dy = along
-        return ((dy - along / dy.shape[1]) / self.deviation).reshape(x.shape)
+        along = along + (along if self.in_place else dy).sum(1, keepdim=True)
+        share = -along / dy.shape[1]
+        return ((share + (share if self.in_place else dy)) / self.deviation).reshape(x.shape)
 
     def backward(self, top, propagate_down, bottom):
         """Compute the bottom's diff in any case, as Caffe does."""

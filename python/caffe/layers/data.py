@@ -321,6 +321,11 @@ class WindowData(ImageLayer):
             self.fail("crop_size must be positive in transform_param")
         if p.context_pad and t.crop_size <= 2 * p.context_pad:
             self.fail(f"context_pad {p.context_pad} must be less than half of crop_size {t.crop_size}")
+        if t.HasField("scale"):
+            warn(
+                "data.py:1",
+                "transform_param's scale has no effect in WindowData; window_data_param's has, as in Caffe",
+            )
         self._stream = Stream(global_stream().word())
         self._file = read_windows(p.source, p.fg_threshold, p.bg_threshold)
         if not len(self._file.foreground) or not len(self._file.background):

@@ -261,6 +261,7 @@ class ContrastiveLoss(Loss):
     """
 
     exact_bottom = 3
+    pairs: Any = None  # differences (N, C) and squared distances (N, 1) of the last forward
 
     def setup(self, bottom, top):
         a, b, similar = map(self.image_shape, bottom)
@@ -277,30 +278,33 @@ class ContrastiveLoss(Loss):
     def allow_force_backward(self, index):
         return index != 2
 
-    def _pairs(self, bottom):
-        """Differences (N, C), squared distances (N, 1), and which pairs are similar."""
-        difference = (bottom[0].tensor() - bottom[1].tensor().reshape(bottom[0].shape)).reshape(bottom[0].shape[0], -1)
-        similar = bottom[2].tensor().reshape(-1, 1).trunc() != 0
-        return difference, difference.square().sum(1, keepdim=True), similar
+    @staticmethod
+    def _similar(bottom):
+        return bottom[2].tensor().reshape(-1, 1).trunc() != 0
 
     def forward(self, bottom, top, record):
         p = self.param.contrastive_loss_param
-        _, square, similar = self._pairs(bottom)
+        n = bottom[0].shape[0]
+        difference = bottom[0].tensor().reshape(n, -1) - bottom[1].tensor().reshape(n, -1)
+        square = difference.square().sum(1, keepdim=True)
+        self.pairs = difference, square
         lacking = p.margin - (square if p.legacy_version else square.sqrt())
         lacking = torch.where(lacking > 0, lacking, 0)
-        loss = torch.where(similar, square, lacking if p.legacy_version else lacking.square())
-        top[0].set_tensor(loss.sum() / bottom[0].shape[0] / 2)
+        loss = torch.where(self._similar(bottom), square, lacking if p.legacy_version else lacking.square())
+        top[0].set_tensor(loss.sum() / n / 2)
 
     def backward(self, top, propagate_down, bottom):
         p = self.param.contrastive_loss_param
-        difference, square, similar = self._pairs(bottom)
+        if self.pairs is None:
+            self.forward(bottom, top, True)
+        difference, square = self.pairs
         distance = square.sqrt()
         lacking = p.margin - (square if p.legacy_version else distance)
         other = torch.ones_like(lacking) if p.legacy_version else lacking / (distance + 1e-4)
-        slope = torch.where(similar, 1, torch.where(lacking > 0, -other, 0))
+        slope = torch.where(self._similar(bottom), 1, torch.where(lacking > 0, -other, 0))
         grad = difference * (slope * top[0].diff_tensor() / len(slope))
-        for blob, down, sign in zip(bottom, propagate_down, (1, -1, 0)):
-            if down and sign:
+        for blob, down, sign in zip(bottom[:2], propagate_down, (1, -1)):
+            if down:
                 blob.set_diff((sign * grad).reshape(blob.shape))
 
 

@@ -299,8 +299,8 @@ class Swish(Neuron):
         return x * self.sigmoid
 
     def gradient(self, dy, x, y):
-        linear = y * self.param.swish_param.beta
-        return dy * (linear + self.sigmoid * (1 - linear))
+        linear = (y * self.param.swish_param.beta).double()  # in float32 the 1 would be lost beside a large y
+        return (dy * (linear + self.sigmoid * (1 - linear))).to(dy.dtype)
 
 
 @register("Threshold")

@@ -155,16 +155,16 @@ class SPP(Layer):
     def reshape(self, bottom, top):
         if len(bottom[0].shape) != 4:
             self.fail("Input must have 4 axes, corresponding to (num, channels, height, width)")
-        levels = range(self.param.spp_param.pyramid_height)
-        self.poolings = [Pooling(self._pooling(2**level, *bottom[0].shape[2:])) for level in levels]
-        out = [Blob() for _ in levels]
-        for pooling, blob in zip(self.poolings, out):
-            pooling.setup(bottom, [blob])
-            pooling.reshape(bottom, [blob])
-        if len(out) == 1:
-            top[0].reshape(*out[0].shape)
+        self.poolings, levels = [], []
+        for level in range(self.param.spp_param.pyramid_height):
+            self.poolings.append(Pooling(self._pooling(2**level, *bottom[0].shape[2:])))
+            levels.append(Blob())
+            self.poolings[-1].setup(bottom, levels[-1:])
+            self.poolings[-1].reshape(bottom, levels[-1:])
+        if len(levels) == 1:
+            top[0].reshape(*levels[0].shape)
         else:
-            top[0].reshape(bottom[0].shape[0], sum(math.prod(blob.shape[1:]) for blob in out))
+            top[0].reshape(bottom[0].shape[0], sum(math.prod(blob.shape[1:]) for blob in levels))
 
     def _pooling(self, bins, *size):
         """The definition of a pooling into ``bins`` windows, or fewer, along each axis."""

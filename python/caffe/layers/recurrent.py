@@ -27,7 +27,6 @@ class _Recurrent(Layer):
     """
 
     states: tuple[str, ...]  # names of the hidden blobs
-    gates = 1  # inputs of a cell for each output
 
     def __init__(self, param):
         super().__init__(param)

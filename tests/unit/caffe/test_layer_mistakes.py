@@ -156,3 +156,81 @@ def test_a_gradient_that_there_is_not(body, shapes, said):
     net.forward()
     with pytest.raises(CaffeError, match=f"{said}.*'culprit'"):
         net.backward()
+
+
+def wrong(body, *shapes, tops=1):
+    """The definition of one layer over inputs of these shapes."""
+    names = [f"b{i}" for i in range(len(shapes))]
+    text = "".join(input_layer(n, s) for n, s in zip(names, shapes))
+    return text + layer("culprit", " ".join(names), " ".join(f"t{i}" for i in range(tops)), body)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (wrong("type: 'Convolusion'", (1, 1, 3, 3)), "Unknown layer type: Convolusion"),
+        (wrong("type: 'ReLU'", (1, 2), (1, 2)), "ReLU Layer takes 1 bottom blob(s) as input"),
+        (wrong("type: 'Eltwise'", (1, 2)), "Eltwise Layer takes at least 2 bottom blob(s) as input"),
+        (wrong("type: 'Softmax'", (1, 2), tops=2), "Softmax Layer produces 1 top blob(s) as output"),
+        (wrong("type: 'Accuracy'", (1, 2), (1,), tops=3), "Accuracy Layer produces at most 2 top blob(s) as output"),
+        (
+            wrong("type: 'Convolution' convolution_param { num_output: 1 kernel_size: 1 }", (1, 1, 2, 2), tops=2),
+            "one top blob as output for each bottom blob input",
+        ),
+        (wrong("type: 'Convolution' convolution_param { num_output: 1 kernel_size: 5 }", (1, 1, 3, 3)), "kernel"),
+        (
+            wrong("type: 'Convolution' convolution_param { num_output: 3 kernel_size: 1 group: 2 }", (1, 4, 3, 3)),
+            "multiples",
+        ),
+        (wrong("type: 'Convolution' convolution_param { num_output: 1 }", (1, 1, 3, 3)), "kernel_size"),
+        (wrong("type: 'Convolution' convolution_param { kernel_size: 1 }", (1, 1, 3, 3)), "num_output"),
+        (wrong("type: 'Pooling' pooling_param { kernel_size: 2 pad: 2 }", (1, 1, 3, 3)), "Padding"),
+        (wrong("type: 'Pooling' pooling_param { kernel_size: 5 }", (1, 1, 3, 3)), "window"),
+        (wrong("type: 'Pooling' pooling_param { }", (1, 1, 3, 3)), "kernel_size OR kernel_h and kernel_w"),
+        (wrong("type: 'Pooling' pooling_param { kernel_size: 1 }", (1, 3)), "4 axes"),
+        (wrong("type: 'LRN' lrn_param { local_size: 4 }", (1, 1, 3, 3)), "odd"),
+        (wrong("type: 'InnerProduct' inner_product_param { num_output: 1 axis: 3 }", (1, 3)), "out of range"),
+        (wrong("type: 'Eltwise'", (1, 2), (2, 1)), "shape"),
+        (wrong("type: 'Eltwise' eltwise_param { coeff: 1 }", (1, 2), (1, 2)), "one coefficient per bottom"),
+        (wrong("type: 'Concat'", (1, 2, 3), (1, 2, 4)), "same shape, except at concat_axis"),
+        (wrong("type: 'Slice'", (1, 3), tops=2), "evenly divide"),
+        (wrong("type: 'Slice' slice_param { slice_point: 4 }", (1, 3), tops=2), "Slice points"),
+        (wrong("type: 'Slice' slice_param { slice_point: 1 }", (2, 1), tops=2), "Slice points"),
+        (wrong("type: 'Reshape' reshape_param { shape { dim: 4 dim: -1 } }", (1, 6)), "divisible"),
+        (wrong("type: 'Reshape' reshape_param { shape { dim: 5 } }", (1, 6)), "count"),
+        (wrong("type: 'Crop' crop_param { axis: 1 }", (1, 2), (1, 3)), "out-of-bounds"),
+        (wrong("type: 'Scale'", (2, 3), (2,)), "dimension mismatch"),
+        (wrong("type: 'BatchNorm' param { lr_mult: 1 }", (2, 3)), "batch normalization statistics"),
+        (wrong("type: 'Accuracy' accuracy_param { top_k: 4 }", (2, 3), (2,)), "top_k"),
+        (wrong("type: 'ArgMax' argmax_param { top_k: 4 }", (2, 3)), "top_k"),
+        (wrong("type: 'SoftmaxWithLoss'", (2, 3), (3,)), "same first dimension"),
+        (wrong("type: 'SoftmaxWithLoss'", (2, 3, 2), (2, 3)), "Number of labels must match number of predictions"),
+        (wrong("type: 'SoftmaxWithLoss' loss_weight: 1 loss_weight: 1", (2, 3), (2,)), "loss_weight"),
+        (wrong("type: 'EuclideanLoss'", (2, 3), (2, 4)), "same dimension"),
+        (wrong("type: 'ReLU' param { lr_mult: 1 }", (2, 3)), "Too many params"),
+        (wrong("type: 'ReLU' propagate_down: true propagate_down: true", (2, 3)), "propagate_down"),
+        (wrong("type: 'AbsVal'", (2, 3)).replace("t0", "b0"), "in-place"),
+        (wrong("type: 'Python' python_param { module: 'no_such_module' layer: 'X' }", (2, 3)), "no_such_module"),
+    ],
+)
+def test_a_definitions_error_names_the_layer(text, said):
+    with pytest.raises(CaffeError) as error:
+        build(text)
+    assert said in str(error.value)
+    assert "culprit" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "HingeLoss", "Accuracy"])
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_out_of_range_is_named(kind, label):
+    net = build(wrong(f"type: '{kind}'", (2, 3), (2,)))
+    net.blobs["b1"].data[1] = label
+    with pytest.raises(CaffeError, match=f"{label}.*culprit"):
+        net.forward()
+
+
+def test_a_changed_input_that_no_longer_fits_is_named():
+    net = build(wrong("type: 'InnerProduct' inner_product_param { num_output: 2 }", (2, 3)))
+    net.blobs["b0"].reshape(2, 4)
+    with pytest.raises(CaffeError, match="culprit"):
+        net.forward()

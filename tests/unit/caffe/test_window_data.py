@@ -192,6 +192,11 @@ def test_a_window_outside_its_image_is_refused(box, context):
         warp(np.zeros((20, 30, 3), np.uint8), box, 10, context, False, False)
 
 
+def test_a_window_too_thin_for_its_square_is_refused():
+    with pytest.raises(CaffeError, match="no pixel is left"):
+        warp(np.zeros((7, 90, 3), np.uint8), (0, 4, 78, 5), 9, 2, True, False)
+
+
 def test_an_image_that_is_missing_is_named_and_the_batch_tried_again(folder, tmp_path):
     (tmp_path / "windows.txt").write_text(ONE)
     net = build(definition(tmp_path, "batch_size: 2", "crop_size: 5"))
