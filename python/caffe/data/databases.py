@@ -52,7 +52,7 @@ class _Lmdb:
 class _LevelDb:
     def __init__(self, path):
         # absolute, because LevelDB knows by their paths which databases a process has open
-        self._database = _plyvel().DB(os.path.abspath(os.fsdecode(path)), create_if_missing=False)
+        self._database = _plyvel().DB(os.path.abspath(path), create_if_missing=False)
         weakref.finalize(self, self._database.close)
 
     @contextlib.contextmanager
@@ -62,7 +62,7 @@ class _LevelDb:
             with self._database.raw_iterator(verify_checksums=True) as iterator:
                 yield _LevelDbCursor(iterator)
         except _plyvel().Error as error:
-            raise CaffeError(f"A LevelDB is damaged, so make it again: {error}.") from None
+            raise CaffeError(f"A LevelDB is damaged, so make it again: {_reason(error)}.") from None
 
 
 class _LevelDbCursor:
@@ -99,7 +99,10 @@ def open_database(source, kind="lmdb"):
     path = names.for_os(source)
     for other, (other_title, file, _) in BACKENDS.items():
         if other != kind and os.path.exists(os.path.join(path, file)):
-            raise CaffeError(f"{source} is not an {title} but an {other_title}: choose the backend {other}.")
+            raise CaffeError(
+                f"The database {source} is of the kind {other_title}, not {title}: choose the backend {other} "
+                f"(backend: {other.upper()} in a definition)."
+            )
     key = None  # if there is no such file, opening it will fail
     with contextlib.suppress(OSError, ValueError):
         lasting = {"lmdb": "data.mdb", "leveldb": "LOCK"}[kind]
@@ -107,19 +110,22 @@ def open_database(source, kind="lmdb"):
         key = status.st_dev, status.st_ino  # differs if the database has been replaced
     database = _open_databases.get(key)
     if database is None:
+        engine = lmdb if kind == "lmdb" else _plyvel()
         try:
             database = (_Lmdb if kind == "lmdb" else _LevelDb)(os.fsencode(path))
-        except AbsentError:
-            raise
-        except Exception as error:
-            if not isinstance(error, lmdb.Error if kind == "lmdb" else _plyvel().Error):
-                raise
-            reason = str(error).removeprefix(f"{os.fsencode(path).decode('utf-8', 'replace')}: ")
+        except engine.Error as error:
+            reason = _reason(error).removeprefix(f"{os.fsencode(path).decode('utf-8', 'replace')}: ")
             raise refusal(f"Could not open the {title}", source, reason) from None
         if key is not None:
             _open_databases[key] = database
     log(place, f"Opened {kind} {source}")
     return database
+
+
+def _reason(error):
+    """The text of an error of lmdb, plyvel (bytes) or the system."""
+    text = getattr(error, "strerror", None) or (error.args or (error,))[0]
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
 @contextlib.contextmanager
@@ -139,7 +145,7 @@ def new_database(database, kind="lmdb"):
             opened = lmdb.open(os.fsencode(temporary), map_size=_FIRST_BYTES)
             put = _put_lmdb
         else:
-            opened = engine.DB(temporary, create_if_missing=True)
+            opened = engine.DB(os.fsencode(temporary), create_if_missing=True)
             put = _put_leveldb
         with contextlib.closing(opened):
             log(BACKENDS[kind][2], f"Opened {kind} {database}")
@@ -147,7 +153,7 @@ def new_database(database, kind="lmdb"):
         os.chmod(temporary, 0o755)
         os.rename(temporary, database)
     except (OSError, engine.Error) as error:
-        raise CaffeError(f"Could not write {database!r}: {getattr(error, 'strerror', None) or error}.") from None
+        raise CaffeError(f"Could not write {database!r}: {_reason(error)}.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -55,6 +55,11 @@ def test_a_list_becomes_a_leveldb_that_reads_as_the_lmdb(plyvel, listed, capfd):
         np.testing.assert_array_equal(one["x"], other["x"])
 
 
+def test_a_folder_may_have_a_name_in_any_encoding(plyvel, listed):
+    assert cli.main(["convert_imageset", "-backend=leveldb", "./", "list.txt", name := os.fsdecode(b"\xd6")]) == 0
+    assert cli.main(["compute_image_mean", "-backend=leveldb", name]) == 0
+
+
 def test_what_another_program_wrote_is_read_in_the_order_of_keys(plyvel, tmp_path):
     with plyvel.DB(str(tmp_path / "db"), create_if_missing=True) as database:
         for i in (3, 0, 2, 1):
@@ -101,6 +106,14 @@ def test_a_database_of_the_other_kind_is_named(plyvel, listed, capfd):
         assert f"choose the backend {kind}" in capfd.readouterr().err
     assert cli.main(["convert_imageset", "-backend=leveldb", "./", "list.txt", "leveldb"]) == 2
     assert "leveldb exists already" in capfd.readouterr().err
+
+
+def test_a_data_layer_without_a_backend_says_that_its_source_is_an_lmdb(listed, monkeypatch):
+    for name in "plyvel", "plyvel_next":
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(["convert_imageset", "./", "list.txt", "db"]) == 0
+    with pytest.raises(CaffeError, match="backend: LMDB"):
+        batches(listed / "db", "")
 
 
 def test_a_damaged_leveldb_is_an_error(plyvel, listed):
