@@ -51,13 +51,13 @@ NEW_LAYER_STD = 0.01  # K: zero-mean Gaussian weights, zero bias
 # PCNN, the baseline of Table 2: Q. You, J. Luo, H. Jin, J. Yang: Robust Image Sentiment Analysis Using Progressively
 # Trained and Domain Transferred Deep Networks. AAAI, 2015. Here **K** is what that paper states.
 
-PCNN_CONV = (96, 256)  # K: filters of its two convolutions, 11x11 with stride 4 and 5x5 with stride 2
+PCNN_CONV = (96, 256)  # K: filters of its two convolutions, 11x11 with stride 4 and 5x5 with stride 2 (?)
 PCNN_CONNECTED = (512, 512)  # K: units of its fully connected layers but the last two
 PCNN_EMOTIONS = 24  # K: units of the last but one, for the 24 emotions of Plutchik's wheel
 PCNN_BATCH_SIZE = 32  # ?: there 256, for 400,000 pictures
 PCNN_BASE_LR = 0.0005  # ?
 PCNN_EPOCHS, PCNN_STEP_EPOCHS = 40, 30  # ?
-PCNN_TRAIN_ON = 3  # K: it is trained on with the kept pictures for a third as many iterations, 100,000 after 300,000
+PCNN_TRAIN_ON = 3  # ?: it is trained on with the kept pictures for a third as many iterations, 100,000 after 300,000
 
 # Names
 

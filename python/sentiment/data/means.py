@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment.paper import IMAGENET_MEANS_BGR
+from sentiment.paper import IMAGE_SIZE, IMAGENET_MEANS_BGR
 from sentiment.utils.errors import UserError
 
 
@@ -68,6 +68,18 @@ def mean_image(path) -> np.ndarray:
         advice = f"`make models FILE={shlex.quote(str(path))}` shows what it is"
         raise UserError(f"{path} is not a mean image of three channels in binaryproto form; {advice}") from error
     return image.astype(float)
+
+
+def check_mean(mean):
+    """Refuse a mean, as `parse_mean` returns it, that is an image of another size than images have: a `UserError`."""
+    if not isinstance(mean, Path):
+        return
+    *_, height, width = mean_image(mean).shape
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise UserError(
+            f"MEAN: {mean} has {width}×{height} pixels, but images have {IMAGE_SIZE}×{IMAGE_SIZE}; give another mean "
+            "image, or channel means b,g,r"
+        )
 
 
 def is_npy(path) -> bool:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sentiment import paper
 from sentiment.data import folds
 from sentiment.data.dataset import Dataset
-from sentiment.data.means import mean_image
+from sentiment.data.means import check_mean
 from sentiment.engine import Environment
 from sentiment.networks import architectures, weights_files
 from sentiment.networks.choices import CHOICES, Choices
@@ -125,13 +124,7 @@ class Plan:
 
         The `UserError` names the layer that is missing or of another shape, or the mean image's size.
         """
-        if isinstance(self.source.mean, Path):
-            *_, height, width = mean_image(self.source.mean).shape
-            if (height, width) != (paper.IMAGE_SIZE, paper.IMAGE_SIZE):
-                raise UserError(
-                    f"MEAN: {self.source.mean} has {width}×{height} pixels, but images have {paper.IMAGE_SIZE}×"
-                    f"{paper.IMAGE_SIZE}; give another mean image, or channel means b,g,r"
-                )
+        check_mean(self.source.mean)
         path, arch, described = self.source.path, self.run.arch, self.data.folder / "dataset.yaml"
         model = _read_source(path) if path is not None else None
         if model and (problem := weights_files.misfit(model, arch, self.divisor)):

@@ -13,7 +13,7 @@ from pathlib import Path
 from sentiment import engine, paper
 from sentiment.data import dataset, lists
 from sentiment.data.dataset import Dataset
-from sentiment.data.means import channel_means
+from sentiment.data.means import channel_means, check_mean
 from sentiment.networks import architectures
 from sentiment.training import loop, snapshots, solvers
 from sentiment.training.loop import Training
@@ -166,11 +166,13 @@ class WeakTraining:
     def claim(self):
         """Record in weak.json what the trainings are made from.
 
-        A `UserError` says that a picture is missing, or that the folder holds trainings made from anything else.
+        A `UserError` says that a picture is missing, that the mean image has another size than pictures have, or that
+        the folder holds trainings made from anything else.
         """
         if missing := self.data.missing([image for image, _ in self.pairs]):
             raise UserError(f"{self.list_path}: {missing[0]} is not in {self.data.images}")
         path, mean = self.folder / "weak.json", self.mean
+        check_mean(mean)
         recipe = {
             "weak_set": self.data.name,
             "weak_list": sha256(self.list_path),

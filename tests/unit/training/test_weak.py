@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import caffe
 from helpers import toy
 from sentiment import paper
 from sentiment.data import dataset
@@ -104,3 +106,11 @@ def test_a_picture_that_is_missing_is_named(training):
     Path(training.data.images / "picture 7.jpg").unlink()
     with pytest.raises(UserError, match=r"list.txt: picture 7.jpg"):
         training.claim()
+
+
+def test_a_mean_image_of_another_size_is_refused(training, tmp_path):
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(caffe.io.array_to_blobproto(np.zeros((1, 3, 240, 256), np.float32)).SerializeToString())
+    with pytest.raises(UserError, match=r"mean\.binaryproto has 256×240 pixels"):
+        replace(training, mean=path).claim()
+    assert not (training.folder / "weak.json").exists()
