@@ -15,7 +15,7 @@ try:
 except ImportError:
     raise AbsentError("caffe.draw requires pydot, which is not installed: pip install pydot.") from None
 
-_BLOB = {"shape": "octagon", "style": "filled", "fillcolor": "#E0E0E0"}
+_BLOB: dict = {"shape": "octagon", "style": "filled", "fillcolor": "#E0E0E0"}
 _IN_PLACE = "#90EE90"
 _COLOURS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
 _OTHER = "#6495ED"
