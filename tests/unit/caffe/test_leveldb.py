@@ -1,9 +1,9 @@
 """LevelDB, Caffe's default backend: written and read as LMDB is; without its library, one sentence."""
 
 import gc
-import time
 import os
 import sys
+import time
 
 import cv2
 import numpy as np
