@@ -46,6 +46,10 @@ EXEMPT = {
     "make fold-all ARCH=squeezenet SEED=1 GPU=0 &": "needs a GPU",
     "make fold-all ARCH=squeezenet SEED=2 GPU=0 &": "needs a GPU",
     "wait": "waits for the commands before",
+    "python benchmarks/schedules.py search --arch squeezenet --init squeezenet_v1.0.caffemodel "
+    "--mean models/imagenet_mean.binaryproto --grid base_lr=1e-5,2e-5,4e-5 new_lr_mult=0.3,1,3 iterations=66,110": "hours; test_schedules.py runs the script",
+    "python benchmarks/schedules.py search --arch googlenet --init bvlc_googlenet.caffemodel "
+    "--mean models/imagenet_mean.binaryproto --grid base_lr=0.0005,0.001,0.002 new_lr_mult=3,10 iterations=66": "hours; test_schedules.py runs the script",
     "make coverage": "these tests themselves",
     "make conformance": "a part of these tests",
     "make check": "checks this project's code; CI runs it before the tests",
@@ -305,6 +309,8 @@ def furnish(folder, source):
     (folder / "caffenet_conv.caffemodel").write_bytes(model.SerializeToString())
     definition = str(architectures.deploy("squeezenet")).replace("conv10_twitter", "conv10")
     toy.weights(definition, folder / "squeezenet_v1.0.caffemodel")
+    definition = str(architectures.deploy("googlenet")).replace("loss3/classifier_twitter", "loss3/classifier")
+    toy.weights(definition, folder / "bvlc_googlenet.caffemodel")
 
     rng = np.random.default_rng(2)
     for name in "holiday.jpg", "dog.png":
