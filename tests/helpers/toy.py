@@ -39,7 +39,7 @@ def weights(definition, path):
     rng = np.random.default_rng(0)
     for blobs in net.params.values():
         blobs[0].data[...] = rng.normal(0, np.sqrt(2 / blobs[0].data[0].size), blobs[0].data.shape)
-    net.params["conv1"][0].data[...] /= 100  # pixels reach 255; what comes after is about 1
+    next(iter(net.params.values()))[0].data[...] /= 100  # pixels reach 255; what comes after is about 1
     net.save(str(path))
 
 
