@@ -35,6 +35,8 @@ from sentiment.demo import stand_ins
 from sentiment.networks import architectures
 from sentiment.utils.files import PROJECT
 
+SEARCH, HOURS = "python benchmarks/schedules.py search --arch", "takes hours; test_schedules.py runs the script"
+WHICH = "--init %s.caffemodel --mean models/imagenet_mean.binaryproto --grid"
 EXEMPT = {
     "make setup": "downloads 2 GB; CI sets up a bare machine",
     "make demo": "minutes; test_demo.py and test_demo_sources.py run its tools, tables are made here",
@@ -46,10 +48,9 @@ EXEMPT = {
     "make fold-all ARCH=squeezenet SEED=1 GPU=0 &": "needs a GPU",
     "make fold-all ARCH=squeezenet SEED=2 GPU=0 &": "needs a GPU",
     "wait": "waits for the commands before",
-    "python benchmarks/schedules.py search --arch squeezenet --init squeezenet_v1.0.caffemodel "
-    "--mean models/imagenet_mean.binaryproto --grid base_lr=1e-5,2e-5,4e-5 new_lr_mult=0.3,1,3 iterations=66,110": "hours; test_schedules.py runs the script",
-    "python benchmarks/schedules.py search --arch googlenet --init bvlc_googlenet.caffemodel "
-    "--mean models/imagenet_mean.binaryproto --grid base_lr=0.0005,0.001,0.002 new_lr_mult=3,10 iterations=66": "hours; test_schedules.py runs the script",
+    f"{SEARCH} squeezenet {WHICH % 'squeezenet_v1.0'} base_lr=1e-5,2e-5,4e-5 new_lr_mult=0.3,1,3 "
+    "iterations=66,110": HOURS,
+    f"{SEARCH} googlenet {WHICH % 'bvlc_googlenet'} base_lr=0.0005,0.001,0.002 new_lr_mult=3,10 iterations=66": HOURS,
     "make coverage": "these tests themselves",
     "make conformance": "a part of these tests",
     "make check": "checks this project's code; CI runs it before the tests",
