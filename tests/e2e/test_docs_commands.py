@@ -105,13 +105,14 @@ ON_A_GPU = re.compile(r"GPU=\d|gpu \d|GPUS_PER_RUN=")
 NO_GPU = "no CUDA|no node has room for CPUS_PER_RUN=1 and GPUS_PER_RUN="
 
 INPUT_LAYER = 'layer { type: "Input" top: "x" input_param { shape { dim: [2, 3] } } }'
+FORKS = [f"echo '{INPUT_LAYER} {layer}' > {name}.prototxt" for name, layer in (
+    ("ssd", 'layer { type: "Permute" bottom: "x" top: "y" permute_param { order: 1 } }'),
+    ("shift", 'layer { type: "Shift" bottom: "x" top: "y" shift_param { by: 3 } }'))]  # fmt: skip
 FIRST = {  # page -> what its commands need
     "docs/engine.md": ("make fold", f"cp {RUN}/*.prototxt .", f"cp {RUN}/*.caffemodel w.caffemodel",
                        "cp w.caffemodel model.caffemodel", "ln -s data/deepsent/images",
-                       "cp data/deepsent/twitter_five_agrees.txt list.txt"),
-    "docs/howto/forks.md": tuple(f"echo '{INPUT_LAYER} {layer}' > {name}.prototxt" for name, layer in (
-        ("ssd", 'layer { type: "Permute" bottom: "x" top: "y" permute_param { order: 1 } }'),
-        ("shift", 'layer { type: "Shift" bottom: "x" top: "y" shift_param { by: 3 } }'))),
+                       "cp data/deepsent/twitter_five_agrees.txt list.txt", *FORKS),
+    "docs/howto/forks.md": tuple(FORKS),
     "docs/howto/own-architecture.md": ("make splits DATA=data/demo",),
     "docs/howto/predict.md": ("make fold", "make fold DATA=data/demo RUNS=runs/demo", f"cp {RUN}/deploy.prototxt .",
                               f"cp {RUN}/*.caffemodel any.caffemodel",
