@@ -57,7 +57,7 @@ def test_its_content_is_described(tool, pytorch_file, capfd, tmp_path):
         f"net         converted from PyTorch, SHA-256 {sha256(pytorch_file)}",
         "conv1  6×3×11×11 and 6  Convolution",
         "last layer  fc8, 5 outputs",
-        "fits        ARCH=finetune fc7-2 fc6-2 fc9 fc9-frozen, with channels_divisor: 16 in ",
+        "fits        ARCH=finetune fc7-2 fc6-2 fc9 fc9-frozen probe, with channels_divisor: 16 in ",
     ):
         assert words in said
     (tmp_path / "cut.pth").write_bytes(pytorch_file.read_bytes()[:1000])
