@@ -85,6 +85,9 @@ INSTEAD = {  # command -> what is run, with placeholders filled in and what it n
         f"{TRAIN} -snapshot s.solverstate", f"{TRAIN} -gpu 0"),
     "make paper EXECUTOR=ray GPUS_PER_RUN=0.5": ANEW,
     "make paper EXECUTOR=ray GPUS_PER_RUN=1": (*ANEW, "make paper EXECUTOR=ray"),
+    **{probe: (f"{probe} ITERS= BATCH=",) for probe in (  # a probe is fitted, not trained in iterations
+        f"make fold-all ARCH={net}-probe INIT={weights}.caffemodel MEAN=models/imagenet_mean.binaryproto SUBSET=all"
+        for net, weights in (("squeezenet", "squeezenet_v1.0"), ("googlenet", "bvlc_googlenet")))},
     "make laptop": ("make laptop ARCH=finetune INIT=caffenet DATA=data/deepsent",),
     f"{WHOLE} /scratch/whole --gpu 0": (
         f"{WHOLE} whole --gpu 0 --images 25 --divisor 16 --iterations 1 --batch-size 4",),
@@ -302,7 +305,7 @@ def furnish(folder, source):
     for name in "path/to/my_mean", "models/imagenet_mean":
         (folder / f"{name}.binaryproto").write_bytes(mean)
     card = re.search(r"```yaml\n(.*?)```", (PROJECT / "models" / "README.md").read_text(), re.DOTALL)[1]
-    (folder / "models" / "my_network.yaml").write_text(card)
+    (folder / "models" / "my_network.yaml").write_text(card.replace("classes: 1000", "classes: 5"))  # as the toy has
 
     model = caffe.proto.caffe_pb2.NetParameter.FromString(source.read_bytes())
     convolutions = [layer for layer in model.layer if layer.type == "Convolution"]
