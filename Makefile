@@ -82,7 +82,7 @@ help: ## list targets and variables
 	echo 'Variables, as in `make fold INIT=places FOLD=2`'
 	awk -F '## ' '/^#: / {sub(/^#: /, "", $$1); printf "  %-12s %s\n", $$1, $$2}' '$(SELF)'
 
-#: INIT          ## what training starts from: a card in models/, a path to weights, or scratch (default: caffenet; for pcnn scratch)
+#: INIT          ## what training starts from: a card in models/, a path to weights, or scratch (default: for squeezenet and googlenet their cards, for pcnn scratch, else caffenet)
 #: ARCH          ## finetune, fc7-2, fc6-2, fc9, fc9-frozen, pcnn, squeezenet, googlenet, or probe, squeezenet-probe, googlenet-probe (default: finetune)
 #: WEAK          ## folder of weakly labelled pictures that ARCH=pcnn is trained on first, see docs/howto/weak-labels.md
 #: SUBSET        ## five_agrees, four_agrees, three_agrees or all (default: five_agrees)
@@ -205,7 +205,7 @@ fold fold-all: $(READY)
 	$(if $(filter fold-all,$@),$(PY) tools/make_tables.py $(runs) $(results) --table runs)
 
 laptop: $(READY) ## SqueezeNet and its linear probe on the real photographs: all in about half an hour on two CPU cores
-	$(if $(DATA),,echo 'To download: 70 MB; to train: about 25 minutes on two CPU cores. The same command resumes.')
+	$(if $(DATA),,echo 'To download: 70 MB; to train: about half an hour on two CPU cores. The same command resumes.')
 	$(if $(DATA),,$(PY) tools/fetch.py data)
 	$(split) --subset five_agrees
 	$(paper)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from helpers.bad_server import Page, serving
+from helpers.bad_server import Page
 from helpers.packed import tarred, zipped
 from sentiment.sources import download, http_files
 from sentiment.sources.download import Link, Wanted
@@ -26,13 +26,6 @@ def pages():
         "/empty": b"",
         "/half": Page(WEIGHTS, stop=5000, etag=None),
     }
-
-
-@pytest.fixture
-def server(pages, monkeypatch):
-    monkeypatch.setattr(http_files, "PAUSE", 0)
-    with serving(pages) as address:
-        yield address
 
 
 @pytest.fixture

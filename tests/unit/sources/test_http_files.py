@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from helpers.bad_server import Page, Server, serving
+from helpers.bad_server import Page, Server
 from sentiment.sources import http_files
 from sentiment.utils import progress
 
@@ -15,13 +15,6 @@ BODY = bytes(range(256)) * 1000
 @pytest.fixture
 def pages():
     return {}
-
-
-@pytest.fixture
-def server(pages, monkeypatch):
-    monkeypatch.setattr(http_files, "PAUSE", 0)
-    with serving(pages) as address:
-        yield address
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from caffe.proto import caffe_pb2
-from helpers.bad_server import serving
 from helpers.packed import tarred, zipped
 from sentiment.data.means import binaryproto, mean_image
 from sentiment.networks.architectures import ARCHITECTURES, deploy
 from sentiment.networks.definitions import weight_shapes
-from sentiment.sources import cards, http_files
+from sentiment.sources import cards
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import digests, read_json
 
@@ -39,13 +38,6 @@ IMAGE = np.random.default_rng(0).uniform(0, 255, (3, 8, 8)).astype(np.float32)
 @pytest.fixture
 def pages():
     return {"/right": RIGHT}
-
-
-@pytest.fixture
-def server(pages, monkeypatch):
-    monkeypatch.setattr(http_files, "PAUSE", 0)
-    with serving(pages) as address:
-        yield address
 
 
 @pytest.fixture
