@@ -83,8 +83,7 @@ def centre_crops(net, paths: Iterable[Path], mean: np.ndarray, where=str) -> Ite
     """
     height, width = net.blobs[net.inputs[0]].data.shape[2:]
     for image in inference.warped(net, paths, np.zeros(3), where):
-        top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-        yield image[:, top : top + height, left : left + width] - mean.astype(np.float32)
+        yield inference.centre_crop(image, height, width) - mean.astype(np.float32)
 
 
 def matrices(

@@ -131,8 +131,7 @@ def features(net, layer: str, images, batch: int = inference.BATCH, done: Callab
         net.blobs[name].reshape(len(group), 3, height, width)
         net.reshape()
         for image, crop in zip(group, net.blobs[name].data, strict=True):
-            top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-            crop[...] = image[:, top : top + height, left : left + width]
+            crop[...] = inference.centre_crop(image, height, width)
         net.forward(end=layer)
         cells = net.blobs[bottom].data
         found.append(cells.mean((2, 3)) if pooled else cells.reshape(len(group), -1).copy())

@@ -137,6 +137,12 @@ def ten_crops(image: np.ndarray, out: np.ndarray):
     out[CROPS // 2 :] = out[: CROPS // 2, :, :, ::-1]
 
 
+def centre_crop(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The centre crop of an image, (3, H, W), in the place of the fifth of `ten_crops`: a view, (3, height, width)."""
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return image[:, top : top + height, left : left + width]
+
+
 def groups(items: Iterable, size: int) -> Iterator[Sequence]:
     """Lists of ``size`` items each; the last one can be shorter."""
     items = iter(items)
