@@ -38,6 +38,12 @@ class Options:
     mean: str | None
     set: Sequence[str]
 
+    def of(self, experiment: Experiment) -> "Options":
+        """The options for an experiment: a net that is fitted has no schedule, and nothing in it is random."""
+        if not architectures.ARCHITECTURES[experiment.arch].fitted:
+            return self
+        return replace(self, seeds=[DEFAULT_SEED], batch_size=None, iterations=None, set=())
+
 
 @dataclass(frozen=True)
 class Repeat:
@@ -108,10 +114,9 @@ def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repea
     for experiment in experiments:
         if missing.keys() & {experiment.subset, experiment.init}:
             continue
-        seeds = options.seeds if experiment.folds == paper.FOLDS else options.seeds[:1]
-        if architectures.ARCHITECTURES[experiment.arch].fitted:
-            seeds = [DEFAULT_SEED]  # nothing in it is random
-        planned = [_repeat(experiment, sources[experiment.init], seed, options) for seed in seeds]
+        own = options.of(experiment)
+        seeds = own.seeds if experiment.folds == paper.FOLDS else own.seeds[:1]
+        planned = [_repeat(experiment, sources[experiment.init], seed, own) for seed in seeds]
         untested = [plan for repeat in planned for plan in repeat.untested]
         try:
             for plan in untested:
@@ -123,8 +128,6 @@ def repeats(experiments: list[Experiment], options: Options) -> tuple[list[Repea
 
 
 def _repeat(experiment, source, seed, options):
-    if architectures.ARCHITECTURES[experiment.arch].fitted:  # it has no schedule
-        options = replace(options, batch_size=None, iterations=None, set=())
     given, variant = settings(options.set, vars(options)), ""
     if experiment.full_rate:
         rate = options.data.setting("base_lr", experiment.subset, paper.BASE_LR)
