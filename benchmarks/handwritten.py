@@ -1,4 +1,4 @@
-"""CaffeNet as a PyTorch user would write it by hand, with every trick that pays: what python/caffe is held against.
+"""CaffeNet, SqueezeNet and GoogLeNet as a PyTorch user would write them, with every trick that pays.
 
 The same arithmetic as the engine's: float32, pooling that rounds up, local response normalisation across channels with
 its constants divided by the window, dropout, momentum, and weight decay on weights only.
@@ -47,20 +47,87 @@ def pool():
     return nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-def caffenet(classes=2, layout=torch.channels_last):
-    """The network, images (N, 3, 227, 227) to scores (N, classes)."""
-    net = nn.Sequential(
-        nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), pool(), LRN(96),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), pool(), LRN(256),
-        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(inplace=True),
-        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(inplace=True), pool(),
+def relu():
+    """In place, as the engine's definitions have it."""
+    return nn.ReLU(inplace=True)
+
+
+def caffenet(classes=2):
+    """Images (N, 3, 227, 227) to scores (N, classes)."""
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 11, 4), relu(), pool(), LRN(96),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), relu(), pool(), LRN(256),
+        nn.Conv2d(256, 384, 3, padding=1), relu(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2), relu(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2), relu(), pool(),
         nn.Flatten(),
-        nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
-        nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
+        nn.Linear(9216, 4096), relu(), nn.Dropout(0.5),
+        nn.Linear(4096, 4096), relu(), nn.Dropout(0.5),
         nn.Linear(4096, classes),
     )  # fmt: skip
-    return net.to(memory_format=layout)
+
+
+class Branches(nn.Module):
+    """Nets on one input, their outputs joined along the channels."""
+
+    def __init__(self, *branches):
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x):
+        """(N, C, H, W) to (N, sum of the branches' channels, H, W)."""
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def squeezenet(classes=2):
+    """SqueezeNet v1.0, images (N, 3, 227, 227) to scores (N, classes)."""
+
+    def fire(channels, squeeze, expand):
+        return nn.Sequential(
+            nn.Conv2d(channels, squeeze, 1), relu(),
+            Branches(
+                nn.Sequential(nn.Conv2d(squeeze, expand, 1), relu()),
+                nn.Sequential(nn.Conv2d(squeeze, expand, 3, padding=1), relu()),
+            ),
+        )  # fmt: skip
+
+    return nn.Sequential(
+        nn.Conv2d(3, 96, 7, 2), relu(), pool(),
+        fire(96, 16, 64), fire(128, 16, 64), fire(128, 32, 128), pool(),
+        fire(256, 32, 128), fire(256, 48, 192), fire(384, 48, 192), fire(384, 64, 256), pool(),
+        fire(512, 64, 256), nn.Dropout(0.5),
+        nn.Conv2d(512, classes, 1), relu(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
+def googlenet(classes=2):
+    """BVLC's GoogLeNet without auxiliary heads, images (N, 3, 224, 224) to scores (N, classes)."""
+
+    def conv(*sizes, **options):
+        return nn.Sequential(nn.Conv2d(*sizes, **options), relu())
+
+    def inception(channels, ones, reduce3, threes, reduce5, fives, pooled):
+        return Branches(
+            conv(channels, ones, 1),
+            nn.Sequential(conv(channels, reduce3, 1), conv(reduce3, threes, 3, padding=1)),
+            nn.Sequential(conv(channels, reduce5, 1), conv(reduce5, fives, 5, padding=2)),
+            nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(channels, pooled, 1)),
+        )
+
+    return nn.Sequential(
+        conv(3, 64, 7, stride=2, padding=3), pool(), LRN(64),
+        conv(64, 64, 1), conv(64, 192, 3, padding=1), LRN(192), pool(),
+        inception(192, 64, 96, 128, 16, 32, 32), inception(256, 128, 128, 192, 32, 96, 64), pool(),
+        inception(480, 192, 96, 208, 16, 48, 64), inception(512, 160, 112, 224, 24, 64, 64),
+        inception(512, 128, 128, 256, 24, 64, 64), inception(512, 112, 144, 288, 32, 64, 64),
+        inception(528, 256, 160, 320, 32, 128, 128), pool(),
+        inception(832, 256, 160, 320, 32, 128, 128), inception(832, 384, 192, 384, 48, 128, 128),
+        nn.AvgPool2d(7), nn.Flatten(), nn.Dropout(0.4), nn.Linear(1024, classes),
+    )  # fmt: skip
+
+
+#: architecture of the engine -> the same net by hand
+NETS = {"finetune": caffenet, "squeezenet": squeezenet, "googlenet": googlenet}
 
 
 class Trainer:
@@ -69,8 +136,8 @@ class Trainer:
     ``half`` computes convolutions and inner products in bfloat16, as torch.autocast does.
     """
 
-    def __init__(self, images, labels, layout=torch.channels_last, half=False):
-        self.net = caffenet(layout=layout).to(images.device).train()
+    def __init__(self, arch, images, labels, layout=torch.channels_last, half=False):
+        self.net = NETS[arch]().to(images.device, memory_format=layout).train()
         self.images, self.labels = images.to(memory_format=layout), labels
         self.half = half
         weights = [p for p in self.net.parameters() if p.dim() > 1]
@@ -90,8 +157,8 @@ class Trainer:
 class Predictor:
     """Probabilities of images that stay."""
 
-    def __init__(self, images):
-        self.net = caffenet().to(images.device).eval()
+    def __init__(self, arch, images):
+        self.net = NETS[arch]().to(images.device, memory_format=torch.channels_last).eval()
         self.images = images.to(memory_format=torch.channels_last)
 
     def __call__(self):

@@ -20,7 +20,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import cv2
 import numpy as np
 import torch
-from handwritten import Predictor, Trainer
+from handwritten import NETS, Predictor, Trainer
 
 import caffe
 from caffe.runtime import mode
@@ -29,7 +29,7 @@ from sentiment.evaluation import inference
 from sentiment.networks import architectures, definitions, surgery
 
 CROP, MAP = paper.CROP, paper.MAP_INPUT
-BATCH = 64
+BATCH = 32
 FOLD = 176  # test images of a fold of five-agree
 
 
@@ -85,9 +85,10 @@ def _device(gpu):
     return torch.device("cuda", gpu)
 
 
-def _deploy(batch, side=CROP, convolutional=False):
-    """A CaffeNet for inference with random weights and input."""
-    definition = architectures.deploy("finetune")
+def _deploy(batch, arch="finetune", side=None, convolutional=False):
+    """A net for inference with random weights and input."""
+    side = side or architectures.ARCHITECTURES[arch].input_size
+    definition = architectures.deploy(arch)
     if convolutional:
         definition = surgery.convert(definition, (side, side)).net
     with tempfile.TemporaryDirectory() as folder:
@@ -105,22 +106,21 @@ def _randomize(net):
     for blobs in net.params.values():
         values = rng.standard_normal(blobs[0].data.shape, np.float32)
         blobs[0].data[...] = values * np.float32(np.sqrt(2 / values[0].size))
-    net.params["conv1"][0].data[...] /= 100
+    next(iter(net.params.values()))[0].data[...] /= 100
 
 
 def _images(count, side=CROP):
     return np.random.default_rng(1).uniform(-120, 120, (count, 3, side, side)).astype(np.float32)
 
 
-def _solver(folder, batch):
+def _solver(folder, batch, arch="finetune"):
     """A solver of the paper's fine-tuning on images that stay in memory."""
-    means = paper.IMAGENET_MEANS_BGR
-    lists = architectures.ImageLists("train.txt", "test.txt", "images", means, batch, batch)
-    net = architectures.train_val("finetune", lists)
+    lists = architectures.ImageLists("train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
+    net, side = architectures.train_val(arch, lists), architectures.ARCHITECTURES[arch].input_size
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])
-    data.input_param.shape.add(dim=[batch, 3, CROP, CROP])
+    data.input_param.shape.add(dim=[batch, 3, side, side])
     data.input_param.shape.add(dim=[batch])
     net.layer.extend(layers)
     Path(folder, "train_val.prototxt").write_text(str(net))
@@ -130,13 +130,14 @@ def _solver(folder, batch):
     )
     solver = caffe.SGDSolver(f"{folder}/solver.prototxt")
     _randomize(solver.net)
-    solver.net.blobs["data"].data[...] = _images(batch)
+    solver.net.blobs["data"].data[...] = _images(batch, side)
     solver.net.blobs["label"].data[...] = np.arange(batch) % 2
     return solver
 
 
-def _trainer(device, batch, **ways):
-    return Trainer(torch.from_numpy(_images(batch)).to(device), (torch.arange(batch) % 2).to(device), **ways)
+def _trainer(device, batch, arch="finetune", **ways):
+    images = _images(batch, architectures.ARCHITECTURES[arch].input_size)
+    return Trainer(arch, torch.from_numpy(images).to(device), (torch.arange(batch) % 2).to(device), **ways)
 
 
 def _step_flops(batch):
