@@ -10,9 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import caffe_pb2
-from ..runtime.mode import products
+from ..runtime.mode import products, rounded
 from .base import TEST, Layer, check_range, log_creation, register
 from .neuron import Neuron
+
+
+def _rows(x, width):
+    return x if x.dim() == 2 and x.shape[1] == width else x.reshape(-1, width)
 
 
 @register("InnerProduct")
@@ -38,9 +42,24 @@ class InnerProduct(Layer):
             self.fail(f"Input size incompatible with inner product parameters: {inputs} numbers, not {self.inputs}")
         top[0].reshape(*bottom[0].shape[: self.axis], self.param.inner_product_param.num_output)
 
-    def compute(self, x, weight, bias=None):
-        x = x.reshape(*x.shape[: self.axis], self.inputs)
-        return products(F.linear, x, weight.t() if self.param.inner_product_param.transpose else weight, bias)
+    def forward(self, bottom, top, record):
+        weight, *bias = [blob.tensor() for blob in self.blobs]
+        if self.param.inner_product_param.transpose:
+            weight = weight.t()
+        y = products(F.linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
+        top[0].set_tensor(y if len(top[0].shape) == 2 else y.reshape(top[0].shape))
+
+    def backward(self, top, propagate_down, bottom):
+        weight, *bias = self.blobs
+        dy = _rows(top[0].diff_tensor(), self.param.inner_product_param.num_output)
+        dy, x, w = rounded(dy, _rows(bottom[0].tensor(), self.inputs), weight.tensor())
+        transpose = self.param.inner_product_param.transpose
+        if propagate_down[0]:
+            bottom[0].set_diff((dy @ (w.t() if transpose else w)).float().reshape(bottom[0].shape))
+        if self.param_propagate_down[0]:
+            weight.add_diff((x.t() @ dy if transpose else dy.t() @ x).float())
+        if bias and self.param_propagate_down[1]:
+            bias[0].add_diff(dy.sum(0).float())
 
 
 @register("Embed")

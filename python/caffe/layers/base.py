@@ -78,7 +78,8 @@ class Layer:
 
     A subclass defines ``setup`` (check parameters and make parameter blobs, once), ``reshape`` (top shapes from bottom
     shapes) and ``compute`` (tops from the tensors of bottoms and parameters). Layers whose backward is not the
-    derivative of ``compute`` override ``forward`` and ``backward``.
+    derivative of ``compute``, or should take less time and memory than autograd, override ``forward`` and
+    ``backward``.
     """
 
     exact_bottom: int | None = None
@@ -91,6 +92,8 @@ class Layer:
     auto_top = False  # missing required tops are added, as "(automatic)"
     is_loss = False
     differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
+    by_shape = True  # whether reshape depends on the blobs' shapes only
+    overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
     def __init__(self, param):
         self.param = param
@@ -100,6 +103,7 @@ class Layer:
         self.blobs = []
         self.param_propagate_down = []
         self._graph: Any = None  # (leaves, parameters, outputs) of the last recorded forward
+        self._fitted: list | None = None  # of bottoms and tops after the last reshape
 
     # defined by subclasses
 
@@ -120,20 +124,25 @@ class Layer:
 
     # called by the net
 
+    def fit(self, bottom, top):
+        """Reshape, unless the blobs have the shapes that the last reshape left, and nothing else matters."""
+        if not bottom or not self.by_shape or self._fitted != [blob.shape for blob in (*bottom, *top)]:
+            self.reshape(bottom, top)
+            self._fitted = [blob.shape for blob in (*bottom, *top)]
+
     def forward(self, bottom, top, record):
         """Compute the tops; ``record`` keeps the graph for ``backward``."""
         self._graph = None
         inputs = [blob.tensor() for blob in bottom]
-        if not record:
-            with torch.no_grad():
-                outputs = self._outputs(inputs, [b.tensor() for b in self.blobs])
-        else:
+        if record:
             outputs = self._record(bottom, top, inputs)
+        else:
+            outputs = self._outputs(inputs, [b.tensor() for b in self.blobs])
         for blob, value in zip(top, outputs):
             for source, x in zip(bottom, inputs):
                 if value.data_ptr() == x.data_ptr() and not blob.shares_data_with(source):
                     value = value.clone()
-            blob.set_tensor(value)
+            blob.set_tensor(value, shared=record)  # with what autograd keeps
 
     def _outputs(self, inputs, params):
         outputs = self.compute(*inputs, *params)
@@ -190,6 +199,10 @@ class Layer:
                 grad = next(rest)
                 if grad is not None:
                     blob.add_diff(grad)
+
+    def forget(self):
+        """Release what the last forward kept for backward; called before the next one."""
+        self._graph = None
 
     @property
     def shown(self):
@@ -261,7 +274,7 @@ def below(x, bound):
 
     This check is fast. If it finds rare values, layers use a slower way that treats them as Caffe does.
     """
-    return x.device.type == "cpu" and x.numel() > 0 and not bool(x.detach().amin() > bound)
+    return x.is_cpu and x.numel() > 0 and not x.detach().amin().item() > bound
 
 
 def check_range(layer, values, end, noun):

@@ -10,34 +10,18 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from ..runtime.mode import precision, products
+from ..runtime.mode import rounded
 from .base import Layer, register
 
+# On a CPU, channels-last kernels add all products of an output one after the other. For longer sums than this they make
+# two to four times the rounding errors of the blocked kernels for NCHW and of Caffe, and rounding can change which of
+# nearly equal values is the maximum later. So these sums are computed in NCHW.
 LONGEST_CHAIN = 1000
 
 
-class _LongSums(torch.autograd.Function):
-    """A 2-D convolution on the CPU whose outputs are sums of many products; tensors are in channels_last throughout.
-
-    This layout is faster, but its kernels add all products of an output one after the other, with two to four times the
-    rounding errors of the blocked kernels for NCHW and of Caffe. Forward uses those, because rounding can change which
-    of nearly equal values is the maximum later.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, options):
-        ctx.save_for_backward(x, weight)
-        ctx.options = options
-        y = torch.convolution(x.contiguous(), weight.contiguous(), bias, *options)
-        return y.contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    def backward(ctx, grad):
-        wanted = ctx.needs_input_grad[:3]
-        biases = [grad.shape[1]] if wanted[2] else None
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        grads = torch.ops.aten.convolution_backward(grad, *ctx.saved_tensors, biases, *ctx.options, wanted)
-        return (*grads, None)
+def _dense(x):
+    """Images in channels-last, others in rows."""
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.contiguous_format)
 
 
 class _Windows(Layer):
@@ -138,29 +122,47 @@ class _BaseConvolution(_Windows):
         for blob in top:
             blob.reshape(*bottom[0].shape[: self.axis], self.num_output, *out)
 
-    def compute(self, *tensors):
-        count = len(tensors) - len(self.blobs)
-        weight, bias = (*tensors[count:], None)[:2]
-        return [self._apply(x, weight, bias) for x in tensors[:count]]
+    def forward(self, bottom, top, record):
+        weight, bias = (*(blob.tensor() for blob in self.blobs), None)[:2]
+        for source, target in zip(bottom, top):
+            x, w, b = rounded(self._input(source.tensor()), self._laid_out(weight), bias)
+            if x.device.type == "cpu" and w.dtype == torch.float32 and w[0].numel() > LONGEST_CHAIN:
+                y = torch.convolution(x.contiguous(), w.contiguous(), b, *self._options())
+            else:
+                y = torch.convolution(x, w, b, *self._options())
+            target.set_tensor(_dense(y.float()).reshape(target.shape))
 
-    def _apply(self, x, weight, bias):
-        lead = x.shape[: self.axis]
-        if self.axis != 1:
-            x = x.reshape(-1, *x.shape[self.axis :])
-        if not self.num_spatial:  # a product with each group's matrix, computed as a convolution of one place
-            x, weight = x[..., None], weight[..., None]
+    def backward(self, top, propagate_down, bottom):
+        learned = [*self.param_propagate_down, False][:2]
+        for source, target, down in zip(bottom, top, propagate_down):
+            if not (down or any(learned)):
+                continue
+            x, weight = self._input(source.tensor()), self._laid_out(self.blobs[0].tensor())
+            dy = self._laid_out(target.diff_tensor())
+            options = [self.num_output], *self._options(), [down, *learned]
+            grads = torch.ops.aten.convolution_backward(*rounded(dy, x, weight), *options)
+            if down:
+                inside = grads[0][(..., *map(slice, source.shape[self.axis + 1 :] or (1,)))]
+                source.set_diff(_dense(inside.float()).reshape(source.shape))
+            for blob, grad in zip(self.blobs, grads[1:]):
+                if grad is not None:
+                    blob.add_diff(grad.float().reshape(blob.shape))
+
+    def _options(self):
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
-        options = (*places, self.transposed, (0,) * len(places[0]), self.group)
-        if self.num_spatial == 2:
-            x, weight = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, weight))
-        long = self.num_spatial == 2 and x.device.type == "cpu" and weight[0].numel() > LONGEST_CHAIN
-        if long and precision() != "bf16":
-            y = _LongSums.apply(x, weight, bias, options)
-        else:
-            y = products(lambda x, weight, bias: torch.convolution(x, weight, bias, *options), x, weight, bias)
+        return (*places, self.transposed, (0,) * len(places[0]), self.group)
+
+    def _input(self, x):
+        """A bottom as the convolution takes it."""
+        return self._laid_out(x)
+
+    def _laid_out(self, x):
+        """With one axis before the channels and at least one after them, in the layout whose kernels are fastest."""
+        if x.dim() != self.num_spatial + 2:
+            x = x.reshape(math.prod(x.shape[: self.axis]), *x.shape[self.axis :])
         if not self.num_spatial:
-            y = y[..., 0]
-        return y if self.axis == 1 else y.reshape(*lead, *y.shape[1:])
+            x = x[..., None]
+        return _dense(x)
 
 
 @register("Convolution")
@@ -177,8 +179,8 @@ class Convolution(_BaseConvolution):
 
     output_size = staticmethod(cross_correlated)
 
-    def _apply(self, x, weight, bias):
-        return super()._apply(self.extended(x), weight, bias)
+    def _input(self, x):
+        return super()._input(self.extended(x))
 
 
 @register("Deconvolution")

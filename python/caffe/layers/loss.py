@@ -333,7 +333,7 @@ class HingeLoss(Loss):
 
     def forward(self, bottom, top, record):
         super().forward(bottom, top, record)
-        bottom[0].show_diff(self.margin.reshape(bottom[0].shape))
+        bottom[0].set_diff(self.margin.reshape(bottom[0].shape), shared=True)
 
     def compute(self, x, label):
         n = x.shape[0]

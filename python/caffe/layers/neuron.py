@@ -11,6 +11,10 @@ from ..random.rng import global_stream, keep_mask
 from ..runtime import mode
 from .base import TRAIN, Layer, below, register
 
+aten = torch.ops.aten
+
+_PIECE = 1 << 20  # numbers
+
 
 class Elementwise(Layer):
     """One bottom, one top of the same shape."""
@@ -58,6 +62,11 @@ class DerivativeFirst(Neuron):
             bottom[0].set_diff(slope * (slope if top[0] is bottom[0] else top[0].diff_tensor()))
 
 
+def _pieces(x):
+    """The tensor in pieces that fit into a processor's cache."""
+    return x.split(max(1, _PIECE * len(x) // x.numel())) if x.dim() and x.numel() > _PIECE else [x]
+
+
 def _slopes(x, slope):
     """Caffe's derivative of a rectifier: 1 above 0, ``slope`` (a number or tensor) from 0 down, 0 for NaN."""
     return torch.where(x > 0, 1, torch.where(x <= 0, slope, 0.0))
@@ -67,17 +76,29 @@ def _slopes(x, slope):
 class ReLU(Neuron):
     """max(x, 0) + negative_slope · min(x, 0)."""
 
-    def compute(self, x):
-        slope = self.param.relu_param.negative_slope
-        if not slope and x.device.type == "cpu" and not below(x, -math.inf):
-            return F.relu(x)
-        return F.leaky_relu(x, slope)  # with slope 0 it gives NaN for -inf, as Caffe does
+    def setup(self, bottom, top):
+        self.slope = self.param.relu_param.negative_slope
 
-    def gradient(self, dy, x, y):
-        slope = self.param.relu_param.negative_slope
-        if slope and below(x, -math.inf):
-            return dy * _slopes(x, slope)
-        return torch.ops.aten.leaky_relu_backward(dy, x, slope, False)
+    def forward(self, bottom, top, record):
+        x = bottom[0].tensor()
+        y = x if top[0].shares_data_with(bottom[0]) and bottom[0].writable else torch.empty_like(x)
+        for values, result in zip(_pieces(x), _pieces(y)):
+            if self.slope or x.device.type != "cpu" or below(values, -math.inf):
+                aten.leaky_relu.out(values, self.slope, out=result)  # with slope 0 it gives NaN for -inf, as Caffe does
+            else:
+                torch.clamp_min(values, 0, out=result)
+        top[0].set_tensor(y)
+
+    def backward(self, top, propagate_down, bottom):
+        if not propagate_down[0]:
+            return
+        dy, x = top[0].diff_tensor(), bottom[0].tensor()
+        if self.slope and below(x, -math.inf):
+            bottom[0].set_diff(dy * _slopes(x, self.slope))
+        elif top[0] is bottom[0] and top[0].diff_writable:
+            aten.leaky_relu_backward.grad_input(dy, x, self.slope, False, grad_input=dy)
+        else:
+            bottom[0].set_diff(aten.leaky_relu_backward(dy, x, self.slope, False))
 
 
 class _PReLU(torch.autograd.Function):

@@ -205,6 +205,9 @@ class LRN(Neuron):
             self.fail("Input must have 4 axes, corresponding to (num, channels, height, width)")
         super().reshape(bottom, top)
 
+    def forget(self):
+        self.saved = None
+
     def forward(self, bottom, top, record):
         super().forward(bottom, top, record)
         if not record:  # not needed without a backward pass

@@ -45,6 +45,8 @@ class PythonLayer:
 class Python(Layer):
     """Runs a user's class, which reads and writes numpy views of its blobs."""
 
+    by_shape = overwrites = False
+
     def setup(self, bottom, top):
         p = self.param.python_param
         try:

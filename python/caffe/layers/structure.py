@@ -15,6 +15,7 @@ class Split(Layer):
 
     exact_bottom = 1
     min_top = 1
+    by_shape = False
 
     def reshape(self, bottom, top):
         for blob in top:
@@ -75,8 +76,16 @@ class Concat(Layer):
             shape[self.axis] += blob.shape[self.axis]
         top[0].reshape(*shape)
 
-    def compute(self, *tensors):
-        return torch.cat(tensors, self.axis) if len(tensors) > 1 else tensors[0]
+    def forward(self, bottom, top, record):
+        y = torch.cat([blob.tensor() for blob in bottom], self.axis)
+        top[0].lend(y, list(zip(bottom, self._parts(y, bottom))))
+
+    def backward(self, top, propagate_down, bottom):
+        parts = self._parts(top[0].diff_tensor(), bottom)
+        top[0].lend_diff([(blob, part) for blob, part, down in zip(bottom, parts, propagate_down) if down])
+
+    def _parts(self, tensor, bottom):
+        return tensor.split([blob.shape[self.axis] for blob in bottom], self.axis)
 
 
 @register("Slice")
@@ -167,6 +176,7 @@ class Filter(Layer):
 
     min_bottom = 2
     min_top = 1
+    by_shape = False
     index: Any = None  # of the selected items
 
     def setup(self, bottom, top):
@@ -243,6 +253,7 @@ class _View(Layer):
     """A top with the bottom's values in another shape, sharing its memory."""
 
     exact_bottom = exact_top = 1
+    by_shape = False
 
     def out_shape(self, shape, bottom):
         raise NotImplementedError

@@ -105,7 +105,7 @@ class Graph:
         layer.check_counts(bottom, top)
         given = len(layer_param.param)
         layer.setup(bottom, top)
-        layer.reshape(bottom, top)
+        layer.fit(bottom, top)
         weights = self._set_up_loss_weights(layer, top)
         log("net.cpp:124", f"Setting up {name}")
         for i, blob, weight in zip(tops, top, weights):
@@ -245,6 +245,14 @@ class Graph:
     def _index(self):
         self._bottom_blobs = [[self._blobs[i] for i in ids] for ids in self._bottoms]
         self._top_blobs = [[self._blobs[i] for i in ids] for ids in self._tops]
+        self._replaced, self._replaced_diffs = [], []  # per layer: tops by forward, bottoms whose diffs are by backward
+        for layer, bottom, top, down in zip(
+            self._layers, self._bottom_blobs, self._top_blobs, self._bottom_need_backward
+        ):
+            apart = layer.overwrites and not set(bottom) & set(top)
+            self._replaced.append(top if apart and bottom else [])
+            replaced = apart and layer.differentiable
+            self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed] if replaced else [])
         #: blob name -> Blob
         self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
         #: layer name -> its parameter blobs, for the layers that have any
@@ -290,7 +298,7 @@ class Graph:
     def reshape(self):
         """Set the shapes of all blobs from the inputs' shapes."""
         for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
-            layer.reshape(bottom, top)
+            layer.fit(bottom, top)
 
     @torch.inference_mode(False)
     def run_forward(self, start=0, end=None):
@@ -298,10 +306,14 @@ class Graph:
         end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
         for i in range(start, end + 1):
+            self._layers[i].forget()
+            for blob in self._replaced[i]:
+                blob.release()
+        for i in range(start, end + 1):
             layer, bottom, top = self._layers[i], self._bottom_blobs[i], self._top_blobs[i]
             for hook in self._hooks["before_forward"]:
                 hook(i)
-            layer.reshape(bottom, top)
+            layer.fit(bottom, top)
             layer.forward(bottom, top, self._recording and self._runs_backward(i))
             for weight, blob in zip(self._loss_weights[i], top):
                 if weight:
@@ -315,7 +327,11 @@ class Graph:
     @torch.inference_mode(False)
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
-        for i in range(len(self._layers) - 1 if start is None else start, end - 1, -1):
+        indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)
+        for i in filter(self._runs_backward, indices):
+            for blob in self._replaced_diffs[i]:
+                blob.release_diff()
+        for i in indices:
             for hook in self._hooks["before_backward"]:
                 hook(i)
             if self._runs_backward(i):

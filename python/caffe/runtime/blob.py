@@ -46,16 +46,20 @@ class Memory:
     has its own: results are copied to ``host``, and what may have been written there is copied back, into the tensor's
     layout, before the engine reads. So looking at a blob changes neither layout nor alignment, and hence no rounding.
     When the user's view is gone, ``host`` is released. ``tensor`` None stands for zeros, which take no memory.
+
+    A tensor is ``shared`` if somebody else reads its memory too: another blob, or what a layer keeps for backward. It
+    is copied before anything is written to it.
     """
 
-    __slots__ = ("_view", "borrowed", "capacity", "host", "lent", "tensor")
+    __slots__ = ("_view", "capacity", "common", "host", "lent", "shared", "tensor")
 
     def __init__(self, capacity):
         self.capacity = capacity
         self.tensor: Any = None
         self.host: Any = None
         self.lent = False  # whether the user may have written to host; on a GPU only until the engine reads
-        self.borrowed = False
+        self.shared = False
+        self.common = False  # whether several blobs have this object
         self._view: Any = None  # weak: the array that all handed-out views are based on
 
     def _settle(self):
@@ -66,6 +70,7 @@ class Memory:
             if self.tensor is None:
                 self.tensor = self.host if self.host.any() else None
             elif self.tensor is not self.host:
+                self._own()
                 self.tensor.copy_(self.host[: self.tensor.numel()].view(self.tensor.shape))
         self._release()
 
@@ -76,9 +81,17 @@ class Memory:
         on_gpu = mode.is_gpu() or (self.tensor is not None and self.tensor.device.type != "cpu")
         self.lent = self.host is not None and not on_gpu
 
+    def _own(self):
+        """Copy a tensor that is shared."""
+        if self.shared:
+            if self.tensor is not None:
+                self.tensor = self.tensor.clone()
+            self.shared = False
+
     def read(self, shape):
         """The values as a tensor of ``shape`` on the current device; an alias, not a copy."""
-        self._settle()
+        if self.host is not None:
+            self._settle()
         device = mode.device()
         if self.tensor is None:
             on_cpu = self.host is not None and device.type == "cpu"
@@ -93,12 +106,12 @@ class Memory:
         if flat.numel() < count:
             flat = torch.cat([flat, flat.new_zeros(self.capacity - flat.numel())])
         if flat.data_ptr() != tensor.data_ptr():
-            self.tensor = flat
+            self.tensor, self.shared = flat, False
         return flat[:count].view(shape)
 
-    def write(self, tensor):
-        """Make ``tensor`` the new values. The caller must not use it any more."""
-        self.borrowed = False
+    def write(self, tensor, shared=False):
+        """Make ``tensor`` the new values. The caller must not use it any more, unless it is ``shared``."""
+        self.shared = shared or (self.shared and tensor is self.tensor)
         self.tensor = tensor
         if self.host is None:
             return
@@ -106,18 +119,21 @@ class Memory:
         if self.lent and tensor.device.type == "cpu":
             self.host[: tensor.numel()].copy_(tensor.reshape(-1))
             if _is_plain(tensor):
-                self.tensor = self.host
+                self.tensor, self.shared = self.host, False
 
-    def borrow(self, tensor):
-        """Have the values of a tensor that remains another owner's; it is copied before anything is written here."""
-        self.write(tensor)
-        self.borrowed = self.tensor is tensor
+    @property
+    def writable(self):
+        """Whether the engine may write to the tensor: nobody else reads it."""
+        return self.host is None and not self.shared
+
+    def release(self):
+        """Forget values that will be replaced, so that the new ones take their place in memory."""
+        if self.host is None and not self.common:
+            self.tensor, self.shared = None, False
 
     def change(self, shape):
         """The values as in `read`, but owned by this memory, so that the engine may change them in place."""
-        if self.borrowed and self.tensor is not None:
-            self.tensor = self.tensor.clone()
-        self.borrowed = False
+        self._own()
         values = self.read(shape)
         if self.lent and self.tensor is not self.host:
             self.tensor = self.host
@@ -126,8 +142,7 @@ class Memory:
 
     def zero(self):
         """Set everything to zero, at no cost where there is no view."""
-        self.borrowed = False
-        self.tensor = None
+        self.tensor, self.shared = None, False
         if self.host is not None:
             self.host.zero_()
             self._release()
@@ -146,9 +161,6 @@ class Memory:
     def numpy(self, shape):
         """A writable, C-contiguous numpy view; the engine reads what is written to it."""
         self._settle()
-        if self.borrowed and self.tensor is not None:
-            self.tensor = self.tensor.clone()
-        self.borrowed = False
         view = None if self.host is None else self._view()
         if view is None:
             view = self._hand_out()
@@ -161,7 +173,7 @@ class Memory:
         """Make ``host``: the tensor's own memory if that is complete and laid out like numpy's, else a copy."""
         tensor = self.tensor
         complete = tensor is not None and tensor.device.type == "cpu" and tensor.numel() == self.capacity
-        if complete and _is_plain(tensor):
+        if complete and not self.shared and _is_plain(tensor):
             self.host = self.tensor = tensor.detach().view(-1)
         else:
             self.host = zeros(self.capacity)
@@ -187,7 +199,7 @@ class Blob:
 
     def reshape(self, *shape):
         """Change the shape; memory that is too small is replaced, by zeros, and otherwise kept."""
-        shape = torch.Size(int(n) for n in shape)
+        shape = tuple(int(n) for n in shape)
         if any(n < 0 for n in shape):
             raise CaffeError(f"Check failed: shape[i] >= 0: a blob cannot have the shape {tuple(shape)}.")
         if len(shape) > 32:
@@ -202,7 +214,7 @@ class Blob:
     @property
     def shape(self):
         """The shape, slowest axis first (for images: number, channels, height, width)."""
-        return tuple(self._shape)
+        return self._shape
 
     @property
     def count(self):
@@ -237,9 +249,9 @@ class Blob:
         """The values as a torch tensor that may be changed in place."""
         return self._data.change(self._shape)
 
-    def set_tensor(self, tensor):
-        """Make a tensor of this blob's shape its values."""
-        self._data.write(tensor)
+    def set_tensor(self, tensor, shared=False):
+        """Make a tensor of this blob's shape its values; if ``shared``, it is copied before it is written to."""
+        self._data.write(tensor, shared)
 
     def diff_tensor(self):
         """The gradient as a torch tensor on the current device; not to be written to."""
@@ -249,17 +261,13 @@ class Blob:
         """The gradient as a torch tensor that may be changed in place."""
         return self._diff.change(self._shape)
 
-    def set_diff(self, tensor):
-        """Make a tensor of this blob's shape its gradient."""
-        self._diff.write(tensor)
+    def set_diff(self, tensor, shared=False):
+        """Make a tensor of this blob's shape its gradient; if ``shared``, it is copied before it is written to."""
+        self._diff.write(tensor, shared)
 
     def add_diff(self, tensor):
         """Add to the gradient."""
         self._diff.add(tensor)
-
-    def show_diff(self, tensor):
-        """Make ``tensor`` the gradient, but copy it before it is written to, for it remains another owner's."""
-        self._diff.borrow(tensor)
 
     def zero_diff(self):
         """Set the gradient to zero."""
@@ -268,10 +276,48 @@ class Blob:
     def share_data(self, other):
         """Use the memory of ``other``, a blob of the same count, for the values."""
         self._data = other._data
+        self._data.common = True
 
     def share_diff(self, other):
         """Use the memory of ``other`` for the gradient."""
         self._diff = other._diff
+        self._diff.common = True
+
+    @property
+    def writable(self):
+        """Whether the engine may overwrite the values: neither a user nor a layer looks at their memory."""
+        return self._data.writable
+
+    def release(self):
+        """Forget the values, which will be replaced; they stay if a user or another blob has their memory."""
+        self._data.release()
+
+    def release_diff(self):
+        """Forget the gradient, which will be replaced."""
+        self._diff.release()
+
+    @property
+    def diff_writable(self):
+        """Whether the engine may overwrite the gradient."""
+        return self._diff.writable
+
+    def lend(self, tensor, parts):
+        """Make ``tensor`` the values, and views of it the values of other blobs, which release their own memory.
+
+        ``parts`` are pairs of a blob and a view. Blobs that share their memory with others, or at which a user looks,
+        keep theirs.
+        """
+        lent = [(blob, view) for blob, view in parts if blob._data.writable and not blob._data.common]
+        for blob, view in lent:
+            blob._data.write(view, shared=True)
+        self._data.write(tensor, shared=bool(lent))
+
+    def lend_diff(self, parts):
+        """Make views of this blob's gradient the gradients of other blobs, in pairs of a blob and a view."""
+        apart = self._diff.host is not None
+        for blob, view in parts:
+            blob.set_diff(view.clone() if apart else view, shared=not apart)
+        self._diff.shared |= not apart
 
     def shares_data_with(self, other):
         """Whether both blobs use the same memory for their values."""

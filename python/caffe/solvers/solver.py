@@ -232,7 +232,7 @@ class Solver:
             own_rate = _product(rate, self.net.params_lr[i])
             decay = _product(p.weight_decay, self.net.params_weight_decay[i])
             update = self._rule.apply(weights, grad, self._histories[i].tensor(), second, own_rate, decay, self.iter)
-            blob.show_diff(update)
+            blob.set_diff(update, shared=True)
         self.iter += 1
 
     def _clip(self):
