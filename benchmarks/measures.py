@@ -20,7 +20,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import cv2
 import numpy as np
 import torch
-from handwritten import NETS, Predictor, Trainer
+from handwritten import Predictor, Trainer
 
 import caffe
 from caffe.runtime import mode

@@ -142,8 +142,10 @@ class _BaseConvolution(_Windows):
             options = [self.num_output], *self._options(), [down, *learned]
             grads = torch.ops.aten.convolution_backward(*rounded(dy, x, weight), *options)
             if down:
-                inside = grads[0][(..., *map(slice, source.shape[self.axis + 1 :] or (1,)))]
-                source.set_diff(_dense(inside.float()).reshape(source.shape))
+                dx = grads[0].float()
+                for axis, size in enumerate(source.shape[self.axis + 1 :], 2):
+                    dx = dx.narrow(axis, 0, size)  # without what `extended` added
+                source.set_diff(_dense(dx).reshape(source.shape))
             for blob, grad in zip(self.blobs, grads[1:]):
                 if grad is not None:
                     blob.add_diff(grad.float().reshape(blob.shape))
