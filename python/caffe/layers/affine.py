@@ -57,7 +57,7 @@ class InnerProduct(Layer):
         if propagate_down[0]:
             bottom[0].set_diff((dy @ (w.t() if transpose else w)).float().reshape(bottom[0].shape))
         if self.param_propagate_down[0]:
-            weight.add_diff((x.t() @ dy if transpose else dy.t() @ x).float())
+            weight.add_product_to_diff(*((x.t(), dy) if transpose else (dy.t(), x)))
         if bias and self.param_propagate_down[1]:
             bias[0].add_diff(dy.sum(0).float())
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from ..runtime.mode import rounded
+from ..runtime.mode import precision, rounded
 from .base import Layer, register
 
 # On a CPU, channels-last kernels add all products of an output one after the other. For longer sums than this they make
@@ -124,12 +124,13 @@ class _BaseConvolution(_Windows):
 
     def forward(self, bottom, top, record):
         weight, bias = (*(blob.tensor() for blob in self.blobs), None)[:2]
+        plain = weight.is_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16"
         for source, target in zip(bottom, top):
-            x, w, b = rounded(self._input(source.tensor()), self._laid_out(weight), bias)
-            if x.device.type == "cpu" and w.dtype == torch.float32 and w[0].numel() > LONGEST_CHAIN:
-                y = torch.convolution(x.contiguous(), w.contiguous(), b, *self._options())
-            else:
-                y = torch.convolution(x, w, b, *self._options())
+            x = self._input(source.tensor(), plain)
+            if record and not plain and x.shape == source.shape:
+                source.lay_out(x)  # for backward
+            x, w, b = rounded(x, self._laid_out(weight, plain), bias)
+            y = torch.convolution(x, w, b, *self._options())
             target.set_tensor(_dense(y.float()).reshape(target.shape))
 
     def backward(self, top, propagate_down, bottom):
@@ -154,17 +155,17 @@ class _BaseConvolution(_Windows):
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
         return (*places, self.transposed, (0,) * len(places[0]), self.group)
 
-    def _input(self, x):
+    def _input(self, x, plain=False):
         """A bottom as the convolution takes it."""
-        return self._laid_out(x)
+        return self._laid_out(x, plain)
 
-    def _laid_out(self, x):
+    def _laid_out(self, x, plain=False):
         """With one axis before the channels and at least one after them, in the layout whose kernels are fastest."""
         if x.dim() != self.num_spatial + 2:
             x = x.reshape(math.prod(x.shape[: self.axis]), *x.shape[self.axis :])
         if not self.num_spatial:
             x = x[..., None]
-        return _dense(x)
+        return x.contiguous() if plain else _dense(x)
 
 
 @register("Convolution")
@@ -181,8 +182,8 @@ class Convolution(_BaseConvolution):
 
     output_size = staticmethod(cross_correlated)
 
-    def _input(self, x):
-        return super()._input(self.extended(x))
+    def _input(self, x, plain=False):
+        return super()._input(self.extended(x), plain)
 
 
 @register("Deconvolution")

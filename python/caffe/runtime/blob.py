@@ -51,7 +51,7 @@ class Memory:
     is copied before anything is written to it.
     """
 
-    __slots__ = ("_view", "capacity", "common", "host", "lent", "shared", "tensor")
+    __slots__ = ("_view", "capacity", "common", "host", "lent", "product", "shared", "tensor")
 
     def __init__(self, capacity):
         self.capacity = capacity
@@ -60,6 +60,7 @@ class Memory:
         self.lent = False  # whether the user may have written to host; on a GPU only until the engine reads
         self.shared = False
         self.common = False  # whether several blobs have this object
+        self.product: Any = None  # what `add_product` allocated, for its next call
         self._view: Any = None  # weak: the array that all handed-out views are based on
 
     def _settle(self):
@@ -156,6 +157,17 @@ class Memory:
             self.write(tensor)
         else:
             self.change(tensor.shape).add_(tensor)
+
+    def add_product(self, a, b):
+        """Add the product of two matrices, in memory that is allocated once: freed, the heap would fill it with others."""
+        self._settle()
+        if self.tensor is not None or self.host is not None:
+            self.add(a @ b)
+            return
+        if self.product is not None and self.product.device != a.device:
+            self.product = None
+        self.product = torch.mm(a, b, out=self.product)
+        self.write(self.product)
 
     @torch.inference_mode(False)
     def numpy(self, shape):
@@ -269,6 +281,13 @@ class Blob:
         """Add to the gradient."""
         self._diff.add(tensor)
 
+    def add_product_to_diff(self, a, b):
+        """Add the product of two matrices to the gradient."""
+        if a.dtype == torch.float32:
+            self._diff.add_product(a, b)
+        else:
+            self._diff.add((a @ b).float())
+
     def zero_diff(self):
         """Set the gradient to zero."""
         self._diff.zero()
@@ -295,6 +314,11 @@ class Blob:
     def release_diff(self):
         """Forget the gradient, which will be replaced."""
         self._diff.release()
+
+    def lay_out(self, tensor):
+        """Keep the values in the layout of ``tensor``, which are the same, unless somebody else looks at them."""
+        if self._data.writable and not self._data.common:
+            self._data.write(tensor)
 
     @property
     def diff_writable(self):
