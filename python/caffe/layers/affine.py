@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import caffe_pb2
-from ..runtime.mode import products, rounded
 from .base import TEST, Layer, check_range, log_creation, register
 from .neuron import Neuron
 
@@ -46,13 +45,13 @@ class InnerProduct(Layer):
         weight, *bias = [blob.tensor() for blob in self.blobs]
         if self.param.inner_product_param.transpose:
             weight = weight.t()
-        y = products(F.linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
+        y = self.products(F.linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
         top[0].set_tensor(y if len(top[0].shape) == 2 else y.reshape(top[0].shape))
 
     def backward(self, top, propagate_down, bottom):
         weight, *bias = self.blobs
         dy = _rows(top[0].diff_tensor(), self.param.inner_product_param.num_output)
-        dy, x, w = rounded(dy, _rows(bottom[0].tensor(), self.inputs), weight.tensor())
+        dy, x, w = self.rounded(dy, _rows(bottom[0].tensor(), self.inputs), weight.tensor())
         transpose = self.param.inner_product_param.transpose
         if propagate_down[0]:
             bottom[0].set_diff((dy @ (w.t() if transpose else w)).float().reshape(bottom[0].shape))

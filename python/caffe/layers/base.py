@@ -1,5 +1,6 @@
 """The base class of layers: shapes, forward by torch, backward by autograd (layer.hpp, layer_factory.cpp)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from ..random.fillers import fill
 from ..random.rng import global_stream
 from ..runtime.blob import Blob, from_array
 from ..runtime.glog import log
+from ..runtime.mode import precision
 
 _REGISTRY = {}
 _OF_FORKS = {}  # the layer types of the forks that are on
@@ -93,6 +95,7 @@ class Layer:
     is_loss = False
     differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
     by_shape = True  # whether reshape depends on the blobs' shapes only
+    shrinks = False  # whether no result is larger in absolute value than the largest value of the bottoms
     overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
     def __init__(self, param):
@@ -102,6 +105,7 @@ class Layer:
         self.phase = param.phase
         self.blobs = []
         self.param_propagate_down = []
+        self.precision = precision()
         self._graph: Any = None  # (leaves, parameters, outputs) of the last recorded forward
         self._fitted: list | None = None  # of bottoms and tops after the last reshape
 
@@ -142,7 +146,8 @@ class Layer:
             for source, x in zip(bottom, inputs):
                 if value.data_ptr() == x.data_ptr() and not blob.shares_data_with(source):
                     value = value.clone()
-            blob.set_tensor(value, shared=record)  # with what autograd keeps
+            limit = max(source.limit for source in bottom) if self.shrinks else math.inf
+            blob.set_tensor(value, shared=record, limit=limit)  # shared with what autograd keeps
 
     def _outputs(self, inputs, params):
         outputs = self.compute(*inputs, *params)
@@ -233,6 +238,16 @@ class Layer:
                 f"whose shape is {blob.shape_string()}"
             )
         return from_array(values.reshape(blob.shape))
+
+    def rounded(self, *operands):
+        """The operands of products, tensors or None, in the precision that the net was made for."""
+        if self.precision != "bf16":
+            return operands
+        return tuple(None if operand is None else operand.bfloat16() for operand in operands)
+
+    def products(self, function, *operands):
+        """The float32 result of ``function(*operands)``, computed in that precision."""
+        return function(*self.rounded(*operands)).float()
 
     def axis_of(self, blob, index):
         """The non-negative index of an axis that may be counted from the end; CaffeError if it is out of range."""

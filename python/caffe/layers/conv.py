@@ -10,13 +10,19 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from ..runtime.mode import precision, rounded
 from .base import Layer, register
 
 # On a CPU, channels-last kernels add all products of an output one after the other. For longer sums than this they make
 # two to four times the rounding errors of the blocked kernels for NCHW and of Caffe, and rounding can change which of
 # nearly equal values is the maximum later. So these sums are computed in NCHW.
 LONGEST_CHAIN = 1000
+
+_LARGE = 1 << 20  # values in a top from which a limit to them is worth its while
+
+
+def _largest(x):
+    """The largest absolute value."""
+    return max(x.amax().item(), -x.amin().item())
 
 
 def _dense(x):
@@ -124,14 +130,14 @@ class _BaseConvolution(_Windows):
 
     def forward(self, bottom, top, record):
         weight, bias = (*(blob.tensor() for blob in self.blobs), None)[:2]
-        plain = weight.is_cpu and weight[0].numel() > LONGEST_CHAIN and precision() != "bf16"
+        plain = weight.is_cpu and weight[0].numel() > LONGEST_CHAIN and self.precision != "bf16"
         for source, target in zip(bottom, top):
             x = self._input(source.tensor(), plain)
             if record and not plain and x.shape == source.shape:
                 source.lay_out(x)  # for backward
-            x, w, b = rounded(x, self._laid_out(weight, plain), bias)
+            x, w, b = self.rounded(x, self._laid_out(weight, plain), bias)
             y = torch.convolution(x, w, b, *self._options())
-            target.set_tensor(_dense(y.float()).reshape(target.shape))
+            target.set_tensor(_dense(y.float()).reshape(target.shape), limit=self._limit(source, target))
 
     def backward(self, top, propagate_down, bottom):
         learned = [*self.param_propagate_down, False][:2]
@@ -141,7 +147,7 @@ class _BaseConvolution(_Windows):
             x, weight = self._input(source.tensor()), self._laid_out(self.blobs[0].tensor())
             dy = self._laid_out(target.diff_tensor())
             options = [self.num_output], *self._options(), [down, *learned]
-            grads = torch.ops.aten.convolution_backward(*rounded(dy, x, weight), *options)
+            grads = torch.ops.aten.convolution_backward(*self.rounded(dy, x, weight), *options)
             if down:
                 dx = grads[0].float()
                 for axis, size in enumerate(source.shape[self.axis + 1 :], 2):
@@ -150,6 +156,18 @@ class _BaseConvolution(_Windows):
             for blob, grad in zip(self.blobs, grads[1:]):
                 if grad is not None:
                     blob.add_diff(grad.float().reshape(blob.shape))
+
+    def _limit(self, source, target):
+        """A limit to the values of a large top, from that of its bottom, which is found out if it has fewer values."""
+        weight, *bias = [blob.tensor() for blob in self.blobs]
+        if target.count < _LARGE or not weight.is_cpu or self.transposed or self.precision == "bf16":
+            return math.inf
+        limit = source.limit
+        if limit == math.inf and source.count < target.count / 2:
+            limit = _largest(source.tensor())
+        limit *= weight.flatten(1).abs().sum(1).amax().item()
+        limit += _largest(bias[0]) if bias else 0
+        return limit if limit < math.inf else math.inf  # NaN too
 
     def _options(self):
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))

@@ -13,7 +13,7 @@ from .base import TRAIN, Layer, below, register
 
 aten = torch.ops.aten
 
-_PIECE = 1 << 20  # numbers
+_SURE = 1e38  # a value of at most this, computed in whatever order, is not infinite
 
 
 class Elementwise(Layer):
@@ -62,11 +62,6 @@ class DerivativeFirst(Neuron):
             bottom[0].set_diff(slope * (slope if top[0] is bottom[0] else top[0].diff_tensor()))
 
 
-def _pieces(x):
-    """The tensor in pieces that fit into a processor's cache."""
-    return x.split(max(1, _PIECE * len(x) // x.numel())) if x.dim() and x.numel() > _PIECE else [x]
-
-
 def _slopes(x, slope):
     """Caffe's derivative of a rectifier: 1 above 0, ``slope`` (a number or tensor) from 0 down, 0 for NaN."""
     return torch.where(x > 0, 1, torch.where(x <= 0, slope, 0.0))
@@ -80,14 +75,14 @@ class ReLU(Neuron):
         self.slope = self.param.relu_param.negative_slope
 
     def forward(self, bottom, top, record):
-        x = bottom[0].tensor()
+        x, limit = bottom[0].tensor(), bottom[0].limit
         y = x if top[0].shares_data_with(bottom[0]) and bottom[0].writable else torch.empty_like(x)
-        for values, result in zip(_pieces(x), _pieces(y)):
-            if self.slope or x.device.type != "cpu" or below(values, -math.inf):
-                aten.leaky_relu.out(values, self.slope, out=result)  # with slope 0 it gives NaN for -inf, as Caffe does
-            else:
-                torch.clamp_min(values, 0, out=result)
-        top[0].set_tensor(y)
+        if self.slope or not x.is_cpu or (not limit < _SURE and below(x, -math.inf)):
+            aten.leaky_relu.out(x, self.slope, out=y)  # with slope 0 it gives NaN for -inf, as Caffe does
+            limit = math.inf
+        else:
+            torch.clamp_min(x, 0, out=y)
+        top[0].set_tensor(y, limit=limit)
 
     def backward(self, top, propagate_down, bottom):
         if not propagate_down[0]:

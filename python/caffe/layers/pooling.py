@@ -27,6 +27,7 @@ class Pooling(Layer):
 
     exact_bottom = 1
     min_top = 1
+    shrinks = True
 
     def __init__(self, param):
         super().__init__(param)

@@ -13,7 +13,6 @@ from ..random.fillers import fill
 from ..random.rng import global_stream
 from ..runtime.blob import Blob, from_array
 from ..runtime.glog import log
-from ..runtime.mode import products
 from .base import Layer, register
 
 
@@ -108,9 +107,9 @@ class _Recurrent(Layer):
     def compute(self, x, markers, *rest):
         params = rest[len(rest) - len(self.blobs) :]
         weight, bias, *weights = params
-        inputs = products(F.linear, x.reshape(self.steps, x.shape[1], -1), weight, bias)  # of all steps at once
+        inputs = self.products(F.linear, x.reshape(self.steps, x.shape[1], -1), weight, bias)  # of all steps at once
         if self.static:
-            inputs = inputs + products(F.linear, rest[0].reshape(x.shape[1], -1), weights.pop(0))
+            inputs = inputs + self.products(F.linear, rest[0].reshape(x.shape[1], -1), weights.pop(0))
         before = rest[self.static : self.static + self.exposed] or [blob.tensor() for blob in self.hidden]
         y, after = self.run(inputs, markers[..., None], [state[0].detach() for state in before], *weights)
         after = [state.detach()[None] for state in after]
@@ -162,9 +161,9 @@ class RNN(_Recurrent):
         recurrent, weight, bias = weights
         (h,), steps = hidden, []
         for step, marker in zip(inputs, markers):
-            h = torch.tanh(products(F.linear, h * marker, recurrent) + step)
+            h = torch.tanh(self.products(F.linear, h * marker, recurrent) + step)
             steps.append(h)
-        return torch.tanh(products(F.linear, torch.stack(steps), weight, bias)), [h]
+        return torch.tanh(self.products(F.linear, torch.stack(steps), weight, bias)), [h]
 
 
 @register("LSTM")
@@ -181,7 +180,7 @@ class LSTM(_Recurrent):
     def run(self, inputs, markers, hidden, *weights):
         (h, c), steps = hidden, []
         for step, marker in zip(inputs, markers):
-            c, h = _Unit.apply(c, products(F.linear, h * marker, *weights) + step, marker)
+            c, h = _Unit.apply(c, self.products(F.linear, h * marker, *weights) + step, marker)
             steps.append(h)
         return torch.stack(steps), [h, c]
 

@@ -305,9 +305,10 @@ class Graph:
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
         end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
+        looked_at = any(self._hooks.values())
         for i in range(start, end + 1):
             self._layers[i].forget()
-            for blob in self._replaced[i]:
+            for blob in () if looked_at else self._replaced[i]:
                 blob.release()
         for i in range(start, end + 1):
             layer, bottom, top = self._layers[i], self._bottom_blobs[i], self._top_blobs[i]
@@ -328,7 +329,8 @@ class Graph:
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
         indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)
-        for i in filter(self._runs_backward, indices):
+        looked_at = any(self._hooks.values())
+        for i in () if looked_at else filter(self._runs_backward, indices):
             for blob in self._replaced_diffs[i]:
                 blob.release_diff()
         for i in indices:

@@ -51,7 +51,7 @@ class Memory:
     is copied before anything is written to it.
     """
 
-    __slots__ = ("_view", "capacity", "common", "host", "lent", "product", "shared", "tensor")
+    __slots__ = ("_view", "capacity", "common", "host", "lent", "limit", "product", "shared", "tensor")
 
     def __init__(self, capacity):
         self.capacity = capacity
@@ -60,6 +60,7 @@ class Memory:
         self.lent = False  # whether the user may have written to host; on a GPU only until the engine reads
         self.shared = False
         self.common = False  # whether several blobs have this object
+        self.limit = math.inf  # no value is larger in absolute value, or NaN, unless it is infinite
         self.product: Any = None  # what `add_product` allocated, for its next call
         self._view: Any = None  # weak: the array that all handed-out views are based on
 
@@ -67,6 +68,7 @@ class Memory:
         """Copy what was written to the view, and release it where it is no longer referenced."""
         if self.host is None:
             return
+        self.limit = math.inf
         if self.lent:
             if self.tensor is None:
                 self.tensor = self.host if self.host.any() else None
@@ -110,8 +112,9 @@ class Memory:
             self.tensor, self.shared = flat, False
         return flat[:count].view(shape)
 
-    def write(self, tensor, shared=False):
+    def write(self, tensor, shared=False, limit=math.inf):
         """Make ``tensor`` the new values. The caller must not use it any more, unless it is ``shared``."""
+        self.limit = limit
         self.shared = shared or (self.shared and tensor is self.tensor)
         self.tensor = tensor
         if self.host is None:
@@ -135,6 +138,7 @@ class Memory:
     def change(self, shape):
         """The values as in `read`, but owned by this memory, so that the engine may change them in place."""
         self._own()
+        self.limit = math.inf
         values = self.read(shape)
         if self.lent and self.tensor is not self.host:
             self.tensor = self.host
@@ -159,7 +163,7 @@ class Memory:
             self.change(tensor.shape).add_(tensor)
 
     def add_product(self, a, b):
-        """Add the product of two matrices, in memory that is allocated once: freed, the heap would fill it with others."""
+        """Add the product of two matrices, in memory that is allocated once, or else the heap would grow."""
         self._settle()
         if self.tensor is not None or self.host is not None:
             self.add(a @ b)
@@ -261,9 +265,17 @@ class Blob:
         """The values as a torch tensor that may be changed in place."""
         return self._data.change(self._shape)
 
-    def set_tensor(self, tensor, shared=False):
-        """Make a tensor of this blob's shape its values; if ``shared``, it is copied before it is written to."""
-        self._data.write(tensor, shared)
+    def set_tensor(self, tensor, shared=False, limit=math.inf):
+        """Make a tensor of this blob's shape its values.
+
+        If ``shared``, it is copied before it is written to. ``limit``: see the property.
+        """
+        self._data.write(tensor, shared, limit)
+
+    @property
+    def limit(self):
+        """A number that no absolute value exceeds; infinity if none is known, or where a value is infinite or NaN."""
+        return self._data.limit if self._data.host is None else math.inf
 
     def diff_tensor(self):
         """The gradient as a torch tensor on the current device; not to be written to."""
@@ -318,7 +330,7 @@ class Blob:
     def lay_out(self, tensor):
         """Keep the values in the layout of ``tensor``, which are the same, unless somebody else looks at them."""
         if self._data.writable and not self._data.common:
-            self._data.write(tensor)
+            self._data.write(tensor, limit=self._data.limit)
 
     @property
     def diff_writable(self):
@@ -331,10 +343,11 @@ class Blob:
         ``parts`` are pairs of a blob and a view. Blobs that share their memory with others, or at which a user looks,
         keep theirs.
         """
+        limit = max(blob.limit for blob, _ in parts)
         lent = [(blob, view) for blob, view in parts if blob._data.writable and not blob._data.common]
         for blob, view in lent:
             blob._data.write(view, shared=True)
-        self._data.write(tensor, shared=bool(lent))
+        self._data.write(tensor, bool(lent), limit)
 
     def lend_diff(self, parts):
         """Make views of this blob's gradient the gradients of other blobs, in pairs of a blob and a view."""

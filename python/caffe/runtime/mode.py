@@ -94,15 +94,3 @@ def exact_products():
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def rounded(*operands):
-    """The operands of products, tensors or None, in the mode's precision."""
-    if precision() != "bf16":
-        return operands
-    return tuple(None if operand is None else operand.bfloat16() for operand in operands)
-
-
-def products(function, *operands):
-    """The float32 result of ``function(*operands)``, tensors or None, computed in the mode's precision."""
-    return function(*rounded(*operands)).float()
