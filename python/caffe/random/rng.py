@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..errors import CaffeError
-from .ziggurat import unit_normals
+from .ziggurat import normals
 
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
@@ -237,10 +237,7 @@ def gaussian(stream, n, mean, std):
     mean, std = np.float32(mean), np.float32(std)
     if not std > 0:
         raise CaffeError(f"Check failed: sigma > 0 ({std:g} vs. 0): a gaussian needs a positive std.")
-    values = unit_normals(stream, n)
-    values *= std
-    values += mean
-    return values
+    return normals(stream, n, mean, std)
 
 
 class CRand:
