@@ -16,7 +16,7 @@ from .ziggurat import normals
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
 BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: those of two training steps of CaffeNet
-_CHUNK = 1 << 16  # of a shuffle, so that a redrawn word shifts only the rest of its chunk
+_CHUNK = 1 << 16  # words used at a time: their arrays fit into the cache, and a redrawn word shifts only the rest
 
 
 class Stream:
@@ -222,7 +222,7 @@ def uniform(stream, n, low, high):
     out = np.empty(n, np.float32)
     done = 0
     while done < n:
-        values = stream.words(n - done).astype(np.float32)
+        values = stream.words(min(n - done, _CHUNK)).astype(np.float32)
         values /= _TWO_32
         values *= end - low
         values += low

@@ -1,7 +1,8 @@
 """Boost's ziggurat, from which Caffe's Gaussian numbers come, vectorised over blocks of 32-bit words.
 
-Almost every word gives a sample. About one in eighty is rejected at first and uses further words, which shifts all
-samples after it. A block is therefore first read as if every word began a sample, then the rejections are corrected.
+Almost every word gives a sample. About one in 36 is not accepted at once and uses further words, which shifts all
+samples after it. A block is therefore first read as if every word began an attempt at a sample; then the attempts that
+use more than one word are read, and those that do not begin where the one before ends are discarded.
 """
 
 import math
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 _BLOCK = 1 << 18  # words per block, so that its arrays fit into the cache
-_THREADS = 2
+_THREADS = 2  # that read blocks, while the next are drawn
 _UNIT = np.float32(2.0**-32)
 _FRACTION = np.float32(2.0**-24)
 _REJECTED = np.float32(np.nan)
@@ -81,7 +82,7 @@ _STEP, _LIMIT = _by_low_byte()
 def normals(stream, n, mean, std):
     """``n`` normal float32 values; ``stream`` is advanced by the words that they use.
 
-    Threads read blocks of words, each as if an attempt began with it; a block for which that is wrong is read again.
+    Threads read the blocks of words as if an attempt began with each; a block for which that is wrong is read again.
     """
     out = np.empty(n, np.float32)
     done = 0
