@@ -1,5 +1,12 @@
 """pycaffe on PyTorch: the interface, files, logs and numbers of BVLC Caffe 1.0."""
 
+import gc
+
+import torch  # noqa: F401
+
+# torch's objects stay: the garbage collector need not look at all of them while the modules below are loaded
+gc.freeze()
+
 from . import coord_map, io, layers, net_spec, proto, pycaffe  # noqa: F401
 from ._caffe import (
     AdaDeltaSolver,

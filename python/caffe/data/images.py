@@ -16,7 +16,6 @@ import os
 import threading
 from collections import OrderedDict
 
-import cv2
 import numpy as np
 import torch
 
@@ -83,16 +82,18 @@ def decode(data, color=True, name=None):
     ``color``: True for BGR, False for greyscale, None for the channels and depth that are stored. A JPEG that is cut
     short is an image whose end is grey, as in Caffe; if it has a ``name``, this is logged as a warning, once.
     """
-    flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
     if not _may_be_whole(data):
         return None
-    image = _opencv(data, flag)
-    if image is None and data.startswith(_JPEG) and (image := _opencv(data + _JPEG_END, flag)) is not None:
+    image = _opencv(data, color)
+    if image is None and data.startswith(_JPEG) and (image := _opencv(data + _JPEG_END, color)) is not None:
         _warn_once(name)
     return None if image is None else image.reshape(*image.shape[:2], -1)
 
 
-def _opencv(data, flag):
+def _opencv(data, color):
+    import cv2  # here and below: loading it takes time, and most programs read no images
+
+    flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error:
@@ -166,6 +167,8 @@ def _decoded(path, data, height, width, color):
     if image is None:
         raise CaffeError(f"Could not load {path}: it is not an image that OpenCV can decode")
     if height > 0 and width > 0:
+        import cv2
+
         try:
             image = cv2.resize(image, (width, height)).reshape(height, width, -1)
         except cv2.error:
@@ -177,6 +180,8 @@ def _decoded(path, data, height, width, color):
 
 def _shared(folder, path, data, height, width, color):
     """The same from the folder that all processes share, to which it is written if it is not there."""
+    import cv2
+
     shape = 3 if color else 1, height, width
     size = math.prod(shape)
     name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"

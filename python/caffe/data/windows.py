@@ -5,7 +5,6 @@ import itertools
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from .. import names
@@ -131,6 +130,8 @@ def warp(image, box, size, context, square, mirror):
         raise CaffeError(f"the window {x1}, {y1}, {x2}, {y2} is not inside the image of {x.size} x {y.size} pixels")
     if min(height, width) < 1:
         raise CaffeError(f"of the window {x1}, {y1}, {x2}, {y2} no pixel is left in a square of {size} pixels")
+    import cv2  # as in images.py
+
     patch = cv2.resize(image[y.start : y.end + 1, x.start : x.end + 1], (width, height))
     return patch[:, ::-1] if mirror else patch, y.before, left
 

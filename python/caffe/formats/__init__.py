@@ -23,10 +23,12 @@ __all__ = [
     "read_net",
     "read_solver",
     "read_state",
+    "read_tables",
     "read_weights",
     "read_weights_hdf5",
     "write_blob",
     "write_state",
+    "write_tables",
     "write_weights",
     "write_weights_hdf5",
     "write_whole",
@@ -54,6 +56,16 @@ def read_weights_hdf5(path):
 def write_weights_hdf5(path, net, arrays, diffs=None):
     """Write weights as HDF5, whatever the extension; None stands for a blob that another layer owns."""
     _hdf5().write_weights(path, net, arrays, diffs)
+
+
+def read_tables(path, data_sets):
+    """The data sets of these names in an HDF5 file, as float32 arrays of at least one axis."""
+    return _hdf5().read_tables(path, data_sets)
+
+
+def write_tables(path, tables):
+    """Write arrays as float32 data sets of a new HDF5 file, name -> array."""
+    _hdf5().write_tables(path, tables)
 
 
 def read_state(path):

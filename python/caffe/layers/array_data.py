@@ -10,7 +10,7 @@ import numpy as np
 from .. import names
 from ..data.transformer import DataTransformer
 from ..errors import CaffeError
-from ..formats.hdf5 import read_tables, write_tables
+from ..formats import read_tables, write_tables
 from ..formats.storage import refusal
 from ..proto import caffe_pb2
 from ..random.fillers import fill

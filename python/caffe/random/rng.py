@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..errors import CaffeError
-from .ziggurat import unit_normals
+from .ziggurat import normals
 
 _WORD = 2**32
 _TWO_32 = np.float32(_WORD)
 BLOCK, BLOCKS = 1 << 20, 4  # words drawn ahead: those of two training steps of CaffeNet
-_CHUNK = 1 << 16  # of a shuffle, so that a redrawn word shifts only the rest of its chunk
+_CHUNK = 1 << 16  # words used at a time: their arrays fit into the cache, and a redrawn word shifts only the rest
 
 
 class Stream:
@@ -222,7 +222,7 @@ def uniform(stream, n, low, high):
     out = np.empty(n, np.float32)
     done = 0
     while done < n:
-        values = stream.words(n - done).astype(np.float32)
+        values = stream.words(min(n - done, _CHUNK)).astype(np.float32)
         values /= _TWO_32
         values *= end - low
         values += low
@@ -237,10 +237,7 @@ def gaussian(stream, n, mean, std):
     mean, std = np.float32(mean), np.float32(std)
     if not std > 0:
         raise CaffeError(f"Check failed: sigma > 0 ({std:g} vs. 0): a gaussian needs a positive std.")
-    values = unit_normals(stream, n)
-    values *= std
-    values += mean
-    return values
+    return normals(stream, n, mean, std)
 
 
 class CRand:

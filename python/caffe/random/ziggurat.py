@@ -1,16 +1,21 @@
 """Boost's ziggurat, from which Caffe's Gaussian numbers come, vectorised over blocks of 32-bit words.
 
-Almost every word gives a sample. About one in eighty is rejected at first and uses further words, which shifts all
-samples after it. A block is therefore first read as if every word began a sample, then the rejections are corrected.
+Almost every word gives a sample. About one in 36 is not accepted at once and uses further words, which shifts all
+samples after it. A block is therefore first read as if every word began an attempt at a sample; then the attempts that
+use more than one word are read, and those that do not begin where the one before ends are discarded.
 """
 
 import math
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 _BLOCK = 1 << 18  # words per block, so that its arrays fit into the cache
+_THREADS = 2  # that read blocks, while the next are drawn
 _UNIT = np.float32(2.0**-32)
 _FRACTION = np.float32(2.0**-24)
+_REJECTED = np.float32(np.nan)
 
 
 def _layers(count, r, area, f, inverse):
@@ -74,28 +79,37 @@ def _by_low_byte():
 _STEP, _LIMIT = _by_low_byte()
 
 
-def unit_normals(stream, n):
-    """``n`` standard normal float32 values; ``stream`` is advanced by the words that they use."""
+def normals(stream, n, mean, std):
+    """``n`` normal float32 values; ``stream`` is advanced by the words that they use.
+
+    Threads read the blocks of words as if an attempt began with each; a block for which that is wrong is read again.
+    """
     out = np.empty(n, np.float32)
     done = 0
-    rest = np.empty(0, np.uint32)
-    while done < n:
-        need = n - done
-        mark = stream.mark()
-        words = np.concatenate([rest, stream.words(min(_BLOCK, need + need // 32 + 16))])
-        values, keep, starts, ends = _samples(words)
-        found = int(np.count_nonzero(keep))
-        if found >= need:
-            last = int(np.flatnonzero(keep)[need - 1])
-            out[done:] = values[: last + 1][keep[: last + 1]]
-            at = int(np.searchsorted(starts, last))
-            end = int(ends[at]) if at < len(starts) and starts[at] == last else last + 1
-            stream.rewind(mark)
-            stream.words(end - len(rest))
-            return out
-        out[done : done + found] = values[keep]
-        done += found
-        rest = words[len(keep) :]
+    rest = np.empty(0, np.uint32)  # words of an attempt that the next block completes
+    blocks = deque()  # the stream's state before a block, its words and what is read from them
+    with ThreadPoolExecutor(_THREADS) as threads:
+        while done < n:
+            while len(blocks) <= _THREADS and (missing := n - done - sum(len(words) for _, words, _ in blocks)) > 0:
+                mark, words = stream.mark(), stream.words(min(_BLOCK, missing + missing // 32 + 16))
+                blocks.append((mark, words, threads.submit(_samples, words)))
+            mark, words, read = blocks.popleft()
+            values, keep, starts, ends = read.result()
+            before = len(rest)
+            if before:
+                words = np.concatenate([rest, words])
+                values, keep, starts, ends = _samples(words)
+            rest = words[len(keep) :]
+            kept = np.flatnonzero(keep)[: n - done]
+            samples = values.take(kept, out=out[done : done + len(kept)], mode="wrap")
+            samples *= std
+            samples += mean
+            done += len(kept)
+    if n:
+        at = np.searchsorted(starts, kept[-1])
+        end = ends[at] if at < len(starts) and starts[at] == kept[-1] else kept[-1] + 1
+        stream.rewind(mark)
+        stream.words(int(end) - before)
     return out
 
 
@@ -105,71 +119,76 @@ def _samples(words):
     Returns the value for every word that begins an attempt, a mask of the attempts that are accepted (shorter than the
     block if the last attempt needs more words), and the bounds of the attempts that use more than one word.
     """
-    low = words.astype(np.uint8)
+    low = (words & np.uint32(255)).astype(np.intp)  # take is fastest with intp and "wrap"
     values = (words >> np.uint32(8)).astype(np.float32)
-    values *= _STEP[low]
-    rejected = np.flatnonzero(words >= _LIMIT[low])
-    follow = words[np.minimum(rejected + 1, len(words) - 1)].astype(np.float32) * _UNIT
-    # those that do not use exactly two words
-    odd = (low[rejected] < 2) | (follow == 1) | (rejected == len(words) - 1)
-    starts, ends, limit = _read_odd(words, values, rejected, odd)
-    keep = np.ones(limit, bool)
-    regular = rejected[rejected < limit]
-    if len(starts):
-        before = np.searchsorted(starts, regular, "right") - 1
-        regular = regular[(before < 0) | (regular >= ends[before])]
-        for start, end in zip(starts, ends):
-            keep[start + 1 : end] = False
-        keep[starts] = ~np.isnan(values[starts])
-    regular = regular[(regular - _run_start(regular)) % 2 == 0]
-    keep[regular] = _under_normal(values[regular], low[regular] >> 1, words[regular + 1].astype(np.float32) * _UNIT)
-    keep[regular + 1] = False
-    starts = np.concatenate([starts, regular])
-    order = np.argsort(starts)
-    return values[:limit], keep, starts[order], np.concatenate([ends, regular + 2])[order]
-
-
-def _run_start(positions):
-    """For each position, in ascending order, the first of the run of consecutive positions that it is in.
-
-    Within a run every second rejected word is the second word of the attempt before it.
-    """
-    if not len(positions):
-        return positions
-    begins = np.concatenate([[True], np.diff(positions) != 1])
-    return positions[np.maximum.accumulate(np.where(begins, np.arange(len(positions)), 0))]
-
-
-def _read_odd(words, values, rejected, odd):
-    """Read, one by one, the rejections that do not use two words: the tail, and redrawn uniforms of 1 (1 in 2**25).
-
-    Writes their values (NaN for a rejected attempt) to ``values``; returns their bounds and how far the block can be
-    read.
-    """
-    starts, ends = [], []
-    run_start = _run_start(rejected)
-    resume = 0
+    values *= _STEP.take(low, mode="wrap")
+    starts = np.flatnonzero(words >= _LIMIT.take(low, mode="wrap"))  # as if an attempt began with every word
+    ends, found = _read_long(words, starts, low[starts] >> 1, values[starts])
+    begun = _begun(starts, ends)
+    starts, ends, found = starts[begun], ends[begun], found[begun]
     limit = len(words)
-    for position, base in zip(rejected[odd].tolist(), run_start[odd].tolist()):
-        if position < resume or (position - max(base, resume)) % 2:
-            continue
+    if len(ends) and ends[-1] > limit:
+        limit, starts, ends, found = starts[-1], starts[:-1], ends[:-1], found[:-1]
+    values[starts] = found
+    keep = np.ones(limit, bool)
+    keep[starts] = ~np.isnan(found)
+    within, until = starts + 1, ends
+    while len(within):
+        keep[within] = False
+        within = within + 1
+        within, until = within[within < until], until[within < until]
+    return values[:limit], keep, starts, ends
+
+
+def _read_long(words, starts, layer, x):
+    """The ends and the values, NaN for a rejected one, of the attempts at ``starts``, which use more than one word.
+
+    An attempt that uses words after the block has an end beyond it.
+    """
+    u = words.take(starts + 1, mode="clip").astype(np.float32) * _UNIT
+    in_tail = layer == 0
+    ends = starts + 2 + in_tail
+    values = np.where(_under_normal(x, layer, u), x, _REJECTED)
+    tails = np.flatnonzero(in_tail & (ends <= len(words)))
+    values[tails] = _short_tails(words, starts[tails])
+    for i in np.flatnonzero(in_tail & np.isnan(values) | (u == 1) | (ends > len(words))).tolist():
         try:
-            values[position], resume = _attempt(words, position, values[position])
+            values[i], ends[i] = _attempt(words, int(starts[i]), x[i])
         except IndexError:
-            limit = position
-            break
-        starts.append(position)
-        ends.append(resume)
-    return np.array(starts, np.intp), np.array(ends, np.intp), limit
+            ends[i] = len(words) + 1
+    return ends, values
+
+
+def _short_tails(words, starts):
+    """The values of attempts in the tail that use three words, NaN for those that use more."""
+    exponential = words[np.add.outer([1, 2], starts)]
+    layer = (exponential & np.uint32(255)).astype(np.intp)
+    x, y = steps = (exponential >> np.uint32(8)).astype(np.float32) * _FRACTION * _EXPONENTIAL_EDGE[layer]
+    accepted = (steps < _EXPONENTIAL_EDGE[layer + 1]).all(axis=0)
+    x = x / _TAIL
+    value = np.where(words[starts] & np.uint32(1), x + _TAIL, -(x + _TAIL))
+    return np.where(accepted & (y + y > x * x), value, _REJECTED)
+
+
+def _begun(starts, ends):
+    """A mask of the attempts that do begin: at a word that none before them uses."""
+    begun = np.ones(len(starts), bool)
+    resume = 0
+    for i in (np.flatnonzero(starts[1:] < np.maximum.accumulate(ends)[:-1]) + 1).tolist():
+        if begun[i - 1]:
+            resume = ends[i - 1]
+        begun[i] = starts[i] >= resume
+    return begun
 
 
 def _attempt(words, position, x):
+    """Read one attempt of more than one word: its value, NaN if it is rejected, and its end."""
     layer = int(words[position]) >> 1 & 127
     if layer == 0:
         value, end = _tail(words, position + 1)
         return (value if words[position] & 1 else -value), end
     u, end = _unit_uniform(words, position + 1)
-    return (x if _under_normal(x, layer, u) else np.float32(np.nan)), end
+    return (x if _under_normal(x, layer, u) else _REJECTED), end
 
 
 def _under_normal(x, layer, u):
@@ -193,7 +212,7 @@ def _exponential(words, position):
         word = int(words[position])
         position += 1
         layer = word & 255
-        x = np.float32(word >> 8) * _FRACTION * _EXPONENTIAL_EDGE[layer]
+        x = np.float32((word >> 8) * 2**-24 * _EXPONENTIAL_EDGE.item(layer))
         if x < _EXPONENTIAL_EDGE[layer + 1]:
             return shift + x, position
         if layer == 0:

@@ -1,6 +1,8 @@
 """The names of pycaffe: what is there, what is absent, and the layer types in scope."""
 
 import importlib
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -37,6 +39,11 @@ IO = """
 blobproto_to_array array_to_blobproto arraylist_to_blobprotovector_str blobprotovector_str_to_arraylist array_to_datum
 datum_to_array Transformer load_image resize_image oversample
 """
+
+
+def test_importing_loads_only_what_most_programs_need():
+    shown = "import sys, caffe; print(*sys.modules.keys() & {'cv2', 'h5py', 'scipy', 'skimage'})"
+    assert subprocess.run([sys.executable, "-c", shown], check=True, capture_output=True, text=True).stdout == "\n"
 
 
 def test_the_layer_types_are_those_in_scope():

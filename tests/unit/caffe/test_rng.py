@@ -184,6 +184,15 @@ def test_gaussian_equals_one_at_a_time_and_stops_at_the_same_word(seed, n):
     assert ours.word() == plain.word()
 
 
+@pytest.mark.parametrize("block", [50, 700])
+def test_gaussians_that_follow_each_other_read_in_blocks(block, monkeypatch):
+    monkeypatch.setattr(ziggurat, "_BLOCK", block)
+    ours, plain = Stream(3), Stream(3)
+    for n in (block - 1, block, 9 * block + 1, 1, 20 * block):
+        assert np.array_equal(gaussian(ours, n, 0, 1), np.array([plain_normal(plain) for _ in range(n)], f32))
+        assert ours.state() == plain.state()
+
+
 # words that often begin a rejection, a tail, or are a uniform to be redrawn
 AWKWARD = st.one_of(
     st.integers(0, 2**32 - 1),
