@@ -167,7 +167,7 @@ class _BaseConvolution(_Windows):
             limit = _largest(source.tensor())
         limit *= weight.flatten(1).abs().sum(1).amax().item()
         limit += _largest(bias[0]) if bias else 0
-        return limit if limit < math.inf else math.inf  # NaN too
+        return min(math.inf, limit)  # NaN too
 
     def _options(self):
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
