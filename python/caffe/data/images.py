@@ -3,15 +3,9 @@
 The cache is shared by all layers of a process. It holds at most ``CACHE_BYTES`` (1 GiB, about 5,400 images of
 256 x 256); the least recently used are removed first. A file that has changed is read again.
 
-All processes share the cache in the folder named by the environment variable CAFFE_IMAGE_CACHE: a file for each resized
-image, whose name consists of the digest of the original file, OpenCV's version and the shape. Damaged or missing files
-in it are made again. (Files are read rather than mapped, because Python keeps a descriptor open for each mapping and
-there may be thousands.)
+A resized image is also stored in the folder that all processes share, see `image_folder`.
 """
 
-import contextlib
-import hashlib
-import math
 import os
 import threading
 from collections import OrderedDict
@@ -24,8 +18,8 @@ from .. import names
 from ..errors import CaffeError
 from ..formats.storage import refusal
 from ..runtime.glog import warn
+from . import image_folder
 
-FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -151,7 +145,7 @@ def read_image(path, height=0, width=0, color=True):
         raise CaffeError(str(refusal("Could not load", path, error)).rstrip(".")) from None
     except ValueError:  # a NUL in the path
         raise CaffeError(f"Could not load {path!r}: a path cannot contain a zero byte") from None
-    folder = os.environ.get(FOLDER)
+    folder = image_folder.current()
     if folder and height > 0 and width > 0:
         planes = _shared(folder, path, data, height, width, color)
     else:
@@ -177,30 +171,12 @@ def _decoded(path, data, height, width, color):
 
 def _shared(folder, path, data, height, width, color):
     """The same from the folder that all processes share, to which it is written if it is not there."""
-    shape = 3 if color else 1, height, width
-    size = math.prod(shape)
-    name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"
-    file = os.path.join(folder, name)
-    with contextlib.suppress(OSError), open(file, "rb") as stored:
-        content = stored.read()
-        if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
-            return np.frombuffer(content, np.uint8, size).reshape(shape)
-    planes = _decoded(path, data, height, width, color)
-    temporary = f"{file}.tmp"  # if two processes write it at once, the digest will not match
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "wb") as stored:
-            stored.write(planes)
-            stored.write(_digest(planes))
-        os.replace(temporary, file)
-    except OSError:  # for example a full disk; the image is only not cached
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    original = image_folder.digest(data)
+    planes = folder.read(original, (3 if color else 1, height, width))
+    if planes is None:
+        planes = _decoded(path, data, height, width, color)
+        folder.write(original, planes)
     return planes
-
-
-def _digest(content):
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def on_device(image, device, keep):
