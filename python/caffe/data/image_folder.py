@@ -27,14 +27,15 @@ from ..runtime.glog import warn
 
 FOLDER, LIMIT = "CAFFE_IMAGE_CACHE", "CAFFE_IMAGE_CACHE_BYTES"
 
+_DIGEST = 16  # bytes
 _BYTES_UNSEEN = 1 << 26  # written, or not written for want of room, before the folder is listed again
 _UNUSED, _TOUCHED = 24 * 3600, 3600  # seconds since a file was read: it can be removed, its time is set again
 _NAME = re.compile(r"[0-9a-f]{32}-\S+-[13]x\d+x\d+(\.tmp)?")  # of this cache's files, for the folder may have others
 
 
 def digest(content):
-    """16 bytes that tell contents apart."""
-    return hashlib.blake2b(content, digest_size=16).digest()
+    """Bytes that tell contents apart."""
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest()
 
 
 def current():
@@ -65,8 +66,7 @@ class ImageFolder:
 
     def write(self, original, planes):
         """Store the image made from a file with this digest, if there is room and the folder can be written."""
-        check = digest(planes)
-        if not self._has_room(planes.nbytes + len(check)):
+        if not self._has_room(planes.nbytes + _DIGEST):
             return
         file = self._file(original, planes.shape)
         temporary = f"{file}.tmp"  # if two processes write it at once, the digest will not match
@@ -74,7 +74,7 @@ class ImageFolder:
             os.makedirs(self.path, exist_ok=True)
             with open(temporary, "wb") as stored:
                 stored.write(planes)
-                stored.write(check)
+                stored.write(digest(planes))
             os.replace(temporary, file)
         except OSError:  # for example a full disk; the image is only not stored
             with contextlib.suppress(OSError):
