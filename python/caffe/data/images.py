@@ -8,6 +8,7 @@ A resized image is also stored in the folder that all processes share, see `imag
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 
 import cv2
@@ -56,10 +57,12 @@ class _LastUsed:
             return self._entries[key][0]
 
     def keep(self, key, value, size):
-        """Cache a value, unless it is too large or another thread has done so already."""
+        """Cache a value, unless it is too large; it replaces another one of its key."""
         with self._lock:
-            if size > CACHE_BYTES or key in self._entries:
+            if size > CACHE_BYTES:
                 return
+            if key in self._entries:
+                self.bytes -= self._entries.pop(key)[1]
             self._entries[key] = value, size
             self.bytes += size
             while self.bytes > CACHE_BYTES:
@@ -182,9 +185,10 @@ def _shared(folder, path, data, height, width, color):
 def on_device(image, device, keep):
     """An image's array as a tensor on ``device``; with ``keep`` the tensor is cached for the next use of that array."""
     key = id(image), device
-    if keep and (entry := _on_device.get(key)) is not None:
+    if keep and (entry := _on_device.get(key)) is not None and entry[0]() is image:
         return entry[1]
     tensor = torch.tensor(image, device=device)
     if keep:
-        _on_device.keep(key, (image, tensor), tensor.nbytes)  # with the array, so that its id is not reused
+        # The array is not kept alive, which could double the host's memory; another one may have its id later.
+        _on_device.keep(key, (weakref.ref(image), tensor), tensor.nbytes)
     return tensor

@@ -1,14 +1,18 @@
 """CAFFE_IMAGE_CACHE: decoded pictures that processes share, never wrong ones."""
 
+import gc
 import os
 import shutil
 import time
+import weakref
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+import caffe
 from caffe.data import image_folder, images
 from caffe.errors import CaffeError
 
@@ -174,3 +178,40 @@ def test_a_limit_that_is_not_a_number_is_named(folder, picture, read, monkeypatc
     monkeypatch.setenv("CAFFE_IMAGE_CACHE_BYTES", "4G")
     with pytest.raises(CaffeError, match="CAFFE_IMAGE_CACHE_BYTES"):
         read(picture, 16, 24)
+
+
+def test_a_device_s_copies_keep_no_array_on_the_host(monkeypatch):
+    monkeypatch.setattr(images, "_on_device", images._LastUsed())
+    device = torch.device("cpu")
+    array = np.zeros((3, 4, 4), np.uint8)
+    copy, still = images.on_device(array, device, True), weakref.ref(array)
+    assert images.on_device(array, device, True) is copy
+    images._on_device.keep((id(array), device), (lambda: None, copy), copy.nbytes)  # of an array that is gone
+    array[:] = 7
+    assert images.on_device(array, device, True).max() == 7
+    assert images._on_device.bytes == array.nbytes and len(images._on_device) == 1
+    del array
+    assert still() is None
+
+
+def test_epochs_take_no_more_memory_than_the_cache_may_have(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_kept", images._LastUsed())
+    monkeypatch.setattr(images, "CACHE_BYTES", 2 * 3 * 16 * 24)
+    (tmp_path / "list.txt").write_text("".join(f"{path} 0\n" for path in pictures))
+    (tmp_path / "net.prototxt").write_text(
+        f"layer {{ name: 'data' type: 'ImageData' top: 'data' top: 'label' image_data_param {{ shuffle: true "
+        f"source: '{tmp_path}/list.txt' batch_size: 5 new_height: 16 new_width: 24 }} }}"
+    )
+    net, made = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TRAIN), []
+    read_image = images.read_image
+
+    def counted(*args):
+        made.append(weakref.ref(image := read_image(*args)))
+        return image
+
+    monkeypatch.setattr("caffe.layers.data.read_image", counted)
+    for _ in range(4):
+        assert sorted(net.forward()["data"].max((1, 2, 3))) == [0, 1, 2, 3, 4]
+    net.layers[0]._ahead.join()
+    gc.collect()
+    assert len(made) >= 20 and len({id(image()) for image in made if image() is not None}) <= 2
