@@ -6,6 +6,7 @@ The cache is shared by all layers of a process. It holds at most ``CACHE_BYTES``
 A resized image is also stored in the folder that all processes share, see `image_folder`.
 """
 
+import mmap
 import os
 import threading
 import weakref
@@ -22,6 +23,7 @@ from ..runtime.glog import warn
 from . import image_folder
 
 CACHE_BYTES = 1 << 30
+_OWN_MEMORY = 1 << 16  # bytes of an image from which on it is mapped; Linux allows a process 65,530 mappings
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
@@ -153,8 +155,24 @@ def read_image(path, height=0, width=0, color=True):
         planes = _shared(folder, path, data, height, width, color)
     else:
         planes = _decoded(path, data, height, width, color)
+    planes = _in_own_memory(planes)
     _kept.keep(key, planes, planes.nbytes)
     return planes
+
+
+def _in_own_memory(planes):
+    """A copy, read-only, whose memory the system gets back when the array is gone.
+
+    malloc has a heap for each of several threads. An image that leaves the cache would stay in the heap of the thread
+    that read it, while another thread reads the next one into its own: the cache would take its limit several times.
+    """
+    if planes.nbytes < _OWN_MEMORY:
+        return planes
+    memory = mmap.mmap(-1, planes.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    copy = np.frombuffer(memory, planes.dtype).reshape(planes.shape)
+    copy[...] = planes
+    copy.flags.writeable = False
+    return copy
 
 
 def _decoded(path, data, height, width, color):

@@ -2,9 +2,11 @@
 
 import gc
 import os
+import re
 import shutil
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -215,3 +217,23 @@ def test_epochs_take_no_more_memory_than_the_cache_may_have(pictures, tmp_path, 
     net.layers[0]._ahead.join()
     gc.collect()
     assert len(made) >= 20 and len({id(image()) for image in made if image() is not None}) <= 2
+
+
+def test_threads_that_read_in_turn_take_the_cache_s_memory_once(picture, monkeypatch):
+    def resident():
+        return int(re.search(r"VmRSS:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("only Linux tells a process's memory there")
+    monkeypatch.setattr(images, "_kept", images._LastUsed())
+    monkeypatch.setattr(images, "CACHE_BYTES", 32 << 20)
+    before = resident()
+    threads = [ThreadPoolExecutor(1) for _ in range(8)]  # all are there at once, so that each has a heap
+    for pool in threads:
+        pool.submit(time.sleep, 0.01)
+    for number, pool in enumerate(threads):
+        for width in range(600, 632):
+            pool.submit(images.read_image, picture, 600 + number, width).result()
+    assert resident() - before < 3 * images.CACHE_BYTES
+    for pool in threads:
+        pool.shutdown()
