@@ -183,7 +183,7 @@ MEASURES = {
         step, (8, 16, 32, 64), 1, "weights, their gradients and history (0.7 GB), and activations by images"
     ),
     "folds": Measure(folds, (1, 2, 4), 1, "one training's"),
-    "evaluation": Measure(evaluation, (22, 44, 88), 1, "a batch's"),
+    "evaluation": Measure(evaluation, (11, 22, 44), 1, "a batch's"),
     "epoch": Measure(epoch, (10_000, 100_000), 1, "some batches, and decoded images up to 1 GiB"),
     "gram": Measure(gram, (220, 440, 880), 2, "the features of a block, and images²"),
     "wide": Measure(wide, (32768, 65536, 131072), 1, "the features themselves, here in memory"),
