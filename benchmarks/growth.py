@@ -47,7 +47,7 @@ def step(batch):
     measures._device(None)
     with tempfile.TemporaryDirectory() as folder:
         solver = measures._solver(folder, batch)
-        return timed(lambda: solver.step(1))
+        return timed(lambda: solver.step(1), rounds=3)
 
 
 def folds(count):
@@ -61,7 +61,7 @@ def folds(count):
             with tempfile.TemporaryDirectory() as folder:
                 measures._solver(folder, 8).step(2)
 
-    return timed(train, first=False)
+    return timed(train)
 
 
 def evaluation(count):
@@ -81,7 +81,7 @@ def evaluation(count):
             inference.probabilities(net, inference.warped(net, paths, np.array(paper.IMAGENET_MEANS_BGR)))
 
         evaluate(paths[:2])
-        return timed(evaluate, first=False)
+        return timed(evaluate)
 
 
 def epoch(count):
@@ -122,7 +122,7 @@ def epoch(count):
                 solver.step(1)
                 points.append(memory("VmRSS"))
 
-        return timed(train, first=False), points
+        return timed(train), points
 
 
 def _data_set(folder, count):
@@ -147,7 +147,7 @@ def gram(count, width=WIDTH):
     from sentiment.analysis import features
 
     rows = np.random.default_rng(0).standard_normal((count, width), np.float32)
-    return timed(lambda: features.gram(rows))
+    return timed(lambda: features.gram(rows), rounds=3)
 
 
 def wide(width):
@@ -166,7 +166,7 @@ def fits(count):
     rows = rng.standard_normal((count, 4 * count)) + 0.1 * labels[:, None]
     order = rng.permutation(count)
     cut = count // 5
-    return timed(lambda: layer_analysis.analyse(rows @ rows.T, labels, order[cut:], order[:cut]), first=False)
+    return timed(lambda: layer_analysis.analyse(rows @ rows.T, labels, order[cut:], order[:cut]))
 
 
 class Measure(NamedTuple):
@@ -191,13 +191,16 @@ MEASURES = {
 }
 
 
-def timed(way, first=True):
-    """Seconds of a call; unless ``first`` is false, of the second one."""
-    if first:
+def timed(way, rounds=1):
+    """Seconds of a call; with several rounds the median, after a call that does not count."""
+    if rounds > 1:
         way()
-    start = time.perf_counter()
-    way()
-    return time.perf_counter() - start
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        way()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def memory(kind):
