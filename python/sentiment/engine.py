@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 NAME = "pixels-to-sentiment"
 PRECISIONS = ("float32", "tf32", "bf16")
 IMAGES = ".images"  # folder, in a folder of runs, of the decoded images that trainings share (a BVLC Caffe keeps none)
+IMAGES_BYTES = 4 << 30  # it may hold, unless CAFFE_IMAGE_CACHE_BYTES says otherwise; 196 kB for an image of 256 x 256
 
 _PACKAGES = {  # name -> its module, and the distribution that brings it
     "torch": ("torch", "torch"),
@@ -35,16 +36,17 @@ _PACKAGES = {  # name -> its module, and the distribution that brings it
 def start(gpu: int | None = None, images: str | Path | None = None) -> ModuleType:
     """Import caffe and choose where it computes, on a GPU or (None) the CPU; returns the module.
 
-    ``images`` is a folder of runs, whose trainings share decoded images. A `UserError` says that there is no such GPU,
-    or that `precision` cannot be used. Where there is no Caffe to import, an ImportError is raised, or whatever else
-    importing a BVLC build raises; `errors.sentence_of` explains it.
+    ``images`` is a folder of runs, whose trainings share decoded images; what these take is printed. A `UserError` says
+    that there is no such GPU, that `precision` cannot be used, or that CAFFE_IMAGE_CACHE_BYTES is not a number. Where
+    there is no Caffe to import, an ImportError is raised, or whatever else importing a BVLC build raises;
+    `errors.sentence_of` explains it.
     """
     chosen = precision()
     with patience("starting the engine"):
         import caffe
         from caffe import Net  # noqa: F401 - a package named caffe on PyPI has none
-    if images is not None:
-        os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.join(os.path.abspath(images), IMAGES))
+    if images is not None and not _is_bvlc():
+        _share_images(os.path.join(images, IMAGES))
     if _is_bvlc() and chosen != PRECISIONS[0]:
         raise UserError(f"PRECISION: {chosen} needs this project's own engine; a BVLC Caffe computes in float32")
     if gpu is None:
@@ -59,6 +61,20 @@ def start(gpu: int | None = None, images: str | Path | None = None) -> ModuleTyp
     where = f"{cores()} CPU cores" if gpu is None else f"GPU {gpu}"
     log.info("engine: %s in %s, on %s", describe(), os.path.dirname(caffe.__file__), where)
     return caffe
+
+
+def _share_images(folder):
+    """Set the folder of decoded images and its limit, as far as the user has not, and print what it holds."""
+    folder = os.environ.setdefault("CAFFE_IMAGE_CACHE", os.path.abspath(folder))
+    limit = os.environ.setdefault("CAFFE_IMAGE_CACHE_BYTES", str(IMAGES_BYTES))
+    if not limit.isdecimal():
+        raise UserError(f"CAFFE_IMAGE_CACHE_BYTES is {limit!r}; it should be a number of bytes, as {IMAGES_BYTES}")
+    held = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # another process may just have removed it
+                held += entry.stat().st_size
+    print(f"decoded images: {held / 1e9:.1f} GB of at most {int(limit) / 1e9:.1f} GB in {folder}", flush=True)
 
 
 def cores() -> int:

@@ -22,6 +22,7 @@ from sentiment import __version__, engine, paper
 from sentiment.data.means import binaryproto
 from sentiment.demo import stand_ins
 from sentiment.networks import architectures
+from sentiment.training import solvers
 from sentiment.utils.files import read_json
 from sentiment.utils.progress import Progress
 
@@ -63,12 +64,14 @@ def test_one_fold(tool, tiny, capfd):
 
 
 def test_the_folder_s_definitions_run_in_caffe_as_they_are(tool, tiny, monkeypatch):
+    monkeypatch.setattr(solvers, "MOST_TESTING", 0.01)  # 5 passes to test, 3 · 4 in an iteration: every 42 iterations
     assert tool("train", *tiny.options, "--seed", 5, "--fold", 2) == 0
     folder = tiny.folder(2, init="source-seed5")
     trained = weights(folder)
     monkeypatch.chdir(folder)
     solver = caffe.get_solver("solver.prototxt")
     assert (solver.param.random_seed, solver.param.max_iter, solver.param.stepsize) == (100_000_005, 6, 4)
+    assert solver.param.test_interval == 42
     solver.net.copy_from(str(tiny.source))
     solver.step(6)
     for name, values in trained.items():

@@ -1,5 +1,6 @@
 """What a record says of the engine, the project and the machine."""
 
+import os
 import subprocess
 import sys
 import types
@@ -73,3 +74,35 @@ def test_a_gpu_is_recorded_by_its_name(monkeypatch):
     engine.start()
     found = engine.environment(1)
     assert (found.device, found.cuda) == ("Some GPU 1", "13.0")
+
+
+@pytest.fixture
+def no_folder_of_images(monkeypatch):
+    for name in "CAFFE_IMAGE_CACHE", "CAFFE_IMAGE_CACHE_BYTES":
+        monkeypatch.setenv(name, "")  # so that what the test sets is taken back
+        monkeypatch.delenv(name)
+
+
+def test_what_decoded_images_take_is_said_with_their_limit(no_folder_of_images, tmp_path, capsys):
+    folder = tmp_path / engine.IMAGES
+    folder.mkdir()
+    with open(folder / "one", "wb") as file:
+        file.truncate(300_000_000)
+    engine.start(images=tmp_path)
+    assert f"0.3 GB of at most 4.3 GB in {folder}" in capsys.readouterr().out
+    assert os.environ["CAFFE_IMAGE_CACHE_BYTES"] == str(engine.IMAGES_BYTES)
+
+
+def test_a_user_s_folder_and_limit_of_decoded_images_stand(no_folder_of_images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CAFFE_IMAGE_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("CAFFE_IMAGE_CACHE_BYTES", "200000000")
+    engine.start(images=tmp_path)
+    assert f"0.0 GB of at most 0.2 GB in {tmp_path / 'own'}" in capsys.readouterr().out
+    monkeypatch.setenv("CAFFE_IMAGE_CACHE_BYTES", "4G")
+    with pytest.raises(UserError, match="CAFFE_IMAGE_CACHE_BYTES"):
+        engine.start(images=tmp_path)
+
+
+def test_a_build_keeps_no_decoded_images(no_folder_of_images, bvlc, tmp_path, capsys):
+    engine.start(images=tmp_path)
+    assert "CAFFE_IMAGE_CACHE" not in os.environ and not capsys.readouterr().out

@@ -3,17 +3,13 @@
 The cache is shared by all layers of a process. It holds at most ``CACHE_BYTES`` (1 GiB, about 5,400 images of
 256 x 256); the least recently used are removed first. A file that has changed is read again.
 
-All processes share the cache in the folder named by the environment variable CAFFE_IMAGE_CACHE: a file for each resized
-image, whose name consists of the digest of the original file, OpenCV's version and the shape. Damaged or missing files
-in it are made again. (Files are read rather than mapped, because Python keeps a descriptor open for each mapping and
-there may be thousands.)
+A resized image is also stored in the folder that all processes share, see `image_folder`.
 """
 
-import contextlib
-import hashlib
-import math
+import mmap
 import os
 import threading
+import weakref
 from collections import OrderedDict
 
 import numpy as np
@@ -23,9 +19,10 @@ from .. import names
 from ..errors import CaffeError
 from ..formats.storage import refusal
 from ..runtime.glog import warn
+from . import image_folder
 
-FOLDER = "CAFFE_IMAGE_CACHE"
 CACHE_BYTES = 1 << 30
+_OWN_MEMORY = 1 << 16  # bytes of an image from which on it is mapped; Linux allows a process 65,530 mappings
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_PIXELS_A_BYTE = 8 * 1032  # pixels of one bit, compressed as far as deflate can
@@ -61,10 +58,12 @@ class _LastUsed:
             return self._entries[key][0]
 
     def keep(self, key, value, size):
-        """Cache a value, unless it is too large or another thread has done so already."""
+        """Cache a value, unless it is too large; it replaces another one of its key."""
         with self._lock:
-            if size > CACHE_BYTES or key in self._entries:
+            if size > CACHE_BYTES:
                 return
+            if key in self._entries:
+                self.bytes -= self._entries.pop(key)[1]
             self._entries[key] = value, size
             self.bytes += size
             while self.bytes > CACHE_BYTES:
@@ -152,13 +151,29 @@ def read_image(path, height=0, width=0, color=True):
         raise CaffeError(str(refusal("Could not load", path, error)).rstrip(".")) from None
     except ValueError:  # a NUL in the path
         raise CaffeError(f"Could not load {path!r}: a path cannot contain a zero byte") from None
-    folder = os.environ.get(FOLDER)
+    folder = image_folder.current()
     if folder and height > 0 and width > 0:
         planes = _shared(folder, path, data, height, width, color)
     else:
         planes = _decoded(path, data, height, width, color)
+    planes = _in_own_memory(planes)
     _kept.keep(key, planes, planes.nbytes)
     return planes
+
+
+def _in_own_memory(planes):
+    """A copy, read-only, whose memory the system gets back when the array is gone.
+
+    malloc has a heap for each of several threads. An image that leaves the cache would stay in the heap of the thread
+    that read it, while another thread reads the next one into its own: the cache would take its limit several times.
+    """
+    if planes.nbytes < _OWN_MEMORY:
+        return planes
+    memory = mmap.mmap(-1, planes.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    copy = np.frombuffer(memory, planes.dtype).reshape(planes.shape)
+    copy[...] = planes
+    copy.flags.writeable = False
+    return copy
 
 
 def _decoded(path, data, height, width, color):
@@ -180,40 +195,21 @@ def _decoded(path, data, height, width, color):
 
 def _shared(folder, path, data, height, width, color):
     """The same from the folder that all processes share, to which it is written if it is not there."""
-    import cv2
-
-    shape = 3 if color else 1, height, width
-    size = math.prod(shape)
-    name = f"{_digest(data).hex()}-{cv2.__version__}-{'x'.join(map(str, shape))}"
-    file = os.path.join(folder, name)
-    with contextlib.suppress(OSError), open(file, "rb") as stored:
-        content = stored.read()
-        if len(content) > size and _digest(memoryview(content)[:size]) == content[size:]:
-            return np.frombuffer(content, np.uint8, size).reshape(shape)
-    planes = _decoded(path, data, height, width, color)
-    temporary = f"{file}.tmp"  # if two processes write it at once, the digest will not match
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "wb") as stored:
-            stored.write(planes)
-            stored.write(_digest(planes))
-        os.replace(temporary, file)
-    except OSError:  # for example a full disk; the image is only not cached
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    original = image_folder.digest(data)
+    planes = folder.read(original, (3 if color else 1, height, width))
+    if planes is None:
+        planes = _decoded(path, data, height, width, color)
+        folder.write(original, planes)
     return planes
-
-
-def _digest(content):
-    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def on_device(image, device, keep):
     """An image's array as a tensor on ``device``; with ``keep`` the tensor is cached for the next use of that array."""
     key = id(image), device
-    if keep and (entry := _on_device.get(key)) is not None:
+    if keep and (entry := _on_device.get(key)) is not None and entry[0]() is image:
         return entry[1]
     tensor = torch.tensor(image, device=device)
     if keep:
-        _on_device.keep(key, (image, tensor), tensor.nbytes)  # with the array, so that its id is not reused
+        # The array is not kept alive, which could double the host's memory; another one may have its id later.
+        _on_device.keep(key, (weakref.ref(image), tensor), tensor.nbytes)
     return tensor

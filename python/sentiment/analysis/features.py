@@ -7,6 +7,7 @@ temporary files until each layer's matrix is summed.
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -95,8 +96,15 @@ def matrices(
     ``end`` are those of `layers_of`, ``title`` is shown in the progress bars.
 
     The activations are kept in temporary files in the folder ``scratch``, 4 bytes each; a `UserError` says that it has
-    too little space. The files are unnamed, so none is left behind, not even if the process is killed.
+    too little space, or that the machine has too little memory for the matrices. The files are unnamed, so none is left
+    behind, not even if the process is killed.
     """
+    taken = np.dtype(np.float64).itemsize * count**2 * len(layers)
+    if taken > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise UserError(
+            f"the Gram matrices of {count} images in {len(layers)} layers take {taken / 1e9:.1f} GB of memory, and "
+            f"this machine has {memory / 1e9:.1f} GB; analyse a data set with fewer images"
+        )
     needed = np.dtype(np.float32).itemsize * count * sum(layers.values())
     free = shutil.disk_usage(scratch).free
     if needed > free:

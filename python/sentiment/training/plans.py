@@ -21,7 +21,6 @@ from sentiment.training.runs import Run
 from sentiment.utils.errors import UserError
 from sentiment.utils.files import write_if_changed
 
-FORWARD = 3  # training on an image takes this many times as long as its forward pass
 SECONDS_SETTING_UP, SECONDS_FITTING = 2, 10
 
 _read_source = functools.cache(weights_files.read)  # a source of 240 MB is read once for all folds
@@ -154,11 +153,11 @@ class Plan:
     def estimate(self) -> float:
         """The approximate seconds that the rest of the training takes, with its tests, on two CPU cores."""
         if self.fitted:
-            passes = len(self.lists.train) / FORWARD
+            passes = len(self.lists.train) / solvers.FORWARD
             return SECONDS_SETTING_UP + SECONDS_FITTING + self.seconds_an_image * passes
         left = self.schedule.iterations - (snapshots.newest(self.run.folder) or 0)
-        tests = (1 + left // solvers.TEST_EVERY) * len(self.lists.test)
-        passes = self.schedule.batch_size * left + tests / FORWARD
+        tests = (1 + left // self._test_every) * len(self.lists.test)
+        passes = self.schedule.batch_size * left + tests / solvers.FORWARD
         return SECONDS_SETTING_UP + self.seconds_an_image * passes
 
     def train_val(self):
@@ -188,7 +187,8 @@ class Plan:
         if self.fitted:
             return
         fold_seed, (_, test_batches) = solvers.fold_seed(self.seed, run.fold), self._test_batches
-        solver = solvers.solver(self.schedule, run.train_val.name, snapshots.PREFIX, test_batches, fold_seed, gpu)
+        named = run.train_val.name, snapshots.PREFIX
+        solver = solvers.solver(self.schedule, *named, test_batches, fold_seed, gpu, self._test_every)
         for path, definition in ((run.train_val, self.train_val()), (run.solver, solver)):
             write_if_changed(path, str(definition))
 
@@ -200,6 +200,10 @@ class Plan:
             "source's training images"
         )
         return Training(self.run.folder, self.run.title, advice, self.source.path, keep_diverged)
+
+    @property
+    def _test_every(self):
+        return solvers.test_every(len(self.lists.test), self.schedule.batch_size)
 
     @property
     def _test_batches(self):

@@ -15,7 +15,11 @@ SEED_STEP = 100_000_000
 """Difference between the seeds of consecutive folds: so large that repeats with other seeds share none of them."""
 # Iterations between snapshots, of 456 MB for CaffeNet: a power cut loses at most some minutes, on a GPU some seconds.
 SNAPSHOT_EVERY, SNAPSHOT_EVERY_ON_GPU = 30, 300
-TEST_EVERY = 30  # iterations between tests, which take about one hundredth of the training's time
+TEST_EVERY = (
+    30  # iterations between tests, or more by `test_every`; the paper's take a hundredth of the training's time
+)
+MOST_TESTING = 0.1  # of a training's time
+FORWARD = 3  # training on an image takes this many times as long as its forward pass
 
 _ROUND_TO = 15  # the paper's 180, 225 and 255 iterations are 65 epochs, rounded to multiples of 15
 
@@ -105,18 +109,36 @@ def covering_batches(test_images: int, largest: int) -> tuple[int, int]:
     return largest, -(-test_images // largest)
 
 
-def solver(values: Schedule, net: str, prefix: str, test_iter: int, seed: int = DEFAULT_SEED, gpu=False):
+def test_every(test_images: int, batch_size: int) -> int:
+    """The iterations between tests: `TEST_EVERY`, or as many as make tests take a tenth of the training's time.
+
+    >>> test_every(254, batch_size=32), test_every(20_000, batch_size=256)
+    (30, 261)
+    """
+    return max(TEST_EVERY, math.ceil(test_images / (FORWARD * batch_size * MOST_TESTING)))
+
+
+def solver(
+    values: Schedule,
+    net: str,
+    prefix: str,
+    test_iter: int,
+    seed: int = DEFAULT_SEED,
+    gpu=False,
+    test_interval: int = TEST_EVERY,
+):
     """A solver definition, a ``SolverParameter``.
 
     ``net`` is the path of the train_val definition and ``prefix`` begins the paths of snapshots, both relative to the
-    folder in which Caffe will run; ``test_iter`` batches cover the test list; ``seed`` is as `fold_seed` gives it.
+    folder in which Caffe will run; ``test_iter`` batches cover the test list, every ``test_interval`` iterations;
+    ``seed`` is as `fold_seed` gives it.
     """
     from caffe.proto import caffe_pb2
 
     return caffe_pb2.SolverParameter(
         net=net,
         test_iter=[test_iter],
-        test_interval=TEST_EVERY,
+        test_interval=test_interval,
         base_lr=values.base_lr,
         lr_policy="step",
         gamma=values.gamma,

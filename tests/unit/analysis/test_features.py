@@ -147,6 +147,12 @@ def test_inner_products_are_exact_over_blocks_of_columns():
     np.testing.assert_allclose(features.gram(rows), rows.astype(float) @ rows.T.astype(float), rtol=1e-13)
 
 
+def test_too_little_memory_is_said_before_extraction_starts(monkeypatch, tmp_path):
+    monkeypatch.setattr(features.os, "sysconf", {"SC_PHYS_PAGES": 2000, "SC_PAGE_SIZE": 4000}.get)
+    with pytest.raises(UserError, match="Gram matrices of 1000 images"):
+        features.matrices(None, None, 1000, {"fc7": 10, "fc6": 10}, tmp_path)
+
+
 def test_too_little_room_is_said_before_anything_runs(net, tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")
     monkeypatch.setattr(features.shutil, "disk_usage", lambda folder: usage(9e9, 8e9, 1e9))

@@ -1,6 +1,7 @@
 """Batched testing gives the numbers of caffe.Classifier, one image at a time."""
 
 import re
+import weakref
 
 import cv2
 import numpy as np
@@ -59,6 +60,27 @@ def test_numbers_of_the_classifier(images, net_files):
     assert np.ptp(center[:, 0]) > 0.01
     np.testing.assert_allclose(found[:, inference.CENTER], center, atol=1e-6)
     np.testing.assert_allclose(found.mean(1), ten, atol=1e-6)
+
+
+def test_few_images_of_a_long_list_are_in_memory(images, net_files, monkeypatch):
+    net, warp, made, most = caffe.Net(*net_files, caffe.TEST), inference.warp, [], []
+
+    def remembered(*args):
+        made.append(weakref.ref(image := warp(*args)))
+        return image
+
+    monkeypatch.setattr(inference, "warp", remembered)
+    monkeypatch.setattr(inference, "cores", lambda: 2)
+    long = images * 20
+    found = inference.probabilities(
+        net,
+        inference.warped(net, long, MEANS),
+        batch=40,
+        done=lambda count: most.append(sum(image() is not None for image in list(made))),
+    )
+    assert len(found) == len(made) == 100
+    # Those of a forward pass, the queue for two threads, and the one that is taken from it.
+    assert max(most) <= 4 + (2 * 2 + 1) + 1
 
 
 def test_crops_are_those_of_oversample():

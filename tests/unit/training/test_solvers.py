@@ -75,6 +75,18 @@ def test_the_definition_says_what_the_schedule_says():
     assert solvers.solver(values, "n", "s", 1, gpu=True).solver_mode == caffe_pb2.SolverParameter.GPU
 
 
+def test_tests_of_long_lists_are_rarer():
+    for arch in architectures.TRAINED:
+        for subset in paper.SUBSETS:
+            images = paper.IMAGES[subset]
+            batch = solvers.schedule(arch, images * 4 // 5).batch_size
+            assert solvers.test_every(images // 5, batch) == solvers.TEST_EVERY
+    for images in 10_000, 1_000_000:
+        every = solvers.test_every(images, 256)
+        assert images / solvers.FORWARD <= 0.1 * 256 * every  # passes of a test, and of the training between two
+    assert solvers.solver(solvers.schedule("finetune", 892), "n", "s", 1, test_interval=77).test_interval == 77
+
+
 def test_committed_solvers(root):
     for arch in architectures.TRAINED:
         name = architectures.folder_name(arch)
