@@ -5,6 +5,7 @@ and bar where there is one to hold.
 """
 
 import contextlib
+import itertools
 import os
 import platform
 import re
@@ -20,7 +21,8 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import cv2
 import numpy as np
 import torch
-from handwritten import Predictor, Trainer
+from handwritten import NETS, Predictor, Trainer
+from torch import nn
 
 import caffe
 from caffe.runtime import mode
@@ -31,6 +33,9 @@ from sentiment.networks import architectures, definitions, surgery
 CROP, MAP = paper.CROP, paper.MAP_INPUT
 BATCH = 32
 FOLD = 176  # test images of a fold of five-agree
+TINY = (10, 20, 20, 3)  # widths of a perceptron
+WARM_UP = 3  # turns that do not count: until then the heap grows
+BVLC_GB = {"finetune": 1.1, "squeezenet": 2.2, "googlenet": 2.6}  # peak memory of BVLC Caffe's training, 32 images
 
 
 def machine(gpu):
@@ -49,16 +54,16 @@ def machine(gpu):
     }
 
 
-def in_turn(ways, rounds, gpu=None):
-    """Median seconds of each way, {name: callable} taking turns; the first turn does not count."""
+def in_turn(ways, rounds, gpu=None, warm_up=1):
+    """Median seconds of each way, {name: callable} taking turns; the first ones do not count."""
     times = {name: [] for name in ways}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + warm_up):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
             if gpu is not None:
                 torch.cuda.synchronize(gpu)
-            if turn:
+            if turn >= warm_up:
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
@@ -113,10 +118,10 @@ def _images(count, side=CROP):
     return np.random.default_rng(1).uniform(-120, 120, (count, 3, side, side)).astype(np.float32)
 
 
-def _solver(folder, batch, arch="finetune"):
-    """A solver of the paper's fine-tuning on images that stay in memory."""
+def _solver(folder, batch, arch="finetune", fill=False):
+    """A solver of the paper's fine-tuning on images that stay in memory; with ``fill`` every layer has a filler."""
     lists = architectures.ImageLists("train.txt", "test.txt", "images", paper.IMAGENET_MEANS_BGR, batch, batch)
-    net, side = architectures.train_val(arch, lists), architectures.ARCHITECTURES[arch].input_size
+    net, side = architectures.train_val(arch, lists, scratch=fill), architectures.ARCHITECTURES[arch].input_size
     layers = [layer for layer in net.layer if layer.type != "ImageData" and not any(r.phase for r in layer.include)]
     del net.layer[:]
     data = net.layer.add(name="data", type="Input", top=["data", "label"])
@@ -149,29 +154,34 @@ def _step_flops(batch):
 
 
 def step(rounds, gpu):
-    """A training step against the hand-written one, and against matrix products of as many operations.
+    """A training step of each architecture against the hand-written one; CaffeNet's also against matrix products.
 
-    On a GPU in each precision, against the faster of the hand-written net's two layouts.
+    On a GPU CaffeNet's in each precision. The hand-written net uses the faster of two layouts there.
     """
     device = _device(gpu)
-    batch = BATCH if gpu is None else paper.BATCH_SIZE
-    flops, size = _step_flops(batch), 2 * 4096**3
     layouts = [torch.channels_last] if gpu is None else [torch.channels_last, torch.contiguous_format]
-    for precision in mode.PRECISIONS[: 1 if gpu is None else None]:
-        with _precision(precision, gpu), tempfile.TemporaryDirectory() as folder:
-            half = precision == "bf16"
-            a = torch.rand(4096, 4096, device=device, dtype=torch.bfloat16 if half else torch.float32)
-            solver = _solver(folder, batch)
-            ways = {layout: _trainer(device, batch, layout=layout, half=half) for layout in layouts}
-            ways |= {"ours": lambda solver=solver: solver.step(1), "matmul": lambda a=a: a @ a}
-            found = in_turn(ways, rounds, gpu)
-        what = f"training step, {batch} images" + ("" if gpu is None else f", {precision}")
-        bar = "≤ 1.05" if gpu is None else "≤ 1.11"
-        yield row(what, found["ours"], "hand-written PyTorch", min(found[layout] for layout in layouts), bar=bar)
-        ceiling = flops * found["matmul"] / size
-        yield row(what, found["ours"], f"{flops / 1e9:.0f} GFLOP at the matmul rate", ceiling)
-        if precision == "float32":
-            yield from _against_bvlc(what, found["ours"], "Average Forward-Backward", batch, gpu)
+    for arch in NETS:
+        caffenet = arch == "finetune"
+        batch = BATCH if gpu is None or not caffenet else paper.BATCH_SIZE
+        for precision in mode.PRECISIONS[: None if caffenet and gpu is not None else 1]:
+            with _precision(precision, gpu), tempfile.TemporaryDirectory() as folder:
+                half = precision == "bf16"
+                solver = _solver(folder, batch, arch)
+                ways = {layout: _trainer(device, batch, arch, layout=layout, half=half) for layout in layouts}
+                ways["ours"] = lambda solver=solver: solver.step(1)
+                if caffenet:
+                    a = torch.rand(4096, 4096, device=device, dtype=torch.bfloat16 if half else torch.float32)
+                    ways["matmul"] = lambda a=a: a @ a
+                found = in_turn(ways, rounds, gpu, WARM_UP)
+            what = f"training step of {arch}, {batch} images" + ("" if gpu is None else f", {precision}")
+            bar = "≤ 1.05" if gpu is None else "≤ 1.11"
+            yield row(what, found["ours"], "hand-written PyTorch", min(found[layout] for layout in layouts), bar=bar)
+            if caffenet:
+                flops, size = _step_flops(batch), 2 * 4096**3
+                ceiling = flops * found["matmul"] / size
+                yield row(what, found["ours"], f"{flops / 1e9:.0f} GFLOP at the matmul rate", ceiling)
+                if precision == "float32":
+                    yield from _against_bvlc(what, found["ours"], "Average Forward-Backward", batch, gpu)
 
 
 @contextlib.contextmanager
@@ -187,25 +197,60 @@ def _precision(name, gpu):
 
 
 def forward(rounds, gpu):
-    """Inference on a batch against PyTorch, OpenCV, and BVLC Caffe where there is one."""
+    """Inference on a batch against PyTorch, and CaffeNet's against OpenCV, and BVLC Caffe where there is one."""
     device = _device(gpu)
-    net = _deploy(BATCH)
-    images = _images(BATCH)
-    net.blobs["data"].data[...] = images
-    ways = {"ours": net.forward, "hand": Predictor(torch.from_numpy(images).to(device))}
-    if gpu is None:
-        with tempfile.TemporaryDirectory() as folder:
-            net.save(f"{folder}/w.caffemodel")
-            Path(folder, "d.prototxt").write_text(str(architectures.deploy("finetune")))
-            other = cv2.dnn.readNetFromCaffe(f"{folder}/d.prototxt", f"{folder}/w.caffemodel")
-        other.setInput(images)
-        ways["opencv"] = lambda: (other.setInput(images), other.forward())
-    found = in_turn(ways, rounds, gpu)
-    what = f"forward, {BATCH} images"
-    yield row(what, found["ours"], "hand-written PyTorch", found["hand"])
-    if gpu is None:
-        yield row(what, found["ours"], "OpenCV dnn", found["opencv"])
-    yield from _against_bvlc(what, found["ours"], "Average Forward pass", BATCH, gpu)
+    for arch in NETS:
+        net, images = _deploy(BATCH, arch), _images(BATCH, architectures.ARCHITECTURES[arch].input_size)
+        net.blobs["data"].data[...] = images
+        ways = {"ours": net.forward, "hand": Predictor(arch, torch.from_numpy(images).to(device))}
+        opencv = gpu is None and arch == "finetune"
+        if opencv:
+            with tempfile.TemporaryDirectory() as folder:
+                net.save(f"{folder}/w.caffemodel")
+                Path(folder, "d.prototxt").write_text(str(architectures.deploy(arch)))
+                other = cv2.dnn.readNetFromCaffe(f"{folder}/d.prototxt", f"{folder}/w.caffemodel")
+            ways["opencv"] = lambda other=other, images=images: (other.setInput(images), other.forward())
+        found = in_turn(ways, rounds, gpu, WARM_UP)
+        what = f"forward of {arch}, {BATCH} images"
+        yield row(what, found["ours"], "hand-written PyTorch", found["hand"], bar="≤ 1.10")
+        if opencv:
+            yield row(what, found["ours"], "OpenCV dnn", found["opencv"])
+        if arch == "finetune":
+            yield from _against_bvlc(what, found["ours"], "Average Forward pass", BATCH, gpu)
+
+
+def tiny(rounds, gpu):
+    """A forward pass of a three-layer perceptron on one vector: the engine's own time, without arithmetic."""
+    device = _device(gpu)
+    layers = [f'layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: {TINY[0]} }} }} }}']
+    bottom = "data"
+    for number, width in enumerate(TINY[1:], 1):
+        layers.append(
+            f'layer {{ name: "fc{number}" type: "InnerProduct" bottom: "{bottom}" top: "fc{number}" '
+            f'inner_product_param {{ num_output: {width} weight_filler {{ type: "xavier" }} }} }}'
+        )
+        bottom = f"fc{number}"
+        if number < len(TINY) - 1:
+            layers.append(f'layer {{ name: "relu{number}" type: "ReLU" bottom: "{bottom}" top: "{bottom}" }}')
+    layers.append(f'layer {{ name: "prob" type: "Softmax" bottom: "{bottom}" top: "prob" }}')
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tiny.prototxt")
+        path.write_text("\n".join(layers))
+        net = caffe.Net(str(path), caffe.TEST)
+    pairs = [nn.Sequential(nn.Linear(n, m), nn.ReLU()) for n, m in itertools.pairwise(TINY)]
+    hand, vector = nn.Sequential(*pairs).to(device).eval(), torch.zeros(1, TINY[0], device=device)
+
+    def many(way):
+        for _ in range(1000):
+            way()
+
+    @torch.inference_mode()
+    def by_hand():
+        return torch.softmax(hand(vector), 1)
+
+    found = in_turn({"ours": lambda: many(net.forward), "hand": lambda: many(by_hand)}, 3 * rounds, gpu)
+    ours, theirs = (1000 * found[name] for name in ("ours", "hand"))
+    yield row("forward of a perceptron", ours, "hand-written PyTorch", theirs, "µs", bar="≤ 40 µs")
 
 
 def _against_bvlc(what, ours, label, batch, gpu):
@@ -243,7 +288,7 @@ def ten_crop(rounds, gpu):
 
         found = in_turn({"ours": evaluate, "bare": bare}, max(1, rounds // 3), gpu)
     yield row(
-        f"ten-crop evaluation, {count} images", found["ours"], "its forward passes alone", found["bare"], bar="≤ 1.1"
+        f"ten-crop evaluation, {count} images", found["ours"], "its forward passes alone", found["bare"], bar="≤ 1.08"
     )
 
 
@@ -277,23 +322,29 @@ def weights(rounds, gpu):
         net.save(str(path))
         found = in_turn({"ours": lambda: net.copy_from(str(path)), "file": path.read_bytes}, rounds)
         megabytes = path.stat().st_size / 1e6
-    yield row(f"weights of {megabytes:.0f} MB", found["ours"], "reading the file", found["file"], bar="< 1 s")
+    yield row(f"weights of {megabytes:.0f} MB", found["ours"], "reading the file", found["file"])
 
 
 def start(rounds, gpu):
-    """From calling for a training to its first step's end, without that step's own time."""
+    """A net of a definition that fills all its layers, and a training, each with weights loaded from a file."""
     _device(gpu)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "source.caffemodel")
         _deploy(1).save(str(path))
-        solver = _solver(folder, 8)
+        solver = _solver(folder, 8, fill=True)
+
+        def created():
+            caffe.Net(f"{folder}/train_val.prototxt", caffe.TRAIN).copy_from(str(path))
 
         def ready():
-            made = caffe.SGDSolver(f"{folder}/solver.prototxt")
-            made.net.copy_from(str(path))
+            caffe.SGDSolver(f"{folder}/solver.prototxt").net.copy_from(str(path))
 
-        found = in_turn({"ours": ready, "step": lambda: solver.step(1)}, max(1, rounds // 2), gpu)
-    yield row("a training made ready", found["ours"], "a step of 8 images", found["step"], bar="< 5 s")
+        ways = {"created": created, "ready": ready, "step": lambda: solver.step(1)}
+        found = in_turn(ways, max(1, rounds // 2), gpu)
+    yield row(
+        "CaffeNet created, its weights loaded", found["created"], "a step of 8 images", found["step"], bar="≤ 0.8 s"
+    )
+    yield row("a training made ready", found["ready"], "a step of 8 images", found["step"], bar="< 3 s")
 
 
 def data(rounds, gpu):
@@ -322,31 +373,42 @@ def data(rounds, gpu):
 
 
 def imports(rounds, gpu):
-    """`import caffe` against `import torch`, and the memory of a whole training step against the hand-written one."""
+    """`import caffe` against `import torch`."""
 
     def fresh(code):
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
 
     found = in_turn({"ours": lambda: fresh("import caffe"), "torch": lambda: fresh("import torch")}, rounds)
-    yield row("import caffe", found["ours"], "import torch", found["torch"], bar="≤ 0.6 s more")
-    peaks = []
-    for way in "ours", "hand":
-        command = [sys.executable, __file__, way]
-        told = subprocess.run(command, check=True, cwd=Path(__file__).parent, capture_output=True, text=True).stdout
-        peaks.append(int(told) / 1024)
-    yield row(f"peak memory of training, {BATCH} images", peaks[0], "hand-written PyTorch", peaks[1], "MB")
+    yield row("import caffe", found["ours"], "import torch", found["torch"], bar="≤ 0.15 s more")
 
 
-def _train_alone(way):
+def memory(rounds, gpu):
+    """The peak memory of a process that trains each architecture on a CPU, against a hand-written one's and BVLC's."""
+    for arch in NETS:
+        peaks = {"ours": [], "hand": []}
+        for _ in range(max(1, rounds // 3)):
+            for way, found in peaks.items():
+                command = [sys.executable, __file__, way, arch]
+                told = subprocess.run(command, check=True, cwd=Path(__file__).parent, capture_output=True, text=True)
+                found.append(int(told.stdout) * 1024 / 1e9)
+        ours, hand = (statistics.median(found) for found in peaks.values())
+        what = f"peak memory of training {arch}, {BATCH} images"
+        yield row(what, ours, "hand-written PyTorch", hand, "GB", bar="≤ 1.25")
+        yield row(what, ours, "BVLC Caffe, measured once", BVLC_GB[arch], "GB", bar="≤ 1.3")
+
+
+def _train_alone(way, arch):
     with tempfile.TemporaryDirectory() as folder:
-        step = _trainer(torch.device("cpu"), BATCH) if way == "hand" else lambda: solver.step(1)
-        if way == "ours":
-            solver = _solver(folder, BATCH)
-        for _ in range(2):
+        if way == "hand":
+            step = _trainer(torch.device("cpu"), BATCH, arch)
+        else:
+            solver = _solver(folder, BATCH, arch)
+            step = lambda: solver.step(1)  # noqa: E731
+        for _ in range(WARM_UP + 2):
             step()
     # Linux only; rusage would count the memory of the process this one was forked from.
     print(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 if __name__ == "__main__":
-    _train_alone(sys.argv[1])
+    _train_alone(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Speed as ratios measured in one run: python/caffe against what else there is on this machine.
 
-    python benchmarks/run.py                         # everything, about ten minutes on two CPU cores
+    python benchmarks/run.py                         # everything, about fifteen minutes on two CPU cores
     python benchmarks/run.py --only step forward     # parts of it
     CAFFE_BIN=/opt/caffe/build/tools/caffe python benchmarks/run.py
 
@@ -19,6 +19,8 @@ import measures
 MEASURES = {
     "step": measures.step,
     "forward": measures.forward,
+    "tiny": measures.tiny,
+    "memory": measures.memory,
     "ten-crop": measures.ten_crop,
     "map": measures.sentiment_map,
     "weights": measures.weights,

@@ -30,6 +30,7 @@ class InnerProduct(Layer):
         self.inputs = math.prod(bottom[0].shape[self.axis :])
         if p.num_output < 1:
             self.fail("num_output must be positive")
+        self.transpose = p.transpose
         shape = (self.inputs, p.num_output) if p.transpose else (p.num_output, self.inputs)
         self.add_blob(shape, p.weight_filler)
         if p.bias_term:
@@ -43,7 +44,7 @@ class InnerProduct(Layer):
 
     def forward(self, bottom, top, record):
         weight, *bias = [blob.tensor() for blob in self.blobs]
-        if self.param.inner_product_param.transpose:
+        if self.transpose:
             weight = weight.t()
         y = self.products(F.linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
         top[0].set_tensor(y if len(top[0].shape) == 2 else y.reshape(top[0].shape))
@@ -52,11 +53,10 @@ class InnerProduct(Layer):
         weight, *bias = self.blobs
         dy = _rows(top[0].diff_tensor(), self.param.inner_product_param.num_output)
         dy, x, w = self.rounded(dy, _rows(bottom[0].tensor(), self.inputs), weight.tensor())
-        transpose = self.param.inner_product_param.transpose
         if propagate_down[0]:
-            bottom[0].set_diff((dy @ (w.t() if transpose else w)).float().reshape(bottom[0].shape))
+            bottom[0].set_diff((dy @ (w.t() if self.transpose else w)).float().reshape(bottom[0].shape))
         if self.param_propagate_down[0]:
-            weight.add_product_to_diff(*((x.t(), dy) if transpose else (dy.t(), x)))
+            weight.add_product_to_diff(*((x.t(), dy) if self.transpose else (dy.t(), x)))
         if bias and self.param_propagate_down[1]:
             bias[0].add_diff(dy.sum(0).float())
 

@@ -11,7 +11,7 @@ from ..layers import create_layer
 from ..layers.python import BlobVec
 from ..names import to_bytes
 from ..proto import caffe_pb2
-from ..runtime.blob import Blob
+from ..runtime.blob import Blob, outside_inference_mode
 from ..runtime.glog import definition, enabled, log, number
 from .splits import filter_net, insert_splits
 
@@ -245,14 +245,15 @@ class Graph:
     def _index(self):
         self._bottom_blobs = [[self._blobs[i] for i in ids] for ids in self._bottoms]
         self._top_blobs = [[self._blobs[i] for i in ids] for ids in self._tops]
-        self._replaced, self._replaced_diffs = [], []  # per layer: tops by forward, bottoms whose diffs are by backward
-        for layer, bottom, top, down in zip(
-            self._layers, self._bottom_blobs, self._top_blobs, self._bottom_need_backward
-        ):
+        # per layer: itself, its bottoms and tops, the tops that forward replaces, and those that are part of the loss
+        self._steps = []
+        self._replaced_diffs = []  # per layer: the bottoms whose diffs backward replaces
+        for i, (layer, bottom, top) in enumerate(zip(self._layers, self._bottom_blobs, self._top_blobs)):
             apart = layer.overwrites and not set(bottom) & set(top)
-            self._replaced.append(top if apart and bottom else [])
-            replaced = apart and layer.differentiable
-            self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed] if replaced else [])
+            losses = [blob for blob, weight in zip(top, self._loss_weights[i]) if weight]
+            self._steps.append((layer, bottom, top, top if apart and bottom else [], losses))
+            down = self._bottom_need_backward[i] if apart and layer.differentiable else []
+            self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed])
         #: blob name -> Blob
         self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
         #: layer name -> its parameter blobs, for the layers that have any
@@ -300,32 +301,32 @@ class Graph:
         for layer, bottom, top in zip(self._layers, self._bottom_blobs, self._top_blobs):
             layer.fit(bottom, top)
 
-    @torch.inference_mode(False)
+    @outside_inference_mode
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
         end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
+        before, after = self._hooks["before_forward"], self._hooks["after_forward"]
         looked_at = any(self._hooks.values())
-        for i in range(start, end + 1):
-            self._layers[i].forget()
-            for blob in () if looked_at else self._replaced[i]:
+        steps = self._steps[start : end + 1]
+        for layer, _, _, replaced, _ in steps:
+            layer.forget()
+            for blob in () if looked_at else replaced:
                 blob.release()
-        for i in range(start, end + 1):
-            layer, bottom, top = self._layers[i], self._bottom_blobs[i], self._top_blobs[i]
-            for hook in self._hooks["before_forward"]:
+        for i, (layer, bottom, top, _, losses) in enumerate(steps, start):
+            for hook in before:
                 hook(i)
             layer.fit(bottom, top)
             layer.forward(bottom, top, self._recording and self._runs_backward(i))
-            for weight, blob in zip(self._loss_weights[i], top):
-                if weight:
-                    loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
+            for blob in losses:
+                loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
             if self.debug_info:
                 self._log_forward(i)
-            for hook in self._hooks["after_forward"]:
+            for hook in after:
                 hook(i)
         return loss
 
-    @torch.inference_mode(False)
+    @outside_inference_mode
     def run_backward(self, start=None, end=0):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
         indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)

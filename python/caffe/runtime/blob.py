@@ -1,5 +1,6 @@
 """Blobs: N-d float32 arrays with their gradients, numpy for users and torch for layers (blob.cpp)."""
 
+import functools
 import math
 import weakref
 from typing import Any
@@ -8,6 +9,19 @@ import torch
 
 from ..errors import CaffeError
 from . import mode
+
+
+def outside_inference_mode(method):
+    """Decorator: run outside of ``torch.inference_mode``, whose tensors could not be used later."""
+
+    @functools.wraps(method)
+    def run(*args, **kwargs):
+        if not torch.is_inference_mode_enabled():
+            return method(*args, **kwargs)
+        with torch.inference_mode(False):
+            return method(*args, **kwargs)
+
+    return run
 
 
 def from_array(array):
@@ -173,7 +187,7 @@ class Memory:
         self.product = torch.mm(a, b, out=self.product)
         self.write(self.product)
 
-    @torch.inference_mode(False)
+    @outside_inference_mode
     def numpy(self, shape):
         """A writable, C-contiguous numpy view; the engine reads what is written to it."""
         self._settle()
