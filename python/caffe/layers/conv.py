@@ -17,7 +17,7 @@ from .base import Layer, register
 # nearly equal values is the maximum later. So these sums are computed in NCHW.
 LONGEST_CHAIN = 1000
 
-_LARGE = 1 << 20  # values in a top from which a limit to them is worth its while
+_LARGE = 1 << 18  # values in a top from which a limit to them is worth its while
 
 
 def _largest(x):
