@@ -155,13 +155,13 @@ class Trainer:
 
 
 class Predictor:
-    """Probabilities of images that stay."""
+    """Probabilities of images that stay, in rows, as a loader gives them."""
 
     def __init__(self, arch, images):
         self.net = NETS[arch]().to(images.device, memory_format=torch.channels_last).eval()
-        self.images = images.to(memory_format=torch.channels_last)
+        self.images = images
 
     def __call__(self):
         """One forward pass."""
         with torch.inference_mode():
-            return torch.softmax(self.net(self.images), 1)
+            return torch.softmax(self.net(self.images.contiguous(memory_format=torch.channels_last)), 1)

@@ -95,7 +95,7 @@ class Layer:
     is_loss = False
     differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
     by_shape = True  # whether reshape depends on the blobs' shapes only
-    shrinks = False  # whether no result is larger in absolute value than the largest value of the bottoms
+    shrinks = False  # whether no value of the first top is larger in absolute value than the largest of the bottoms
     repeatable = False  # whether backward can do again what `forget` releases, from the blobs alone
     overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
@@ -147,7 +147,7 @@ class Layer:
             for source, x in zip(bottom, inputs):
                 if value.data_ptr() == x.data_ptr() and not blob.shares_data_with(source):
                     value = value.clone()
-            limit = max(source.limit for source in bottom) if self.shrinks else math.inf
+            limit = max(source.limit for source in bottom) if self.shrinks and blob is top[0] else math.inf
             blob.set_tensor(value, shared=record, limit=limit)  # shared with what autograd keeps
 
     def _outputs(self, inputs, params):
