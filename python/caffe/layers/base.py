@@ -20,6 +20,8 @@ _REGISTRY = {}
 _OF_FORKS = {}  # the layer types of the forks that are on
 TRAIN, TEST = caffe_pb2.TRAIN, caffe_pb2.TEST
 
+FINITE = 1e38  # a value that is at most this by exact arithmetic is not infinite, in whatever order it was computed
+
 
 # type -> the place of Caffe's log line about parameters that are in the definition itself
 _GIVEN = {

@@ -9,11 +9,9 @@ import torch.nn.functional as F
 from ..proto import caffe_pb2
 from ..random.rng import global_stream, keep_mask
 from ..runtime import mode
-from .base import TRAIN, Layer, below, register
+from .base import FINITE, TRAIN, Layer, below, register
 
 aten = torch.ops.aten
-
-_SURE = 1e38  # a value of at most this, computed in whatever order, is not infinite
 
 
 class Elementwise(Layer):
@@ -77,7 +75,7 @@ class ReLU(Neuron):
     def forward(self, bottom, top, record):
         x, limit = bottom[0].tensor(), bottom[0].limit
         y = x if top[0].shares_data_with(bottom[0]) and bottom[0].writable else torch.empty_like(x)
-        if self.slope or not x.is_cpu or (not limit < _SURE and below(x, -math.inf)):
+        if self.slope or not x.is_cpu or (not limit < FINITE and below(x, -math.inf)):
             aten.leaky_relu.out(x, self.slope, out=y)  # with slope 0 it gives NaN for -inf, as Caffe does
             limit = math.inf
         else:

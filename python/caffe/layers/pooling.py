@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ..proto import caffe_pb2
 from ..runtime.blob import Blob
 from ..runtime.mode import exact_products, to_device
-from .base import Layer, below, register
+from .base import FINITE, Layer, below, register
 from .neuron import Neuron
 
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX, the maximum of an empty window
@@ -28,6 +28,7 @@ class Pooling(Layer):
     exact_bottom = 1
     min_top = 1
     shrinks = repeatable = True
+    finite = False  # whether the bottom is known to have finite values only
 
     def __init__(self, param):
         super().__init__(param)
@@ -88,6 +89,14 @@ class Pooling(Layer):
             out -= 1
         return out
 
+    def forget(self):
+        super().forget()
+        self.finite = False
+
+    def forward(self, bottom, top, record):
+        self.finite = bottom[0].limit < FINITE
+        super().forward(bottom, top, record)
+
     def compute(self, x):
         if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
             self.fail("Not Implemented Yet: STOCHASTIC pooling, as in Caffe on CPUs; use MAX or AVE")
@@ -98,7 +107,9 @@ class Pooling(Layer):
         if self.param.pooling_param.pool == caffe_pb2.PoolingParameter.AVE:
             return self._average(x, size, border)
         y, index = self._maximum(x, size, extra, border)
-        if below(y, _LOWEST):  # in Caffe only greater values win, NaN never, and without one there is no gradient
+        if not self.finite and below(
+            y, _LOWEST
+        ):  # in Caffe only greater values win, NaN never, and without one there is no gradient
             y, index = self._maximum(torch.where(x > _LOWEST, x, _LOWEST), size, extra, border)
             won = y > _LOWEST
             y, index = torch.where(won, y, _LOWEST), torch.where(won, index, -1)
