@@ -8,7 +8,7 @@
 #
 # DATA is a data set, WEIGHTS a folder with squeezenet_v1.0.caffemodel, bvlc_googlenet.caffemodel, and the ImageNet mean
 # (ilsvrc_2012_mean.binaryproto or imagenet_mean.binaryproto; without it, its channel means). What is missing is left out.
-# OUT gets a log of each part, and summary.md with the numbers. A part that fails or reaches its limit does not keep the
+# OUT gets a log of each part, summary.md with the numbers, and results in runs/, which are made anew. A part that fails or reaches its limit does not keep the
 # others from running; the status is then 1.
 #
 # Several trainings at a time use NVIDIA's MPS. Its daemon is started where none runs and MPS works, and stopped at the
@@ -16,7 +16,7 @@
 set -u
 cd "$(dirname "$0")/.."
 out=$(realpath -m "${1:?a folder for what is found}")
-data=${2:-} weights=${3:-}
+data=${2:-DATA} weights=${3:-WEIGHTS}
 gpu=${GPU-0}
 if [ -n "$gpu" ]; then jobs=${JOBS:-13}; else jobs=${JOBS:-2}; fi
 splits=${SPLITS:-$data/splits}
@@ -24,6 +24,7 @@ python=${PYTHON:-.venv/bin/python} runs=$out/runs device="${gpu:+--gpu $gpu}"
 export python data splits weights runs device jobs gpu
 export PYTHONPATH="$PWD/python${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 mkdir -p "$out"
+rm -rf "$runs" "$out/whole"
 summary=$out/summary.md
 failed=0
 
@@ -46,7 +47,7 @@ part() { # part NAME SECONDS PATTERN COMMAND...; the lines of its log with the p
 start_mps() { # sets $mps to how trainings share the GPU; a daemon that we start has a folder of its own
   mps="without MPS"
   [ -n "$gpu" ] && command -v nvidia-cuda-mps-control >/dev/null || return
-  if pgrep -x nvidia-cuda-mps >/dev/null; then mps="under the MPS that was running"; return; fi
+  if pgrep -x nvidia-cuda-mps >/dev/null 2>&1; then mps="under the MPS that was running"; return; fi
   daemon=$(mktemp -d)
   export CUDA_MPS_PIPE_DIRECTORY=$daemon CUDA_MPS_LOG_DIRECTORY=$daemon
   if { nvidia-cuda-mps-control -d && timeout 30 "$python" -c "import torch; torch.zeros(1, device='cuda:$gpu')"; } >"$out/mps.log" 2>&1; then
@@ -108,21 +109,22 @@ part bench 90 '^\|' "$python" benchmarks/run.py $device --only step forward tiny
 
 start_mps
 export mps
+printf '\nSeveral trainings at a time: %s.\n' "$mps" | tee -a "$summary"
 nets=()
 for net in "googlenet bvlc_googlenet.caffemodel" "squeezenet squeezenet_v1.0.caffemodel"; do # the slower one first
   if [ -f "$weights/${net#* }" ] && [ -d "$splits" ]; then
     nets+=("$net")
   else
-    echo "${net% *} is left out: it needs ${weights:-WEIGHTS}/${net#* }, and fold lists in ${splits#/}" | tee -a "$summary"
+    echo "${net% *} is left out: it needs $weights/${net#* }, and fold lists in $splits" | tee -a "$summary"
   fi
 done
 [ ${#nets[@]} -eq 0 ] || OMP_NUM_THREADS=$(threads_of "$jobs") \
-  part train 100 '^\||trainings and tests in' bash -c 'real_trainings "$@"' _ "${nets[@]}"
+  part train 95 '^\||trainings and tests in' bash -c 'real_trainings "$@"' _ "${nets[@]}"
 rm -rf "$runs"/.images "$runs"/*/*/*/*.{caffemodel,solverstate}
 
 whole=("$python" benchmarks/whole_paper.py "$out/whole" --sample $device)
 [ -n "$gpu" ] || whole+=(--images 25 --divisor 16 --iterations 2 --batch-size 4)
-OMP_NUM_THREADS=$(threads_of 3) part whole-at-once 85 '^(five|four|three)_agrees: .* s for|^all ' "${whole[@]}" --jobs 3
+OMP_NUM_THREADS=$(threads_of 2) part whole-at-once 75 '^(five|four|three)_agrees: .* s for|^all ' "${whole[@]}" --jobs 2
 rm -rf "$out/whole/runs"
 stop_mps
 part whole 75 '^(five|four|three)_agrees: .* s for|^all ' "${whole[@]}"
