@@ -6,10 +6,10 @@
 #   SPLITS=FOLDER   the fold lists of DATA, as tools/split_folds.py writes them (default: DATA/splits)
 #   JOBS=13         real trainings at a time
 #
-# DATA is a data set, WEIGHTS a folder with squeezenet_v1.0.caffemodel, bvlc_googlenet.caffemodel, and the ImageNet mean
-# (ilsvrc_2012_mean.binaryproto or imagenet_mean.binaryproto; without it, its channel means). What is missing is left out.
-# OUT gets a log of each part, summary.md with the numbers, and results in runs/, which are made anew. A part that fails or reaches its limit does not keep the
-# others from running; the status is then 1.
+# DATA is a data set, WEIGHTS a folder with squeezenet_v1.0.caffemodel, bvlc_googlenet.caffemodel, and the ImageNet mean,
+# ilsvrc_2012_mean.binaryproto or imagenet_mean.binaryproto (without it, its channel means). What is missing is left out.
+# OUT gets a log of each part, summary.md with the numbers, and results in runs/, which are made anew. A part that fails
+# or reaches its limit does not keep the others from running; the status is then 1.
 #
 # Several trainings at a time use NVIDIA's MPS. Its daemon is started where none runs and MPS works, and stopped at the
 # end; neither the GPU nor its settings are changed.
@@ -50,7 +50,8 @@ start_mps() { # sets $mps to how trainings share the GPU; a daemon that we start
   if pgrep -x nvidia-cuda-mps >/dev/null 2>&1; then mps="under the MPS that was running"; return; fi
   daemon=$(mktemp -d)
   export CUDA_MPS_PIPE_DIRECTORY=$daemon CUDA_MPS_LOG_DIRECTORY=$daemon
-  if { nvidia-cuda-mps-control -d && timeout 30 "$python" -c "import torch; torch.zeros(1, device='cuda:$gpu')"; } >"$out/mps.log" 2>&1; then
+  if { nvidia-cuda-mps-control -d &&
+    timeout 30 "$python" -c "import torch; torch.zeros(1, device='cuda:$gpu')"; } >"$out/mps.log" 2>&1; then
     mps="under MPS"
   else
     stop_mps
@@ -81,7 +82,11 @@ one_training() { # one_training ARCH WEIGHTS SUBSET FOLD
 real_trainings() { # of the nets whose names and weights are given, $jobs at a time
   local subsets="three_agrees four_agrees five_agrees" folds="1 2 3 4 5" start=$SECONDS
   [ -n "$gpu" ] || subsets=five_agrees folds=1
-  for net in "$@"; do for subset in $subsets; do for fold in $folds; do echo "$net $subset $fold"; done; done; done >"$runs.txt"
+  for net in "$@"; do
+    for subset in $subsets; do
+      for fold in $folds; do echo "$net $subset $fold"; done
+    done
+  done >"$runs.txt"
   xargs -P "$jobs" -L 1 bash -c 'one_training "$@"' _ <"$runs.txt" || return
   echo "$(wc -l <"$runs.txt") trainings and tests in $((SECONDS - start)) s, $jobs at a time $mps"
   "$python" tools/make_tables.py --runs "$runs" --out "$runs/results" --table runs
@@ -93,7 +98,8 @@ export -f one_training real_trainings
   echo
   "$python" -c "
 import os, platform, re, torch
-print('Python', platform.python_version(), 'torch', torch.__version__, 'CUDA', torch.version.cuda, 'cuDNN', torch.backends.cudnn.version())
+print('Python', platform.python_version(), 'torch', torch.__version__, end=' ')
+print('CUDA', torch.version.cuda, 'cuDNN', torch.backends.cudnn.version())
 print(os.cpu_count(), 'cores:', *re.findall('model name.*: (.*)', open('/proc/cpuinfo').read())[:1])"
   if [ -n "$gpu" ]; then
     nvidia-smi -i "$gpu" --query-gpu=name,driver_version,memory.total --format=csv,noheader
@@ -102,8 +108,8 @@ print(os.cpu_count(), 'cores:', *re.findall('model name.*: (.*)', open('/proc/cp
   fi
 } | tee "$summary"
 
-part tests 110 'passed|failed|^FAILED|^ERROR' "$python" -m pytest -q -p no:cacheprovider -m gpu tests/conformance/test_cases_on_gpu.py \
-  tests/unit/caffe tests/e2e/test_gpu_tools.py $([ -n "$gpu" ] || echo --rehearse-gpu)
+part tests 110 'passed|failed|^FAILED|^ERROR' "$python" -m pytest -q -p no:cacheprovider -m gpu \
+  tests/conformance/test_cases_on_gpu.py tests/unit/caffe tests/e2e/test_gpu_tools.py $([ -n "$gpu" ] || echo --rehearse-gpu)
 part bench 90 '^\|' "$python" benchmarks/run.py $device --only step forward tiny ten-crop map --json "$out/bench.json" \
   $([ -n "$gpu" ] || echo --rounds 1)
 
