@@ -305,7 +305,7 @@ def _photographs(folder, count):
 def sentiment_map(rounds, gpu):
     """A map against one prediction, a batch of one both ways."""
     _device(gpu)
-    ways = _deploy(1, MAP, convolutional=True), _deploy(1)
+    ways = _deploy(1, side=MAP, convolutional=True), _deploy(1)
     found = in_turn(dict(zip(("ours", "one"), (net.forward for net in ways))), 3 * rounds, gpu)
     sums = [definitions.multiply_adds(net) for net in ways]
     yield row(

@@ -96,6 +96,7 @@ class Layer:
     differentiable = True  # False: no backward at all (data, Accuracy, ArgMax)
     by_shape = True  # whether reshape depends on the blobs' shapes only
     shrinks = False  # whether no result is larger in absolute value than the largest value of the bottoms
+    repeatable = False  # whether backward can do again what `forget` releases, from the blobs alone
     overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
     def __init__(self, param):

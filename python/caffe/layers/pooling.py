@@ -27,7 +27,7 @@ class Pooling(Layer):
 
     exact_bottom = 1
     min_top = 1
-    shrinks = True
+    shrinks = repeatable = True
 
     def __init__(self, param):
         super().__init__(param)
@@ -189,6 +189,7 @@ class LRN(Neuron):
     The scale is k + (alpha / n) Σ x² over n neighbouring channels, or 1 + alpha times the mean of x² over n×n places.
     """
 
+    repeatable = True
     saved: tuple | None = None  # scale, scale^-beta and whether scale overflowed, kept for backward
 
     def setup(self, bottom, top):
@@ -219,11 +220,12 @@ class LRN(Neuron):
         return x * self.saved[1]
 
     def _scale(self, x):
-        scale = self._near(x * x).mul_(self.alpha).add_(self.k)
+        squares = x * x
+        scale = self._near(squares).mul_(self.alpha).add_(self.k)
         overflown = not self.within and _overflown(scale)
         if overflown:
             scale = self._running(x * x * self.alpha, self.k, head_first=True)
-        return scale, scale.pow(-self.param.lrn_param.beta), overflown
+        return scale, torch.pow(scale, -self.param.lrn_param.beta, out=squares), overflown
 
     def gradient(self, dy, x, y):
         scale, factor, overflown = self.saved or self._scale(x)

@@ -327,24 +327,39 @@ class Graph:
         return loss
 
     @outside_inference_mode
-    def run_backward(self, start=None, end=0):
-        """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed."""
+    def run_backward(self, start=None, end=0, once=False):
+        """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed.
+
+        ``once`` releases what layers keep from the forward pass for backward, if they can compute it again.
+        """
         indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)
-        looked_at = any(self._hooks.values())
-        for i in () if looked_at else filter(self._runs_backward, indices):
-            for blob in self._replaced_diffs[i]:
-                blob.release_diff()
+        self._release_diffs(indices)
         for i in indices:
             for hook in self._hooks["before_backward"]:
                 hook(i)
             if self._runs_backward(i):
                 self._layers[i].backward(self._top_blobs[i], self._bottom_need_backward[i], self._bottom_blobs[i])
+                if once and self._layers[i].repeatable:
+                    self._layers[i].forget()
                 if self.debug_info:
                     self._log_backward(i)
             for hook in self._hooks["after_backward"]:
                 hook(i)
         if self.debug_info and start is None:
             self._log_norms()
+
+    def _release_diffs(self, indices):
+        """Release the memory of diffs that backward through these layers will replace, unless hooks look at it."""
+        for i in () if any(self._hooks.values()) else filter(self._runs_backward, indices):
+            for blob in self._replaced_diffs[i]:
+                blob.release_diff()
+
+    def forward_backward(self):
+        """Both passes, one after the other, with less memory than by themselves; returns the loss as `run_forward`."""
+        self._release_diffs(range(len(self._layers)))
+        loss = self.run_forward()
+        self.run_backward(once=True)
+        return loss
 
     def _log_forward(self, i):
         name, layer = self._layer_names[i], self._layers[i]

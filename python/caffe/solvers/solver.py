@@ -107,8 +107,7 @@ class Solver:
             self.net.debug_info = display and p.debug_info
             loss = 0.0
             for _ in range(p.iter_size):
-                loss = loss + self.net.run_forward()
-                self.net.run_backward()
+                loss = loss + self.net.forward_backward()
             self._smooth(loss / p.iter_size)
             if display:
                 now, (before, shown) = time.time(), self._displayed

@@ -1,0 +1,164 @@
+"""Memory that blobs share, release and reuse is not seen: every blob has its own values, before and after passes."""
+
+import numpy as np
+import pytest
+
+import caffe
+from helpers.layer_checks import build, input_layer, layer, values
+
+X = (2, 3, 7, 7)
+
+
+def conv(name, bottom, top, outputs=4, more=""):
+    """A 3×3 Convolution that keeps the size."""
+    p = f"num_output: {outputs} kernel_size: 3 pad: 1 {more} weight_filler {{ type: 'gaussian' std: 0.3 }}"
+    return layer(name, bottom, top, f"type: 'Convolution' convolution_param {{ {p} }}")
+
+
+def fire(rectified=True):
+    """A Concat of two convolutions, each rectified in place, before a pooling and a loss."""
+    pool = "type: 'Pooling' pooling_param { pool: MAX kernel_size: 3 stride: 2 }"
+    norm = "type: 'LRN' lrn_param { local_size: 3 alpha: 0.1 }"
+    branches = [conv("a", "x", "a"), conv("b", "x", "b", 5)]
+    if rectified:
+        branches += [layer("ra", "a", "a", "type: 'ReLU'"), layer("rb", "b", "b", "type: 'ReLU'")]
+    return (
+        input_layer("x", X)
+        + "".join(branches)
+        + layer("c", "a b", "c", "type: 'Concat'")
+        + layer("p", "c", "p", pool)
+        + layer("n", "p", "n", norm)
+        + layer("ip", "n", "y", "type: 'InnerProduct' inner_product_param { num_output: 3 }")
+        + layer("s", "y", "s", "type: 'Reduction' loss_weight: 1 reduction_param { operation: SUMSQ }")
+    )
+
+
+def filled(text):
+    """The net with random inputs and parameters."""
+    net = build(text, caffe.TRAIN)
+    net.blobs["x"].data[...] = values(0, X)
+    for i, blob in enumerate(b for blobs in net.params.values() for b in blobs):
+        blob.data[...] = values(50 + i, blob.data.shape)
+    return net
+
+
+def everything(net):
+    """Copies of all values and gradients."""
+    blobs = {**net.blobs, **{f"{name} {i}": b for name, of in net.params.items() for i, b in enumerate(of)}}
+    return {name: (blob.data.copy(), blob.diff.copy()) for name, blob in blobs.items()}
+
+
+def same(one, other):
+    """Whether two results of `everything` are the same bits."""
+    return one.keys() == other.keys() and all(np.array_equal(one[n], other[n], equal_nan=True) for n in one)
+
+
+def passes(net, times=1):
+    """``everything`` after both passes."""
+    for _ in range(times):
+        net.clear_param_diffs()
+        net.forward()
+        net.backward()
+    return everything(net)
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_passes_give_the_same_again_and_with_views_of_all_blobs(rectified):
+    once = passes(filled(fire(rectified)))
+    assert same(passes(filled(fire(rectified)), 3), once)
+    net = filled(fire(rectified))
+    views = [(blob.data, blob.diff) for blob in net.blobs.values()]
+    assert same(passes(net, 2), once)
+    assert np.array_equal(views[list(net.blobs).index("c")][0], once["c"][0])
+
+
+def test_writing_to_one_of_a_concats_blobs_leaves_the_others():
+    for written in "abc":
+        net = filled(fire())
+        before = passes(net)
+        net.blobs[written].data[...] = 7
+        net.blobs[written].diff[...] = 8
+        after = everything(net)
+        assert (after[written][0] == 7).all()
+        assert (after[written][1] == 8).all()
+        del before[written], after[written]
+        assert same(after, before)
+
+
+def test_backward_reads_what_was_written_to_a_concats_bottom():
+    net = filled(fire())
+    net.forward()
+    net.blobs["a"].data[...] = 0  # so that the rectifier passes nothing on
+    net.backward()
+    assert not net.blobs["a"].diff.any()
+    assert net.blobs["b"].diff.any()
+
+
+def solver_of(tmp_path, text):
+    """A solver that changes nothing, because its rate is 0."""
+    net = filled(text)
+    (tmp_path / "net.prototxt").write_text(text)
+    (tmp_path / "solver.prototxt").write_text(
+        f"net: '{tmp_path}/net.prototxt' base_lr: 0 lr_policy: 'fixed' snapshot_after_train: false"
+    )
+    solver = caffe.SGDSolver(str(tmp_path / "solver.prototxt"))
+    solver.net.share_with(net)
+    solver.net.blobs["x"].data[...] = net.blobs["x"].data
+    return solver
+
+
+def test_after_a_step_all_blobs_hold_what_single_passes_leave(tmp_path):
+    once = passes(filled(fire()))
+    solver = solver_of(tmp_path, fire())
+    solver.step(3)
+    blobs = {name: (blob.data.copy(), blob.diff.copy()) for name, blob in solver.net.blobs.items()}
+    assert same(blobs, {name: once[name] for name in blobs})
+    solver.net.clear_param_diffs()
+    solver.net.backward()  # again, although the step has released what layers kept for it
+    assert same(everything(solver.net), once)
+
+
+def test_hooks_see_the_values_of_the_pass_before():
+    net = filled(fire())
+    before = passes(net)
+    seen = {}
+
+    def look(i):
+        if not i:
+            seen.update({name: (blob.data.copy(), blob.diff.copy()) for name, blob in net.blobs.items()})
+
+    net.before_forward(look)
+    net.forward()
+    assert same(seen, {name: before[name] for name in seen})
+
+
+def test_a_blob_whose_shape_was_changed_is_set_right_by_the_next_pass():
+    net = filled(fire())
+    net.forward()
+    shape, result = net.blobs["p"].data.shape, net.blobs["y"].data.copy()
+    net.blobs["p"].reshape(1, 2, 3, 4)
+    net.forward()
+    assert net.blobs["p"].data.shape == shape
+    np.testing.assert_array_equal(net.blobs["y"].data, result)
+
+
+@pytest.mark.parametrize("side", [8, 800])  # the larger top has so many values that a limit to them is computed
+def test_minus_infinity_from_a_convolution_becomes_nan_in_a_rectifier(side):
+    one = "type: 'Convolution' convolution_param { num_output: 2 kernel_size: 1 }"
+    text = input_layer("x", (1, 1, side, side)) + layer("a", "x", "a", one)
+    text += layer("r", "a", "a", "type: 'ReLU'") + layer(
+        "b", "a", "b", one.replace("kernel", "bias_term: false kernel")
+    )
+    net = build(text + layer("q", "b", "b", "type: 'ReLU'"), caffe.TEST)
+    net.params["a"][0].data[...] = np.array([3e38, -3e38], np.float32).reshape(2, 1, 1, 1)
+    net.params["b"][0].data[...] = 1
+    net.blobs["x"].data[...] = 1
+    net.blobs["x"].data[..., 0] = 2
+    with np.errstate(over="ignore"):
+        net.forward()
+    a, b = net.blobs["a"].data, net.blobs["b"].data
+    assert np.isposinf(a[0, 0, :, 0]).all()
+    assert np.isnan(a[0, 1, :, 0]).all()
+    assert np.isnan(b[0, :, :, 0]).all()
+    assert (a[0, 1, :, 1:] == 0).all()
+    np.testing.assert_array_equal(b[0, 0, :, 1:], np.float32(3e38))
