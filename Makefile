@@ -159,8 +159,7 @@ test-all: $(READY) ## run all tests, those of real sizes and of interrupts too
 	$(PYTEST) --durations=10 -m 'slow or not slow'
 
 test-gpu: $(READY) ## run the tests that need a GPU
-	$(PYTEST) -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/caffe/test_gpu.py tests/unit/caffe/test_forks_of_caffe.py \
-	  tests/e2e/test_gpu_tools.py
+	$(PYTEST) -m gpu tests/conformance/test_cases_on_gpu.py tests/unit/caffe tests/e2e/test_gpu_tools.py
 
 coverage: $(READY) ## list the lines of python/ that the quick tests do not reach
 	$(PY) -m coverage erase

@@ -6,17 +6,24 @@
     CAFFE_PRECISION=tf32 python benchmarks/whole_paper.py /scratch/whole-tf32 --gpu 0
 
 Numbers of images, sizes, schedules and files are those of the paper; pictures and weights are noise, so that nothing
-needs to be downloaded. The folder takes 20 GB. --sample trains and tests two folds of each kind of net and multiplies:
-the nine initialisations are one kind. Unknown options go to tools/paper.py; the same call resumes what was stopped, and
-tells the time of what was left.
+needs to be downloaded. The folder takes 20 GB. Unknown options go to tools/paper.py; the same call resumes what was
+stopped, and tells the time of what was left.
+
+--sample trains and tests one fold of each subset and multiplies: the nets of a subset differ in initialisation, or in
+fully connected layers, and count as equal. With --jobs N this is done in N processes at a time, as
+`--executor ray` would, and the sum of their times is divided by N.
 """
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -40,7 +47,8 @@ def main(argv=None):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, help="of each subset (default: the paper's)")
     parser.add_argument("--divisor", type=int, default=1, help="of all channels, to try this script (default: 1)")
-    parser.add_argument("--sample", action="store_true", help="two folds of each kind of net, and an estimate")
+    parser.add_argument("--sample", action="store_true", help="one fold of each subset, and an estimate")
+    parser.add_argument("--jobs", type=int, choices=range(1, 5), default=1, help="at a time, for --sample (default: 1)")
     parser.add_argument("--gpu", type=int, metavar="N", help="on this CUDA card (default: CPU)")
     args, more = parser.parse_known_args(argv)
 
@@ -50,37 +58,46 @@ def main(argv=None):
     places += [] if args.gpu is None else ["--gpu", args.gpu]
     call("split_folds", "--data", data, "--out", args.folder / "splits")
     if args.sample:
-        return sample(places, more)
+        return sample(places, args.jobs, more)
     start = time.perf_counter()
     call("paper", *PARTS, *places, "--out", args.folder / "results", *more)
     print(f"{time.perf_counter() - start:.0f} s for all trainings, tests and tables ({engine.precision()})")
     return 0
 
 
-def sample(places, more):
-    """Train and test two folds of each kind of net in this process; prints the time of all, by those."""
-    kinds: dict[tuple, list] = {}
+def sample(places, jobs, more):
+    """Train and test a fold of each subset; prints the time that all trainings of the paper would take.
+
+    The first training of each process does not count, because the process starts in it. Nor do the last ones, which
+    keep all processes at work until those that count are done.
+    """
+    trainings: Counter[str] = Counter()
     for experiment in paper_parts.experiments(PARTS):
         # beyond the paper's 75: fc6-2 at the full rate, of which it gives no number, and what it proposes
         if not experiment.full_rate and not architectures.ARCHITECTURES[experiment.arch].frozen:
-            kinds.setdefault((experiment.subset, experiment.arch), []).append(experiment)
+            trainings[experiment.subset] += len(paper.FOLDS)
+    starting = [(paper.SUBSETS[0], fold) for fold in paper.FOLDS[:jobs]]
+    ending = [(subset, fold) for subset in paper.SUBSETS[1:] for fold in paper.FOLDS[:-1]][: jobs - 1]
+    runs = [*starting, *((subset, paper.FOLDS[-1]) for subset in trainings), *ending]
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        seconds = list(pool.map(partial(train_and_test, places, more), runs))
+    total = max(seconds[:jobs]) - seconds[jobs]  # for the processes to start
+    for (subset, count), each in zip(trainings.items(), seconds[jobs:]):
+        total += count * each / jobs
+        print(f"{subset}: {each:.1f} s for one of {count} trainings and its test, {jobs} at a time")
+    print(f"all {trainings.total()} trainings and tests, extrapolated: {total:.0f} s ({engine.precision()})")
+    return 0
+
+
+def train_and_test(places, more, run):
+    """Train and test a CaffeNet on one fold of a subset; the seconds it took."""
     sys.path.insert(0, str(PROJECT / "tools"))
     train, evaluate = (importlib.import_module(tool).main for tool in ("train", "evaluate"))
-    total = count = 0
-    for (subset, arch), of_kind in kinds.items():
-        seconds = []
-        for fold in paper.FOLDS[:2]:
-            start = time.perf_counter()
-            which = [*places, "--subset", subset, "--arch", arch, "--init", of_kind[0].init, "--fold", fold]
-            train([str(word) for word in [*which, "--keep-diverged", *more]])
-            evaluate([str(word) for word in which])
-            seconds.append(time.perf_counter() - start)
-        nets = len(of_kind) * len(paper.FOLDS)
-        total += seconds[0] + (nets - 1) * seconds[1]
-        count += nets
-        print(f"{subset} {arch}: {seconds[0]:.1f} and {seconds[1]:.1f} s, of {nets}", flush=True)
-    print(f"all {count} trainings and tests, extrapolated: {total:.0f} s ({engine.precision()})")
-    return 0
+    start = time.perf_counter()
+    which = [*places, "--subset", run[0], "--init", "caffenet", "--fold", run[1]]
+    train([str(word) for word in [*which, "--keep-diverged", *more]])
+    evaluate([str(word) for word in which])
+    return time.perf_counter() - start
 
 
 def prepare(data, images, divisor):

@@ -45,6 +45,7 @@ EXEMPT = {
     "make test-all": "these tests themselves",
     "make test-gpu": "needs a GPU",
     "nvidia-cuda-mps-control -d": "needs a GPU",
+    "benchmarks/gpu.sh results/gpu data/deepsent path/to/weights": "needs a GPU; test_whole_paper.py runs a part of it",
     "make fold-all ARCH=squeezenet SEED=1 GPU=0 &": "needs a GPU",
     "make fold-all ARCH=squeezenet SEED=2 GPU=0 &": "needs a GPU",
     "wait": "waits for the commands before",
