@@ -234,7 +234,7 @@ paper table2 table3 table4 table5 table6 figure6 figure7: $(READY)
 serve: $(READY) ## serve a web page that predicts the sentiment of images
 	$(PY) tools/serve.py $(runs) $(data) $(call flag,HOST,host) $(call flag,PORT,port) $(gpu)
 
-bench: $(READY) ## measure speed, as ratios within one run (about ten minutes)
+bench: $(READY) ## measure speed and memory, as ratios within one run (about five minutes)
 	$(PY) benchmarks/run.py $(gpu)
 
 growth: $(READY) ## measure time and memory against images, batch, folds and features (about ten minutes)

@@ -1,6 +1,6 @@
 """Speed as ratios measured in one run: python/caffe against what else there is on this machine.
 
-    python benchmarks/run.py                         # everything, about fifteen minutes on two CPU cores
+    python benchmarks/run.py                         # everything, about five minutes on two CPU cores
     python benchmarks/run.py --only step forward     # parts of it
     CAFFE_BIN=/opt/caffe/build/tools/caffe python benchmarks/run.py
 
