@@ -15,7 +15,10 @@
 # end; neither the GPU nor its settings are changed.
 set -u
 cd "$(dirname "$0")/.."
-out=$(realpath -m "${1:?a folder for what is found}")
+fail() { echo "gpu.sh: $*" >&2; exit 2; }
+[ -n "${1:-}" ] || fail "name a folder for the results: benchmarks/gpu.sh OUT [DATA WEIGHTS]"
+command -v "${PYTHON:-.venv/bin/python}" >/dev/null || fail "${PYTHON:-.venv/bin/python} is not a Python; run \`make setup\` or set PYTHON"
+out=$(realpath -m "$1")
 data=${2:-DATA} weights=${3:-WEIGHTS}
 gpu=${GPU-0}
 if [ -n "$gpu" ]; then jobs=${JOBS:-13}; else jobs=${JOBS:-2}; fi

@@ -77,3 +77,12 @@ def test_what_is_missing_is_left_out(measure):
     assert "squeezenet" in " ".join(calls) and "--arch googlenet" not in " ".join(calls)
     assert NETS[1] in summary and "15 trainings and tests in" in summary
     assert "without MPS" in summary and not [call for call in calls if "MPS=/" in call]
+
+
+@pytest.mark.parametrize(("words", "python", "named"), [([], "true", "OUT"), (["out"], "no-such-python", "PYTHON")])
+def test_without_a_folder_or_a_python_nothing_is_written(words, python, named, root, tmp_path):
+    command = ["bash", root / "benchmarks" / "gpu.sh", *(str(tmp_path / word) for word in words)]
+    done = subprocess.run(command, env={**os.environ, "PYTHON": python}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gpu.sh: ") and named in done.stderr and done.stderr.count("\n") == 1
+    assert not done.stdout and not list(tmp_path.iterdir())
