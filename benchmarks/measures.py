@@ -19,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import cv2
+import growth
 import numpy as np
 import torch
 from handwritten import NETS, Predictor, Trainer
@@ -390,7 +391,7 @@ def memory(rounds, gpu):
             for way, found in peaks.items():
                 command = [sys.executable, __file__, way, arch]
                 told = subprocess.run(command, check=True, cwd=Path(__file__).parent, capture_output=True, text=True)
-                found.append(int(told.stdout) * 1024 / 1e9)
+                found.append(float(told.stdout) * 2**20 / 1e9)
         ours, hand = (statistics.median(found) for found in peaks.values())
         what = f"peak memory of training {arch}, {BATCH} images"
         yield row(what, ours, "hand-written PyTorch", hand, "GB", bar="≤ 1.25")
@@ -406,8 +407,7 @@ def _train_alone(way, arch):
             step = lambda: solver.step(1)  # noqa: E731
         for _ in range(WARM_UP + 2):
             step()
-    # Linux only; rusage would count the memory of the process this one was forked from.
-    print(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
+    print(growth.memory("VmHWM"))  # rusage would count the memory of the process this one was forked from
 
 
 if __name__ == "__main__":

@@ -139,7 +139,6 @@ class Layer:
 
     def forward(self, bottom, top, record):
         """Compute the tops; ``record`` keeps the graph for ``backward``."""
-        self._graph = None
         inputs = [blob.tensor() for blob in bottom]
         if record:
             outputs = self._record(bottom, top, inputs)

@@ -330,10 +330,12 @@ class Graph:
     def run_backward(self, start=None, end=0, once=False):
         """Run backward from layer ``start`` down to ``end`` (indices, inclusive), where it is needed.
 
-        ``once`` releases what layers keep from the forward pass for backward, if they can compute it again.
+        ``once`` is for `forward_backward`, which has released the diffs: it also releases what layers keep from the
+        forward pass for backward, if they can compute it again.
         """
         indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)
-        self._release_diffs(indices)
+        if not once:
+            self._release_diffs(indices)
         for i in indices:
             for hook in self._hooks["before_backward"]:
                 hook(i)
