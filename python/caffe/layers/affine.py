@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..proto import caffe_pb2
+from ..runtime.products import linear, product
 from .base import TEST, Layer, check_range, log_creation, register
 from .neuron import Neuron
 
@@ -46,7 +47,7 @@ class InnerProduct(Layer):
         weight, *bias = [blob.tensor() for blob in self.blobs]
         if self.transpose:
             weight = weight.t()
-        y = self.products(F.linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
+        y = self.products(linear, _rows(bottom[0].tensor(), self.inputs), weight, *bias)
         top[0].set_tensor(y if len(top[0].shape) == 2 else y.reshape(top[0].shape))
 
     def backward(self, top, propagate_down, bottom):
@@ -54,9 +55,9 @@ class InnerProduct(Layer):
         dy = _rows(top[0].diff_tensor(), self.param.inner_product_param.num_output)
         dy, x, w = self.rounded(dy, _rows(bottom[0].tensor(), self.inputs), weight.tensor())
         if propagate_down[0]:
-            bottom[0].set_diff((dy @ (w.t() if self.transpose else w)).float().reshape(bottom[0].shape))
+            bottom[0].set_diff(product(dy, w.t() if self.transpose else w).float().reshape(bottom[0].shape))
         if self.param_propagate_down[0]:
-            weight.add_product_to_diff(*((x.t(), dy) if self.transpose else (dy.t(), x)))
+            weight.add_diff(product(*((x.t(), dy) if self.transpose else (dy.t(), x))).float())
         if bias and self.param_propagate_down[1]:
             bias[0].add_diff(dy.sum(0).float())
 

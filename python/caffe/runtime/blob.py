@@ -65,7 +65,7 @@ class Memory:
     is copied before anything is written to it.
     """
 
-    __slots__ = ("_view", "capacity", "common", "host", "lent", "limit", "product", "shared", "tensor")
+    __slots__ = ("_view", "capacity", "common", "host", "lent", "limit", "shared", "tensor")
 
     def __init__(self, capacity):
         self.capacity = capacity
@@ -75,7 +75,6 @@ class Memory:
         self.shared = False
         self.common = False  # whether several blobs have this object
         self.limit = math.inf  # no value is larger in absolute value, or NaN, unless it is infinite
-        self.product: Any = None  # what `add_product` allocated, for its next call
         self._view: Any = None  # weak: the array that all handed-out views are based on
 
     def _settle(self):
@@ -175,17 +174,6 @@ class Memory:
             self.write(tensor)
         else:
             self.change(tensor.shape).add_(tensor)
-
-    def add_product(self, a, b):
-        """Add the product of two matrices, in memory that is allocated once, or else the heap would grow."""
-        self._settle()
-        if self.tensor is not None or self.host is not None:
-            self.add(a @ b)
-            return
-        if self.product is not None and self.product.device != a.device:
-            self.product = None
-        self.product = torch.mm(a, b, out=self.product)
-        self.write(self.product)
 
     @outside_inference_mode
     def numpy(self, shape):
@@ -306,13 +294,6 @@ class Blob:
     def add_diff(self, tensor):
         """Add to the gradient."""
         self._diff.add(tensor)
-
-    def add_product_to_diff(self, a, b):
-        """Add the product of two matrices to the gradient."""
-        if a.dtype == torch.float32:
-            self._diff.add_product(a, b)
-        else:
-            self._diff.add((a @ b).float())
 
     def zero_diff(self):
         """Set the gradient to zero."""
