@@ -420,10 +420,9 @@ def _sample_linear(image, axis, size):
     after = before + 1
     weight = position - before
     along = (slice(None), *[np.newaxis] * (image.ndim - 1 - axis))
-    return (
-        image.take(before.clip(min=0), axis) * np.where(before < 0, 0, 1 - weight)[along]
-        + image.take(after.clip(max=length - 1), axis) * np.where(after < length, weight, 0)[along]
-    )
+    sampled = image.take(before.clip(min=0), axis) * np.where(before < 0, 0, 1 - weight)[along]
+    sampled += image.take(after.clip(max=length - 1), axis) * np.where(after < length, weight, 0)[along]
+    return sampled
 
 
 def oversample(images, crop_dims):

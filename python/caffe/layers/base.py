@@ -99,6 +99,9 @@ class Layer:
     by_shape = True  # whether reshape depends on the blobs' shapes only
     shrinks = False  # whether no value of the first top is larger in absolute value than the largest of the bottoms
     repeatable = False  # whether backward can do again what `forget` releases, from the blobs alone
+    any_layout = False  # whether it is as fast in NCHW as in channels-last, and leaves the layout as it is
+    in_rows = False  # whether it reads its bottoms in NCHW
+    leaves_rows = False  # whether all that read its tops do so; set by the net
     overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
     def __init__(self, param):

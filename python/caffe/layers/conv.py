@@ -22,7 +22,10 @@ _LARGE = 1 << 18  # values in a top from which a limit to them is worth its whil
 
 def _largest(x):
     """The largest absolute value."""
-    return max(x.amax().item(), -x.amin().item())
+    if x.dim() == 4 and not x.is_contiguous():
+        x = x.permute(0, 2, 3, 1)  # aminmax is fast where this is contiguous
+    low, high = torch.aminmax(x)
+    return max(high.item(), -low.item())
 
 
 def _dense(x):
@@ -109,7 +112,8 @@ class _BaseConvolution(_Windows):
             self.fail(f"The {self.channels} channels of the bottom are not a multiple of group {self.group}")
         if self.num_output % self.group:
             self.fail("Number of output should be multiples of group")
-        self.add_blob(self.weight_shape() + self.kernel, p.weight_filler)
+        weight = self.add_blob(self.weight_shape() + self.kernel, p.weight_filler)
+        self.in_rows = math.prod(weight.shape[1:]) > LONGEST_CHAIN
         if p.bias_term:
             self.add_blob((self.num_output,), p.bias_filler)
 
@@ -130,14 +134,16 @@ class _BaseConvolution(_Windows):
 
     def forward(self, bottom, top, record):
         weight, bias = (*(blob.tensor() for blob in self.blobs), None)[:2]
-        plain = weight.is_cpu and weight[0].numel() > LONGEST_CHAIN and self.precision != "bf16"
+        plain = self.in_rows and weight.is_cpu and self.precision != "bf16"
         for source, target in zip(bottom, top):
             x = self._input(source.tensor(), plain)
             if record and not plain and x.shape == source.shape:
                 source.lay_out(x)  # for backward
             x, w, b = self.rounded(x, self._laid_out(weight, plain), bias)
             y = torch.convolution(x, w, b, *self._options())
-            target.set_tensor(_dense(y.float()).reshape(target.shape), limit=self._limit(source, target))
+            if record or not (plain and self.leaves_rows):
+                y = _dense(y.float())
+            target.set_tensor(y.reshape(target.shape), limit=self._limit(source, target))
 
     def backward(self, top, propagate_down, bottom):
         learned = [*self.param_propagate_down, False][:2]
@@ -160,10 +166,12 @@ class _BaseConvolution(_Windows):
     def _limit(self, source, target):
         """A limit to the values of a large top, from that of its bottom, which is found out if it has fewer values."""
         weight, *bias = [blob.tensor() for blob in self.blobs]
-        if target.count < _LARGE or not weight.is_cpu or self.transposed or self.precision == "bf16":
-            return math.inf
         limit = source.limit
-        if limit == math.inf and source.count < target.count / 2:
+        known = limit < math.inf
+        cost = 3 * weight.numel() + (0 if known else source.count)  # in values read or written
+        if max(cost, _LARGE) > target.count or not weight.is_cpu or self.transposed or self.precision == "bf16":
+            return math.inf
+        if not known:
             limit = _largest(source.tensor())
         limit *= weight.flatten(1).abs().sum(1).amax().item()
         limit += _largest(bias[0]) if bias else 0

@@ -69,6 +69,8 @@ def _slopes(x, slope):
 class ReLU(Neuron):
     """max(x, 0) + negative_slope · min(x, 0)."""
 
+    any_layout = True
+
     def setup(self, bottom, top):
         self.slope = self.param.relu_param.negative_slope
 

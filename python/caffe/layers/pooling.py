@@ -212,6 +212,7 @@ class LRN(Neuron):
             self.fail("LRN only supports odd values for local_size")
         self.alpha, self.k = (p.alpha, 1) if self.within else (p.alpha / p.local_size, p.k)
         self.band = None
+        self.shrinks = self.k >= 1 and self.alpha >= 0 and p.beta >= 0
 
     def reshape(self, bottom, top):
         if len(bottom[0].shape) != 4:
@@ -222,13 +223,11 @@ class LRN(Neuron):
         self.saved = None
 
     def forward(self, bottom, top, record):
-        super().forward(bottom, top, record)
-        if not record:  # not needed without a backward pass
-            self.saved = None
-
-    def compute(self, x):
-        self.saved = self._scale(x)
-        return x * self.saved[1]
+        x = bottom[0].tensor()
+        saved = self._scale(x)
+        self.saved = saved if record else None
+        limit = bottom[0].limit if self.shrinks and not saved[2] else math.inf
+        top[0].set_tensor(torch.mul(x, saved[1], out=None if record else saved[1]), limit=limit)
 
     def _scale(self, x):
         squares = x * x

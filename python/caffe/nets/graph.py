@@ -254,6 +254,15 @@ class Graph:
             self._steps.append((layer, bottom, top, top if apart and bottom else [], losses))
             down = self._bottom_need_backward[i] if apart and layer.differentiable else []
             self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed])
+        # blobs that somebody reads for whom channels-last is faster; the others may stay as convolutions leave them
+        not_in_rows = {
+            index
+            for layer, bottoms, tops in zip(self._layers, self._bottoms, self._tops)
+            if not (layer.in_rows or (layer.any_layout and bottoms == tops))
+            for index in bottoms
+        }
+        for layer, tops in zip(self._layers, self._tops):
+            layer.leaves_rows = not_in_rows.isdisjoint(tops)
         #: blob name -> Blob
         self.blobs = OrderedDict(zip(self._blob_names, self._blobs))
         #: layer name -> its parameter blobs, for the layers that have any

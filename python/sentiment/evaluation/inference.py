@@ -21,7 +21,7 @@ from sentiment.utils.errors import UserError
 
 CROPS = 10
 CENTER = 4  # index of the centre crop
-BATCH, BATCH_GPU = 20, 200  # crops in a forward pass; more are slower on a CPU and take gigabytes for SqueezeNet
+BATCH, BATCH_GPU = 20, 200  # crops in a forward pass; more are hardly faster on a CPU, and take gigabytes
 
 
 def check_outputs(net, model: Path):

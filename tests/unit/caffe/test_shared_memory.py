@@ -162,3 +162,33 @@ def test_minus_infinity_from_a_convolution_becomes_nan_in_a_rectifier(side):
     assert np.isnan(b[0, :, :, 0]).all()
     assert (a[0, 1, :, 1:] == 0).all()
     np.testing.assert_array_equal(b[0, 0, :, 1:], np.float32(3e38))
+
+
+def test_nan_of_a_normalisation_that_overflows_is_no_maximum():
+    one = "type: 'Convolution' convolution_param { num_output: 8 kernel_size: 1 bias_term: false }"
+    pool = "type: 'Pooling' pooling_param { pool: MAX kernel_size: 2 stride: 2 }"
+    text = input_layer("x", (1, 1, 600, 600)) + layer("a", "x", "a", one)
+    net = build(text + layer("n", "a", "n", "type: 'LRN'") + layer("p", "n", "p", pool), caffe.TEST)
+    net.params["a"][0].data[...] = np.array([1, 1e25, *[1] * 6], np.float32).reshape(8, 1, 1, 1)
+    net.blobs["x"].data[...] = 1
+    net.blobs["x"].data[..., 0] = 0
+    with np.errstate(over="ignore"):
+        net.forward()
+    assert np.isnan(net.blobs["n"].data[0, 4:, :, 1:]).all()  # inf was taken from a running sum that was infinite
+    np.testing.assert_array_equal(net.blobs["p"].data[0, 4:, :, 1:], -np.finfo(np.float32).max)
+    np.testing.assert_array_equal(net.blobs["p"].data[0, :, :, 0], 0)
+
+
+def test_convolutions_of_long_sums_give_the_same_in_passes_with_and_without_backward():
+    text = input_layer("x", (2, 128, 9, 9)) + conv("a", "x", "a", 128) + layer("ra", "a", "a", "type: 'ReLU'")
+    text += conv("b", "a", "b", 128) + layer("rb", "b", "b", "type: 'ReLU'") + conv("c", "b", "c", 8)
+    shapes, loss = (2, 8, 9, 9), layer("s", "c", "s", "type: 'Reduction' loss_weight: 1")
+    nets = [build(text, caffe.TEST), build(text + loss, caffe.TEST)]
+    for net in nets:
+        net.blobs["x"].data[...] = values(0, (2, 128, 9, 9))
+        for i, blob in enumerate(b for blobs in net.params.values() for b in blobs):
+            blob.data[...] = values(50 + i, blob.data.shape)
+        net.forward()
+    assert nets[0].blobs["c"].data.shape == shapes
+    for name in "abc":
+        np.testing.assert_array_equal(nets[0].blobs[name].data, nets[1].blobs[name].data)
