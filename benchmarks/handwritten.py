@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caffe.runtime.products import linear, product
+
 
 class _LRN(torch.autograd.Function):
     """Normalisation across 5 channels as a convolution with a band, which beats F.local_response_norm."""
@@ -16,7 +18,7 @@ class _LRN(torch.autograd.Function):
     def forward(ctx, x, band):
         scale = F.conv2d(x * x, band).mul_(1e-4 / 5).add_(1)
         factor = scale.pow(-0.75)
-        y = x * factor
+        y = x * factor if ctx.needs_input_grad[0] else factor.mul_(x)
         ctx.save_for_backward(x, y, scale, factor, band)
         return y
 
@@ -42,6 +44,28 @@ class LRN(nn.Module):
             return _LRN.apply(x.float(), self.band)
 
 
+class _Linear(torch.autograd.Function):
+    """The products of nn.Linear by the engine's choice of library."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        return product(grad, weight), product(grad.t(), x), grad.sum(0)
+
+
+class Linear(nn.Linear):
+    """nn.Linear as fast as the engine's InnerProduct, which takes a function of PyTorch that is not public."""
+
+    def forward(self, x):
+        """(N, inputs) to (N, outputs)."""
+        return _Linear.apply(x, self.weight, self.bias)
+
+
 def pool():
     """Overlapping maximum, its output's size rounded up."""
     return nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -52,7 +76,7 @@ def relu():
     return nn.ReLU(inplace=True)
 
 
-def caffenet(classes=2):
+def caffenet(classes=2, linear=nn.Linear):
     """Images (N, 3, 227, 227) to scores (N, classes)."""
     return nn.Sequential(
         nn.Conv2d(3, 96, 11, 4), relu(), pool(), LRN(96),
@@ -61,9 +85,9 @@ def caffenet(classes=2):
         nn.Conv2d(384, 384, 3, padding=1, groups=2), relu(),
         nn.Conv2d(384, 256, 3, padding=1, groups=2), relu(), pool(),
         nn.Flatten(),
-        nn.Linear(9216, 4096), relu(), nn.Dropout(0.5),
-        nn.Linear(4096, 4096), relu(), nn.Dropout(0.5),
-        nn.Linear(4096, classes),
+        linear(9216, 4096), relu(), nn.Dropout(0.5),
+        linear(4096, 4096), relu(), nn.Dropout(0.5),
+        linear(4096, classes),
     )  # fmt: skip
 
 
@@ -136,8 +160,8 @@ class Trainer:
     ``half`` computes convolutions and inner products in bfloat16, as torch.autocast does.
     """
 
-    def __init__(self, arch, images, labels, layout=torch.channels_last, half=False):
-        self.net = NETS[arch]().to(images.device, memory_format=layout).train()
+    def __init__(self, net, images, labels, layout=torch.channels_last, half=False):
+        self.net = net.to(images.device, memory_format=layout).train()
         self.images, self.labels = images.to(memory_format=layout), labels
         self.half = half
         weights = [p for p in self.net.parameters() if p.dim() > 1]
@@ -157,8 +181,8 @@ class Trainer:
 class Predictor:
     """Probabilities of images that stay, in rows, as a loader gives them."""
 
-    def __init__(self, arch, images):
-        self.net = NETS[arch]().to(images.device, memory_format=torch.channels_last).eval()
+    def __init__(self, net, images):
+        self.net = net.to(images.device, memory_format=torch.channels_last).eval()
         self.images = images
 
     def __call__(self):

@@ -22,7 +22,7 @@ import cv2
 import growth
 import numpy as np
 import torch
-from handwritten import NETS, Predictor, Trainer
+from handwritten import NETS, Linear, Predictor, Trainer
 from torch import nn
 
 import caffe
@@ -36,6 +36,7 @@ BATCH = 32
 FOLD = 176  # test images of a fold of five-agree
 TINY = (10, 20, 20, 3)  # widths of a perceptron
 WARM_UP = 3  # turns that do not count: until then the heap grows
+_SAME = "hand-written PyTorch with this engine's products"
 BVLC_GB = {"finetune": 1.1, "squeezenet": 2.2, "googlenet": 2.6}  # peak memory of BVLC Caffe's training, 32 images
 
 
@@ -141,9 +142,9 @@ def _solver(folder, batch, arch="finetune", fill=False):
     return solver
 
 
-def _trainer(device, batch, arch="finetune", **ways):
-    images = _images(batch, architectures.ARCHITECTURES[arch].input_size)
-    return Trainer(arch, torch.from_numpy(images).to(device), (torch.arange(batch) % 2).to(device), **ways)
+def _trainer(device, batch, arch="finetune", net=None, **ways):
+    images = torch.from_numpy(_images(batch, architectures.ARCHITECTURES[arch].input_size))
+    return Trainer(net or NETS[arch](), images.to(device), (torch.arange(batch) % 2).to(device), **ways)
 
 
 def _step_flops(batch):
@@ -156,6 +157,8 @@ def _step_flops(batch):
 
 def step(rounds, gpu):
     """A training step of each architecture against the hand-written one; CaffeNet's also against matrix products.
+
+    CaffeNet's hand-written net is measured with nn.Linear and, on a CPU, with this engine's products.
 
     On a GPU CaffeNet's in each precision. The hand-written net uses the faster of two layouts there.
     """
@@ -171,12 +174,16 @@ def step(rounds, gpu):
                 ways = {layout: _trainer(device, batch, arch, layout=layout, half=half) for layout in layouts}
                 ways["ours"] = lambda solver=solver: solver.step(1)
                 if caffenet:
+                    if gpu is None:
+                        ways["same"] = _trainer(device, batch, net=NETS[arch](linear=Linear))
                     a = torch.rand(4096, 4096, device=device, dtype=torch.bfloat16 if half else torch.float32)
                     ways["matmul"] = lambda a=a: a @ a
                 found = in_turn(ways, rounds, gpu, WARM_UP)
             what = f"training step of {arch}, {batch} images" + ("" if gpu is None else f", {precision}")
             bar = "≤ 1.05" if gpu is None else "≤ 1.11"
             yield row(what, found["ours"], "hand-written PyTorch", min(found[layout] for layout in layouts), bar=bar)
+            if "same" in found:
+                yield row(what, found["ours"], _SAME, found["same"], bar=bar)
             if caffenet:
                 flops, size = _step_flops(batch), 2 * 4096**3
                 ceiling = flops * found["matmul"] / size
@@ -203,18 +210,21 @@ def forward(rounds, gpu):
     for arch in NETS:
         net, images = _deploy(BATCH, arch), _images(BATCH, architectures.ARCHITECTURES[arch].input_size)
         net.blobs["data"].data[...] = images
-        ways = {"ours": net.forward, "hand": Predictor(arch, torch.from_numpy(images).to(device))}
+        given = torch.from_numpy(images).to(device)
+        ways = {"ours": net.forward, "hand": Predictor(NETS[arch](), given)}
         opencv = gpu is None and arch == "finetune"
         if opencv:
             with tempfile.TemporaryDirectory() as folder:
                 net.save(f"{folder}/w.caffemodel")
                 Path(folder, "d.prototxt").write_text(str(architectures.deploy(arch)))
                 other = cv2.dnn.readNetFromCaffe(f"{folder}/d.prototxt", f"{folder}/w.caffemodel")
+            ways["same"] = Predictor(NETS[arch](linear=Linear), given)
             ways["opencv"] = lambda other=other, images=images: (other.setInput(images), other.forward())
         found = in_turn(ways, rounds, gpu, WARM_UP)
         what = f"forward of {arch}, {BATCH} images"
         yield row(what, found["ours"], "hand-written PyTorch", found["hand"], bar="≤ 1.10")
         if opencv:
+            yield row(what, found["ours"], _SAME, found["same"], bar="≤ 1.10")
             yield row(what, found["ours"], "OpenCV dnn", found["opencv"])
         if arch == "finetune":
             yield from _against_bvlc(what, found["ours"], "Average Forward pass", BATCH, gpu)
