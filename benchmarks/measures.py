@@ -397,7 +397,7 @@ def memory(rounds, gpu):
     """The peak memory of a process that trains each architecture on a CPU, against a hand-written one's and BVLC's."""
     for arch in NETS:
         peaks = {"ours": [], "hand": []}
-        for _ in range(max(1, rounds // 3)):
+        for _ in range(max(1, rounds // 2)):
             for way, found in peaks.items():
                 command = [sys.executable, __file__, way, arch]
                 told = subprocess.run(command, check=True, cwd=Path(__file__).parent, capture_output=True, text=True)
