@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caffe.runtime.products import linear, product
+from caffe.runtime import products
 
 
 class _LRN(torch.autograd.Function):
@@ -50,12 +50,12 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
-        return linear(x, weight, bias)
+        return products.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        return product(grad, weight), product(grad.t(), x), grad.sum(0)
+        return products.product(grad, weight), products.product(grad.t(), x), grad.sum(0)
 
 
 class Linear(nn.Linear):

@@ -158,9 +158,8 @@ def _step_flops(batch):
 def step(rounds, gpu):
     """A training step of each architecture against the hand-written one; CaffeNet's also against matrix products.
 
-    CaffeNet's hand-written net is measured with nn.Linear and, on a CPU, with this engine's products.
-
-    On a GPU CaffeNet's in each precision. The hand-written net uses the faster of two layouts there.
+    On a CPU CaffeNet's hand-written net also has this engine's products. On a GPU CaffeNet's step is measured in each
+    precision, and the hand-written net uses the faster of two layouts.
     """
     device = _device(gpu)
     layouts = [torch.channels_last] if gpu is None else [torch.channels_last, torch.contiguous_format]

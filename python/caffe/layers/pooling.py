@@ -224,10 +224,10 @@ class LRN(Neuron):
 
     def forward(self, bottom, top, record):
         x = bottom[0].tensor()
-        saved = self._scale(x)
-        self.saved = saved if record else None
-        limit = bottom[0].limit if self.shrinks and not saved[2] else math.inf
-        top[0].set_tensor(torch.mul(x, saved[1], out=None if record else saved[1]), limit=limit)
+        scale, factor, overflown = self._scale(x)
+        self.saved = (scale, factor, overflown) if record else None
+        limit = bottom[0].limit if self.shrinks and not overflown else math.inf
+        top[0].set_tensor(torch.mul(x, factor, out=None if record else factor), limit=limit)
 
     def _scale(self, x):
         squares = x * x
