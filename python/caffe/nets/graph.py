@@ -13,6 +13,7 @@ from ..names import to_bytes
 from ..proto import caffe_pb2
 from ..runtime.blob import Blob, outside_inference_mode
 from ..runtime.glog import definition, enabled, log, number
+from ..runtime.heap import large_blocks_apart
 from .splits import filter_net, insert_splits
 
 
@@ -64,6 +65,7 @@ class Graph:
         self._param_names = {}  # shared name -> (learnable index, layer name, param index)
         self._hooks = {name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")}
         self._recording = True
+        self._has_run_forward = self._has_run_backward = False
         #: whether backward also runs in layers that do not need it, for `caffe time`
         self.needless_backward = False
         available = {}
@@ -251,7 +253,8 @@ class Graph:
         for i, (layer, bottom, top) in enumerate(zip(self._layers, self._bottom_blobs, self._top_blobs)):
             apart = layer.overwrites and not set(bottom) & set(top)
             losses = [blob for blob, weight in zip(top, self._loss_weights[i]) if weight]
-            self._steps.append((layer, bottom, top, top if apart and bottom else [], losses))
+            own = [blob for blob in top if not any(map(blob.shares_data_with, bottom))] if apart and bottom else []
+            self._steps.append((layer, bottom, top, own, losses))
             down = self._bottom_need_backward[i] if apart and layer.differentiable else []
             self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed])
         # blobs that somebody reads for whom channels-last is faster; the others may stay as convolutions leave them
@@ -313,6 +316,10 @@ class Graph:
     @outside_inference_mode
     def run_forward(self, start=0, end=None):
         """Run layers ``start`` … ``end`` (indices, inclusive); the weighted loss, as a float or a 0-d tensor."""
+        if not self._has_run_forward:
+            self._has_run_forward = True
+            with large_blocks_apart():
+                return self.run_forward(start, end)
         end = len(self._layers) - 1 if end is None else end
         loss: float | torch.Tensor = 0.0
         before, after = self._hooks["before_forward"], self._hooks["after_forward"]
@@ -342,6 +349,11 @@ class Graph:
         ``once`` is for `forward_backward`, which has released the diffs: it also releases what layers keep from the
         forward pass for backward, if they can compute it again.
         """
+        if not self._has_run_backward:
+            self._has_run_backward = True
+            with large_blocks_apart():
+                self.run_backward(start, end, once)
+            return
         indices = range(len(self._layers) - 1 if start is None else start, end - 1, -1)
         if not once:
             self._release_diffs(indices)

@@ -145,7 +145,7 @@ class Memory:
 
     def release(self):
         """Forget values that will be replaced, so that the new ones take their place in memory."""
-        if self.host is None and not self.common:
+        if self.host is None:
             self.tensor, self.shared = None, False
 
     def change(self, shape):
@@ -315,12 +315,13 @@ class Blob:
         return self._data.writable
 
     def release(self):
-        """Forget the values, which will be replaced; they stay if a user or another blob has their memory."""
+        """Forget the values, which will be replaced, also those of blobs that share them; a user's view stays."""
         self._data.release()
 
     def release_diff(self):
-        """Forget the gradient, which will be replaced."""
-        self._diff.release()
+        """Forget the gradient, which will be replaced, unless another blob has it too or a user looks at it."""
+        if not self._diff.common:
+            self._diff.release()
 
     def lay_out(self, tensor):
         """Keep the values in the layout of ``tensor``, which are the same, unless somebody else looks at them."""

@@ -1,5 +1,11 @@
 """Memory that blobs share, release and reuse is not seen: every blob has its own values, before and after passes."""
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -83,6 +89,17 @@ def test_writing_to_one_of_a_concats_blobs_leaves_the_others():
         assert (after[written][1] == 8).all()
         del before[written], after[written]
         assert same(after, before)
+
+
+@pytest.mark.parametrize("kind", ["Split", "Flatten", "Reshape"])
+def test_a_pass_that_begins_at_a_layer_that_shares_memory_has_its_bottom(kind):
+    of = {"Flatten": "", "Reshape": "reshape_param { shape { dim: 0 dim: -1 } }", "Split": "top: 'w'"}[kind]
+    square = layer("q", "v", "q", "type: 'Power' power_param { power: 2 }")
+    net = filled(input_layer("x", X) + conv("a", "x", "a") + layer("v", "a", "v", f"type: '{kind}' {of}") + square)
+    before = net.forward()["q"].copy()
+    assert before.any()
+    np.testing.assert_array_equal(net.forward(start="v")["q"], before)
+    np.testing.assert_array_equal(net.forward()["q"], before)
 
 
 def test_backward_reads_what_was_written_to_a_concats_bottom():
@@ -177,6 +194,25 @@ def test_nan_of_a_normalisation_that_overflows_is_no_maximum():
     assert np.isnan(net.blobs["n"].data[0, 4:, :, 1:]).all()  # inf was taken from a running sum that was infinite
     np.testing.assert_array_equal(net.blobs["p"].data[0, 4:, :, 1:], -np.finfo(np.float32).max)
     np.testing.assert_array_equal(net.blobs["p"].data[0, :, :, 0], 0)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is told to keep memory where it is glibc's")
+def test_memory_stays_in_the_process_after_a_nets_first_pass():
+    program = """if True:
+        from helpers.layer_checks import build, input_layer, layer
+
+        net = build(input_layer("x", (1, 1, 5000, 5000)) + layer("y", "x", "y", "type: 'AbsVal'"))
+        for _ in range(3):
+            net.forward()
+            place = net.blobs["y"].tensor().data_ptr()
+            parts = [line.split()[0] for line in open("/proc/self/maps") if "[heap]" in line]
+            ends = [[int(end, 16) for end in part.split("-")] for part in parts]
+            print(any(first <= place < last for first, last in ends))
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command, tests = [sys.executable, "-c", program], Path(__file__).parents[2]
+    ran = subprocess.run(command, check=True, cwd=tests, env=environment, capture_output=True, text=True)
+    assert ran.stdout.split() == ["False", "True", "True"]
 
 
 def test_convolutions_of_long_sums_give_the_same_in_passes_with_and_without_backward():
