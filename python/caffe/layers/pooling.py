@@ -15,6 +15,8 @@ from ..runtime.mode import exact_products, to_device
 from .base import FINITE, Layer, below, register
 from .neuron import Neuron
 
+_ONEDNN = torch.backends.mkldnn.is_available()
+_LARGE = 1 << 16  # values from which oneDNN is the faster
 _LOWEST = torch.finfo(torch.float32).min  # Caffe's -FLT_MAX, the maximum of an empty window
 
 
@@ -29,6 +31,7 @@ class Pooling(Layer):
     min_top = 1
     shrinks = repeatable = True
     finite = False  # whether the bottom is known to have finite values only
+    by_onednn = False  # whether forward uses oneDNN, which is fast for NCHW, but gives no indices for backward
 
     def __init__(self, param):
         super().__init__(param)
@@ -72,6 +75,7 @@ class Pooling(Layer):
         shape = bottom[0].shape
         if len(shape) != 4:
             self.fail(f"Input must have 4 axes, corresponding to (num, channels, height, width), not {len(shape)}")
+        self.in_rows = len(top) == 1 and self.param.pooling_param.pool == caffe_pb2.PoolingParameter.MAX
         if self.param.pooling_param.global_pooling:
             self.kernel = shape[2:]
         self.out = tuple(self._output_size(*a) for a in zip(shape[2:], self.kernel, self.stride, self.pad))
@@ -94,7 +98,10 @@ class Pooling(Layer):
         self.finite = False
 
     def forward(self, bottom, top, record):
-        self.finite = bottom[0].limit < FINITE
+        x = bottom[0].tensor()
+        rows = _ONEDNN and self.in_rows and not record and x.is_cpu and x.is_contiguous() and x.numel() >= _LARGE
+        self.finite = bottom[0].limit < FINITE or (rows and bool(x.sum().isfinite()))
+        self.by_onednn = rows and self.finite
         super().forward(bottom, top, record)
 
     def compute(self, x):
@@ -123,7 +130,8 @@ class Pooling(Layer):
         if native:
             # torch's rounding may give Caffe's number of windows
             floor = all(e <= p for e, p in zip(extra, self.pad))
-            y, index = _max_pool(x, self.kernel, self.stride, self.pad, not floor)
+            pool = _max_pool_by_onednn if self.by_onednn else _max_pool
+            y, index = pool(x, self.kernel, self.stride, self.pad, not floor)
             if y.shape[2:] == self.out:
                 return y, index
         y, index = _max_pool(F.pad(x, border, value=_LOWEST), self.kernel, self.stride, 0, False)
@@ -143,6 +151,10 @@ class Pooling(Layer):
         heights, widths = (torch.tensor(sizes, dtype=x.dtype, device="cpu") for sizes in (rows, columns))
         area = heights[:, None] * widths
         return mean * (self.kernel[0] * self.kernel[1]) / to_device(area)
+
+
+def _max_pool_by_onednn(x, kernel, stride, pad, ceil):
+    return torch.mkldnn_max_pool2d(x.to_mkldnn(), kernel, stride, pad, ceil_mode=ceil).to_dense(), None
 
 
 def _max_pool(x, kernel, stride, pad, ceil):

@@ -135,6 +135,22 @@ def test_after_a_step_all_blobs_hold_what_single_passes_leave(tmp_path):
     assert same(everything(solver.net), once)
 
 
+@pytest.mark.parametrize("strange", [0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("window", ["kernel_size: 3 stride: 2", "kernel_size: 3 pad: 1", "global_pooling: true"])
+def test_a_pooling_gives_the_same_in_passes_with_and_without_backward(window, strange):
+    pool = layer("p", "x", "p", f"type: 'Pooling' pooling_param {{ pool: MAX {window} }}")
+    text = input_layer("x", (2, 20, 41, 42)) + pool  # large enough for the faster pooling without backward
+    without, recorded = build(text), build("force_backward: true " + text)
+    x = values(3, (2, 20, 41, 42))
+    x[1, 2, 5:8, 6:9] = strange
+    for net in (without, recorded):
+        net.blobs["x"].data[...] = x
+        net.forward()
+    assert without.layers[1].by_onednn == np.isfinite(strange)
+    assert not recorded.layers[1].by_onednn
+    np.testing.assert_array_equal(without.blobs["p"].data, recorded.blobs["p"].data)
+
+
 def test_hooks_see_the_values_of_the_pass_before():
     net = filled(fire())
     before = passes(net)
