@@ -6,16 +6,20 @@ Sources of the behaviour: base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp,
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from .base import Layer, register
+from .base import FINITE, Layer, register
 
 # On a CPU, channels-last kernels add all products of an output one after the other. For longer sums than this they make
 # two to four times the rounding errors of the blocked kernels for NCHW and of Caffe, and rounding can change which of
 # nearly equal values is the maximum later. So these sums are computed in NCHW.
 LONGEST_CHAIN = 1000
+
+# oneDNN's convolution with something done to its results on the way to memory, of which torch has no public function
+_onednn: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 
 _LARGE = 1 << 18  # values in a top from which a limit to them is worth its while
 
@@ -139,11 +143,14 @@ class _BaseConvolution(_Windows):
             x = self._input(source.tensor(), plain)
             if record and not plain and x.shape == source.shape:
                 source.lay_out(x)  # for backward
+            limit = self._limit(source, target)
             x, w, b = self.rounded(x, self._laid_out(weight, plain), bias)
-            y = torch.convolution(x, w, b, *self._options())
+            many = limit < FINITE and not plain and self.num_output > 1  # of one channel the layout is ambiguous
+            self.rectify = self.rectify and many and self._by_onednn(x, w, b)
+            y = self._rectified(x, w, b) if self.rectify else torch.convolution(x, w, b, *self._options())
             if record or not (plain and self.leaves_rows):
                 y = _dense(y.float())
-            target.set_tensor(y.reshape(target.shape), limit=self._limit(source, target))
+            target.set_tensor(y.reshape(target.shape), limit=limit)
 
     def backward(self, top, propagate_down, bottom):
         learned = [*self.param_propagate_down, False][:2]
@@ -177,6 +184,15 @@ class _BaseConvolution(_Windows):
         limit += _largest(bias[0]) if bias else 0
         return min(math.inf, limit)  # NaN too
 
+    def _by_onednn(self, *operands):
+        """Whether PyTorch computes this convolution of images by oneDNN."""
+        backend = torch._C._select_conv_backend(*operands, *self._options(), bias_sizes=None)
+        return self.num_spatial == 2 and backend.name == "Mkldnn"
+
+    def _rectified(self, *operands):
+        """max(y, 0) of the convolution's results, which have to be finite."""
+        return _onednn(*operands, self.pad, self.stride, self.dilation, self.group, "relu", [], "")
+
     def _options(self):
         places = (self.stride or (1,), self.pad or (0,), self.dilation or (1,))
         return (*places, self.transposed, (0,) * len(places[0]), self.group)
@@ -202,6 +218,7 @@ class Convolution(_BaseConvolution):
     """
 
     transposed = False
+    can_rectify = _onednn is not None
 
     def weight_shape(self):
         return (self.num_output, self.channels // self.group)

@@ -73,6 +73,7 @@ class ReLU(Neuron):
 
     def setup(self, bottom, top):
         self.slope = self.param.relu_param.negative_slope
+        self.rectifies = not self.slope
 
     def forward(self, bottom, top, record):
         x, limit = bottom[0].tensor(), bottom[0].limit

@@ -247,14 +247,15 @@ class Graph:
     def _index(self):
         self._bottom_blobs = [[self._blobs[i] for i in ids] for ids in self._bottoms]
         self._top_blobs = [[self._blobs[i] for i in ids] for ids in self._tops]
-        # per layer: itself, its bottoms and tops, the tops that forward replaces, and those that are part of the loss
+        # per layer: itself, its bottoms and tops, the tops that forward replaces, those that are part of the loss, and
+        # whether the next layer rectifies its top in place
         self._steps = []
         self._replaced_diffs = []  # per layer: the bottoms whose diffs backward replaces
         for i, (layer, bottom, top) in enumerate(zip(self._layers, self._bottom_blobs, self._top_blobs)):
             apart = layer.overwrites and not set(bottom) & set(top)
             losses = [blob for blob, weight in zip(top, self._loss_weights[i]) if weight]
             own = [blob for blob in top if not any(map(blob.shares_data_with, bottom))] if apart and bottom else []
-            self._steps.append((layer, bottom, top, own, losses))
+            self._steps.append((layer, bottom, top, own, losses, layer.can_rectify and self._is_rectified(i)))
             down = self._bottom_need_backward[i] if apart and layer.differentiable else []
             self._replaced_diffs.append([blob for blob, needed in zip(bottom, down) if needed])
         # blobs that somebody reads for whom channels-last is faster; the others may stay as convolutions leave them
@@ -286,6 +287,12 @@ class Graph:
         #: names of the input blobs, and of the blobs that are not a bottom of any layer
         self.inputs = [names[i] for i in self._inputs]
         self.outputs = [names[i] for i in self._outputs]
+
+    def _is_rectified(self, i):
+        """Whether the layer after this one only sets its top's negative values to zero, in place."""
+        if any(self._loss_weights[i]) or not any(layer.rectifies for layer in self._layers[i + 1 : i + 2]):
+            return False
+        return self._tops[i] == self._bottoms[i + 1] == self._tops[i + 1] and not any(self._loss_weights[i + 1])
 
     @property
     def blob_loss_weights(self):
@@ -325,15 +332,22 @@ class Graph:
         before, after = self._hooks["before_forward"], self._hooks["after_forward"]
         looked_at = any(self._hooks.values())
         steps = self._steps[start : end + 1]
-        for layer, _, _, replaced, _ in steps:
+        for layer, _, _, replaced, *_ in steps:
             layer.forget()
             for blob in () if looked_at else replaced:
                 blob.release()
-        for i, (layer, bottom, top, _, losses) in enumerate(steps, start):
+        done = False  # whether the layer before has done what this one is for
+        for i, (layer, bottom, top, _, losses, rectified) in enumerate(steps, start):
+            if done:
+                done = False
+                continue
             for hook in before:
                 hook(i)
             layer.fit(bottom, top)
+            if rectified:
+                layer.rectify = i < end and not looked_at and not self.debug_info
             layer.forward(bottom, top, self._recording and self._runs_backward(i))
+            done = rectified and layer.rectify
             for blob in losses:
                 loss = loss + torch.dot(blob.tensor().reshape(-1), blob.diff_tensor().reshape(-1))
             if self.debug_info:

@@ -151,6 +151,24 @@ def test_a_pooling_gives_the_same_in_passes_with_and_without_backward(window, st
     np.testing.assert_array_equal(without.blobs["p"].data, recorded.blobs["p"].data)
 
 
+def test_a_convolution_that_also_rectifies_gives_the_bits_of_both_layers():
+    one = layer("r", "a", "a", "type: 'ReLU'") + layer("q", "a", "q", "type: 'Power' power_param { scale: 2 }")
+    net = filled(input_layer("x", (4, 3, 160, 160)) + conv("a", "x", "a", 8) + one)  # large enough for a limit to it
+    rectified = net.forward()["q"].copy()
+    assert net.layers[1].rectify
+    raw = net.forward(end="a")["a"].copy()
+    assert (raw < 0).any()
+    assert not net.layers[1].rectify
+    np.testing.assert_array_equal(net.forward(start="r")["q"], rectified)
+    net.forward(end="a")
+    np.testing.assert_array_equal(net.forward(start="r", end="r")["a"], np.maximum(raw, 0))
+    seen = []
+    net.after_forward(lambda i: seen.append(float(net.blobs["a"].data.min())))
+    np.testing.assert_array_equal(net.forward()["q"], rectified)
+    assert seen[1] < 0
+    assert seen[2] == 0
+
+
 def test_hooks_see_the_values_of_the_pass_before():
     net = filled(fire())
     before = passes(net)
