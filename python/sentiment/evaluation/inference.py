@@ -6,9 +6,8 @@ one that Classifier takes without oversampling, so that one forward pass serves 
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sentiment.utils.errors import UserError
 
 CROPS = 10
 CENTER = 4  # index of the centre crop
+AHEAD = 32  # images read at a time
 BATCH, BATCH_GPU = 20, 200  # crops in a forward pass; more are hardly faster on a CPU, and take gigabytes
 
 
@@ -80,16 +80,11 @@ def warped(
             raise UserError(f"{where(path)}: {error}") from error
         return warp(net, pixels, means, size)
 
-    # Threads run in parallel, because OpenCV and numpy release Python's lock; a GPU would wait for a single one.
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future] = deque()
-        for path in paths:
-            waiting.append(pool.submit(prepare, path))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    # Threads run in parallel, because OpenCV and numpy release Python's lock. They do not run during forward passes:
+    # one of PyTorch's threads that has to share its core keeps the others waiting.
+    with ThreadPoolExecutor(cores()) as pool:
+        for group in groups(paths, AHEAD):
+            yield from list(pool.map(prepare, group))
 
 
 def probabilities(

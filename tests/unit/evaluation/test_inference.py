@@ -70,7 +70,6 @@ def test_few_images_of_a_long_list_are_in_memory(images, net_files, monkeypatch)
         return image
 
     monkeypatch.setattr(inference, "warp", remembered)
-    monkeypatch.setattr(inference, "cores", lambda: 2)
     long = images * 20
     found = inference.probabilities(
         net,
@@ -79,8 +78,7 @@ def test_few_images_of_a_long_list_are_in_memory(images, net_files, monkeypatch)
         done=lambda count: most.append(sum(image() is not None for image in list(made))),
     )
     assert len(found) == len(made) == 100
-    # Those of a forward pass, the queue for two threads, and the one that is taken from it.
-    assert max(most) <= 4 + (2 * 2 + 1) + 1
+    assert max(most) <= inference.AHEAD + 4  # those read at a time, and those of a forward pass
 
 
 def test_crops_are_those_of_oversample():
