@@ -220,7 +220,7 @@ def test_an_image_deleted_meanwhile(name, tool, tiny, monkeypatch, capfd):
         path.unlink()
     listed = tiny.list("train" if name == "train" else "test")
     image = tiny.data / "images" / listed.read_text().splitlines()[-1].rsplit(" ", 1)[0]
-    monkeypatch.setattr(inference, "cores", lambda: 1)  # threads read two images ahead each
+    monkeypatch.setattr(inference, "AHEAD", 2)  # so that the last image is read after the first pass
     with deleted_after(monkeypatch, image, passes=32 if name == "train" else 1):
         sentence = refused(tool, capfd, name, *options)
     assert str(image) in sentence
