@@ -211,13 +211,13 @@ def forward(rounds, gpu):
         net.blobs["data"].data[...] = images
         given = torch.from_numpy(images).to(device)
         ways = {"ours": net.forward, "hand": Predictor(NETS[arch](), given)}
-        opencv = gpu is None and arch == "finetune"
-        if opencv:
+        compared = gpu is None and arch == "finetune"
+        if compared:
             ways["same"] = Predictor(NETS[arch](linear=Linear), given)
         found = in_turn(ways, rounds, gpu, WARM_UP)
         what = f"forward of {arch}, {BATCH} images"
         yield row(what, found["ours"], "hand-written PyTorch", found["hand"], bar="≤ 1.10")
-        if opencv:
+        if compared:
             yield row(what, found["ours"], _SAME, found["same"], bar="≤ 1.10")
             # by itself, because OpenCV's threads go on for a while after it
             found |= in_turn({"opencv": _opencv(net, images)}, rounds)

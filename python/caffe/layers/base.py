@@ -101,10 +101,10 @@ class Layer:
     repeatable = False  # whether backward can do again what `forget` releases, from the blobs alone
     any_layout = False  # whether it is as fast in NCHW as in channels-last, and leaves the layout as it is
     in_rows = False  # whether it reads its bottoms in NCHW
+    leaves_rows = False  # whether all that read its tops do so; set by the net
     rectifies = False  # whether it only sets negative values to zero
     can_rectify = False  # whether forward can do so to its top, as fast as without
     rectify = False  # whether forward may do so this time, and then whether it has
-    leaves_rows = False  # whether all that read its tops do so; set by the net
     overwrites = True  # whether what tops held before forward, and diffs of bottoms before backward, is never read
 
     def __init__(self, param):

@@ -145,8 +145,7 @@ class _BaseConvolution(_Windows):
                 source.lay_out(x)  # for backward
             limit = self._limit(source, target)
             x, w, b = self.rounded(x, self._laid_out(weight, plain), bias)
-            many = limit < FINITE and not plain and self.num_output > 1  # of one channel the layout is ambiguous
-            self.rectify = self.rectify and many and self._by_onednn(x, w, b)
+            self.rectify = self.rectify and limit < FINITE and not plain and self._by_onednn(x, w, b)
             y = self._rectified(x, w, b) if self.rectify else torch.convolution(x, w, b, *self._options())
             if record or not (plain and self.leaves_rows):
                 y = _dense(y.float())
@@ -185,9 +184,10 @@ class _BaseConvolution(_Windows):
         return min(math.inf, limit)  # NaN too
 
     def _by_onednn(self, *operands):
-        """Whether PyTorch computes this convolution of images by oneDNN."""
-        backend = torch._C._select_conv_backend(*operands, *self._options(), bias_sizes=None)
-        return self.num_spatial == 2 and backend.name == "Mkldnn"
+        """Whether PyTorch computes this convolution of images by oneDNN and leaves it in channels-last."""
+        if self.num_spatial != 2 or self.num_output == 1:  # of one channel the layout is ambiguous
+            return False
+        return torch._C._select_conv_backend(*operands, *self._options(), bias_sizes=None).name == "Mkldnn"
 
     def _rectified(self, *operands):
         """max(y, 0) of the convolution's results, which have to be finite."""

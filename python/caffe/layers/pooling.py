@@ -130,7 +130,7 @@ class Pooling(Layer):
         if native:
             # torch's rounding may give Caffe's number of windows
             floor = all(e <= p for e, p in zip(extra, self.pad))
-            pool = _max_pool_by_onednn if self.by_onednn else _max_pool
+            pool = _max_pool_by_onednn if self.by_onednn and not x.requires_grad else _max_pool
             y, index = pool(x, self.kernel, self.stride, self.pad, not floor)
             if y.shape[2:] == self.out:
                 return y, index

@@ -290,9 +290,13 @@ class Graph:
 
     def _is_rectified(self, i):
         """Whether the layer after this one only sets its top's negative values to zero, in place."""
-        if any(self._loss_weights[i]) or not any(layer.rectifies for layer in self._layers[i + 1 : i + 2]):
-            return False
-        return self._tops[i] == self._bottoms[i + 1] == self._tops[i + 1] and not any(self._loss_weights[i + 1])
+        after = i + 1
+        return (
+            after < len(self._layers)
+            and self._layers[after].rectifies
+            and self._tops[i] == self._bottoms[after] == self._tops[after]
+            and not any(self._loss_weights[i] + self._loss_weights[after])
+        )
 
     @property
     def blob_loss_weights(self):

@@ -31,6 +31,7 @@ def keep_freed_memory():
     _mallopt(_M_MMAP_MAX, 0)
     _mallopt(_M_TRIM_THRESHOLD, _KEPT)
     _mallopt(_M_TOP_PAD, _GROWTH)
+    _mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 @contextlib.contextmanager
@@ -43,7 +44,6 @@ def large_blocks_apart():
     if _mallopt is None:
         yield
         return
-    _mallopt(_M_MMAP_THRESHOLD, _LARGE)
     _mallopt(_M_MMAP_MAX, _MAPPINGS)
     try:
         yield

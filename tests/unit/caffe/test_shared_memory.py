@@ -151,6 +151,22 @@ def test_a_pooling_gives_the_same_in_passes_with_and_without_backward(window, st
     np.testing.assert_array_equal(without.blobs["p"].data, recorded.blobs["p"].data)
 
 
+def test_backward_of_a_pooling_after_a_pass_that_kept_nothing_for_it():
+    pool = layer("p", "x", "p", "type: 'Pooling' pooling_param { pool: MAX kernel_size: 3 stride: 2 }")
+    text = "force_backward: true " + input_layer("x", (2, 20, 41, 42)) + pool
+    recorded, without = build(text), build(text)
+    for net in (recorded, without):
+        net.blobs["x"].data[...] = values(3, (2, 20, 41, 42), "ties")
+        net.blobs["p"].diff[...] = values(4, net.blobs["p"].data.shape)
+    recorded.forward()
+    with without.without_backward():
+        without.forward()
+    assert without.layers[1].by_onednn
+    for net in (recorded, without):
+        net.backward()
+    np.testing.assert_array_equal(without.blobs["x"].diff, recorded.blobs["x"].diff)
+
+
 def test_a_convolution_that_also_rectifies_gives_the_bits_of_both_layers():
     one = layer("r", "a", "a", "type: 'ReLU'") + layer("q", "a", "q", "type: 'Power' power_param { scale: 2 }")
     net = filled(input_layer("x", (4, 3, 160, 160)) + conv("a", "x", "a", 8) + one)  # large enough for a limit to it

@@ -70,6 +70,7 @@ def test_few_images_of_a_long_list_are_in_memory(images, net_files, monkeypatch)
         return image
 
     monkeypatch.setattr(inference, "warp", remembered)
+    monkeypatch.setattr(inference, "AHEAD", 6)
     long = images * 20
     found = inference.probabilities(
         net,
@@ -78,7 +79,7 @@ def test_few_images_of_a_long_list_are_in_memory(images, net_files, monkeypatch)
         done=lambda count: most.append(sum(image() is not None for image in list(made))),
     )
     assert len(found) == len(made) == 100
-    assert max(most) <= inference.AHEAD + 4  # those read at a time, and those of a forward pass
+    assert max(most) <= 4 + 6  # those of a forward pass, and those read at a time
 
 
 def test_crops_are_those_of_oversample():
